@@ -1,0 +1,28 @@
+# Everything stays inside this checkout: the virtual environment in .venv, caches in .cache.
+PYTHON ?= python3
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+export XDG_CONFIG_HOME := $(CURDIR)/.cache/config
+RUN := .venv/bin/python -m
+
+.PHONY: search test check lint types
+
+search: .venv/installed
+	$(RUN) nas.search +target=pixel1_small w=-0.15
+
+test: .venv/installed
+	$(RUN) pytest
+
+check: lint types test
+
+lint: .venv/installed
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: .venv/installed
+	$(RUN) pyright
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "error: Python 3.11, 3.12 or 3.13 is needed; say which with PYTHON=...")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

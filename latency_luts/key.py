@@ -1,0 +1,56 @@
+"""The key of a unit in a latency table: its block's settings and its input size, readable and reversible.
+
+    MBConv(in_ch=24,mid_ch=72,out_ch=40,kernel=5,stride=2,se_ch=6)@56x56
+
+Settings that have their default are left out, so that a new setting with a default leaves old keys valid.
+"""
+
+import re
+from functools import lru_cache
+
+from search_spaces import lower
+from search_spaces.arch import Block
+from search_spaces.lower import Unit
+from search_spaces.text import block_from_dict, set_fields
+
+__all__ = ["key", "parse"]
+
+_KEY = re.compile(r"(\w+)\(([^()]*)\)@(\d+)x(\d+)")
+
+
+def key(unit: Unit) -> str:
+    """The key of `unit`."""
+    return _key(unit.block, unit.in_shape[1], unit.in_shape[2])
+
+
+@lru_cache(maxsize=65536)
+def _key(block: Block, height: int, width: int) -> str:
+    fields = ",".join(f"{name}={value}" for name, value in set_fields(block).items())
+    return f"{type(block).__name__}({fields})@{height}x{width}"
+
+
+def parse(text: str) -> Unit:
+    """The unit of a key; the inverse of `key`.
+
+    Raises:
+        ValueError: not a key.
+    """
+    match = _KEY.fullmatch(text)
+    if not match:
+        raise ValueError(f"not a unit key: {text!r}; expected like MBConv(in_ch=24,...)@56x56")
+    kind, fields, height, width = match.groups()
+    pairs = [field.partition("=") for field in fields.split(",")]
+    try:
+        block = block_from_dict({"block": kind} | {name: _value(value) for name, _, value in pairs})
+        return lower.unit(block, int(height), int(width))
+    except ValueError as e:
+        raise ValueError(f"not a unit key: {text!r}: {e}") from None
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

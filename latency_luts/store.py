@@ -1,0 +1,58 @@
+"""Where tables live: shipped ones in the package, a user's own in the checkout or the user's data folder."""
+
+import difflib
+import os
+from pathlib import Path
+
+from latency_luts.model import LatencyModel
+from latency_luts.table import TableError, read
+
+__all__ = ["load", "names", "table_path", "user_tables_dir"]
+
+_SHIPPED = Path(__file__).parent / "tables"
+
+
+def load(name: str | os.PathLike[str], *, tables_dir: str | os.PathLike[str] | None = None) -> LatencyModel:
+    """The latency model of a device.
+
+    Args:
+        name: a device name, or the path of a table file (anything with a ``/`` or ending in ``.json``).
+        tables_dir: where the user's tables are; `user_tables_dir` if None. Shipped tables are found in any case.
+
+    Raises:
+        TableError: no such table, or a damaged one.
+    """
+    text = os.fspath(name)
+    if os.sep in text or text.endswith(".json"):
+        return LatencyModel(read(Path(text)))
+    for folder in (_user_dir(tables_dir), _SHIPPED):
+        path = folder / f"{text}.json"
+        if path.exists():
+            return LatencyModel(read(path))
+    known = names(tables_dir=tables_dir)
+    close = difflib.get_close_matches(text, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    build = " Measure this machine with: python -m latency_luts.build device=host" if text == "host" else ""
+    raise TableError(f"no latency table for device {text!r}{hint} (there are: {', '.join(known)}).{build}")
+
+
+def names(*, tables_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """All devices that have a table."""
+    return tuple(sorted({path.stem for folder in (_SHIPPED, _user_dir(tables_dir)) for path in folder.glob("*.json")}))
+
+
+def table_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Where the user's own table of `device` is, or will be."""
+    return _user_dir(tables_dir) / f"{device}.json"
+
+
+def user_tables_dir() -> Path:
+    """``latency_luts/tables`` of a checkout; for an installed package a folder in the user's data directory."""
+    if (_SHIPPED.parents[1] / "pyproject.toml").exists():
+        return _SHIPPED
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "latency_luts" / "tables"
+
+
+def _user_dir(tables_dir: str | os.PathLike[str] | None) -> Path:
+    return user_tables_dir() if tables_dir is None else Path(tables_dir)

@@ -1,0 +1,67 @@
+"""Controllers: propose points of a search space, and learn from their rewards.
+
+All have one ask/tell interface, know nothing of training, latency or Ray, and are deterministic for a seed:
+
+>>> controller = controllers.make("rnn_ppo", space, rng_seed=0)
+>>> indices = controller.propose(8)            # (8, C) ints
+>>> controller.observe(indices, rewards)       # (8,) floats
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+
+__all__ = ["Controller", "make", "names"]
+
+
+class Controller(Protocol):
+    """Ask and tell."""
+
+    def propose(self, n: int) -> np.ndarray:
+        """(n, C) index vectors to evaluate next."""
+        ...
+
+    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
+        """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what is proposed next."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def names() -> tuple[str, ...]:
+    return ("rnn_ppo", "random")
+
+
+def make(
+    name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[str, Any] | None = None
+) -> Controller:
+    """The controller `name` for `space`.
+
+    Args:
+        settings: values for the controller's own settings (`rnn_ppo.PPOSettings`); the rest have their defaults.
+
+    Raises:
+        ValueError: no such controller or setting.
+    """
+    settings = settings or {}
+    if name == "rnn_ppo":
+        from nas.controllers.rnn_ppo import PPOSettings, RNNPPO
+
+        known = set(PPOSettings.__dataclass_fields__)
+        if unknown := set(settings) - known:
+            raise ValueError(f"controller rnn_ppo has no setting {min(unknown)!r}; allowed: {', '.join(sorted(known))}")
+        return RNNPPO(space, PPOSettings(**settings), rng_seed=rng_seed)
+    if name == "random":
+        from nas.controllers.random import Random
+
+        if settings:
+            raise ValueError(f"controller random has no setting {min(settings)!r}; it has none")
+        return Random(space, rng_seed=rng_seed)
+    raise ValueError(f"no controller {name!r}; there are: {', '.join(names())}")

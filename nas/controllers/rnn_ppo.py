@@ -1,0 +1,151 @@
+"""MnasNet's controller: an LSTM that samples the tokens of an architecture one after the other, trained by PPO.
+
+The network is NASNet's (arXiv:1707.07012): the embedding of the token just taken goes into an LSTM, whose state gives
+the logits of the next choice. The update is proximal policy optimisation with the clipped objective
+(arXiv:1707.06347, equation 7), an entropy bonus, and an exponential moving average of rewards as the baseline.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search_spaces.space import SearchSpace
+
+__all__ = ["RNNPPO", "PPOSettings", "Policy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings:
+    """Settings of the controller.
+
+    Attributes:
+        hidden: width of the LSTM and of the token embeddings.
+        lr: Adam's learning rate.
+        clip: PPO's epsilon: a probability ratio outside 1 +- clip earns nothing more.
+        epochs: passes over each batch of samples.
+        entropy: weight of the entropy bonus (mean over the choices, in nats).
+        baseline_decay: of the moving average of rewards.
+    """
+
+    hidden: int = 64
+    lr: float = 5e-3
+    clip: float = 0.2
+    epochs: int = 4
+    entropy: float = 0.01
+    baseline_decay: float = 0.9
+
+
+class RNNPPO:
+    """The controller; see the module's text."""
+
+    def __init__(self, space: SearchSpace, settings: PPOSettings | None = None, *, rng_seed: int = 0) -> None:
+        self._settings = settings or PPOSettings()
+        self._generator = torch.Generator().manual_seed(rng_seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(rng_seed)
+            self.policy = Policy([len(choice.options) for choice in space.choices], self._settings.hidden)
+        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=self._settings.lr)
+        self._baseline: float | None = None
+        self._scale: float | None = None
+
+    def propose(self, n: int) -> np.ndarray:
+        """(n, C) index vectors sampled from the policy."""
+        with torch.no_grad():
+            return self.policy.sample(n, self._generator).numpy()
+
+    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
+        """One PPO update on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
+        rewards = np.asarray(rewards, dtype=np.float64)
+        known = ~np.isnan(rewards)
+        if not known.any():
+            return
+        tokens = torch.from_numpy(np.asarray(indices)[known].astype(np.int64))
+        advantages = torch.from_numpy(self._advantages(rewards[known])).float()
+        with torch.no_grad():
+            before, _ = self.policy(tokens)
+        for _ in range(self._settings.epochs):
+            log_prob, entropy = self.policy(tokens)
+            ratio = (log_prob - before).exp()
+            clipped = ratio.clamp(1 - self._settings.clip, 1 + self._settings.clip)
+            gain = torch.minimum(ratio * advantages, clipped * advantages).mean()
+            loss = -gain - self._settings.entropy * entropy.mean()
+            self._optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+            self._optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "policy": {name: value.clone() for name, value in self.policy.state_dict().items()},
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "baseline": self._baseline,
+            "scale": self._scale,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self._baseline, self._scale = state["baseline"], state["scale"]
+
+    def _advantages(self, rewards: np.ndarray) -> np.ndarray:
+        """Rewards above the moving average, in units of the moving mean deviation: the scale of a reward is no setting.
+
+        The first batch is its own baseline.
+        """
+        decay = self._settings.baseline_decay
+        mean = float(rewards.mean())
+        self._baseline = mean if self._baseline is None else decay * self._baseline + (1 - decay) * mean
+        deviation = float(np.abs(rewards - self._baseline).mean())
+        self._scale = deviation if self._scale is None else decay * self._scale + (1 - decay) * deviation
+        return (rewards - self._baseline) / max(self._scale, 1e-8)
+
+
+class Policy(nn.Module):
+    """p(tokens) = product over the choices of p(token | tokens before it)."""
+
+    def __init__(self, sizes: list[int], hidden: int) -> None:
+        """`sizes`: number of options of each of the C choices."""
+        super().__init__()
+        self.sizes = sizes
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        # one embedding table for all tokens; row 0 starts the sequence, choice c's option i is row 1 + offset[c] + i
+        self.register_buffer("offsets", torch.from_numpy(1 + offsets[:-1]), persistent=False)
+        self.embedding = nn.Embedding(1 + int(offsets[-1]), hidden)
+        self.cell = nn.LSTM(hidden, hidden, batch_first=True)
+        self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
+        for head in self.heads:  # all options equally likely at first
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, C) tokens -> (n,) log-probabilities, (n,) mean entropies of the C choices, in nats."""
+        n = len(tokens)
+        start = torch.zeros(n, 1, dtype=torch.int64)
+        inputs = torch.cat([start, (tokens + self.offsets)[:, :-1]], dim=1)
+        states, _ = self.cell(self.embedding(inputs))  # (n, C, hidden)
+        log_prob = torch.zeros(n)
+        entropy = torch.zeros(n)
+        for c, head in enumerate(self.heads):
+            log_p = head(states[:, c]).log_softmax(-1)  # (n, options)
+            log_prob = log_prob + log_p.gather(1, tokens[:, c : c + 1]).squeeze(1)
+            entropy = entropy - (log_p.exp() * log_p).sum(-1)
+        return log_prob, entropy / len(self.sizes)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, C) tokens, each choice given the ones before it."""
+        token = torch.zeros(n, dtype=torch.int64)
+        state = None
+        tokens = []
+        for c, head in enumerate(self.heads):
+            output, state = self.cell(self.embedding(token)[:, None], state)
+            p = head(output[:, 0]).softmax(-1)
+            picked = torch.multinomial(p, 1, generator=generator).squeeze(1)
+            tokens.append(picked)
+            token = picked + self.offsets[c]
+        return torch.stack(tokens, dim=1)

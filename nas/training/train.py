@@ -1,0 +1,144 @@
+"""The training loop: what a proxy evaluation, a final training and NetAdapt's fine-tuning have in common."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.training.datasets import Dataset, Split
+
+__all__ = ["Recipe", "Trained", "batches", "top1", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the images.
+        batch: images a step; a last incomplete batch is left out (batch norm suffers from tiny batches).
+        lr: peak learning rate of SGD with Nesterov momentum 0.9; linear warm-up, then cosine to 0.
+        warmup: share of the steps that warm up.
+        weight_decay: on convolution and linear weights only.
+        label_smoothing: share of the target spread over all classes.
+        crop_px: augmentation shifts each image by up to this many pixels, and mirrors it where the data set allows.
+    """
+
+    epochs: int
+    batch: int = 64
+    lr: float = 0.05
+    warmup: float = 0.1
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    crop_px: int = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to: images seen, and whether the loss became NaN or infinite (then it was cut short)."""
+
+    images: int
+    diverged: bool
+
+
+def train(
+    net: nn.Module, split: Split, data: Dataset, recipe: Recipe, *, rng_seed: int, device: str = "cpu"
+) -> Trained:
+    """Trains `net` in place on `split` with augmentation and label smoothing.
+
+    The same seed gives the same weights, bit for bit, on the same machine with the same number of torch threads.
+
+    Args:
+        net: a network ``(N, C, H, W) -> (N, classes)``; it is moved to `device` and to channels_last.
+        data: gives the normalisation and whether mirroring is allowed.
+    """
+    net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = _optimizer(net, recipe, device)
+    steps_per_epoch = max(1, len(split) // recipe.batch)
+    steps = steps_per_epoch * recipe.epochs
+    warmup_steps = max(1, round(recipe.warmup * steps))
+    rng = np.random.default_rng(rng_seed)
+    autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu")
+    seen = step = 0
+    with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
+        torch.manual_seed(rng_seed)
+        for _ in range(recipe.epochs):
+            for x, y in batches(split, data, recipe, rng=rng, device=device):
+                _set_lr(optimizer, recipe.lr * _schedule(step, warmup_steps, steps))
+                optimizer.zero_grad(set_to_none=True)
+                with autocast:
+                    loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
+                loss.backward()
+                optimizer.step()
+                seen, step = seen + len(y), step + 1
+            if not math.isfinite(loss.item()):
+                return Trained(seen, diverged=True)
+    return Trained(seen, diverged=False)
+
+
+def top1(net: nn.Module, split: Split, data: Dataset, *, batch: int = 250, device: str = "cpu") -> float:
+    """Share of `split` that `net` classifies correctly, in [0, 1]."""
+    net.to(device).eval()
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    with torch.inference_mode():
+        for start in range(0, len(split), batch):
+            x = _normalise(torch.from_numpy(split.images[start : start + batch]), data, device)
+            y = torch.from_numpy(split.labels[start : start + batch]).to(device)
+            correct += (net(x).argmax(1) == y).sum()
+    return correct.item() / len(split)
+
+
+def batches(split: Split, data: Dataset, recipe: Recipe, *, rng: np.random.Generator, device: str):
+    """One epoch of augmented, normalised batches ``(x, y)``: x (batch, C, H, W) float, y (batch,) int64."""
+    order = rng.permutation(len(split))
+    size = min(recipe.batch, len(split))
+    for start in range(0, len(split) - size + 1, size):
+        picked = order[start : start + size]
+        images = split.images[picked]
+        images = _shift_and_flip(images, recipe.crop_px, data.flip, rng)
+        yield _normalise(torch.from_numpy(images), data, device), torch.from_numpy(split.labels[picked]).to(device)
+
+
+def _shift_and_flip(images: np.ndarray, crop_px: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
+    """Each image (H, W, C) shifted by up to crop_px with black borders, and mirrored half of the time.
+
+    Both are one gather: a row index and a column index for each image.
+    """
+    n, height, width, _ = images.shape
+    rows = np.arange(height) + rng.integers(0, 2 * crop_px + 1, (n, 1))
+    columns = np.arange(width) + rng.integers(0, 2 * crop_px + 1, (n, 1))
+    if flip:
+        mirrored = rng.random(n) < 0.5
+        columns[mirrored] = columns[mirrored, ::-1]
+    padded = np.pad(images, ((0, 0), (crop_px, crop_px), (crop_px, crop_px), (0, 0)))
+    return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _normalise(images: Tensor, data: Dataset, device: str) -> Tensor:
+    """(N, H, W, C) uint8 -> (N, C, H, W) float in channels_last, mean 0 and deviation 1 by channel."""
+    x = images.to(device).float()
+    mean = torch.tensor(data.mean, device=device) * 255
+    std = torch.tensor(data.std, device=device) * 255
+    return x.sub_(mean).div_(std.clamp(min=1.0)).permute(0, 3, 1, 2)
+
+
+def _schedule(step: int, warmup_steps: int, steps: int) -> float:
+    """Linear warm-up to 1, then cosine to 0."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+
+
+def _optimizer(net: nn.Module, recipe: Recipe, device: str) -> torch.optim.Optimizer:
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    plain = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=True)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr

@@ -1,0 +1,254 @@
+"""`Block` and `Arch`: a network as a frozen, hashable value.
+
+Channel counts are explicit (``in_ch``, ``mid_ch``, ``out_ch``, ``se_ch``), never ratios, so that a
+narrowed network is just another `Arch`. A block knows the operators it is made of (`Block.ops`) and
+nothing about shapes, tensors or files.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from search_spaces.ops import ACTIVATIONS, Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale
+
+__all__ = ["BLOCKS", "SKIPS", "Arch", "Block", "Classifier", "ConvBN", "MBConv", "SepConv"]
+
+SKIPS = ("none", "identity", "pool")
+GATES = ("sigmoid", "hard_sigmoid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvBN:
+    """Convolution, batch norm, activation; optionally squeeze-and-excite and a shortcut.
+
+    Stems, head convolutions and MnasNet's ConvOp ``conv``.
+
+    Args:
+        in_ch, out_ch: channels.
+        kernel: odd kernel size.
+        stride: 1 or more.
+        act: one of `ops.ACTIVATIONS`.
+        se_ch: channels of the squeeze-and-excite bottleneck; 0 for none.
+        se_gate: gate of squeeze-and-excite, ``sigmoid`` or ``hard_sigmoid``.
+        skip: shortcut: ``none``; ``identity`` (needs stride 1 and in_ch == out_ch); ``pool``, a 3x3 average
+            pooling with the block's stride (needs in_ch == out_ch).
+    """
+
+    in_ch: int
+    out_ch: int
+    kernel: int
+    stride: int = 1
+    act: str = "relu"
+    se_ch: int = 0
+    se_gate: str = "sigmoid"
+    skip: str = "none"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def ops(self) -> tuple[Op, ...]:
+        conv = Conv(
+            name="conv",
+            inputs=("input",),
+            in_ch=self.in_ch,
+            out_ch=self.out_ch,
+            kernel=self.kernel,
+            stride=self.stride,
+            act=self.act,
+        )
+        se = _squeeze_excite(conv, self.se_ch, self.se_gate)
+        return (conv, *se, *_shortcut(self.skip, (conv, *se)[-1].name, self.stride))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SepConv:
+    """Depthwise convolution, batch norm, activation, squeeze-and-excite, then a linear pointwise convolution.
+
+    MnasNet's ConvOp ``sepconv`` and the first block of MobileNetV2 and V3. Arguments as `ConvBN`; squeeze-and-excite
+    stands between the two convolutions, on ``in_ch`` channels.
+    """
+
+    in_ch: int
+    out_ch: int
+    kernel: int
+    stride: int = 1
+    act: str = "relu"
+    se_ch: int = 0
+    se_gate: str = "sigmoid"
+    skip: str = "none"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def ops(self) -> tuple[Op, ...]:
+        return _depthwise_then_project(self, "input", self.in_ch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MBConv:
+    """Inverted residual block: expansion to ``mid_ch``, depthwise convolution, squeeze-and-excite, linear projection.
+
+    MobileNetV2 (arXiv:1801.04381, figure 3), with squeeze-and-excite on the expansion as in MobileNetV3
+    (arXiv:1905.02244, figure 4). Arguments as `ConvBN`.
+    """
+
+    in_ch: int
+    mid_ch: int
+    out_ch: int
+    kernel: int
+    stride: int = 1
+    act: str = "relu"
+    se_ch: int = 0
+    se_gate: str = "sigmoid"
+    skip: str = "none"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def ops(self) -> tuple[Op, ...]:
+        expand = Conv(name="expand", inputs=("input",), in_ch=self.in_ch, out_ch=self.mid_ch, act=self.act)
+        return (expand, *_depthwise_then_project(self, "expand", self.mid_ch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """Global average pooling, an optional hidden layer without batch norm, dropout, and a linear layer.
+
+    ``hidden_ch`` is MobileNetV3's efficient last stage ("conv2d 1x1, NBN"); 0 for none. ``out_ch`` is the number of
+    classes.
+    """
+
+    in_ch: int
+    out_ch: int
+    hidden_ch: int = 0
+    act: str = "hard_swish"
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Classifier: dropout is {self.dropout}; allowed: 0 <= dropout < 1")
+
+    def ops(self) -> tuple[Op, ...]:
+        pool = GlobalPool(name="pool", inputs=("input",))
+        features, last = self.in_ch, "pool"
+        hidden: tuple[Op, ...] = ()
+        if self.hidden_ch:
+            hidden = (
+                Linear(name="hidden", inputs=("pool",), in_ch=self.in_ch, out_ch=self.hidden_ch, act=self.act),
+            )
+            features, last = self.hidden_ch, "hidden"
+        return (
+            pool,
+            *hidden,
+            Dropout(name="dropout", inputs=(last,), rate=self.dropout),
+            Linear(name="linear", inputs=("dropout",), in_ch=features, out_ch=self.out_ch),
+        )
+
+
+Block = ConvBN | SepConv | MBConv | Classifier
+
+BLOCKS: dict[str, type[Block]] = {cls.__name__: cls for cls in (ConvBN, SepConv, MBConv, Classifier)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """A whole network: blocks in order, and the resolution it is run at.
+
+    Two networks are equal if they compute the same thing: the name takes no part in comparison.
+
+    Raises:
+        ValueError: no blocks, a resolution below 1, or blocks whose channels do not fit together.
+    """
+
+    name: str = field(compare=False)
+    resolution_px: int
+    blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError(f"network {self.name!r} has no blocks; give at least one")
+        if self.resolution_px < 1:
+            raise ValueError(f"network {self.name!r}: resolution_px is {self.resolution_px}; it must be at least 1")
+        for i, (before, after) in enumerate(zip(self.blocks, self.blocks[1:], strict=False)):
+            if before.out_ch != after.in_ch:
+                raise ValueError(
+                    f"network {self.name!r}: block {i} has out_ch {before.out_ch} but block {i + 1} "
+                    f"has in_ch {after.in_ch}; they must be equal"
+                )
+
+    @property
+    def in_ch(self) -> int:
+        """Channels of the input image."""
+        return self.blocks[0].in_ch
+
+    @property
+    def classes(self) -> int:
+        """Outputs of the last block."""
+        return self.blocks[-1].out_ch
+
+
+def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int) -> tuple[Op, ...]:
+    depthwise = Conv(
+        name="depthwise",
+        inputs=(source,),
+        in_ch=ch,
+        out_ch=ch,
+        kernel=block.kernel,
+        stride=block.stride,
+        groups=ch,
+        act=block.act,
+    )
+    se = _squeeze_excite(depthwise, block.se_ch, block.se_gate)
+    project = Conv(name="project", inputs=((depthwise, *se)[-1].name,), in_ch=ch, out_ch=block.out_ch)
+    return (depthwise, *se, project, *_shortcut(block.skip, "project", block.stride))
+
+
+def _squeeze_excite(source: Conv, se_ch: int, gate: str) -> tuple[Op, ...]:
+    """Squeeze-and-excite (arXiv:1709.01507) on the output of `source`; nothing if se_ch is 0."""
+    if not se_ch:
+        return ()
+    ch = source.out_ch
+    return (
+        GlobalPool(name="se_pool", inputs=(source.name,)),
+        Conv(name="se_reduce", inputs=("se_pool",), in_ch=ch, out_ch=se_ch, norm=False, act="relu"),
+        Conv(name="se_expand", inputs=("se_reduce",), in_ch=se_ch, out_ch=ch, norm=False, act=gate),
+        Scale(name="se_scale", inputs=(source.name, "se_expand")),
+    )
+
+
+def _shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
+    if skip == "none":
+        return ()
+    if skip == "identity":
+        return (Add(name="residual", inputs=(last, "input")),)
+    pool = Pool(name="shortcut", inputs=("input",), kernel=3, stride=stride)
+    return (pool, Add(name="residual", inputs=(last, "shortcut")))
+
+
+def _check(block: Block) -> None:
+    """Refuses values that no network can have, naming the block, the field and what is allowed."""
+    kind = type(block).__name__
+    optional = {"se_ch", "hidden_ch"}
+    for name in ("in_ch", "mid_ch", "out_ch", "se_ch", "hidden_ch", "kernel", "stride"):
+        value = getattr(block, name, 1)
+        least = 0 if name in optional else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}")
+    _one_of(kind, "act", block.act, ACTIVATIONS)
+    if isinstance(block, Classifier):
+        return
+    if block.kernel % 2 == 0:
+        raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
+    _one_of(kind, "se_gate", block.se_gate, GATES)
+    _one_of(kind, "skip", block.skip, SKIPS)
+    if block.skip != "none" and block.in_ch != block.out_ch:
+        raise ValueError(
+            f"{kind}: skip={block.skip!r} needs in_ch == out_ch, not {block.in_ch} and {block.out_ch}; use skip='none'"
+        )
+    if block.skip == "identity" and block.stride != 1:
+        raise ValueError(f"{kind}: skip='identity' needs stride 1, not {block.stride}; use 'pool' or 'none'")
+
+
+def _one_of(kind: str, name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{kind}: {name} is {value!r}; allowed: {', '.join(allowed)}")

@@ -1,0 +1,217 @@
+"""`Arch` or `Unit` -> ONNX, written with ``onnx.helper``: 0.1 ms a layer where torch's exporters take 7 to 700 ms.
+
+Batch norm is folded into the convolution before it. Graphs are pinned to opset 18 and IR version 10.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from search_spaces.arch import Arch
+from search_spaces.lower import Unit, lower
+from search_spaces.ops import Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale
+
+if TYPE_CHECKING:
+    from search_spaces.torch_net import Net
+
+__all__ = ["export", "model", "unit_model"]
+
+OPSET = 18
+IR_VERSION = 10
+
+_ACT_NODES: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "hard_swish": ("HardSwish", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+}
+
+
+class Weights(Protocol):
+    """Gives the folded weight and bias of an operator of block `i`."""
+
+    def __call__(self, i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def export(arch: Arch, path: str | os.PathLike[str], *, net: "Net | None" = None) -> None:
+    """Writes `arch` to `path` with the weights of `net` (random ones if None).
+
+    The graph maps ``input`` (1, in_ch, resolution_px, resolution_px) to ``output`` (1, classes). The file is complete
+    or not there.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(model(arch, net=net).SerializeToString())
+    partial.replace(path)
+
+
+def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1) -> onnx.ModelProto:
+    """`arch` as an ONNX model; see `export`.
+
+    Raises:
+        ValueError: `net` was built for another architecture.
+    """
+    if net is not None and net.arch.blocks != arch.blocks:
+        raise ValueError(f"the weights belong to {net.arch.name!r}, not to {arch.name!r}; build the net from this arch")
+    return _model(lower(arch), random_weights() if net is None else _torch_weights(net), batch, arch.name)
+
+
+def unit_model(unit: Unit, *, batch: int = 1) -> onnx.ModelProto:
+    """One unit as an ONNX model with random weights: what a latency table measures."""
+    return _model((unit,), random_weights(), batch, "unit")
+
+
+def random_weights(rng_seed: int = 0) -> Weights:
+    """He-normal weights and small biases, so that activations stay of the order of 1 through a deep network."""
+    rng = np.random.default_rng(rng_seed)
+
+    def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
+        shape = _weight_shape(op)
+        fan_in = int(np.prod(shape[1:]))
+        weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(np.sqrt(2 / fan_in))
+        return weight, rng.standard_normal(op.out_ch, dtype=np.float32) * np.float32(0.1)
+
+    return weights
+
+
+def _weight_shape(op: Conv | Linear) -> tuple[int, ...]:
+    if isinstance(op, Conv):
+        return (op.out_ch, op.in_ch // op.groups, op.kernel, op.kernel)
+    return (op.out_ch, op.in_ch)
+
+
+def _torch_weights(net: "Net") -> Weights:
+    state = {name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()}
+    eps = 1e-5  # torch.nn.BatchNorm2d's default, which torch_net uses
+
+    def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
+        prefix = f"blocks.{i}.{op.name}."
+        if isinstance(op, Linear):
+            return state[prefix + "linear.weight"], state[prefix + "linear.bias"]
+        weight = state[prefix + "conv.weight"]
+        if not op.norm:
+            return weight, state[prefix + "conv.bias"]
+        norm = prefix + "norm."
+        factor = state[norm + "weight"] / np.sqrt(state[norm + "running_var"] + eps)
+        bias = state[norm + "bias"] - state[norm + "running_mean"] * factor
+        return weight * factor[:, None, None, None], bias
+
+    return weights
+
+
+def _model(units: Sequence[Unit], weights: Weights, batch: int, name: str) -> onnx.ModelProto:
+    graph = _Graph(weights)
+    value = "input"
+    for i, unit in enumerate(units):
+        value = graph.add_unit(i, unit, value)
+    _rename(graph.nodes, value, "output")
+    last = units[-1].nodes[-1]
+    out_shape = last.out_shape[:1] if isinstance(last.op, Linear) else last.out_shape
+    proto = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            name or "network",
+            [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [batch, *units[0].in_shape])],
+            [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [batch, *out_shape])],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="search_spaces.onnx_net",
+    )
+    proto.ir_version = IR_VERSION
+    return proto
+
+
+def _rename(nodes: list[onnx.NodeProto], before: str, after: str) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            for i, value in enumerate(names):
+                if value == before:
+                    names[i] = after
+
+
+class _Graph:
+    """ONNX nodes and constants under construction."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add_unit(self, i: int, unit: Unit, source: str) -> str:
+        """Appends `unit`, reading the value `source`; gives the name of its output value."""
+        values = {"input": source}
+        for node in unit.nodes:
+            prefix = f"block{i}.{node.op.name}"
+            values[node.op.name] = self._add_op(i, node.op, prefix, [values[name] for name in node.op.inputs])
+        return values[unit.nodes[-1].op.name]
+
+    def _add_op(self, i: int, op: Op, prefix: str, inputs: list[str]) -> str:
+        match op:
+            case Conv():
+                params = self._params(i, op, prefix)
+                conv = self._node(
+                    "Conv",
+                    [*inputs, *params],
+                    prefix,
+                    kernel_shape=[op.kernel] * 2,
+                    strides=[op.stride] * 2,
+                    pads=[op.padding] * 4,
+                    group=op.groups,
+                )
+                return self._activation(op.act, conv, prefix)
+            case Linear():
+                flat = self._node("Flatten", inputs, f"{prefix}.flat")
+                gemm = self._node("Gemm", [flat, *self._params(i, op, prefix)], prefix, transB=1)
+                return self._activation(op.act, gemm, prefix)
+            case Pool():
+                pad = (op.kernel - 1) // 2
+                return self._node(
+                    "AveragePool",
+                    inputs,
+                    prefix,
+                    kernel_shape=[op.kernel] * 2,
+                    strides=[op.stride] * 2,
+                    pads=[pad] * 4,
+                    count_include_pad=0,
+                )
+            case GlobalPool():
+                return self._node("GlobalAveragePool", inputs, prefix)
+            case Add():
+                return self._node("Add", inputs, prefix)
+            case Scale():
+                return self._node("Mul", inputs, prefix)
+            case Dropout():
+                return inputs[0]
+
+    def _activation(self, act: str, value: str, prefix: str) -> str:
+        match act:
+            case "none":
+                return value
+            case "relu6":
+                limits = [self._constant(f"{prefix}.{name}", np.float32(v)) for name, v in (("min", 0), ("max", 6))]
+                return self._node("Clip", [value, *limits], f"{prefix}.act")
+            case "swish":
+                gate = self._node("Sigmoid", [value], f"{prefix}.gate")
+                return self._node("Mul", [value, gate], f"{prefix}.act")
+            case _:
+                kind, attributes = _ACT_NODES[act]
+                return self._node(kind, [value], f"{prefix}.act", **attributes)
+
+    def _params(self, i: int, op: Conv | Linear, prefix: str) -> list[str]:
+        weight, bias = self.weights(i, op)
+        return [self._constant(f"{prefix}.weight", weight), self._constant(f"{prefix}.bias", bias)]
+
+    def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
+        array = np.asarray(value, dtype=np.float32)
+        self.constants.append(numpy_helper.from_array(array if array.flags.c_contiguous else array.copy("C"), name))
+        return name
+
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output

@@ -1,0 +1,114 @@
+"""Pure `Arch -> Arch` edits."""
+
+from dataclasses import replace
+
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
+
+__all__ = ["classes", "in_channels", "make_divisible", "resolution", "small_image", "width_multiplier"]
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """`value` rounded to the nearest multiple of `divisor`, never by more than 10 % down.
+
+    The rule of the MobileNet reference code: ``max(divisor, floor(value + divisor / 2) to a multiple)``, one step
+    higher where that is below 0.9 ``value``.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def resolution(arch: Arch, resolution_px: int) -> Arch:
+    """`arch` on images of `resolution_px` x `resolution_px`."""
+    return replace(arch, resolution_px=resolution_px)
+
+
+def classes(arch: Arch, n: int) -> Arch:
+    """`arch` with `n` outputs of its last block."""
+    return replace(arch, blocks=(*arch.blocks[:-1], replace(arch.blocks[-1], out_ch=n)))
+
+
+def in_channels(arch: Arch, n: int) -> Arch:
+    """`arch` for images of `n` channels: 3 for colour, 1 for grey."""
+    first = replace(arch.blocks[0], in_ch=n)
+    return replace(arch, blocks=(first, *arch.blocks[1:]))
+
+
+def width_multiplier(arch: Arch, width: float, divisor: int = 8) -> Arch:
+    """Every channel count of `arch` times `width`, rounded by `make_divisible`.
+
+    As the reference implementations of MobileNetV2, MobileNetV3 and MnasNet do it:
+
+    - expansions keep their ratio to the block's input channels;
+    - squeeze-and-excite keeps its published rule (`_scale_se`);
+    - the last features before the classes (V2's 1280-channel convolution, V3's hidden layer) are widened
+      by ``width > 1`` and left alone by ``width < 1``;
+    - image channels and classes stay.
+
+    Raises:
+        ValueError: width <= 0.
+    """
+    if not width > 0:
+        raise ValueError(f"width is {width}; a width multiplier must be above 0")
+    if width == 1:
+        return arch
+    last = arch.blocks[-1]
+    features_in_head = isinstance(last, Classifier) and not last.hidden_ch
+    blocks: list[Block] = []
+    in_ch = arch.in_ch
+    for i, block in enumerate(arch.blocks):
+        is_head = features_in_head and i == len(arch.blocks) - 2
+        factor = max(width, 1.0) if is_head else width
+        out_ch = make_divisible(block.out_ch * factor, divisor)
+        blocks.append(_scale(block, in_ch, out_ch, max(width, 1.0), divisor))
+        in_ch = blocks[-1].out_ch
+    return replace(arch, name=f"{arch.name} {width:g}", blocks=tuple(blocks))
+
+
+def _scale(block: Block, in_ch: int, out_ch: int, features_factor: float, divisor: int) -> Block:
+    match block:
+        case Classifier():
+            hidden_ch = make_divisible(block.hidden_ch * features_factor, divisor) if block.hidden_ch else 0
+            return replace(block, in_ch=in_ch, hidden_ch=hidden_ch)
+        case MBConv():
+            mid_ch = make_divisible(in_ch * block.mid_ch / block.in_ch, divisor)
+            se_ch = _scale_se(block.se_ch, block.in_ch, in_ch, block.mid_ch, mid_ch, divisor)
+            return replace(block, in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, se_ch=se_ch)
+        case SepConv():
+            se_ch = _scale_se(block.se_ch, block.in_ch, in_ch, block.in_ch, in_ch, divisor)
+            return replace(block, in_ch=in_ch, out_ch=out_ch, se_ch=se_ch)
+        case ConvBN():
+            se_ch = _scale_se(block.se_ch, block.in_ch, in_ch, block.out_ch, out_ch, divisor)
+            return replace(block, in_ch=in_ch, out_ch=out_ch, se_ch=se_ch)
+
+
+def _scale_se(se_ch: int, in_before: int, in_after: int, gated_before: int, gated_after: int, divisor: int) -> int:
+    """Squeeze-and-excite after scaling: MobileNetV3's rule (1/4 of the gated channels, rounded) or MnasNet's (1/4 of
+    the input channels) where the block follows one of them, else its share of the gated channels."""
+    if not se_ch:
+        return 0
+    if se_ch == make_divisible(gated_before / 4, divisor):
+        return make_divisible(gated_after / 4, divisor)
+    if se_ch == max(1, in_before // 4):
+        return max(1, in_after // 4)
+    return max(1, round(se_ch * gated_after / gated_before))
+
+
+def small_image(arch: Arch, resolution_px: int, keep: int = 3, which: str = "last") -> Arch:
+    strided = [i for i, block in enumerate(arch.blocks) if _stride(block) > 1]
+    n = max(0, len(strided) - keep)
+    relaxed = set(strided[:n]) if which == "last" else set(strided[keep:])
+    return replace(
+        arch,
+        resolution_px=resolution_px,
+        blocks=tuple(_with_stride_1(b) if i in relaxed else b for i, b in enumerate(arch.blocks)),
+    )
+
+
+def _stride(block: Block) -> int:
+    return 1 if isinstance(block, Classifier) else block.stride
+
+
+def _with_stride_1(block: Block) -> Block:
+    return block if isinstance(block, Classifier) else replace(block, stride=1)
+
+

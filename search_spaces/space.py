@@ -1,0 +1,108 @@
+"""`Choice` and `SearchSpace`: a set of networks, each an int vector."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from search_spaces.arch import Arch
+from search_spaces.lower import Unit
+
+__all__ = ["Choice", "Indices", "SearchSpace"]
+
+Indices = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A named decision, like ``Choice("block3.kernel", (3, 5))``."""
+
+    name: str
+    options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise ValueError(f"choice {self.name!r} has no options; give at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Networks indexed by one option of each of C choices.
+
+    Attributes:
+        name: what it is called in records and messages.
+        choices: the C decisions, in the order in which a controller takes them.
+        decode: pure function of an int vector (C,), one option index for each choice, to the `Arch`.
+        units: gives every unit that some network of the space has, for building a latency table; None where
+            the space cannot list them.
+
+    Example:
+        >>> choices = (Choice("kernel", (3, 5)), Choice("layers", (1, 2)))
+        >>> space = SearchSpace(name="mine", choices=choices, decode=my_function)
+        >>> space.encode({"kernel": 5, "layers": 1})
+        array([1, 0])
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    decode: Callable[[Indices], Arch]
+    units: Callable[[], frozenset[Unit]] | None = None
+
+    def __post_init__(self) -> None:
+        names = [choice.name for choice in self.choices]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"space {self.name!r} has two choices named {sorted(twice)[0]!r}; names must differ")
+        if not names:
+            raise ValueError(f"space {self.name!r} has no choices; give at least one")
+
+    @property
+    def size(self) -> int:
+        """Number of index vectors. Different vectors may decode to the same network."""
+        return prod(len(choice.options) for choice in self.choices)
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """(n, C) uniformly random index vectors."""
+        return rng.integers(0, [len(choice.options) for choice in self.choices], size=(n, len(self.choices)))
+
+    def mutate(self, rng: np.random.Generator, indices: Indices) -> np.ndarray:
+        """(C,) a copy of `indices` with one choice set to another of its options."""
+        out = self.check(indices).copy()
+        open_choices = [i for i, choice in enumerate(self.choices) if len(choice.options) > 1]
+        if open_choices:
+            i = rng.choice(open_choices)
+            out[i] = (out[i] + rng.integers(1, len(self.choices[i].options))) % len(self.choices[i].options)
+        return out
+
+    def describe(self, indices: Indices) -> dict[str, Any]:
+        """{choice name: option} of an index vector (C,)."""
+        return {c.name: c.options[i] for c, i in zip(self.choices, self.check(indices), strict=True)}
+
+    def encode(self, options: Mapping[str, Any]) -> np.ndarray:
+        """(C,) the index vector of {choice name: option}; the inverse of `describe`.
+
+        Raises:
+            ValueError: a choice is missing or unknown, or has no such option.
+        """
+        names = [choice.name for choice in self.choices]
+        if wrong := set(names) ^ set(options):
+            raise ValueError(f"space {self.name!r}: choice {sorted(wrong)[0]!r} is missing or unknown")
+        for choice in self.choices:
+            if options[choice.name] not in choice.options:
+                raise ValueError(f"{choice.name} is {options[choice.name]!r}; allowed: {choice.options}")
+        return np.array([choice.options.index(options[choice.name]) for choice in self.choices])
+
+    def check(self, indices: Indices) -> np.ndarray:
+        """`indices` as an int array (C,).
+
+        Raises:
+            ValueError: wrong length, or an index outside its choice.
+        """
+        array = np.asarray(indices)
+        if array.shape != (len(self.choices),):
+            raise ValueError(f"space {self.name!r} has {len(self.choices)} choices, not shape {array.shape}")
+        for choice, i in zip(self.choices, array, strict=True):
+            if not 0 <= i < len(choice.options):
+                raise ValueError(f"{choice.name}: index {i} is outside 0..{len(choice.options) - 1}")
+        return array

@@ -1,0 +1,23 @@
+"""The search spaces by name."""
+
+from search_spaces.mnasnet import mnasnet
+from search_spaces.space import SearchSpace
+
+__all__ = ["get", "names"]
+
+_SPACES = {"mnasnet": mnasnet}
+
+
+def names() -> tuple[str, ...]:
+    return tuple(_SPACES)
+
+
+def get(name: str, *, base_width: float = 1.0, resolution_px: int = 224, classes: int = 1000) -> SearchSpace:
+    """The space `name`; the arguments are those of its function (see `mnasnet.mnasnet`).
+
+    Raises:
+        ValueError: no such space, or a value that the space refuses.
+    """
+    if name not in _SPACES:
+        raise ValueError(f"no search space {name!r}; there are: {', '.join(_SPACES)}")
+    return _SPACES[name](base_width=base_width, resolution_px=resolution_px, classes=classes)

@@ -1,0 +1,168 @@
+"""`Arch` -> `torch.nn.Module`.
+
+Parameters are named after the block's place and the operator: ``blocks.3.expand.conv.weight``,
+``blocks.3.expand.norm.running_mean``, ``blocks.17.linear.bias``.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.arch import Arch, Block
+from search_spaces.ops import Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale
+
+__all__ = ["BlockModule", "Net", "build"]
+
+
+def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
+    """A freshly initialised network that computes `arch`: ``(N, in_ch, H, W) -> (N, classes)``.
+
+    Initialisation is the MobileNet reference code's: convolutions He-normal by fan-out, batch norm 1 and 0, linear
+    layers normal with deviation 0.01.
+
+    Args:
+        generator: source of the initial weights; torch's global one if None.
+    """
+    net = Net(arch)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1] // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out), generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01, generator=generator)
+            nn.init.zeros_(module.bias)
+    return net
+
+
+class Net(nn.Module):
+    """`arch` as a module; `blocks[i]` computes ``arch.blocks[i]``."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__()
+        self.arch = arch
+        self.blocks = nn.Sequential(*(BlockModule(block) for block in arch.blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, in_ch, H, W) -> (N, classes)``."""
+        return self.blocks(x)
+
+
+class BlockModule(nn.Module):
+    """One block: its operators, run in order."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self._steps: list[tuple[str, tuple[str, ...]]] = []
+        for op in block.ops():
+            self.add_module(op.name, _module(op))
+            self._steps.append((op.name, op.inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = {"input": x}
+        for name, inputs in self._steps:
+            x = self._modules[name](*(values[i] for i in inputs))  # type: ignore[misc]
+            values[name] = x
+        return x
+
+
+class _ConvAct(nn.Module):
+    def __init__(self, op: Conv) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            op.in_ch,
+            op.out_ch,
+            op.kernel,
+            stride=op.stride,
+            padding=op.padding,
+            groups=op.groups,
+            bias=not op.norm,
+        )
+        self.norm = nn.BatchNorm2d(op.out_ch) if op.norm else None
+        self.act = _activation(op.act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if self.act is None else self.act(x)
+
+
+class _LinearAct(nn.Module):
+    def __init__(self, op: Linear) -> None:
+        super().__init__()
+        self.linear = nn.Linear(op.in_ch, op.out_ch)
+        self.act = _activation(op.act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x.flatten(1))
+        return x if self.act is None else self.act(x)
+
+
+class _GlobalPool(nn.Module):
+    """Mean over positions, written as sum / count: the backward pass of `Tensor.mean` writes out a full gradient in
+    contiguous layout, which makes everything before it in a channels_last network several times slower."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+
+
+class _Add(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class _Scale(nn.Module):
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        return x * gate
+
+
+class _AvgPool(nn.Module):
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.kernel, self.stride, padding=(self.kernel - 1) // 2, count_include_pad=False)
+
+
+def _module(op: Op) -> nn.Module:
+    match op:
+        case Conv():
+            return _ConvAct(op)
+        case Linear():
+            return _LinearAct(op)
+        case Pool():
+            return _AvgPool(op.kernel, op.stride)
+        case GlobalPool():
+            return _GlobalPool()
+        case Add():
+            return _Add()
+        case Scale():
+            return _Scale()
+        case Dropout():
+            return nn.Dropout(op.rate)
+
+
+def _activation(name: str) -> nn.Module | None:
+    """The module of one of `ops.ACTIVATIONS`. It works in place: its input is never needed again."""
+    match name:
+        case "none":
+            return None
+        case "relu":
+            return nn.ReLU(inplace=True)
+        case "relu6":
+            return nn.ReLU6(inplace=True)
+        case "hard_swish":
+            return nn.Hardswish(inplace=True)
+        case "swish":
+            return nn.SiLU(inplace=True)
+        case "sigmoid":
+            return nn.Sigmoid()
+        case "hard_sigmoid":
+            return nn.Hardsigmoid(inplace=True)
+        case _:
+            raise ValueError(f"no torch module for activation {name!r}")

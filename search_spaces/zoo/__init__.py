@@ -1,0 +1,49 @@
+"""Published networks as `Arch` values, each beside its paper and the paper's own numbers.
+
+>>> from search_spaces import zoo
+>>> zoo.get("mobilenet_v3_small", width=0.75).resolution_px
+224
+"""
+
+import difflib
+
+from search_spaces import rewrite
+from search_spaces.arch import Arch
+from search_spaces.zoo import mnasnet, mobilenet_v2, mobilenet_v3, proxyless
+from search_spaces.zoo.published import Entry
+
+__all__ = ["Entry", "entry", "get", "names"]
+
+_ENTRIES: dict[str, Entry] = {
+    entry.arch.name: entry
+    for family in (mobilenet_v2, mobilenet_v3, mnasnet, proxyless)
+    for entry in family.ENTRIES
+}
+
+
+def names() -> tuple[str, ...]:
+    """All networks, family by family."""
+    return tuple(_ENTRIES)
+
+
+def entry(name: str) -> Entry:
+    """The network `name` at width 1.0 and 224 px, with its paper and published numbers.
+
+    Raises:
+        ValueError: no such network; the message lists them.
+    """
+    if name not in _ENTRIES:
+        close = difflib.get_close_matches(str(name), _ENTRIES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"no network {name!r} in the zoo{hint} (there are: {', '.join(_ENTRIES)})")
+    return _ENTRIES[name]
+
+
+def get(name: str, *, width: float = 1.0, resolution_px: int = 224, classes: int = 1000) -> Arch:
+    """The network `name` with a width multiplier, an input resolution and a number of classes.
+
+    Raises:
+        ValueError: no such network, ``width <= 0``, or a resolution or number of classes below 1.
+    """
+    arch = rewrite.width_multiplier(entry(name).arch, width)
+    return rewrite.classes(rewrite.resolution(arch, resolution_px), classes)

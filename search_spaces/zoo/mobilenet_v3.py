@@ -1,0 +1,85 @@
+"""Searching for MobileNetV3 (arXiv:1905.02244), tables 1 and 2.
+
+Squeeze-and-excite has 1/4 of the expansion, rounded to a multiple of 8, with a hard sigmoid, as in the reference
+implementations; the paper says "fixed to be 1/4 of the number of channels in expansion layer".
+"""
+
+from search_spaces.arch import Arch, Block, Classifier, ConvBN
+from search_spaces.rewrite import make_divisible
+from search_spaces.zoo.published import Entry
+from search_spaces.zoo.stages import mbconv, sepconv
+
+__all__ = ["ENTRIES"]
+
+# kernel, mid_ch, out_ch, se, act, stride      input resolution
+_LARGE = (
+    (3, 16, 16, False, "relu", 1),  # 112
+    (3, 64, 24, False, "relu", 2),  # 112
+    (3, 72, 24, False, "relu", 1),  # 56
+    (5, 72, 40, True, "relu", 2),  # 56
+    (5, 120, 40, True, "relu", 1),  # 28
+    (5, 120, 40, True, "relu", 1),  # 28
+    (3, 240, 80, False, "hard_swish", 2),  # 28
+    (3, 200, 80, False, "hard_swish", 1),  # 14
+    (3, 184, 80, False, "hard_swish", 1),  # 14
+    (3, 184, 80, False, "hard_swish", 1),  # 14
+    (3, 480, 112, True, "hard_swish", 1),  # 14
+    (3, 672, 112, True, "hard_swish", 1),  # 14
+    (5, 672, 160, True, "hard_swish", 2),  # 14
+    (5, 960, 160, True, "hard_swish", 1),  # 7
+    (5, 960, 160, True, "hard_swish", 1),  # 7
+)
+
+_SMALL = (
+    (3, 16, 16, True, "relu", 2),  # 112
+    (3, 72, 24, False, "relu", 2),  # 56
+    (3, 88, 24, False, "relu", 1),  # 28
+    (5, 96, 40, True, "hard_swish", 2),  # 28
+    (5, 240, 40, True, "hard_swish", 1),  # 14
+    (5, 240, 40, True, "hard_swish", 1),  # 14
+    (5, 120, 48, True, "hard_swish", 1),  # 14
+    (5, 144, 48, True, "hard_swish", 1),  # 14
+    (5, 288, 96, True, "hard_swish", 2),  # 14
+    (5, 576, 96, True, "hard_swish", 1),  # 7
+    (5, 576, 96, True, "hard_swish", 1),  # 7
+)
+
+
+def _arch(name: str, table: tuple[tuple[int, int, int, bool, str, int], ...], hidden_ch: int) -> Arch:
+    blocks: list[Block] = [ConvBN(in_ch=3, out_ch=16, kernel=3, stride=2, act="hard_swish")]  # 224
+    for kernel, mid_ch, out_ch, se, act, stride in table:
+        in_ch = blocks[-1].out_ch
+        se_ch = make_divisible(mid_ch / 4) if se else 0
+        if mid_ch == in_ch:  # the reference implementations leave the expansion out
+            block = sepconv(in_ch, out_ch, kernel=kernel, stride=stride, act=act, se_ch=se_ch, gate="hard_sigmoid")
+        else:
+            block = mbconv(
+                in_ch, mid_ch, out_ch, kernel=kernel, stride=stride, act=act, se_ch=se_ch, gate="hard_sigmoid"
+            )
+        blocks.append(block)
+    last_ch = blocks[-1].out_ch
+    blocks.append(ConvBN(in_ch=last_ch, out_ch=6 * last_ch, kernel=1, act="hard_swish"))  # 7
+    blocks.append(Classifier(in_ch=6 * last_ch, hidden_ch=hidden_ch, out_ch=1000))
+    return Arch(name=name, resolution_px=224, blocks=tuple(blocks))
+
+
+ENTRIES = (
+    Entry(
+        arch=_arch("mobilenet_v3_large", _LARGE, hidden_ch=1280),
+        paper="Searching for MobileNetV3, arXiv:1905.02244",
+        reference="torchvision mobilenet_v3_large",
+        madds_m=219,
+        params_m=5.4,
+        top1=0.752,
+        pixel_ms={1.0: (51, 61, 44), 0.75: (39, 46, 40)},
+    ),
+    Entry(
+        arch=_arch("mobilenet_v3_small", _SMALL, hidden_ch=1024),
+        paper="Searching for MobileNetV3, arXiv:1905.02244",
+        reference="torchvision mobilenet_v3_small",
+        madds_m=56,
+        params_m=2.5,
+        top1=0.674,
+        pixel_ms={1.0: (15.8, 19.4, 14.4), 0.75: (12.8, 15.6, 11.7)},
+    ),
+)
