@@ -239,7 +239,14 @@ def _bar(show: bool, title: str, total: int):
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -265,9 +272,7 @@ def _main(settings: Settings) -> None:
         classes=settings.integer("space.classes", low=2),
     )
     tables_dir = settings.path("tables_dir")
-    model = build_for_space(
-        space, device=device, tables_dir=tables_dir, fresh=settings.flag("fresh"), progress=True
-    )
+    model = build_for_space(space, device=device, tables_dir=tables_dir, fresh=settings.flag("fresh"), progress=True)
     console = Console(highlight=False, soft_wrap=True)
     console.print(model.describe())
     console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")

@@ -71,9 +71,7 @@ def fit(archs: Sequence[Arch], ms: Sequence[float]) -> tuple[dict[str, float], t
     for i, arch in enumerate(archs):
         others = np.arange(len(y)) != i
         left_out = float(x[i] @ _fit(x[others], y[others]))
-        networks.append(
-            NetworkFit(name=arch.name, ms=float(y[i]), fitted_ms=float(x[i] @ costs), left_out_ms=left_out)
-        )
+        networks.append(NetworkFit(name=arch.name, ms=float(y[i]), fitted_ms=float(x[i] @ costs), left_out_ms=left_out))
     return dict(zip(FEATURES, costs.tolist(), strict=True)), tuple(networks)
 
 

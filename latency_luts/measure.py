@@ -16,7 +16,7 @@ import numpy as np
 
 from latency_luts.table import Identity, Timing
 
-__all__ = ["Protocol", "identity", "pinned_core", "time_model"]
+__all__ = ["Protocol", "cpu_name", "identity", "pinned_core", "time_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ def identity() -> Identity:
     """This machine, and how it is measured."""
     import onnxruntime
 
-    return Identity(
-        cpu=_cpu_name(), runtime=f"onnxruntime {onnxruntime.__version__}", threads=1, batch=1, dtype="fp32"
-    )
+    return Identity(cpu=cpu_name(), runtime=f"onnxruntime {onnxruntime.__version__}", threads=1, batch=1, dtype="fp32")
 
 
 def time_model(model: bytes, in_shape: tuple[int, ...], protocol: Protocol) -> Timing:
@@ -82,7 +80,7 @@ def pinned_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """The CPU's name with what tells two kinds of one name apart (family and model on x86)."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()

@@ -133,9 +133,7 @@ class Classifier:
         features, last = self.in_ch, "pool"
         hidden: tuple[Op, ...] = ()
         if self.hidden_ch:
-            hidden = (
-                Linear(name="hidden", inputs=("pool",), in_ch=self.in_ch, out_ch=self.hidden_ch, act=self.act),
-            )
+            hidden = (Linear(name="hidden", inputs=("pool",), in_ch=self.in_ch, out_ch=self.hidden_ch, act=self.act),)
             features, last = self.hidden_ch, "hidden"
         return (
             pool,

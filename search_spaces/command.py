@@ -155,8 +155,10 @@ def _explain(message: str, overrides: list[str], known: list[str]) -> str:
         if name in groups and f"+{name}=" not in " ".join(overrides):
             return f"{name} is not set yet; write +{name}=..."
         close = _did_you_mean(name, known)
-        return f"no setting {name!r}{close}; --cfg job shows all settings" if close else (
-            f"no setting {name!r}; allowed: {', '.join(k for k in known if '.' not in k)}"
+        return (
+            f"no setting {name!r}{close}; --cfg job shows all settings"
+            if close
+            else (f"no setting {name!r}; allowed: {', '.join(k for k in known if '.' not in k)}")
         )
     return _one_line(message)
 

@@ -61,9 +61,7 @@ def mnasnet(*, base_width: float = 1.0, resolution_px: int = 224, classes: int =
     if classes < 2:
         raise ValueError(f"space.classes is {classes}; allowed: 2 or more")
     choices = tuple(
-        Choice(f"block{b}.{choice.name}", choice.options)
-        for b in range(1, len(STAGES) + 1)
-        for choice in _PER_BLOCK
+        Choice(f"block{b}.{choice.name}", choice.options) for b in range(1, len(STAGES) + 1) for choice in _PER_BLOCK
     )
     skeleton = _Skeleton(base_width=base_width, resolution_px=resolution_px, classes=classes)
     return SearchSpace(name="mnasnet", choices=choices, decode=skeleton.decode, units=skeleton.units)
@@ -136,6 +134,4 @@ def _layer(op: str, in_ch: int, out_ch: int, kernel: int, se: float, skip: str, 
     if op == "sepconv":
         return SepConv(in_ch=in_ch, out_ch=out_ch, kernel=kernel, stride=stride, se_ch=se_ch, skip=skip)
     mid_ch = in_ch * {"mbconv3": 3, "mbconv6": 6}[op]
-    return MBConv(
-        in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, kernel=kernel, stride=stride, se_ch=se_ch, skip=skip
-    )
+    return MBConv(in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, kernel=kernel, stride=stride, se_ch=se_ch, skip=skip)

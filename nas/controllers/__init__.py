@@ -39,9 +39,7 @@ def names() -> tuple[str, ...]:
     return ("rnn_ppo", "random")
 
 
-def make(
-    name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[str, Any] | None = None
-) -> Controller:
+def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[str, Any] | None = None) -> Controller:
     """The controller `name` for `space`.
 
     Args:
@@ -52,7 +50,7 @@ def make(
     """
     settings = settings or {}
     if name == "rnn_ppo":
-        from nas.controllers.rnn_ppo import PPOSettings, RNNPPO
+        from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
 
         known = set(PPOSettings.__dataclass_fields__)
         if unknown := set(settings) - known:

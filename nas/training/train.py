@@ -9,31 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.training.datasets import Dataset, Split
+from nas.training.recipe import Recipe
+from search_spaces import torch_net
+from search_spaces.arch import Arch
 
-__all__ = ["Recipe", "Trained", "batches", "top1", "train"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the images.
-        batch: images a step; a last incomplete batch is left out (batch norm suffers from tiny batches).
-        lr: peak learning rate of SGD with Nesterov momentum 0.9; linear warm-up, then cosine to 0.
-        warmup: share of the steps that warm up.
-        weight_decay: on convolution and linear weights only.
-        label_smoothing: share of the target spread over all classes.
-        crop_px: augmentation shifts each image by up to this many pixels, and mirrors it where the data set allows.
-    """
-
-    epochs: int
-    batch: int = 64
-    lr: float = 0.05
-    warmup: float = 0.1
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.1
-    crop_px: int = 2
+__all__ = ["Trained", "batches", "new_net", "top1", "train"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +22,12 @@ class Trained:
 
     images: int
     diverged: bool
+
+
+def new_net(arch: Arch, *, rng_seed: int) -> torch_net.Net:
+    """`arch` with the initial weights of this seed, in channels_last."""
+    net = torch_net.build(arch, generator=torch.Generator().manual_seed(rng_seed))
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def train(

@@ -15,9 +15,7 @@ from search_spaces.zoo.published import Entry
 __all__ = ["Entry", "entry", "get", "names"]
 
 _ENTRIES: dict[str, Entry] = {
-    entry.arch.name: entry
-    for family in (mobilenet_v2, mobilenet_v3, mnasnet, proxyless)
-    for entry in family.ENTRIES
+    entry.arch.name: entry for family in (mobilenet_v2, mobilenet_v3, mnasnet, proxyless) for entry in family.ENTRIES
 }
 
 

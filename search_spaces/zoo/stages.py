@@ -41,9 +41,7 @@ def mbconv(
     )
 
 
-def repeat(
-    in_ch: int, stages: Iterable[tuple[int, int, int, int, int, float]], *, act: str
-) -> tuple[Block, ...]:
+def repeat(in_ch: int, stages: Iterable[tuple[int, int, int, int, int, float]], *, act: str) -> tuple[Block, ...]:
     """Stages of identical blocks, each stage ``(repeats, expansion, out_ch, kernel, stride, se)``.
 
     Only the first block of a stage has the stride. Expansion 0 is a `SepConv`. ``se`` is the squeeze-and-excite ratio

@@ -1,0 +1,82 @@
+"""`ProxyTraining`: the accuracy of a network after a short training on small images.
+
+MnasNet trains each sampled network for 5 ImageNet epochs; this does the same in seconds. What the seconds are best
+spent on is measured by ``python -m experiments.proxy_signal``.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nas.training.datasets import Dataset
+from nas.training.recipe import Recipe
+from nas.trial import Evaluation
+from search_spaces import rewrite
+from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from search_spaces.torch_net import Net
+
+__all__ = ["ProxyTraining"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyTraining:
+    """An evaluator: trains on `data.train`, answers top-1 on `data.holdout`.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: torch threads for one training. One by default: two trainings side by side with one thread each
+            are faster than one after the other with two.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    device: str = "cpu"
+    threads: int = 1
+
+    def small(self, arch: Arch) -> Arch:
+        """`arch` for the images of the data set: their size, channels and classes, and small-image strides."""
+        small = rewrite.small_image(arch, self.data.resolution_px)
+        return rewrite.classes(rewrite.in_channels(small, self.data.channels), self.data.classes)
+
+    def evaluate(self, arch: Arch, rng_seed: int) -> Evaluation:
+        """Trains `arch` from scratch. The same seed gives the same answer on the same machine.
+
+        A training that diverges (NaN) is a result: status ``diverged``, top-1 0.
+        """
+        import torch
+
+        from nas.training.train import new_net, top1, train
+
+        start = time.perf_counter()
+        torch.set_num_threads(self.threads)
+        net = new_net(self.small(arch), rng_seed=rng_seed)
+        trained = train(net, self.data.train, self.data, self.recipe, rng_seed=rng_seed, device=self.device)
+        if trained.diverged:
+            seconds = time.perf_counter() - start
+            return Evaluation(top1=0.0, status="diverged", seconds=seconds, note="the loss became NaN or infinite")
+        accuracy = top1(net, self.data.holdout, self.data, device=self.device)
+        return Evaluation(top1=accuracy, seconds=time.perf_counter() - start)
+
+    def train_fully(self, arch: Arch, *, epochs: int, threads: int, rng_seed: int) -> tuple["Net", float, float]:
+        """Trains `arch` for `epochs` and measures it on the test images, which nothing else ever sees.
+
+        Returns:
+            The network on the CPU, its top-1 on the holdout, and its top-1 on test.
+
+        Raises:
+            ValueError: the training diverged.
+        """
+        import torch
+
+        from nas.training.train import new_net, top1, train
+
+        torch.set_num_threads(threads)
+        net = new_net(self.small(arch), rng_seed=rng_seed)
+        recipe = replace(self.recipe, epochs=epochs)
+        if train(net, self.data.train, self.data, recipe, rng_seed=rng_seed, device=self.device).diverged:
+            raise ValueError(f"the final training diverged (NaN); try a lower learning rate than {recipe.lr:g}")
+        holdout = top1(net, self.data.holdout, self.data, device=self.device)
+        test = top1(net, self.data.test, self.data, device=self.device)
+        return net.cpu(), holdout, test

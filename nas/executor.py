@@ -1,0 +1,36 @@
+"""Executors: run an evaluation on several networks. This one in the process itself, one after the other."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from nas.trial import Evaluation
+from search_spaces.arch import Arch
+
+__all__ = ["Evaluate", "Executor", "SerialExecutor", "guarded"]
+
+Evaluate = Callable[[Arch], "Evaluation | float"]
+
+
+class Executor(Protocol):
+    """Runs `evaluate` on networks; results come as they are done."""
+
+    def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Yields (position in `archs`, evaluation) in any order, each once. A broken evaluation has status failed."""
+        ...
+
+
+class SerialExecutor:
+    """In this process, in order."""
+
+    def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        for i, arch in enumerate(archs):
+            yield i, guarded(evaluate, arch)
+
+
+def guarded(evaluate: Evaluate, arch: Arch) -> Evaluation:
+    """`evaluate(arch)`, with an exception turned into an evaluation of status ``failed`` that carries its message."""
+    try:
+        result = evaluate(arch)
+    except Exception as e:  # an evaluator is anyone's code: whatever it raises must not end the search
+        return Evaluation(top1=0.0, status="failed", note=f"{type(e).__name__}: {e}")
+    return result if isinstance(result, Evaluation) else Evaluation(top1=float(result))

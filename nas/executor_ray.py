@@ -1,0 +1,172 @@
+"""`RayExecutor`: evaluations as Ray tasks, on this machine or on a cluster.
+
+The evaluation (with its data set) goes into the object store once; each task gets one network. A crashed worker's task
+is retried by Ray, a straggler is cancelled and tried once more.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nas.executor import Evaluate, guarded
+from nas.trial import Evaluation
+from search_spaces.arch import Arch
+
+__all__ = ["RayExecutor", "ResourceError"]
+
+
+class ResourceError(ValueError):
+    """The cluster cannot be reached, or can never give what a task asks for."""
+
+
+class RayExecutor:
+    """Runs evaluations on a Ray cluster; use it as a context manager.
+
+    Args:
+        address: ``host:port`` of a cluster to join; None starts one on this machine for as long as it is needed.
+        workers: evaluations at a time; None: as many as the cluster's CPUs (and GPUs) allow.
+        num_cpus, num_gpus: what one evaluation takes; ``num_gpus`` may be a fraction.
+        timeout_s: an evaluation that takes longer is cancelled and tried once more, then recorded as failed.
+
+    Raises:
+        ResourceError: nothing answers at `address`, or no node can ever run one evaluation.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        workers: int | None = None,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        timeout_s: float = 3600,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._temp_dir: str | None = None
+        self._evaluate_ref: tuple[Evaluate, Any] | None = None
+        if address is not None:
+            _probe(address)
+        self._ray = self._start(address, num_cpus=workers * num_cpus if workers else None, num_gpus=num_gpus)
+        total = self._ray.cluster_resources()
+        try:
+            fits = _fits(self._ray.nodes(), num_cpus, num_gpus)
+            if fits < 1:
+                raise ResourceError(
+                    f"no node has {num_cpus:g} CPUs and {num_gpus:g} GPUs for one evaluation (the cluster has "
+                    f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs); "
+                    "lower ray.num_cpus or ray.num_gpus"
+                )
+        except BaseException:
+            self.close()
+            raise
+        self.workers = min(workers or fits, fits)
+        self._task = self._ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=2)(guarded)
+
+    def __enter__(self) -> "RayExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Yields (position in `archs`, evaluation) as evaluations finish."""
+        if self._evaluate_ref is None or self._evaluate_ref[0] is not evaluate:
+            self._evaluate_ref = (evaluate, self._ray.put(evaluate))
+        waiting = [(i, 1) for i in range(len(archs))][::-1]
+        running: dict[Any, tuple[int, int, float]] = {}  # ref -> position, attempt, start
+        while waiting or running:
+            while waiting and len(running) < self.workers:
+                i, attempt = waiting.pop()
+                ref = self._task.remote(self._evaluate_ref[1], archs[i])
+                running[ref] = (i, attempt, time.monotonic())
+            ready, _ = self._ray.wait(list(running), num_returns=1, timeout=1.0)
+            for ref in ready:
+                i, attempt, _ = running.pop(ref)
+                evaluation = self._result(ref)
+                if evaluation.status == "failed" and attempt == 1:
+                    waiting.append((i, 2))
+                else:
+                    yield i, evaluation
+            for ref, (i, attempt, start) in list(running.items()):
+                if time.monotonic() - start > self.timeout_s:
+                    self._ray.cancel(ref, force=True)
+                    del running[ref]
+                    if attempt == 1:
+                        waiting.append((i, 2))
+                    else:
+                        note = f"took longer than {self.timeout_s:g} s, twice"
+                        yield i, Evaluation(top1=0.0, status="failed", note=note)
+
+    def close(self) -> None:
+        """Leaves the cluster; one that was started here ends."""
+        self._ray.shutdown()
+        if self._temp_dir:
+            shutil.rmtree(self._temp_dir, ignore_errors=True)
+
+    def _result(self, ref: Any) -> Evaluation:
+        try:
+            return self._ray.get(ref)
+        except self._ray.exceptions.RayError as e:  # the worker or its node died more often than Ray retries
+            return Evaluation(top1=0.0, status="failed", note=f"{type(e).__name__}: {str(e).splitlines()[0]}")
+
+    def _start(self, address: str | None, *, num_cpus: float | None, num_gpus: float) -> Any:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if address is None:  # a local cluster of our own, with its own token, that writes nothing outside its folder
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            os.environ.pop("RAY_ADDRESS", None)
+            self._temp_dir = tempfile.mkdtemp(prefix="nas-ray-")
+        import ray
+
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        # workers import this project from where the driver has it, whatever the working directory
+        quiet["runtime_env"] = {"env_vars": {"PYTHONPATH": _import_path()}}
+        if address is not None:
+            ray.init(address=address, **quiet)
+        else:
+            available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            ray.init(
+                address="local",
+                num_cpus=int(max(available, num_cpus or 0)),
+                include_dashboard=False,
+                _temp_dir=self._temp_dir,
+                **quiet,
+            )
+        return ray
+
+
+def _fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> int:
+    """How many tasks fit on the nodes that are alive, at once."""
+    count = 0
+    for node in nodes:
+        if node["Alive"]:
+            cpus = node["Resources"].get("CPU", 0) / num_cpus if num_cpus else float("inf")
+            gpus = node["Resources"].get("GPU", 0) / num_gpus if num_gpus else float("inf")
+            count += int(min(cpus, gpus, 1e6))
+    return count
+
+
+def _probe(address: str) -> None:
+    """Connects once: Ray itself waits for more than a minute for a cluster that is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ResourceError(f"ray.address={address}: it must be host:port, like 10.0.0.1:6379")
+    try:
+        with contextlib.closing(socket.create_connection((host, int(port)), timeout=5)):
+            pass
+    except OSError as e:
+        raise ResourceError(f"no Ray cluster answers at {address} ({e}); start one with: ray start --head") from None
+
+
+def _import_path() -> str:
+    from pathlib import Path
+
+    package_root = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join(p for p in (package_root, os.environ.get("PYTHONPATH", "")) if p)

@@ -1,0 +1,158 @@
+"""The search itself: propose, evaluate, reward, observe, journal."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nas.controllers import Controller
+from nas.executor import Evaluate, Executor, SerialExecutor
+from nas.journal import Journal, JournalError
+from nas.trial import Evaluation, Trial
+from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
+
+__all__ = ["EvaluationError", "best", "search"]
+
+MAX_FAILURES_IN_A_ROW = 8
+
+
+class EvaluationError(ValueError):
+    """Every evaluation fails: something is wrong with the evaluator, not with the networks."""
+
+
+def search(
+    *,
+    space: SearchSpace,
+    controller: Controller,
+    evaluate: Evaluate,
+    latency_ms: Callable[[Arch], float],
+    reward: Callable[[float, float], float],
+    samples: int,
+    batch: int = 8,
+    executor: Executor | None = None,
+    journal: Journal | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> list[Trial]:
+    """Searches `space` and returns the trials in order.
+
+    The controller learns after each batch, whatever order its evaluations finish in, so that a search is the same for
+    every executor. A journal is replayed: trials that it has are not evaluated again, and the controller, being
+    deterministic, comes to where it was. A network that was sampled before is not evaluated again.
+
+    Args:
+        evaluate: network to top-1 in [0, 1], or to an `Evaluation`.
+        reward: (top1, latency_ms) to the number to maximise. A failed evaluation has reward 0.
+        samples: number of trials.
+        batch: trials between two updates of the controller.
+        executor: where evaluations run; in this process if None.
+        on_trial: called with each trial as it is done, replayed ones included.
+
+    Raises:
+        JournalError: the journal belongs to another search.
+        EvaluationError: `MAX_FAILURES_IN_A_ROW` evaluations failed one after the other.
+    """
+    executor = executor or SerialExecutor()
+    done = dict(journal.trials) if journal else {}
+    trials: list[Trial] = []
+    first_seen: dict[Arch, Trial] = {}
+    for start in range(0, samples, batch):
+        indices = controller.propose(min(batch, samples - start))
+        points = [tuple(int(i) for i in row) for row in indices]
+        archs = [space.decode(row) for row in indices]
+        finished: dict[int, Trial] = {}  # position in the batch -> trial
+
+        def finish(position: int, trial: Trial, finished: dict[int, Trial] = finished) -> None:
+            finished[position] = trial
+            if journal and trial.sample not in journal.trials:
+                journal.append(trial)
+            if on_trial:
+                on_trial(trial)
+
+        for i, arch in enumerate(archs):
+            if old := done.get(start + i):
+                if old.indices != points[i]:
+                    raise JournalError(
+                        f"sample {old.sample} of the journal is not what this search proposes; "
+                        "its settings or the program have changed: start again in another run_dir"
+                    )
+                finish(i, old)
+                first_seen.setdefault(arch, old)
+        positions: dict[Arch, list[int]] = {}
+        for i, arch in enumerate(archs):
+            if i not in finished:
+                positions.setdefault(arch, []).append(i)
+        for arch in [arch for arch in positions if arch in first_seen]:
+            for i in positions.pop(arch):
+                finish(i, _reuse(first_seen[arch], start + i, points[i]))
+        todo = list(positions)
+        for j, evaluation in executor.run(evaluate, todo):
+            arch = todo[j]
+            first, *again = positions[arch]
+            finish(first, _trial(start + first, points[first], arch, evaluation, latency_ms(arch), reward))
+            first_seen[arch] = finished[first]
+            for i in again:
+                finish(i, _reuse(finished[first], start + i, points[i]))
+        trials += [finished[i] for i in range(len(archs))]
+        _stop_if_nothing_works(trials)
+        controller.observe(indices, np.array([finished[i].reward for i in range(len(archs))]))
+    return trials
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial with the highest reward, the earliest of equals.
+
+    Raises:
+        ValueError: no trial has status ``ok``.
+    """
+    good = [trial for trial in trials if trial.status == "ok"]
+    if not good:
+        note = next((trial.note for trial in trials if trial.note), "")
+        raise ValueError(f"none of {len(trials)} networks could be evaluated{': ' + note if note else ''}")
+    return max(good, key=lambda trial: (trial.reward, -trial.sample))
+
+
+def _trial(
+    sample: int,
+    indices: tuple[int, ...],
+    arch: Arch,
+    evaluation: Evaluation,
+    latency_ms: float,
+    reward: Callable[[float, float], float],
+) -> Trial:
+    ok = evaluation.status == "ok"
+    value = reward(evaluation.top1, latency_ms) if ok else 0.0
+    status, note = evaluation.status, evaluation.note
+    if not math.isfinite(value):
+        value, status, note = 0.0, "failed", f"the reward is {value}"
+    return Trial(
+        sample=sample,
+        indices=indices,
+        arch=arch,
+        top1=evaluation.top1 if ok else 0.0,
+        latency_ms=latency_ms,
+        reward=value,
+        status=status,
+        seconds=evaluation.seconds,
+        note=note,
+    )
+
+
+def _reuse(trial: Trial, sample: int, indices: tuple[int, ...]) -> Trial:
+    return Trial(
+        sample=sample,
+        indices=indices,
+        arch=trial.arch,
+        top1=trial.top1,
+        latency_ms=trial.latency_ms,
+        reward=trial.reward,
+        status=trial.status,
+        note=trial.note,
+        reused=trial.sample,
+    )
+
+
+def _stop_if_nothing_works(trials: Sequence[Trial]) -> None:
+    last = trials[-MAX_FAILURES_IN_A_ROW:]
+    if len(last) == MAX_FAILURES_IN_A_ROW and all(trial.status == "failed" for trial in last):
+        raise EvaluationError(f"the last {len(last)} evaluations failed; the latest: {last[-1].note}")

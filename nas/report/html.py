@@ -1,0 +1,78 @@
+"""``report.html``: the result of a search on one self-contained page."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.run_dir import write_text
+from nas.trial import Trial
+
+__all__ = ["write_report"]
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1d2733; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: right; }
+th { border-bottom: 2px solid #9aa5b1; } td { border-bottom: 1px solid #e2e6ea; }
+th:first-child, td:first-child { text-align: left; } tr.best td { font-weight: 600; }
+img { max-width: 100%; } p.model { color: #52606d; }
+"""
+
+
+def write_report(run_dir: Path, result: Mapping[str, Any], trials: Sequence[Trial]) -> None:
+    """Writes ``report.html`` from `result` (as in ``result.json``) and the run's pictures."""
+    best = result["best"]
+    target = result["target_ms"]
+    rows = {"found": best, **result["references"]}
+    winner = max(rows, key=lambda name: rows[name]["reward"])
+    networks = [
+        (
+            name,
+            f"{r['top1']:.1%}",
+            f"{r['latency_ms']:.1f}",
+            f"{r['latency_ms'] / target:.2f}",
+            f"{r['reward']:.4f}",
+            f"{r['madds'] / 1e6:.1f} M",
+            f"{r['params'] / 1e6:.2f} M",
+        )
+        for name, r in rows.items()
+    ]
+    head = ("network", "proxy top-1", "ms", "of target", "reward", "MAdds", "params")
+    choices = sorted(trials, key=lambda t: -t.reward)[:10]
+    top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
+    body = [
+        f"<h1>A network for {target:.1f} ms</h1>",
+        f"<p>Best of {result['samples']} samples ({result['networks_trained']} networks trained). After the final "
+        f"training: {best['final_test_top1']:.1%} on the test images.</p>",
+        f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
+        "<h2>Beside published networks, under the same proxy training</h2>",
+        _table(head, networks, best=list(rows).index(winner)),
+        "<h2>Accuracy against latency</h2>",
+        _image(run_dir / "pareto.png"),
+        "<h2>Reward</h2>",
+        _image(run_dir / "rewards.png"),
+        "<h2>What was chosen</h2>",
+        _table(("choice", "option"), [(k, str(v)) for k, v in best["choices"].items()]),
+        "<h2>The ten best samples</h2>",
+        _table(("sample", "proxy top-1", "ms", "reward"), top),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Architecture search</title>'
+        f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
+    )
+    write_text(run_dir / "report.html", page)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
+    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
+    for i, row in enumerate(rows):
+        mark = ' class="best"' if i == best else ""
+        lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def _image(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{path.stem}" src="data:image/png;base64,{data}">'

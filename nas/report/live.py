@@ -1,0 +1,65 @@
+"""What a person sees while a search runs."""
+
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nas.trial import Trial
+
+__all__ = ["Live"]
+
+
+class Live:
+    """A progress bar with the best network so far, and a line for each new best one.
+
+    On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples.
+    """
+
+    def __init__(self, console: Console, samples: int, target_ms: float, *, every: int = 8) -> None:
+        self._console = console
+        self._samples = samples
+        self._target_ms = target_ms
+        self._every = every
+        self._best: Trial | None = None
+        self._seen = 0
+        self._progress = Progress(
+            TextColumn("search"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("search", total=samples, best="")
+
+    def __enter__(self) -> Callable[[Trial], None]:
+        self._progress.start()
+        return self.on_trial
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def on_trial(self, trial: Trial) -> None:
+        self._seen += 1
+        if trial.status == "ok" and (self._best is None or trial.reward > self._best.reward):
+            self._best = trial
+            self._progress.console.print(
+                f"sample {trial.sample:4d}: reward {trial.reward:.4f}, top-1 {trial.top1:.1%}, "
+                f"{trial.latency_ms:.1f} ms ({trial.latency_ms / self._target_ms:.2f} of the target)  new best"
+            )
+        elif trial.status != "ok":
+            self._progress.console.print(f"sample {trial.sample:4d}: {trial.status}: {trial.note}")
+        best = self._best
+        text = f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms" if best else ""
+        self._progress.update(self._task, completed=self._seen, best=text)
+        if not self._console.is_terminal and self._seen % self._every == 0:
+            elapsed = self._progress.tasks[0].elapsed or 0.0
+            left = elapsed / self._seen * (self._samples - self._seen)
+            self._console.print(f"{self._seen}/{self._samples} samples, {text}, {elapsed:.0f} s, {left:.0f} s left")

@@ -1,0 +1,106 @@
+"""Pictures of a search, as PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas.trial import Trial
+
+__all__ = ["pareto_front", "plot_pareto", "plot_rewards"]
+
+_INK, _GREY, _BEST, _REFERENCE = "#1f4e79", "#9aa5b1", "#c8352b", "#2a7f3f"
+
+
+def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that no other beats in both top-1 and latency, fastest first."""
+    front: list[Trial] = []
+    for trial in sorted((t for t in trials if t.status == "ok"), key=lambda t: (t.latency_ms, -t.top1)):
+        if not front or trial.top1 > front[-1].top1:
+            front.append(trial)
+    return front
+
+
+def plot_pareto(
+    path: Path,
+    trials: Sequence[Trial],
+    winner: Trial,
+    references: Mapping[str, tuple[float, float]],
+    *,
+    target_ms: float,
+    title: str,
+    latency_label: str,
+) -> None:
+    """Top-1 against latency: samples, their Pareto front, the target, the winner and the references.
+
+    Args:
+        references: name to (latency_ms, top1).
+    """
+    figure, axes = _figure()
+    good = [t for t in trials if t.status == "ok"]
+    x, y = [t.latency_ms for t in good], [100 * t.top1 for t in good]
+    order = axes.scatter(x, y, c=[t.sample for t in good], cmap="Blues", vmin=-len(trials) / 2, s=22, label="samples")
+    figure.colorbar(order, ax=axes, label="sample number", pad=0.01, aspect=40)
+    front = pareto_front(trials)
+    axes.step(
+        [t.latency_ms for t in front],
+        [100 * t.top1 for t in front],
+        where="post",
+        color=_INK,
+        lw=1.2,
+        label="Pareto front",
+    )
+    axes.axvline(target_ms, color=_GREY, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
+    axes.scatter(
+        [ms for ms, _ in references.values()],
+        [100 * top1 for _, top1 in references.values()],
+        marker="D",
+        s=40,
+        color=_REFERENCE,
+        label="references",
+        zorder=3,
+    )
+    for name, (ms, top1) in references.items():
+        axes.annotate(name, (ms, 100 * top1), xytext=(5, -10), textcoords="offset points", fontsize=7, color=_REFERENCE)
+    axes.scatter(
+        [winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=_BEST, label="best reward", zorder=4
+    )
+    axes.set_xlabel(latency_label)
+    axes.set_ylabel("proxy top-1 on the holdout (%)")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(fontsize=8, loc="lower right")
+    _save(figure, path)
+
+
+def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
+    """Reward of each sample, the best so far, and a moving average."""
+    figure, axes = _figure()
+    rewards = np.array([t.reward for t in trials])
+    samples = np.arange(len(rewards))
+    axes.scatter(samples, rewards, s=16, color=_GREY, label="samples")
+    axes.step(samples, np.maximum.accumulate(rewards), where="post", color=_BEST, lw=1.5, label="best so far")
+    window = max(2, len(rewards) // 8)
+    if len(rewards) >= 2 * window:
+        mean = np.convolve(rewards, np.ones(window) / window, mode="valid")
+        axes.plot(samples[window - 1 :], mean, color=_INK, lw=1.5, label=f"mean of the last {window}")
+    axes.set_xlabel("sample")
+    axes.set_ylabel("reward")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(fontsize=8, loc="lower right")
+    _save(figure, path)
+
+
+def _figure():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _save(figure, path: Path) -> None:
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, dpi=130, format="png")
+    partial.replace(path)

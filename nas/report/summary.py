@@ -1,0 +1,86 @@
+"""The end of a search, for people: a table of the winner beside the references, and advice."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from nas.trial import Trial
+from search_spaces import cost
+from search_spaces.arch import Arch
+
+__all__ = ["advice", "blocks_table", "result_table", "row"]
+
+FAR_BELOW_TARGET = 0.7
+
+
+def row(arch: Arch, top1: float, latency_ms: float, reward: float) -> dict[str, Any]:
+    """The figures that ``result.json`` and the table show of a network."""
+    return {
+        "top1": top1,
+        "latency_ms": latency_ms,
+        "reward": reward,
+        "madds": cost.madds(arch),
+        "params": cost.params(arch),
+    }
+
+
+def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, device: str) -> Table:
+    """One line a network: top-1 under the proxy, latency against the target, reward, multiply-adds, parameters."""
+    table = Table(title=f"Under the same proxy training, latency on {device}", title_justify="left")
+    table.add_column("network", no_wrap=True)
+    for name in ("top-1", "ms", "of target", "reward", "MAdds", "params"):
+        table.add_column(name, justify="right")
+    best = max(rows, key=lambda name: rows[name]["reward"])
+    for name, r in rows.items():
+        table.add_row(
+            name,
+            f"{r['top1']:.1%}",
+            f"{r['latency_ms']:.1f}",
+            f"{r['latency_ms'] / target_ms:.2f}",
+            f"{r['reward']:.4f}",
+            f"{r['madds'] / 1e6:.1f} M",
+            f"{r['params'] / 1e6:.2f} M",
+            style="bold" if name == best else "",
+        )
+    return table
+
+
+def blocks_table(options: Mapping[str, Any]) -> Table | None:
+    """The choices of a space whose names are ``block<n>.<choice>``, one line a block; None for other spaces."""
+    by_block: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        block, dot, choice = name.partition(".")
+        if not dot:
+            return None
+        by_block.setdefault(block, {})[choice] = value
+    columns = list(next(iter(by_block.values())))
+    table = Table("block", *columns, title="What was chosen", title_justify="left")
+    for block, choices in by_block.items():
+        table.add_row(block, *(f"{choices[c]:+d}" if c == "layers" else str(choices[c]) for c in columns))
+    return table
+
+
+def advice(winner: Trial, trials: Sequence[Trial], *, target_ms: float, reward_name: str, w: float) -> list[str]:
+    """What a person should know before believing the result."""
+    lines = []
+    if winner.latency_ms < FAR_BELOW_TARGET * target_ms:
+        remedy = "a harder data set, or a wider space (space.base_width=...)"
+        if reward_name == "soft":
+            remedy = f"reward=hard, a smaller |w| (now {w:g}), or {remedy}"
+        lines.append(
+            f"The winner needs only {winner.latency_ms / target_ms:.0%} of the target: on this data the reward pays "
+            f"more for speed than for accuracy. Remedies: {remedy}."
+        )
+    if winner.latency_ms > 1.1 * target_ms:
+        remedy = (
+            "reward=hard or a larger |w|" if reward_name == "soft" else "more samples, or a smaller space.base_width"
+        )
+        lines.append(f"The winner is {winner.latency_ms / target_ms - 1:.0%} over the target. Remedy: {remedy}.")
+    failed = sum(trial.status == "failed" for trial in trials)
+    diverged = sum(trial.status == "diverged" for trial in trials)
+    if failed:
+        lines.append(f"{failed} of {len(trials)} evaluations failed; the journal says why.")
+    if diverged > len(trials) / 10:
+        lines.append(f"{diverged} of {len(trials)} trainings diverged; try a lower evaluator.lr.")
+    return lines

@@ -1,0 +1,399 @@
+"""`python -m nas.search +target=pixel1_small w=-0.15`: finds a network for a device.
+
+Samples networks from a search space with a controller, measures each one's accuracy and latency, and leaves a run
+directory with the best one: its architecture, its trained weights, and how it was found.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+import latency_luts
+from latency_luts import LatencyModel
+from nas import controllers, reward
+from nas.executor import Executor, SerialExecutor
+from nas.journal import Journal
+from nas.loop import best, search
+from nas.report import summary
+from nas.report.live import Live
+from nas.run_dir import open_run_dir, write_json, write_text
+from nas.training import sources
+from nas.training.recipe import Recipe
+from nas.trial import Trial
+from search_spaces import cost, rewrite, spaces, text, zoo
+from search_spaces.arch import Arch
+from search_spaces.command import Settings, run
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
+
+# settings that change how, how far or where a search runs, but not what it finds
+MAY_DIFFER = ("samples", "executor", "workers", "ray", "run_dir", "tables_dir", "dry_run", "final")
+
+REFERENCES = {
+    "mobilenet_v3_small": functools.partial(zoo.get, "mobilenet_v3_small"),
+    "mnasnet_small": functools.partial(zoo.get, "mnasnet_small"),
+    "mobilenet_v2 0.35": functools.partial(zoo.get, "mobilenet_v2", width=0.35),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A search, as read from the command line."""
+
+    space: SearchSpace
+    latency: LatencyModel
+    target_ms: float
+    reward_name: str
+    w: float
+    samples: int
+    batch: int
+    recipe: Recipe
+    final_epochs: int
+    rng_seed: int
+    workers: int
+
+    def reward(self, top1: float, latency_ms: float) -> float:
+        if self.reward_name == "hard":
+            return reward.hard(top1, latency_ms, target_ms=self.target_ms)
+        return reward.soft(top1, latency_ms, target_ms=self.target_ms, w=self.w)
+
+
+def main(settings: Settings) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    started = time.perf_counter()
+    space = _space(settings)
+    dry_run = settings.flag("dry_run")
+    latency = _latency(settings, space, measure=not dry_run)
+    plan = _plan(settings, space, latency)
+    data_settings = _data_settings(settings)
+    _describe(console, plan, settings, data_settings)
+    if dry_run:
+        return
+
+    data = sources.load(**data_settings)
+    run_dir = settings.path("run_dir") or Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
+    config = {**settings.value(""), "run_dir": str(run_dir)}
+    resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
+    journal = Journal(run_dir / "journal.jsonl", space.decode)
+    console.print(
+        f"{'continuing' if resumed else 'writing to'} {run_dir}"
+        + (f" after {len(journal.trials)} samples" if journal.trials else "")
+    )
+    controller = controllers.make(
+        settings.choice("controller.name", controllers.names()),
+        space,
+        rng_seed=plan.rng_seed,
+        settings=settings.value("controller.settings"),
+    )
+    evaluator = _evaluator(settings, plan, data)
+    evaluate = functools.partial(evaluator.evaluate, rng_seed=plan.rng_seed)
+    try:
+        with _executor(settings, plan) as executor:
+            references = _references(run_dir, plan, evaluate, executor)
+            with Live(console, plan.samples, plan.target_ms, every=plan.batch) as on_trial:
+                trials = search(
+                    space=space,
+                    controller=controller,
+                    evaluate=evaluate,
+                    latency_ms=latency.latency_ms,
+                    reward=plan.reward,
+                    samples=plan.samples,
+                    batch=plan.batch,
+                    executor=executor,
+                    journal=journal,
+                    on_trial=on_trial,
+                )
+        winner = best(trials)
+        console.print(f"training the best network for {plan.final_epochs} epochs")
+        final = _final_training(run_dir, winner, evaluator, plan)
+    except KeyboardInterrupt:
+        console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
+        raise
+    _write_results(run_dir, plan, trials, winner, references, final, evaluator, time.perf_counter() - started)
+    _show_results(console, run_dir, plan, trials, winner, references, final, time.perf_counter() - started)
+
+
+# ---- from settings to plain objects
+
+
+def _space(settings: Settings) -> SearchSpace:
+    if settings.value("target") is None:
+        raise ValueError(f"no target: add +target=NAME; there are: {', '.join(_targets())}")
+    return spaces.get(
+        settings.choice("space.name", spaces.names()),
+        base_width=settings.number("space.base_width", above=0, high=4),
+        resolution_px=settings.integer("space.resolution_px", low=32),
+        classes=settings.integer("space.classes", low=2),
+    )
+
+
+def _targets() -> list[str]:
+    from search_spaces.command import conf_dir
+
+    return sorted(path.stem for path in (conf_dir() / "target").glob("*.yaml"))
+
+
+def _latency(settings: Settings, space: SearchSpace, *, measure: bool) -> LatencyModel:
+    """The model of the target's device. For this machine, units that its table lacks are measured first."""
+    device, tables_dir = settings.text("target.device"), settings.path("tables_dir")
+    if device == "host" and measure:
+        from latency_luts.build import build_for_space
+
+        return build_for_space(space, tables_dir=tables_dir, progress=True)
+    return latency_luts.load(device, tables_dir=tables_dir)
+
+
+def _plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> Plan:
+    if settings.value("target.target_ms") is not None:
+        target_ms = settings.number("target.target_ms", above=0)
+    else:
+        target_ms = latency.latency_ms(zoo.get(settings.choice("target.like", zoo.names())))
+    return Plan(
+        space=space,
+        latency=latency,
+        target_ms=target_ms,
+        reward_name=settings.choice("reward", reward.NAMES),
+        w=settings.number("w", high=0),
+        samples=settings.integer("samples", low=1),
+        batch=settings.integer("batch", low=1),
+        recipe=_recipe(settings),
+        final_epochs=settings.integer("final.epochs", low=1),
+        rng_seed=settings.integer("rng_seed", low=0),
+        workers=settings.integer("workers", low=1) if settings.value("workers") is not None else _cpus(),
+    )
+
+
+def _recipe(settings: Settings) -> Recipe:
+    return Recipe(
+        epochs=settings.integer("evaluator.epochs", low=1),
+        batch=settings.integer("evaluator.batch", low=2),
+        lr=settings.number("evaluator.lr", above=0),
+        weight_decay=settings.number("evaluator.weight_decay", low=0),
+        label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
+        crop_px=settings.integer("evaluator.crop_px", low=0),
+    )
+
+
+def _data_settings(settings: Settings) -> dict[str, Any]:
+    optional = {
+        name: None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
+        for name in ("train_images", "holdout_images", "resolution_px")
+    }
+    return {
+        "name": settings.choice("dataset.name", sources.names()),
+        "path": settings.path("dataset.path"),
+        "download": settings.flag("dataset.download"),
+        **optional,
+    }
+
+
+def _evaluator(settings: Settings, plan: Plan, data: "sources.Dataset") -> "ProxyTraining":
+    from nas.evaluators.proxy_training import ProxyTraining
+
+    settings.choice("evaluator.name", ("proxy_training",))
+    return ProxyTraining(
+        data=data,
+        recipe=plan.recipe,
+        device=settings.choice("evaluator.device", ("cpu", "cuda")),
+        threads=settings.integer("evaluator.threads", low=1),
+    )
+
+
+@contextmanager
+def _executor(settings: Settings, plan: Plan) -> Iterator[Executor]:
+    if settings.choice("executor", ("ray", "serial")) == "serial":
+        yield SerialExecutor()
+        return
+    from nas.executor_ray import RayExecutor
+
+    with RayExecutor(
+        address=settings.value("ray.address"),
+        workers=plan.workers if settings.value("workers") is not None else None,
+        num_cpus=settings.number("ray.num_cpus", low=0),
+        num_gpus=settings.number("ray.num_gpus", low=0),
+        timeout_s=settings.number("ray.timeout_s", above=0),
+    ) as executor:
+        yield executor
+
+
+def _cpus() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ---- before and after the search
+
+
+def _describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str, Any]) -> None:
+    """The plan, in a few lines: also what ``dry_run=true`` prints."""
+    rng = np.random.default_rng(0)
+    sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
+    try:
+        spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
+        reach = f"random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
+    except latency_luts.MissingUnitsError:
+        reach = "its units that the table lacks will be measured first"
+    if plan.reward_name == "hard":
+        formula = "ACC below the target, ACC × (LAT/TAR)^-1 above it"
+    else:
+        formula = f"ACC × (LAT/TAR)^{plan.w:g}"
+    recipe = plan.recipe
+    console.print(
+        f"space       {plan.space.name}, {plan.space.size:.3g} networks ({len(plan.space.choices)} choices), "
+        f"base width {settings.value('space.base_width')}; {reach}\n"
+        f"target      {plan.target_ms:.1f} ms on {plan.latency.describe()}\n"
+        f"reward      {formula}\n"
+        f"evaluation  {recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "
+        f"then {plan.final_epochs} epochs for the best\n"
+        f"controller  {settings.value('controller.name')}, learning after every {plan.batch} samples; "
+        f"executor {settings.value('executor')}, {plan.workers} worker{'s' * (plan.workers > 1)}\n"
+        f"estimate    about {_estimate_minutes(plan, data, sampled[:20]):.0f} minutes"
+    )
+
+
+def _estimate_minutes(plan: Plan, data: Mapping[str, Any], sampled: list[Arch]) -> float:
+    """From the multiply-adds of random networks and a moment of matrix products on this machine."""
+    facts = {"fashion_mnist_mini": (28, 4000), "fashion_mnist": (28, 55000), "cifar10": (32, 45000)}
+    px, images = facts.get(data["name"], (data["resolution_px"] or 64, 10000))
+    images = data["train_images"] or images
+    madds = float(np.mean([cost.madds(rewrite.small_image(arch, px)) for arch in sampled]))
+    a = np.ones((256, 256), np.float32)
+    start = time.perf_counter()
+    for _ in range(20):
+        a @ a
+    matrix_rate = 20 * 256**3 / (time.perf_counter() - start)
+    train_rate = 0.1 * matrix_rate  # multiply-adds a second that the training of a mobile network reaches
+    per_sample_s = images * plan.recipe.epochs * 3 * madds / train_rate
+    final_s = images * plan.final_epochs * 3 * madds / train_rate
+    return ((plan.samples + len(REFERENCES)) * per_sample_s / plan.workers + final_s) / 60
+
+
+def _references(
+    run_dir: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+) -> dict[str, dict[str, Any]]:
+    """The published networks, evaluated as the samples are; kept in the run directory."""
+    path = run_dir / "references.json"
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    todo = [name for name in REFERENCES if name not in rows]
+    archs = [REFERENCES[name]() for name in todo]
+    for i, evaluation in executor.run(evaluate, archs):
+        latency_ms = plan.latency.latency_ms(archs[i])
+        value = plan.reward(evaluation.top1, latency_ms)
+        rows[todo[i]] = summary.row(archs[i], evaluation.top1, latency_ms, value)
+        write_json(path, rows)
+    return {name: rows[name] for name in REFERENCES}
+
+
+def _final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", plan: Plan) -> dict[str, Any]:
+    """Trains the winner for longer, measures it on `test`, and writes its weights and ONNX graph."""
+    record_path = run_dir / "final.json"
+    arch = evaluator.small(winner.arch)
+    identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs}
+    if record_path.exists():
+        record = json.loads(record_path.read_text())
+        if {name: record.get(name) for name in identity} == identity:
+            return record
+    from safetensors.torch import save_file
+
+    from search_spaces import onnx_net
+
+    net, holdout_top1, test_top1 = evaluator.train_fully(
+        winner.arch, epochs=plan.final_epochs, threads=plan.workers, rng_seed=plan.rng_seed
+    )
+    state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    partial = run_dir / "best.safetensors.partial"
+    save_file(state, partial, metadata={"arch": text.to_json(arch)})
+    partial.replace(run_dir / "best.safetensors")
+    onnx_net.export(arch, run_dir / "best.onnx", net=net)
+    record = {**identity, "holdout_top1": holdout_top1, "test_top1": test_top1}
+    write_json(record_path, record)
+    return record
+
+
+def _write_results(
+    run_dir: Path,
+    plan: Plan,
+    trials: list[Trial],
+    winner: Trial,
+    references: Mapping[str, Mapping[str, Any]],
+    final: Mapping[str, Any],
+    evaluator: "ProxyTraining",
+    seconds: float,
+) -> None:
+    from nas.report import html, plots
+
+    latency = plan.latency
+    result = {
+        "best": {
+            "sample": winner.sample,
+            **summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward),
+            "choices": plan.space.describe(winner.indices),
+            "final_holdout_top1": final["holdout_top1"],
+            "final_test_top1": final["test_top1"],
+            "arch": text.to_dict(winner.arch),
+        },
+        "references": references,
+        "target_ms": plan.target_ms,
+        "latency_model": latency.describe(),
+        "samples": len(trials),
+        "networks_trained": sum(t.reused is None and t.status != "failed" for t in trials),
+        "seconds_of_last_call": round(seconds, 1),
+    }
+    write_json(run_dir / "result.json", result)
+    write_text(run_dir / "best.json", text.to_json(winner.arch))
+    title = f"{plan.space.name}, target {plan.target_ms:.1f} ms on {latency.device}, {len(trials)} samples"
+    plots.plot_pareto(
+        run_dir / "pareto.png",
+        trials,
+        winner,
+        {name: (r["latency_ms"], r["top1"]) for name, r in references.items()},
+        target_ms=plan.target_ms,
+        title=title,
+        latency_label=f"latency on {latency.device} ({latency.table.kind}), ms",
+    )
+    plots.plot_rewards(run_dir / "rewards.png", trials, title=title)
+    html.write_report(run_dir, result, trials)
+
+
+def _show_results(
+    console: Console,
+    run_dir: Path,
+    plan: Plan,
+    trials: list[Trial],
+    winner: Trial,
+    references: Mapping[str, Mapping[str, Any]],
+    final: Mapping[str, Any],
+    seconds: float,
+) -> None:
+    rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **references}
+    console.print(summary.result_table(rows, target_ms=plan.target_ms, device=plan.latency.device))
+    if chosen := summary.blocks_table(plan.space.describe(winner.indices)):
+        console.print(chosen)
+    console.print(f"latency model: {plan.latency.describe()}")
+    console.print(
+        f"after {final['epochs']} epochs the found network has top-1 {final['test_top1']:.1%} on the test images "
+        f"({final['holdout_top1']:.1%} on the holdout)"
+    )
+    for line in summary.advice(winner, trials, target_ms=plan.target_ms, reward_name=plan.reward_name, w=plan.w):
+        console.print(f"note: {line}")
+    console.print(
+        f"{len(trials)} samples in {seconds / 60:.1f} minutes; everything is in {run_dir}: report.html, result.json, "
+        "best.json (the network), best.onnx and best.safetensors (trained on this data), journal.jsonl"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, "search"))

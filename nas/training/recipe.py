@@ -1,0 +1,28 @@
+"""`Recipe`: how to train, as plain values."""
+
+from dataclasses import dataclass
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the images.
+        batch: images a step; a last incomplete batch is left out (batch norm suffers from tiny batches).
+        lr: peak learning rate of SGD with Nesterov momentum 0.9; linear warm-up, then cosine to 0.
+        warmup: share of the steps that warm up.
+        weight_decay: on convolution and linear weights only.
+        label_smoothing: share of the target spread over all classes.
+        crop_px: augmentation shifts each image by up to this many pixels, and mirrors it where the data set allows.
+    """
+
+    epochs: int
+    batch: int = 64
+    lr: float = 0.05
+    warmup: float = 0.1
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    crop_px: int = 2

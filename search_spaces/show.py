@@ -1,0 +1,94 @@
+"""`python -m search_spaces.show mobilenet_v3_small`: the blocks of a network, with what they cost.
+
+    python -m search_spaces.show NAME [width=1.0] [resolution_px=224] [classes=1000]
+    python -m search_spaces.show best.json
+
+Latency is shown for each device that has a table with all of the network's units.
+"""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from search_spaces import text, zoo
+from search_spaces.arch import Arch
+
+__all__ = ["latencies_ms", "main", "network"]
+
+_OPTIONS = {"width": float, "resolution_px": int, "classes": int}
+
+
+def network(arguments: list[str]) -> Arch:
+    """The network that the command line names.
+
+    Raises:
+        ValueError: no network, an unknown one, or an option that is not known or not a number.
+    """
+    if not arguments:
+        raise ValueError(f"name a network: {', '.join(zoo.names())}, or a JSON file of one")
+    name, *rest = arguments
+    options: dict[str, float | int] = {}
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if not equals or option not in _OPTIONS:
+            raise ValueError(f"{argument!r} is not known; allowed: width=, resolution_px=, classes=")
+        try:
+            options[option] = _OPTIONS[option](value)
+        except ValueError:
+            raise ValueError(f"{argument}: it must be a number") from None
+    if name.endswith(".json"):
+        if options:
+            raise ValueError("a network from a file is shown as it is; leave width=, resolution_px= and classes= out")
+        try:
+            return text.from_json(Path(name).read_text())
+        except OSError as e:
+            raise ValueError(f"{name} cannot be read: {e.strerror}") from None
+    return zoo.get(name, **options)  # type: ignore[arg-type]
+
+
+def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
+    """{device: ms of each unit} for the devices whose table has them all, and a line about each device.
+
+    The parts add up to the network's latency: what running as one graph changes is spread over them in proportion.
+    """
+    # by name: search_spaces is below latency_luts, and only this command looks upwards
+    luts = importlib.import_module("latency_luts")
+    columns: dict[str, list[float]] = {}
+    lines = []
+    for device in luts.names():
+        try:
+            model = luts.load(device)
+            parts = model.parts_ms(arch)
+        except luts.TableError as e:
+            lines.append(f"{device}: {e}")
+            continue
+        factor = model.latency_ms(arch) / sum(parts)
+        columns[device] = [part * factor for part in parts]
+        lines.append(model.describe())
+    return columns, lines
+
+
+def main(arguments: list[str]) -> None:
+    from rich.console import Console
+
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return
+    arch = network(arguments)
+    columns, lines = latencies_ms(arch)
+    table = text.table(arch, columns)
+    # wide enough for the whole table where the output is not a terminal
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as e:
+        sys.exit(f"error: {e}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,35 @@
+"""Shared fixtures: random architectures, a tiny data set, and one torch thread for everything."""
+
+import numpy as np
+import pytest
+import torch
+
+from nas.training.datasets import Dataset, Split, make
+from search_spaces import spaces
+from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def space() -> SearchSpace:
+    return spaces.get("mnasnet", base_width=0.35)
+
+
+def random_archs(n: int, *, rng_seed: int, base_width: float = 0.35, resolution_px: int = 96) -> list[Arch]:
+    space = spaces.get("mnasnet", base_width=base_width, resolution_px=resolution_px)
+    return [space.decode(row) for row in space.sample(np.random.default_rng(rng_seed), n)]
+
+
+@pytest.fixture(scope="session")
+def stripes() -> Dataset:
+    """Three classes of 12-px grey images that differ in brightness: learnt in a few steps."""
+    rng = np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        labels = rng.integers(0, 3, n)
+        noise = rng.integers(0, 40, (n, 12, 12, 1))
+        return Split((labels[:, None, None, None] * 80 + noise).astype(np.uint8), labels.astype(np.int64))
+
+    return make("stripes", train=split(96), holdout=split(60), test=split(60), classes=3)

@@ -1,0 +1,74 @@
+"""Blocks and networks refuse what cannot be; JSON refuses what it does not know."""
+
+import json
+
+import pytest
+
+from search_spaces import text, zoo
+from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
+from search_spaces.lower import lower
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ConvBN(in_ch=0, out_ch=8, kernel=3), "ConvBN: in_ch is 0; it must be a whole number of at least 1"),
+        (lambda: ConvBN(in_ch=3, out_ch=8, kernel=4), "kernel is 4; it must be odd"),
+        (lambda: ConvBN(in_ch=3, out_ch=8, kernel=3, act="mish"), "act is 'mish'; allowed: none, relu"),
+        (lambda: ConvBN(in_ch=3, out_ch=8, kernel=3, skip="identity"), "needs in_ch == out_ch, not 3 and 8"),
+        (
+            lambda: MBConv(in_ch=8, mid_ch=16, out_ch=8, kernel=3, stride=2, skip="identity"),
+            "needs stride 1, not 2; use 'pool' or 'none'",
+        ),
+        (lambda: Classifier(in_ch=8, out_ch=10, dropout=1.0), "dropout is 1.0; allowed"),
+        (lambda: Arch(name="x", resolution_px=32, blocks=()), "'x' has no blocks"),
+        (
+            lambda: Arch(
+                name="x",
+                resolution_px=32,
+                blocks=(ConvBN(in_ch=3, out_ch=8, kernel=3), Classifier(in_ch=16, out_ch=10)),
+            ),
+            "block 0 has out_ch 8 but block 1 has in_ch 16",
+        ),
+    ],
+)
+def test_impossible_values(make, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        make()
+
+
+def test_a_map_that_shrinks_to_nothing():
+    block = ConvBN(in_ch=1, out_ch=1, kernel=1, stride=2)
+    assert lower(Arch(name="x", resolution_px=1, blocks=(block,)))[0].out_shape == (1, 1, 1)
+
+
+def test_equality_ignores_the_name():
+    a = zoo.get("mobilenet_v3_small")
+    b = Arch(name="other", resolution_px=a.resolution_px, blocks=a.blocks)
+    assert a == b
+    assert len({a, b}) == 1
+
+
+def edited(change) -> str:
+    data = text.to_dict(zoo.get("mobilenet_v3_small"))
+    change(data)
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected an object"),
+        (edited(lambda d: d.update(format=9)), "format 9 is not known; this version reads format 1"),
+        (edited(lambda d: d["blocks"][2].update(block="Transformer")), "block 2: block kind 'Transformer' is not"),
+        (edited(lambda d: d["blocks"][2].update(mid=3)), "block 2: MBConv has no 'mid'; allowed: in_ch"),
+        (edited(lambda d: d["blocks"][2].pop("mid_ch")), "block 2: MBConv needs 'mid_ch'"),
+        (edited(lambda d: d["blocks"][2].update(mid_ch="72")), "block 2: MBConv: mid_ch is '72'"),
+        (edited(lambda d: d.update(blocks=3)), "blocks must be a list"),
+        (edited(lambda d: d.update(resolution_px="224")), "resolution_px is '224'"),
+    ],
+)
+def test_json_that_is_no_network(document, message):
+    with pytest.raises(ValueError, match=message):
+        text.from_json(document)

@@ -1,0 +1,124 @@
+"""Search spaces and rewrites."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces import cost, rewrite, spaces, zoo
+from search_spaces.arch import MBConv
+from search_spaces.lower import lower
+from search_spaces.space import Choice, SearchSpace
+from tests.conftest import random_archs
+
+
+def test_mnasnet_has_432_options_a_block():
+    space = spaces.get("mnasnet")
+    assert space.size == 432**7 == 2_807_929_681_968_365_568
+    assert len(space.choices) == 42
+
+
+def test_mnasnet_skeleton_is_mobilenet_v2(space):
+    """The options op=mbconv6, kernel 3, no SE, identity, filters 1.0, layers +0 are MobileNetV2 with ReLU and its first
+    block expanded."""
+    full = spaces.get("mnasnet")
+    options = {"op": "mbconv6", "kernel": 3, "se": 0.0, "skip": "identity", "filters": 1.0, "layers": 0}
+    picked = {f"block{b}.{name}": value for b in range(1, 8) for name, value in options.items()}
+    picked["block1.op"] = "sepconv"
+    arch = full.decode(full.encode(picked))
+    v2 = zoo.get("mobilenet_v2")
+    assert cost.madds(arch) == cost.madds(v2)
+    assert cost.params(arch) == cost.params(v2)
+
+
+def test_layers_minus_one_leaves_block_1_out():
+    space = spaces.get("mnasnet")
+    base = {c.name: c.options[-1] for c in space.choices}
+    with_it = space.decode(space.encode({**base, "block1.layers": 0}))
+    without = space.decode(space.encode({**base, "block1.layers": -1}))
+    assert len(with_it.blocks) == len(without.blocks) + 1
+
+
+def test_pool_is_added_where_channels_match_and_identity_where_also_the_stride_is_1():
+    space = spaces.get("mnasnet")
+    base = {c.name: c.options[0] for c in space.choices} | {"block4.op": "mbconv6", "block4.layers": 0}
+    for skip in ("pool", "identity", "none"):
+        blocks = [b for b in space.decode(space.encode({**base, "block4.skip": skip})).blocks if isinstance(b, MBConv)]
+        assert [b.skip for b in blocks] == ["none", *[skip] * 3]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_describe_and_encode_are_inverse(seed):
+    space = spaces.get("mnasnet", base_width=0.5)
+    indices = space.sample(np.random.default_rng(seed), 1)[0]
+    assert (space.encode(space.describe(indices)) == indices).all()
+
+
+def test_mutate_changes_one_choice(space):
+    rng = np.random.default_rng(0)
+    for row in space.sample(rng, 50):
+        assert (space.mutate(rng, row) != row).sum() == 1
+
+
+def test_units_of_the_space_are_those_of_its_networks(space):
+    units = space.units()
+    rows = space.sample(np.random.default_rng(0), 400)
+    seen = {unit for row in rows for unit in lower(space.decode(row))}
+    assert seen <= units
+    assert len(seen) > 0.5 * len(units)  # and not many more than that
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: spaces.get("darts"), "no search space 'darts'; there are: mnasnet"),
+        (lambda: spaces.get("mnasnet", base_width=0), "base_width is 0; allowed: above 0"),
+        (lambda: spaces.get("mnasnet", resolution_px=16), "resolution_px is 16; allowed: 32 or more"),
+        (lambda: spaces.get("mnasnet").encode({}), "choice 'block1.filters' is missing or unknown"),
+        (lambda: spaces.get("mnasnet").describe([0, 1]), "has 42 choices, not shape"),
+        (lambda: spaces.get("mnasnet").describe([9] * 42), "block1.op: index 9 is outside 0..3"),
+        (lambda: Choice("kernel", ()), "choice 'kernel' has no options"),
+        (
+            lambda: SearchSpace(name="s", choices=(Choice("a", (1,)), Choice("a", (2,))), decode=lambda i: None),
+            "two choices named 'a'",
+        ),
+    ],
+)
+def test_messages(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(3, 8), (11.2, 16), (12, 16), (27, 32), (26, 24), (18, 24), (90, 88), (91, 88)]
+)
+def test_make_divisible(value, expected):
+    assert rewrite.make_divisible(value) == expected
+
+
+@given(st.floats(1, 4000))
+def test_make_divisible_is_near(value):
+    rounded = rewrite.make_divisible(value)
+    assert rounded % 8 == 0
+    assert rounded >= 0.9 * value
+    assert rounded <= max(8, value + 8)
+
+
+@pytest.mark.parametrize(
+    ("px", "min_px", "maps"),
+    [(32, 4, {16, 8, 4}), (28, 4, {14, 7, 4}), (28, 2, {14, 7, 4, 2}), (96, 4, {48, 24, 12, 6})],
+)
+def test_small_image_strides(px, min_px, maps):
+    for arch in [zoo.get("mobilenet_v2"), *random_archs(5, rng_seed=3)]:
+        small = rewrite.small_image(arch, px, min_px=min_px)
+        assert {unit.out_shape[1] for unit in lower(small)[:-1]} == maps
+        assert cost.params(small) == cost.params(arch)
+
+
+def test_width_multiplier_of_random_networks():
+    for arch in random_archs(20, rng_seed=4):
+        narrow, wide = (rewrite.width_multiplier(arch, width) for width in (0.5, 2.0))
+        assert cost.madds(narrow) <= cost.madds(arch) <= cost.madds(wide)
+        assert len(narrow.blocks) == len(arch.blocks)
+    with pytest.raises(ValueError, match="width is 0"):
+        rewrite.width_multiplier(arch, 0)
