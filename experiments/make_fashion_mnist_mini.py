@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.training import sources
 
-TRAIN, HOLDOUT, TEST = 6000, 6000, 4000
+TRAIN, HOLDOUT, TEST = 5000, 6000, 5000
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ directory with the best one: its architecture, its trained weights, and how it w
 
 import functools
 import json
-import sys
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from rich.console import Console
 import latency_luts
 from latency_luts import LatencyModel
 from nas import controllers, reward
+from nas.estimate import machine_factor, training_seconds_an_image
 from nas.executor import Executor, SerialExecutor
 from nas.journal import Journal
 from nas.loop import best, search
@@ -30,7 +31,7 @@ from nas.run_dir import open_run_dir, write_json, write_text
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas.trial import Trial
-from search_spaces import cost, rewrite, spaces, text, zoo
+from search_spaces import rewrite, spaces, text, zoo
 from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
 from search_spaces.space import SearchSpace
@@ -182,7 +183,7 @@ def _recipe(settings: Settings) -> Recipe:
         lr=settings.number("evaluator.lr", above=0),
         weight_decay=settings.number("evaluator.weight_decay", low=0),
         label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
-        crop_px=settings.integer("evaluator.crop_px", low=0),
+        crop_px=settings.integer("evaluator.crop_px", low=0, high=64),
     )
 
 
@@ -206,6 +207,7 @@ def _evaluator(settings: Settings, plan: Plan, data: "sources.Dataset") -> "Prox
     return ProxyTraining(
         data=data,
         recipe=plan.recipe,
+        min_px=settings.integer("evaluator.min_px", low=1),
         device=settings.choice("evaluator.device", ("cpu", "cuda")),
         threads=settings.integer("evaluator.threads", low=1),
     )
@@ -229,8 +231,6 @@ def _executor(settings: Settings, plan: Plan) -> Iterator[Executor]:
 
 
 def _cpus() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -260,25 +260,19 @@ def _describe(console: Console, plan: Plan, settings: Settings, data: Mapping[st
         f"then {plan.final_epochs} epochs for the best\n"
         f"controller  {settings.value('controller.name')}, learning after every {plan.batch} samples; "
         f"executor {settings.value('executor')}, {plan.workers} worker{'s' * (plan.workers > 1)}\n"
-        f"estimate    about {_estimate_minutes(plan, data, sampled[:20]):.0f} minutes"
+        f"estimate    about {_estimate_minutes(plan, settings, data, sampled[:20]):.1f} minutes"
     )
 
 
-def _estimate_minutes(plan: Plan, data: Mapping[str, Any], sampled: list[Arch]) -> float:
-    """From the multiply-adds of random networks and a moment of matrix products on this machine."""
-    facts = {"fashion_mnist_mini": (28, 4000), "fashion_mnist": (28, 55000), "cifar10": (32, 45000)}
+def _estimate_minutes(plan: Plan, settings: Settings, data: Mapping[str, Any], sampled: list[Arch]) -> float:
+    facts = {"fashion_mnist_mini": (28, 5000), "fashion_mnist": (28, 55000), "cifar10": (32, 45000)}
     px, images = facts.get(data["name"], (data["resolution_px"] or 64, 10000))
     images = data["train_images"] or images
-    madds = float(np.mean([cost.madds(rewrite.small_image(arch, px)) for arch in sampled]))
-    a = np.ones((256, 256), np.float32)
-    start = time.perf_counter()
-    for _ in range(20):
-        a @ a
-    matrix_rate = 20 * 256**3 / (time.perf_counter() - start)
-    train_rate = 0.1 * matrix_rate  # multiply-adds a second that the training of a mobile network reaches
-    per_sample_s = images * plan.recipe.epochs * 3 * madds / train_rate
-    final_s = images * plan.final_epochs * 3 * madds / train_rate
-    return ((plan.samples + len(REFERENCES)) * per_sample_s / plan.workers + final_s) / 60
+    min_px = settings.integer("evaluator.min_px", low=1)
+    small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
+    image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
+    proxies_s = (plan.samples + len(REFERENCES)) * images * plan.recipe.epochs * image_s / plan.workers
+    return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting
 
 
 def _references(
@@ -396,4 +390,4 @@ def _show_results(
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, "search"))
+    run(main, "search")

@@ -25,7 +25,8 @@ def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
     Args:
         generator: source of the initial weights; torch's global one if None.
     """
-    net = Net(arch)
+    with torch.random.fork_rng(devices=[]):  # torch's modules initialise themselves first, from the global generator
+        net = Net(arch)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1] // module.groups

@@ -237,7 +237,7 @@ def test_an_interrupted_build_continues(tmp_path, fake):
 
 
 def test_only_missing_units_are_measured(tmp_path, fake):
-    a, b, *rest = random_archs(6, rng_seed=0)
+    a, b = random_archs(2, rng_seed=0)
     path = tmp_path / "host.json"
     fake()
     build.build("host", lower(a), [a] * 4, path)

@@ -5,6 +5,7 @@ the logits of the next choice. The update is proximal policy optimisation with t
 (arXiv:1707.06347, equation 7), an entropy bonus, and an exponential moving average of rewards as the baseline.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +80,9 @@ class RNNPPO:
             self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "policy": {name: value.clone() for name, value in self.policy.state_dict().items()},
-            "optimizer": self._optimizer.state_dict(),
+        return {  # copies: torch's own state dicts go on changing with the training
+            "policy": copy.deepcopy(self.policy.state_dict()),
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "generator": self._generator.get_state(),
             "baseline": self._baseline,
             "scale": self._scale,
@@ -89,7 +90,7 @@ class RNNPPO:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.policy.load_state_dict(state["policy"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._generator.set_state(state["generator"])
         self._baseline, self._scale = state["baseline"], state["scale"]
 

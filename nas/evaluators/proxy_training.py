@@ -25,6 +25,7 @@ class ProxyTraining:
     """An evaluator: trains on `data.train`, answers top-1 on `data.holdout`.
 
     Attributes:
+        min_px: feature maps are not halved below this size (`rewrite.small_image`).
         device: ``cpu`` or ``cuda``.
         threads: torch threads for one training. One by default: two trainings side by side with one thread each
             are faster than one after the other with two.
@@ -32,12 +33,13 @@ class ProxyTraining:
 
     data: Dataset
     recipe: Recipe
+    min_px: int = 2
     device: str = "cpu"
     threads: int = 1
 
     def small(self, arch: Arch) -> Arch:
         """`arch` for the images of the data set: their size, channels and classes, and small-image strides."""
-        small = rewrite.small_image(arch, self.data.resolution_px)
+        small = rewrite.small_image(arch, self.data.resolution_px, min_px=self.min_px)
         return rewrite.classes(rewrite.in_channels(small, self.data.channels), self.data.classes)
 
     def evaluate(self, arch: Arch, rng_seed: int) -> Evaluation:

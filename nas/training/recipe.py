@@ -12,7 +12,7 @@ class Recipe:
     Attributes:
         epochs: passes over the images.
         batch: images a step; a last incomplete batch is left out (batch norm suffers from tiny batches).
-        lr: peak learning rate of SGD with Nesterov momentum 0.9; linear warm-up, then cosine to 0.
+        lr: peak learning rate of AdamW; linear warm-up, then cosine to 0.
         warmup: share of the steps that warm up.
         weight_decay: on convolution and linear weights only.
         label_smoothing: share of the target spread over all classes.
@@ -21,8 +21,8 @@ class Recipe:
 
     epochs: int
     batch: int = 64
-    lr: float = 0.05
+    lr: float = 3e-3
     warmup: float = 0.1
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-2
     label_smoothing: float = 0.1
     crop_px: int = 2

@@ -81,7 +81,7 @@ def load(
 def fashion_mnist_mini(*, holdout_images: int | None = None) -> Dataset:
     """The part of Fashion-MNIST that is embedded in the package (``experiments/make_fashion_mnist_mini.py``)."""
     try:
-        with np.load(MINI, allow_pickle=False) as file:
+        with MINI.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, zipfile.BadZipFile) as e:
         raise DataError(f"the embedded data set {MINI} cannot be read ({e}); install the package again") from None
@@ -95,7 +95,8 @@ def fashion_mnist_mini(*, holdout_images: int | None = None) -> Dataset:
             raise DataError(f"holdout_images is {holdout_images}; fashion_mnist_mini has {available}")
         holdout = parts["holdout"]
         parts["holdout"] = Split(holdout.images[:holdout_images], holdout.labels[:holdout_images])
-    return make("fashion_mnist_mini", classes=10, **parts)
+    train, holdout, test = parts["train"], parts["holdout"], parts["test"]
+    return make("fashion_mnist_mini", train=train, holdout=holdout, test=test, classes=10)
 
 
 def fashion_mnist(path: Path | None, *, holdout_images: int = 5000, download: bool = False) -> Dataset:
@@ -320,7 +321,7 @@ def _cached(source: Path, kind: str, read: Callable[[], dict[str, Split]]) -> di
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = base / "platform-aware-nas" / f"{kind}-{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {part: Split(file[f"{part}_images"], file[f"{part}_labels"]) for part in ("train", "test")}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass  # not cached yet, or the cache is damaged: read the source

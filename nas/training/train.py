@@ -122,7 +122,7 @@ def _optimizer(net: nn.Module, recipe: Recipe, device: str) -> torch.optim.Optim
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

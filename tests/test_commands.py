@@ -1,0 +1,262 @@
+"""The commands as a user runs them, on tiny data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from safetensors import safe_open
+
+from search_spaces import text, zoo
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "samples=4",
+    "batch=2",
+    "epochs=1",
+    "final.epochs=1",
+    "dataset.train_images=192",
+    "dataset.holdout_images=200",
+]
+
+
+def command(module: str, *arguments: str, cwd: Path, timeout: float = 240, **environment: str):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+def search(*arguments: str, cwd: Path, **settings):
+    return command("nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *arguments, cwd=cwd, **settings)
+
+
+def journal(run_dir: Path) -> list[dict]:
+    records = [json.loads(line)["record"] for line in (run_dir / "journal.jsonl").read_text().splitlines()[1:]]
+    for record in records:
+        record.pop("seconds")
+    return sorted(records, key=lambda record: record["sample"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """A finished tiny search in this process: its directory and what it printed."""
+    cwd = tmp_path_factory.mktemp("serial")
+    done = search("executor=serial", "run_dir=run", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "run", done.stdout
+
+
+def test_a_search_leaves_everything_behind(finished):
+    run_dir, printed = finished
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "journal.jsonl",
+        "references.json",
+        "final.json",
+        "result.json",
+        "best.json",
+        "best.onnx",
+        "best.safetensors",
+        "pareto.png",
+        "rewards.png",
+        "report.html",
+    }
+    result = json.loads((run_dir / "result.json").read_text())
+    records = journal(run_dir)
+    best = max(records, key=lambda r: r["reward"])
+    assert result["best"]["sample"] == best["sample"]
+    assert result["best"]["reward"] == pytest.approx(best["top1"] * (best["latency_ms"] / 15.8) ** -0.15)
+    assert set(result["references"]) == {"mobilenet_v3_small", "mnasnet_small", "mobilenet_v2 0.35"}
+    assert result["networks_trained"] == len({tuple(r["indices"]) for r in records})
+    assert "not measured; leave-one-out error" in printed
+    assert "found" in printed
+    assert "432" not in printed  # sizes are printed as one number
+    assert "2.81e+18 networks" in printed
+
+
+def test_the_exported_network_is_the_trained_one(finished):
+    import torch
+
+    from search_spaces import torch_net
+
+    run_dir, _ = finished
+    with safe_open(run_dir / "best.safetensors", "pt") as file:
+        arch = text.from_json(file.metadata()["arch"])
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    net = torch_net.build(arch).eval()
+    net.load_state_dict(state)
+    x = np.random.default_rng(0).standard_normal((1, 1, 28, 28), dtype=np.float32)
+    (y,) = onnxruntime.InferenceSession(str(run_dir / "best.onnx")).run(None, {"input": x})
+    with torch.no_grad():
+        np.testing.assert_allclose(y, net(torch.from_numpy(x)).numpy(), atol=1e-4)
+    found = text.from_json((run_dir / "best.json").read_text())
+    assert (found.resolution_px, found.classes, found.in_ch) == (224, 1000, 3)
+
+
+def test_ray_gives_the_same_search(finished, tmp_path):
+    done = search("executor=ray", "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert journal(tmp_path / "run") == journal(finished[0])
+
+
+def test_an_interrupted_search_continues(finished, tmp_path):
+    arguments = ["+target=pixel1_small", "w=-0.15", *TINY, "executor=serial", "run_dir=run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas.search", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    path = tmp_path / "run" / "journal.jsonl"
+    deadline = time.monotonic() + 200
+    while not (path.exists() and len(path.read_text().splitlines()) >= 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "continue with the same command and run_dir=run" in out
+    done = search("executor=serial", "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "continuing run after" in done.stdout
+    assert journal(tmp_path / "run") == journal(finished[0])
+
+
+def test_a_finished_search_trains_nothing_again(finished):
+    run_dir, _ = finished
+    start = time.monotonic()
+    done = search("executor=serial", "run_dir=run", cwd=run_dir.parent)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 30
+    other = search("executor=serial", "run_dir=run", "epochs=2", cwd=run_dir.parent)
+    assert other.returncode == 1
+    assert "run holds a run with epochs=1, not epochs=2; use the same settings or another run_dir" in other.stderr
+
+
+def test_dry_run(tmp_path):
+    start = time.monotonic()
+    done = search("dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 20  # 5 s on a quiet machine
+    assert "2.81e+18 networks (42 choices)" in done.stdout
+    assert "15.8 ms on pixel1" in done.stdout
+    assert "minutes" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["w=-0.15"], "no target: add +target=NAME; there are: host_large, host_small, pixel1_large, pixel1_small"),
+        (["+target=pixel1_smal"], "no target 'pixel1_smal'; did you mean pixel1_small?; allowed: host_large"),
+        (["target=pixel1_small"], "target is not set yet; write +target=..."),
+        (["+target=pixel1_small", "sampels=3"], "no setting 'sampels'; did you mean samples?"),
+        (["+target=pixel1_small", "evaluator.epoch=3"], "no setting 'evaluator.epoch'; did you mean evaluator.epochs?"),
+        (["+target=pixel1_small", "controller=rnn"], "no controller 'rnn'"),
+        (["+target=pixel1_small", "dataset=imagenet"], "no dataset 'imagenet'; allowed: cifar10, fashion_mnist"),
+        (["+target=pixel1_small", "w=0.1"], "w=0.1: it must be a number at most 0"),
+        (["+target=pixel1_small", "w=fast"], "w=fast: it must be a number at most 0"),
+        (["+target=pixel1_small", "samples=0"], "samples=0: it must be a whole number at least 1"),
+        (["+target=pixel1_small", "samples=1.5"], "samples=1.5: it must be a whole number at least 1"),
+        (["+target=pixel1_small", "epochs=0"], "evaluator.epochs=0: it must be a whole number at least 1"),
+        (["+target=pixel1_small", "reward=sofd"], "reward=sofd; did you mean soft?; allowed: soft, hard"),
+        (["+target=pixel1_small", "target.device=pixel9"], "no latency table for device 'pixel9'; did you mean pixel"),
+        (["+target=pixel1_small", "target.target_ms=-3"], "target.target_ms=-3: it must be a number above 0"),
+        (["+target=pixel1_small", "space.base_width=0"], "space.base_width=0: it must be a number above 0"),
+        (["+target=pixel1_small", "executor=dask"], "executor=dask; allowed: ray, serial"),
+        (["+target=pixel1_small", "dataset=cifar10"], "data set 'cifar10' needs dataset.path="),
+        (["+target=pixel1_small", "dataset=cifar10", "dataset.path=nowhere"], "there is no such file or folder"),
+        (["+target=pixel1_small", "run_dir=/proc/run"], "run_dir=/proc/run cannot be written"),
+        (["+target=pixel1_small", "ray.address=127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["+target=pixel1_small", "ray.num_gpus=64"], "no node has 1 CPUs and 64 GPUs"),
+        (["+target=pixel1_small", "w=-0.15", "w"], "w"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
+    done = command("nas.search", *arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_damaged_journal_is_one_clear_line(finished, tmp_path):
+    run_dir, _ = finished
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in run_dir.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    lines = (copy / "journal.jsonl").read_text().splitlines(keepends=True)
+    lines[2] = lines[2].replace('"status": "ok"', '"status": "OK"')
+    (copy / "journal.jsonl").write_text("".join(lines))
+    done = search("executor=serial", "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: run/journal.jsonl:3 is damaged or was edited")
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("words")
+    done = search("executor=serial", "run_dir=run", cwd=tmp_path)
+    assert "error: run exists and is not a run's directory" in done.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_show(tmp_path):
+    done = command("search_spaces.show", "mobilenet_v3_small", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for figure in ("56,510,400", "2,542,856", "224x224x3", "pixel1 ms", "pixel3 ms", "not measured"):
+        assert figure in done.stdout
+    (tmp_path / "net.json").write_text(text.to_json(zoo.get("mnasnet_small")))
+    assert "2,030,264" in command("search_spaces.show", "net.json", cwd=tmp_path).stdout
+    assert "2,041,872" in command("search_spaces.show", "mobilenet_v3_small", "width=0.75", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: name a network: mobilenet_v2"),
+        (["mobilenet_v9"], "error: no network 'mobilenet_v9'"),
+        (["mobilenet_v2", "depth=3"], "error: 'depth=3' is not known; allowed: width="),
+        (["mobilenet_v2", "width=wide"], "error: width=wide: it must be a number"),
+        (["nowhere.json"], "error: nowhere.json cannot be read: No such file"),
+    ],
+)
+def test_show_messages(tmp_path, arguments, message):
+    done = command("search_spaces.show", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+
+
+def test_calibrate(tmp_path):
+    done = command("latency_luts.calibrate", "device=pixel1", "tables_dir=.", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "leave-one-out error 4.0%" in done.stdout
+    assert (tmp_path / "pixel1.json").exists()
+    bad = command("latency_luts.calibrate", "device=pixel7", cwd=tmp_path)
+    assert bad.stderr.startswith("error: device=pixel7; did you mean pixel")
+
+
+def test_a_damaged_table_is_one_clear_line(tmp_path):
+    command("latency_luts.calibrate", "device=pixel1", "tables_dir=.", cwd=tmp_path)
+    path = tmp_path / "pixel1.json"
+    path.write_text(path.read_text().replace('"byte": ', '"byte": 1'))
+    done = search("dry_run=true", "tables_dir=.", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "pixel1.json does not match its checksum: it was edited or damaged" in done.stderr

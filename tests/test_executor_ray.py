@@ -1,0 +1,153 @@
+"""Evaluations under Ray: the same results as in this process, whatever happens to the workers."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.executor import SerialExecutor
+from nas.executor_ray import RayExecutor, ResourceError
+from nas.trial import Evaluation
+from search_spaces import cost
+from tests.conftest import random_archs
+
+# Ray's own warnings about its own future, and sockets and files that it leaves to the garbage collector
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def executor():
+    with RayExecutor(workers=2, timeout_s=20) as ray_executor:
+        yield ray_executor
+
+
+ARCHS = random_archs(6, rng_seed=0)
+
+
+def params_m(arch):
+    return Evaluation(top1=1 / cost.params(arch))
+
+
+def results(executor, evaluate, archs=ARCHS):
+    pairs = list(executor.run(evaluate, archs))
+    assert sorted(i for i, _ in pairs) == list(range(len(archs)))
+    return [evaluation for _, evaluation in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def test_the_same_as_in_process(executor):
+    assert results(executor, params_m) == results(SerialExecutor(), params_m)
+    assert results(executor, params_m, []) == []
+
+
+def test_evaluations_run_side_by_side(executor):
+    def slow(arch):
+        time.sleep(0.5)
+        return Evaluation(top1=os.getpid())
+
+    list(executor.run(slow, ARCHS[:2]))  # workers are up
+    start = time.monotonic()
+    found = results(executor, slow, ARCHS[:4])
+    assert time.monotonic() - start < 1.9  # 2.0 one after the other
+    assert len({e.top1 for e in found}) == 2
+
+
+def test_a_crashed_worker_is_replaced(executor, tmp_path):
+    marker = tmp_path / "crashed"
+
+    def crash_once(arch):
+        if not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return params_m(arch)
+
+    assert results(executor, crash_once) == results(SerialExecutor(), params_m)
+    assert marker.exists()
+
+
+def test_a_network_that_always_kills_its_worker_fails_alone(executor):
+    def crash_on_first(arch):
+        if arch == ARCHS[0]:
+            os._exit(1)
+        return params_m(arch)
+
+    first, *rest = results(executor, crash_on_first, ARCHS[:3])
+    assert first.status == "failed"
+    assert "died" in first.note or "crash" in first.note.lower()
+    assert all(e.status == "ok" for e in rest)
+
+
+def test_an_exception_is_tried_again_and_then_recorded(executor, tmp_path):
+    def broken(arch):
+        (tmp_path / str(time.monotonic_ns())).touch()
+        raise RuntimeError("no camera")
+
+    (evaluation,) = results(executor, broken, ARCHS[:1])
+    assert (evaluation.status, evaluation.note) == ("failed", "RuntimeError: no camera")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_straggler_is_cancelled_and_tried_again(executor, tmp_path, monkeypatch):
+    marker = tmp_path / "slow"
+    monkeypatch.setattr(executor, "timeout_s", 3)
+
+    def slow_once(arch):
+        if not marker.exists():
+            marker.touch()
+            time.sleep(600)
+        return params_m(arch)
+
+    start = time.monotonic()
+    (evaluation,) = results(executor, slow_once, ARCHS[:1])
+    assert evaluation == params_m(ARCHS[0])
+    assert time.monotonic() - start < 60
+
+
+def test_nothing_answers_at_the_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(ResourceError, match=f"no Ray cluster answers at {address} .* ray start --head"):
+        RayExecutor(address=address)
+    assert time.monotonic() - start < 10
+    with pytest.raises(ResourceError, match="ray.address=nonsense: it must be host:port"):
+        RayExecutor(address="nonsense")
+
+
+def test_joining_a_cluster_and_asking_too_much(executor):
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    script = f"""
+import sys
+from nas.executor_ray import RayExecutor, ResourceError
+from tests.test_executor_ray import ARCHS, params_m
+with RayExecutor(address="{address}") as joined:
+    assert [e for _, e in sorted(joined.run(params_m, ARCHS[:2]), key=lambda pair: pair[0])] == [
+        params_m(arch) for arch in ARCHS[:2]
+    ]
+try:
+    RayExecutor(address="{address}", num_gpus=3)
+except ResourceError as e:
+    print(e)
+"""
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no node has 1 CPUs and 3 GPUs for one evaluation" in done.stdout

@@ -1,0 +1,197 @@
+"""The loop, the journal, and what happens when things break."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nas import controllers, reward
+from nas.executor import SerialExecutor
+from nas.journal import Journal, JournalError
+from nas.loop import EvaluationError, best, search
+from nas.trial import Evaluation, Trial
+from search_spaces import cost
+
+
+def latency_ms(arch):
+    return cost.madds(arch) / 1e6
+
+
+def top1(arch):
+    return 1 - 1 / (1 + cost.params(arch) / 1e6)
+
+
+def run(space, *, evaluate=top1, samples=12, rng_seed=0, **settings):
+    return search(
+        space=space,
+        controller=controllers.make("rnn_ppo", space, rng_seed=rng_seed),
+        evaluate=evaluate,
+        latency_ms=latency_ms,
+        reward=lambda top1, ms: reward.soft(top1, ms, target_ms=60, w=-0.15),
+        samples=samples,
+        batch=4,
+        **settings,
+    )
+
+
+def same(a: list[Trial], b: list[Trial]) -> bool:
+    return [(t.sample, t.indices, t.top1, t.reward, t.status) for t in a] == [
+        (t.sample, t.indices, t.top1, t.reward, t.status) for t in b
+    ]
+
+
+def test_trials_are_what_was_measured(space):
+    trials = run(space)
+    assert [t.sample for t in trials] == list(range(12))
+    for t in trials:
+        assert t.arch == space.decode(t.indices)
+        assert t.top1 == top1(t.arch)
+        assert t.reward == pytest.approx(reward.soft(t.top1, t.latency_ms, target_ms=60, w=-0.15))
+    assert best(trials).reward == max(t.reward for t in trials)
+
+
+def test_the_order_in_which_evaluations_finish_does_not_matter(space):
+    class Backwards:
+        def run(self, evaluate, archs):
+            yield from reversed(list(SerialExecutor().run(evaluate, archs)))
+
+    assert same(run(space), run(space, executor=Backwards()))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 4, 7, 11])
+def test_a_killed_search_continues_as_if_nothing_had_happened(space, tmp_path, stop):
+    calls = []
+
+    def evaluate(arch):
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        calls.append(arch)
+        return top1(arch)
+
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(space, evaluate=evaluate, journal=Journal(path, space.decode))
+    if stop:
+        with path.open("a") as file:
+            file.write('{"crc32": "0')  # a line cut short
+    evaluated = []
+    trials = run(space, evaluate=lambda a: evaluated.append(a) or top1(a), journal=Journal(path, space.decode))
+    assert same(trials, run(space))
+    assert len(evaluated) == 12 - stop
+    assert sorted(Journal(path, space.decode).trials) == list(range(12))
+
+
+def test_more_samples_continue_a_finished_search(space, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    run(space, samples=8, journal=Journal(path, space.decode))
+    evaluated = []
+    longer = run(space, evaluate=lambda a: evaluated.append(a) or top1(a), journal=Journal(path, space.decode))
+    assert same(longer, run(space))
+    assert len(evaluated) == 4
+
+
+def test_a_network_is_evaluated_once(space):
+    class Stubborn:
+        def propose(self, n):
+            return np.zeros((n, len(space.choices)), dtype=int)
+
+        def observe(self, indices, rewards):
+            assert len(rewards) == len(indices)
+
+    evaluated = []
+    trials = search(
+        space=space,
+        controller=Stubborn(),
+        evaluate=lambda a: evaluated.append(a) or 0.5,
+        latency_ms=latency_ms,
+        reward=lambda top1, ms: top1,
+        samples=6,
+        batch=4,
+    )
+    assert len(evaluated) == 1
+    assert [t.reused for t in trials] == [None, 0, 0, 0, 0, 0]
+
+
+def test_failures_and_divergence_are_results(space):
+    def evaluate(arch):
+        n = len(seen)
+        seen.append(arch)
+        if n % 3 == 0:
+            raise RuntimeError("the camera is on fire")
+        if n % 3 == 1:
+            return Evaluation(top1=0.9, status="diverged", note="NaN")
+        return top1(arch)
+
+    seen = []
+    trials = run(space, evaluate=evaluate)
+    assert {t.status for t in trials} == {"ok", "diverged", "failed"}
+    assert all(t.reward == 0 and t.top1 == 0 for t in trials if t.status != "ok")
+    assert trials[0].note == "RuntimeError: the camera is on fire"
+    assert best(trials).status == "ok"
+
+
+def test_a_nan_accuracy_is_a_failure(space):
+    trials = run(space, evaluate=lambda a: float("nan") if len(a.blocks) % 2 else 0.5)
+    odd = [t for t in trials if len(t.arch.blocks) % 2]
+    assert odd
+    assert all((t.status, t.reward) == ("failed", 0.0) for t in odd)
+
+
+def test_a_broken_evaluator_stops_the_search(space):
+    with pytest.raises(EvaluationError, match="the last 8 evaluations failed; the latest: OSError: no data"):
+        run(space, evaluate=lambda arch: (_ for _ in ()).throw(OSError("no data")), samples=100)
+
+
+def test_no_winner_without_a_success():
+    with pytest.raises(ValueError, match="none of 0 networks could be evaluated"):
+        best([])
+
+
+# ---- the journal
+
+
+@pytest.fixture
+def journal_path(space, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    run(space, samples=4, journal=Journal(path, space.decode))
+    return path
+
+
+def test_the_journal_gives_the_trials_back(space, journal_path):
+    assert same(list(Journal(journal_path, space.decode).trials.values()), run(space, samples=4))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda lines: [*lines[:2], lines[2].replace('"top1": 0.', '"top1": 0.9'), *lines[3:]], ":3 is damaged or was"),
+        (lambda lines: [*lines[:2], "garbage\n", *lines[3:]], ":3 is damaged"),
+        (lambda lines: lines[1:], ":1 is damaged|not a journal of format"),
+        (lambda lines: [*lines, lines[-1]], "sample 3 stands twice"),
+    ],
+)
+def test_damage_is_found(space, journal_path, edit, message):
+    lines = journal_path.read_text().splitlines(keepends=True)
+    journal_path.write_text("".join(edit(lines)))
+    with pytest.raises(JournalError, match=message):
+        Journal(journal_path, space.decode)
+
+
+def test_the_journal_of_another_search_is_refused(space, journal_path):
+    with pytest.raises(JournalError, match="sample 0 of the journal is not what this search proposes"):
+        run(space, rng_seed=1, journal=Journal(journal_path, space.decode))
+
+
+def test_a_full_disk_leaves_a_journal_that_can_be_continued(space, journal_path, monkeypatch):
+    journal = Journal(journal_path, space.decode)
+    before = journal_path.read_bytes()
+    monkeypatch.setattr("os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        journal.append(run(space, samples=5)[4])
+    assert journal_path.read_bytes() == before
+
+
+def test_every_line_is_plain_json(journal_path):
+    first, *rest = (json.loads(line) for line in journal_path.read_text().splitlines())
+    assert first["record"] == {"journal": 1}
+    assert [item["record"]["sample"] for item in rest] == [0, 1, 2, 3]
