@@ -4,7 +4,8 @@ Trains random networks of the default space several times with different seeds, 
 (the deviation of their means, less what the seeds explain) with the spread between seeds of one network. A proxy whose
 networks differ no more than its seeds teaches a controller nothing. The goal is a ratio of 3.
 
-    python -m experiments.proxy_signal [networks=20] [seeds=3] [epochs=4] [images=5000] [batch=64] [lr=0.003] [min_px=2]
+    python -m experiments.proxy_signal [networks=20] [seeds=3] [epochs=4] [images=5000] [batch=64] [lr=0.003]
+                                       [min_px=2] [crop_px=0] [dropout=0]
 
 Prints one line a network, and appends the setting's figures to experiments/results/proxy_signal.csv.
 """
@@ -25,7 +26,8 @@ from search_spaces import spaces, zoo
 from search_spaces.arch import Arch
 
 RESULTS = Path(__file__).parent / "results" / "proxy_signal.csv"
-DEFAULTS = {"networks": 20, "seeds": 3, "epochs": 4, "images": 5000, "batch": 64, "lr": 3e-3, "min_px": 2}
+DEFAULTS = {"networks": 20, "seeds": 3, "epochs": 4, "images": 5000, "batch": 64, "lr": 3e-3}
+DEFAULTS |= {"min_px": 2, "crop_px": 0, "dropout": 0.0}
 
 
 def main() -> None:
@@ -68,8 +70,9 @@ def main() -> None:
 def _evaluate(job: tuple[dict, Arch, int]) -> tuple[float, float]:
     setting, arch, seed = job
     data = sources.load("fashion_mnist_mini", train_images=setting["images"])
-    recipe = Recipe(epochs=setting["epochs"], batch=setting["batch"], lr=setting["lr"])
-    evaluation = ProxyTraining(data=data, recipe=recipe, min_px=setting["min_px"]).evaluate(arch, rng_seed=seed)
+    recipe = Recipe(epochs=setting["epochs"], batch=setting["batch"], lr=setting["lr"], crop_px=setting["crop_px"])
+    evaluator = ProxyTraining(data=data, recipe=recipe, min_px=setting["min_px"], dropout=setting["dropout"])
+    evaluation = evaluator.evaluate(arch, rng_seed=seed)
     return evaluation.top1, evaluation.seconds
 
 

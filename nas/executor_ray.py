@@ -126,8 +126,6 @@ class RayExecutor:
         import ray
 
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        # workers import this project from where the driver has it, whatever the working directory
-        quiet["runtime_env"] = {"env_vars": {"PYTHONPATH": _import_path()}}
         if address is not None:
             ray.init(address=address, **quiet)
         else:
@@ -163,10 +161,3 @@ def _probe(address: str) -> None:
             pass
     except OSError as e:
         raise ResourceError(f"no Ray cluster answers at {address} ({e}); start one with: ray start --head") from None
-
-
-def _import_path() -> str:
-    from pathlib import Path
-
-    package_root = str(Path(__file__).resolve().parents[1])
-    return os.pathsep.join(p for p in (package_root, os.environ.get("PYTHONPATH", "")) if p)

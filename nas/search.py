@@ -204,11 +204,18 @@ def _evaluator(settings: Settings, plan: Plan, data: "sources.Dataset") -> "Prox
     from nas.evaluators.proxy_training import ProxyTraining
 
     settings.choice("evaluator.name", ("proxy_training",))
+    device = settings.choice("evaluator.device", ("cpu", "cuda"))
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("evaluator.device=cuda: torch finds no GPU here; use evaluator.device=cpu")
     return ProxyTraining(
         data=data,
         recipe=plan.recipe,
         min_px=settings.integer("evaluator.min_px", low=1),
-        device=settings.choice("evaluator.device", ("cpu", "cuda")),
+        dropout=settings.number("evaluator.dropout", low=0, high=0.9),
+        device=device,
         threads=settings.integer("evaluator.threads", low=1),
     )
 

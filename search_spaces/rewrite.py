@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 
-__all__ = ["classes", "in_channels", "make_divisible", "resolution", "small_image", "width_multiplier"]
+__all__ = ["classes", "dropout", "in_channels", "make_divisible", "resolution", "small_image", "width_multiplier"]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -31,6 +31,13 @@ def in_channels(arch: Arch, n: int) -> Arch:
     """`arch` for images of `n` channels: 3 for colour, 1 for grey."""
     first = replace(arch.blocks[0], in_ch=n)
     return replace(arch, blocks=(first, *arch.blocks[1:]))
+
+
+def dropout(arch: Arch, rate: float) -> Arch:
+    """`arch` with another dropout rate before its last layer."""
+    return replace(
+        arch, blocks=tuple(replace(b, dropout=rate) if isinstance(b, Classifier) else b for b in arch.blocks)
+    )
 
 
 def width_multiplier(arch: Arch, width: float, divisor: int = 8) -> Arch:

@@ -116,13 +116,14 @@ class Policy(nn.Module):
         self.sizes = sizes
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         # one embedding table for all tokens; row 0 starts the sequence, choice c's option i is row 1 + offset[c] + i
-        self.register_buffer("offsets", torch.from_numpy(1 + offsets[:-1]), persistent=False)
+        self.offsets = torch.from_numpy(1 + offsets[:-1])
         self.embedding = nn.Embedding(1 + int(offsets[-1]), hidden)
         self.cell = nn.LSTM(hidden, hidden, batch_first=True)
-        self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
-        for head in self.heads:  # all options equally likely at first
+        heads = [nn.Linear(hidden, size) for size in sizes]
+        for head in heads:  # all options equally likely at first
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleList(heads)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(n, C) tokens -> (n,) log-probabilities, (n,) mean entropies of the C choices, in nats."""

@@ -25,4 +25,4 @@ class Recipe:
     warmup: float = 0.1
     weight_decay: float = 1e-2
     label_smoothing: float = 0.1
-    crop_px: int = 2
+    crop_px: int = 0

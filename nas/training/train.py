@@ -49,6 +49,7 @@ def train(
     rng = np.random.default_rng(rng_seed)
     autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu")
     seen = step = 0
+    loss = torch.zeros(())
     with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
         torch.manual_seed(rng_seed)
         for _ in range(recipe.epochs):
