@@ -381,8 +381,7 @@ def _show_results(
 ) -> None:
     rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **references}
     console.print(summary.result_table(rows, target_ms=plan.target_ms, device=plan.latency.device))
-    if chosen := summary.blocks_table(plan.space.describe(winner.indices)):
-        console.print(chosen)
+    console.print(summary.blocks_table(plan.space.describe(winner.indices)))
     console.print(f"latency model: {plan.latency.describe()}")
     console.print(
         f"after {final['epochs']} epochs the found network has top-1 {final['test_top1']:.1%} on the test images "

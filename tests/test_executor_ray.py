@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def executor():
-    with RayExecutor(workers=2, timeout_s=20) as ray_executor:
+    with RayExecutor(workers=2, timeout_s=150) as ray_executor:
         yield ray_executor
 
 
@@ -48,14 +48,13 @@ def test_the_same_as_in_process(executor):
 
 def test_evaluations_run_side_by_side(executor):
     def slow(arch):
-        time.sleep(0.5)
-        return Evaluation(top1=os.getpid())
+        start = time.time()
+        time.sleep(1)
+        return Evaluation(top1=start, seconds=time.time())
 
     list(executor.run(slow, ARCHS[:2]))  # workers are up
-    start = time.monotonic()
-    found = results(executor, slow, ARCHS[:4])
-    assert time.monotonic() - start < 1.9  # 2.0 one after the other
-    assert len({e.top1 for e in found}) == 2
+    a, b = results(executor, slow, ARCHS[:2])
+    assert max(a.top1, b.top1) < min(a.seconds, b.seconds)  # both started before either ended
 
 
 def test_a_crashed_worker_is_replaced(executor, tmp_path):
@@ -95,7 +94,7 @@ def test_an_exception_is_tried_again_and_then_recorded(executor, tmp_path):
 
 def test_a_straggler_is_cancelled_and_tried_again(executor, tmp_path, monkeypatch):
     marker = tmp_path / "slow"
-    monkeypatch.setattr(executor, "timeout_s", 3)
+    monkeypatch.setattr(executor, "timeout_s", 20)  # a new worker needs some of it
 
     def slow_once(arch):
         if not marker.exists():
@@ -106,7 +105,7 @@ def test_a_straggler_is_cancelled_and_tried_again(executor, tmp_path, monkeypatc
     start = time.monotonic()
     (evaluation,) = results(executor, slow_once, ARCHS[:1])
     assert evaluation == params_m(ARCHS[0])
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 200
 
 
 def test_nothing_answers_at_the_address():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.report.summary import by_block
 from nas.run_dir import write_text
 from nas.trial import Trial
 
@@ -54,7 +55,7 @@ def write_report(run_dir: Path, result: Mapping[str, Any], trials: Sequence[Tria
         "<h2>Reward</h2>",
         _image(run_dir / "rewards.png"),
         "<h2>What was chosen</h2>",
-        _table(("choice", "option"), [(k, str(v)) for k, v in best["choices"].items()]),
+        _table(*by_block(best["choices"])),
         "<h2>The ten best samples</h2>",
         _table(("sample", "proxy top-1", "ms", "reward"), top),
     ]

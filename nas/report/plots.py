@@ -39,7 +39,7 @@ def plot_pareto(
     figure, axes = _figure()
     good = [t for t in trials if t.status == "ok"]
     x, y = [t.latency_ms for t in good], [100 * t.top1 for t in good]
-    order = axes.scatter(x, y, c=[t.sample for t in good], cmap="Blues", vmin=-len(trials) / 2, s=22, label="samples")
+    order = axes.scatter(x, y, c=[t.sample for t in good], cmap=_blues(), s=22, label="samples")
     figure.colorbar(order, ax=axes, label="sample number", pad=0.01, aspect=40)
     front = pareto_front(trials)
     axes.step(
@@ -98,6 +98,14 @@ def _figure():
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     return figure, axes
+
+
+def _blues():
+    """Light to dark blue, without the whites that vanish on paper."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["Blues"](np.linspace(0.35, 1, 256)))
 
 
 def _save(figure, path: Path) -> None:

@@ -9,7 +9,7 @@ from nas.trial import Trial
 from search_spaces import cost
 from search_spaces.arch import Arch
 
-__all__ = ["advice", "blocks_table", "result_table", "row"]
+__all__ = ["advice", "blocks_table", "by_block", "result_table", "row"]
 
 FAR_BELOW_TARGET = 0.7
 
@@ -46,18 +46,30 @@ def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, dev
     return table
 
 
-def blocks_table(options: Mapping[str, Any]) -> Table | None:
-    """The choices of a space whose names are ``block<n>.<choice>``, one line a block; None for other spaces."""
-    by_block: dict[str, dict[str, Any]] = {}
+def by_block(options: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) of a network's choices: one row a block where they are named ``block<n>.<choice>``, else one row
+    a choice."""
+    blocks: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
         block, dot, choice = name.partition(".")
         if not dot:
-            return None
-        by_block.setdefault(block, {})[choice] = value
-    columns = list(next(iter(by_block.values())))
-    table = Table("block", *columns, title="What was chosen", title_justify="left")
-    for block, choices in by_block.items():
-        table.add_row(block, *(f"{choices[c]:+d}" if c == "layers" else str(choices[c]) for c in columns))
+            return ["choice", "option"], [[k, str(v)] for k, v in options.items()]
+        blocks.setdefault(block, {})[choice] = value
+    columns = list(dict.fromkeys(choice for choices in blocks.values() for choice in choices))
+    rows = [[block, *(_shown(c, choices.get(c, "-")) for c in columns)] for block, choices in blocks.items()]
+    return ["block", *columns], rows
+
+
+def _shown(choice: str, value: Any) -> str:
+    return f"{value:+d}" if choice == "layers" and isinstance(value, int) else str(value)
+
+
+def blocks_table(options: Mapping[str, Any]) -> Table:
+    """The choices that make up a network."""
+    columns, rows = by_block(options)
+    table = Table(*columns, title="What was chosen", title_justify="left")
+    for row_ in rows:
+        table.add_row(*row_)
     return table
 
 
