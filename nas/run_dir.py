@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunDirError", "open_run_dir", "write_json", "write_text"]
+__all__ = ["RunDirError", "open_run_dir", "read_json", "write_json", "write_text"]
 
 _PACKAGES = ("torch", "ray", "numpy", "onnx", "onnxruntime", "hydra-core")
 
@@ -55,6 +55,20 @@ def open_run_dir(path: Path, config: Mapping[str, Any], *, may_differ: Iterable[
     except OSError as e:
         raise RunDirError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
     return False
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; None if there is no such file.
+
+    Raises:
+        RunDirError: the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise RunDirError(f"{path} is damaged; remove it and run again") from None
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -5,7 +5,6 @@ directory with the best one: its architecture, its trained weights, and how it w
 """
 
 import functools
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +26,7 @@ from nas.journal import Journal
 from nas.loop import best, search
 from nas.report import summary
 from nas.report.live import Live
-from nas.run_dir import open_run_dir, write_json, write_text
+from nas.run_dir import open_run_dir, read_json, write_json, write_text
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas.trial import Trial
@@ -287,7 +286,7 @@ def _references(
 ) -> dict[str, dict[str, Any]]:
     """The published networks, evaluated as the samples are; kept in the run directory."""
     path = run_dir / "references.json"
-    rows: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    rows: dict[str, dict[str, Any]] = read_json(path) or {}
     todo = [name for name in REFERENCES if name not in rows]
     archs = [REFERENCES[name]() for name in todo]
     for i, evaluation in executor.run(evaluate, archs):
@@ -303,10 +302,9 @@ def _final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", pl
     record_path = run_dir / "final.json"
     arch = evaluator.small(winner.arch)
     identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs}
-    if record_path.exists():
-        record = json.loads(record_path.read_text())
-        if {name: record.get(name) for name in identity} == identity:
-            return record
+    record = read_json(record_path)
+    if record and {name: record.get(name) for name in identity} == identity:
+        return record
     from safetensors.torch import save_file
 
     from search_spaces import onnx_net
