@@ -4,7 +4,7 @@ Trains random networks of the default space several times with different seeds, 
 (the deviation of their means, less what the seeds explain) with the spread between seeds of one network. A proxy whose
 networks differ no more than its seeds teaches a controller nothing. The goal is a ratio of 3.
 
-    python -m experiments.proxy_signal [networks=20] [seeds=3] [epochs=4] [images=5000] [batch=64] [lr=0.003]
+    python -m experiments.proxy_signal [networks=20] [seeds=3] [epochs=4] [images=5000] [batch=64] [lr=0.0015]
                                        [min_px=2] [crop_px=0] [dropout=0]
 
 Prints one line a network, and appends the setting's figures to experiments/results/proxy_signal.csv.
@@ -26,7 +26,7 @@ from search_spaces import spaces, zoo
 from search_spaces.arch import Arch
 
 RESULTS = Path(__file__).parent / "results" / "proxy_signal.csv"
-DEFAULTS = {"networks": 20, "seeds": 3, "epochs": 4, "images": 5000, "batch": 64, "lr": 3e-3}
+DEFAULTS = {"networks": 20, "seeds": 3, "epochs": 4, "images": 5000, "batch": 64, "lr": 1.5e-3}
 DEFAULTS |= {"min_px": 2, "crop_px": 0, "dropout": 0.0}
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 # settings that change how, how far or where a search runs, but not what it finds
 MAY_DIFFER = ("samples", "executor", "workers", "ray", "run_dir", "tables_dir", "dry_run", "final")
 
+EXECUTORS = ("ray", "serial")
+
 REFERENCES = {
     "mobilenet_v3_small": functools.partial(zoo.get, "mobilenet_v3_small"),
     "mnasnet_small": functools.partial(zoo.get, "mnasnet_small"),
@@ -77,12 +79,21 @@ def main(settings: Settings) -> None:
     dry_run = settings.flag("dry_run")
     latency = _latency(settings, space, measure=not dry_run)
     plan = _plan(settings, space, latency)
+    settings.choice("executor", EXECUTORS)
     data_settings = _data_settings(settings)
     _describe(console, plan, settings, data_settings)
     if dry_run:
         return
 
     data = sources.load(**data_settings)
+    evaluator = _evaluator(settings, plan, data)
+    evaluate = functools.partial(evaluator.evaluate, rng_seed=plan.rng_seed)
+    controller = controllers.make(
+        settings.choice("controller.name", controllers.names()),
+        space,
+        rng_seed=plan.rng_seed,
+        settings=settings.value("controller.settings"),
+    )
     run_dir = settings.path("run_dir") or Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
     config = {**settings.value(""), "run_dir": str(run_dir)}
     resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
@@ -91,14 +102,6 @@ def main(settings: Settings) -> None:
         f"{'continuing' if resumed else 'writing to'} {run_dir}"
         + (f" after {len(journal.trials)} samples" if journal.trials else "")
     )
-    controller = controllers.make(
-        settings.choice("controller.name", controllers.names()),
-        space,
-        rng_seed=plan.rng_seed,
-        settings=settings.value("controller.settings"),
-    )
-    evaluator = _evaluator(settings, plan, data)
-    evaluate = functools.partial(evaluator.evaluate, rng_seed=plan.rng_seed)
     try:
         with _executor(settings, plan) as executor:
             references = _references(run_dir, plan, evaluate, executor)
@@ -221,7 +224,7 @@ def _evaluator(settings: Settings, plan: Plan, data: "sources.Dataset") -> "Prox
 
 @contextmanager
 def _executor(settings: Settings, plan: Plan) -> Iterator[Executor]:
-    if settings.choice("executor", ("ray", "serial")) == "serial":
+    if settings.choice("executor", EXECUTORS) == "serial":
         yield SerialExecutor()
         return
     from nas.executor_ray import RayExecutor

@@ -145,7 +145,10 @@ def test_a_finished_search_trains_nothing_again(finished):
     assert time.monotonic() - start < 30
     other = search("executor=serial", "run_dir=run", "epochs=2", cwd=run_dir.parent)
     assert other.returncode == 1
-    assert "run holds a run with epochs=1, not epochs=2; use the same settings or another run_dir" in other.stderr
+    assert (
+        "run holds a run with evaluator.epochs=1, not evaluator.epochs=2; use the same settings or another run_dir"
+        in other.stderr
+    )
 
 
 def test_dry_run(tmp_path):
@@ -168,7 +171,10 @@ def test_dry_run(tmp_path):
         (["+target=pixel1_small", "sampels=3"], "no setting 'sampels'; did you mean samples?"),
         (["+target=pixel1_small", "evaluator.epoch=3"], "no setting 'evaluator.epoch'; did you mean evaluator.epochs?"),
         (["+target=pixel1_small", "controller=rnn"], "no controller 'rnn'"),
-        (["+target=pixel1_small", "dataset=imagenet"], "no dataset 'imagenet'; allowed: cifar10, fashion_mnist"),
+        (
+            ["+target=pixel1_small", "dataset=imagenet"],
+            "no dataset 'imagenet'; did you mean image_folder?; allowed: cifar10",
+        ),
         (["+target=pixel1_small", "w=0.1"], "w=0.1: it must be a number at most 0"),
         (["+target=pixel1_small", "w=fast"], "w=fast: it must be a number at most 0"),
         (["+target=pixel1_small", "samples=0"], "samples=0: it must be a whole number at least 1"),

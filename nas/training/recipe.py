@@ -21,7 +21,7 @@ class Recipe:
 
     epochs: int
     batch: int = 64
-    lr: float = 3e-3
+    lr: float = 1.5e-3
     warmup: float = 0.1
     weight_decay: float = 1e-2
     label_smoothing: float = 0.1
