@@ -173,7 +173,7 @@ def test_dry_run(tmp_path):
         (["+target=pixel1_small", "controller=rnn"], "no controller 'rnn'"),
         (
             ["+target=pixel1_small", "dataset=imagenet"],
-            "no dataset 'imagenet'; did you mean image_folder?; allowed: cifar10",
+            "no dataset 'imagenet'; did you mean image_folder?; allowed",
         ),
         (["+target=pixel1_small", "w=0.1"], "w=0.1: it must be a number at most 0"),
         (["+target=pixel1_small", "w=fast"], "w=fast: it must be a number at most 0"),
