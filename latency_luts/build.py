@@ -43,7 +43,9 @@ def build_for_space(
     fresh: bool = False,
     progress: bool = False,
 ) -> LatencyModel:
-    """The latency model of this machine for every network of `space` and of the zoo; measures what is missing.
+    """The latency model of this machine for every network of `space` and those of the zoo with published latencies.
+
+    Measures the units that the table does not have yet.
 
     Raises:
         TableError: the device's table was measured on another machine or with another runtime.
@@ -51,7 +53,7 @@ def build_for_space(
     """
     if space.units is None:
         raise ValueError(f"space {space.name!r} cannot list its units; give it a `units` function")
-    references = [zoo.get(name) for name in zoo.names()]
+    references = [zoo.get(name, width=width) for name in zoo.names() for width in zoo.entry(name).pixel_ms]
     units = space.units() | {unit for arch in references for unit in lower(arch)}
     rng = np.random.default_rng(0)
     samples = [space.decode(indices) for indices in space.sample(rng, FIT_SAMPLES)]

@@ -292,10 +292,10 @@ def _references(
     rows: dict[str, dict[str, Any]] = read_json(path) or {}
     todo = [name for name in REFERENCES if name not in rows]
     archs = [REFERENCES[name]() for name in todo]
+    latencies_ms = [plan.latency.latency_ms(arch) for arch in archs]
     for i, evaluation in executor.run(evaluate, archs):
-        latency_ms = plan.latency.latency_ms(archs[i])
-        value = plan.reward(evaluation.top1, latency_ms)
-        rows[todo[i]] = summary.row(archs[i], evaluation.top1, latency_ms, value)
+        value = plan.reward(evaluation.top1, latencies_ms[i])
+        rows[todo[i]] = summary.row(archs[i], evaluation.top1, latencies_ms[i], value)
         write_json(path, rows)
     return {name: rows[name] for name in REFERENCES}
 
