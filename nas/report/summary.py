@@ -85,10 +85,10 @@ def advice(winner: Trial, trials: Sequence[Trial], *, target_ms: float, reward_n
             f"more for speed than for accuracy. Remedies: {remedy}."
         )
     if winner.latency_ms > 1.1 * target_ms:
-        remedy = (
-            "reward=hard or a larger |w|" if reward_name == "soft" else "more samples, or a smaller space.base_width"
-        )
-        lines.append(f"The winner is {winner.latency_ms / target_ms - 1:.0%} over the target. Remedy: {remedy}.")
+        remedy = "more samples, or a smaller space.base_width"
+        if reward_name == "soft":
+            remedy = f"reward=hard, a larger |w| (now {w:g}), or {remedy}"
+        lines.append(f"The winner is {winner.latency_ms / target_ms - 1:.0%} over the target. Remedies: {remedy}.")
     failed = sum(trial.status == "failed" for trial in trials)
     diverged = sum(trial.status == "diverged" for trial in trials)
     if failed:
