@@ -57,7 +57,8 @@ def search(
     trials: list[Trial] = []
     first_seen: dict[Arch, Trial] = {}
     for start in range(0, samples, batch):
-        indices = controller.propose(min(batch, samples - start))
+        # always a whole batch, so that a search with more samples begins as this one does
+        indices = controller.propose(batch)[: samples - start]
         points = [tuple(int(i) for i in row) for row in indices]
         archs = [space.decode(row) for row in indices]
         finished: dict[int, Trial] = {}  # position in the batch -> trial

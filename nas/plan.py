@@ -1,0 +1,173 @@
+"""The plan of a search: what the command line says, as plain objects, and in words for the person who waits."""
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import latency_luts
+from latency_luts import LatencyModel
+from nas import reward
+from nas.estimate import machine_factor, training_seconds_an_image
+from nas.training import sources
+from nas.training.recipe import Recipe
+from search_spaces import rewrite, spaces, zoo
+from search_spaces.arch import Arch
+from search_spaces.command import Settings, conf_dir
+from search_spaces.space import SearchSpace
+
+__all__ = [
+    "EXECUTORS",
+    "REFERENCES",
+    "Plan",
+    "describe",
+    "read_data_settings",
+    "read_latency",
+    "read_plan",
+    "read_space",
+]
+
+EXECUTORS = ("ray", "serial")
+
+REFERENCES = {
+    "mobilenet_v3_small": functools.partial(zoo.get, "mobilenet_v3_small"),
+    "mnasnet_small": functools.partial(zoo.get, "mnasnet_small"),
+    "mobilenet_v2 0.35": functools.partial(zoo.get, "mobilenet_v2", width=0.35),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A search, as read from the command line."""
+
+    space: SearchSpace
+    latency: LatencyModel
+    target_ms: float
+    reward_name: str
+    w: float
+    samples: int
+    batch: int
+    recipe: Recipe
+    final_epochs: int
+    rng_seed: int
+    workers: int
+
+    def reward(self, top1: float, latency_ms: float) -> float:
+        if self.reward_name == "hard":
+            return reward.hard(top1, latency_ms, target_ms=self.target_ms)
+        return reward.soft(top1, latency_ms, target_ms=self.target_ms, w=self.w)
+
+
+def read_space(settings: Settings) -> SearchSpace:
+    if settings.value("target") is None:
+        raise ValueError(f"no target: add +target=NAME; there are: {', '.join(_targets())}")
+    return spaces.get(
+        settings.choice("space.name", spaces.names()),
+        base_width=settings.number("space.base_width", above=0, high=4),
+        resolution_px=settings.integer("space.resolution_px", low=32),
+        classes=settings.integer("space.classes", low=2),
+    )
+
+
+def _targets() -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / "target").glob("*.yaml"))
+
+
+def read_latency(settings: Settings, space: SearchSpace, *, measure: bool) -> LatencyModel:
+    """The model of the target's device. For this machine, units that its table lacks are measured first."""
+    device, tables_dir = settings.text("target.device"), settings.path("tables_dir")
+    if device == "host" and measure:
+        from latency_luts.build import build_for_space
+
+        return build_for_space(space, tables_dir=tables_dir, progress=True)
+    return latency_luts.load(device, tables_dir=tables_dir)
+
+
+def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> Plan:
+    if settings.value("target.target_ms") is not None:
+        target_ms = settings.number("target.target_ms", above=0)
+    else:
+        target_ms = latency.latency_ms(zoo.get(settings.choice("target.like", zoo.names())))
+    return Plan(
+        space=space,
+        latency=latency,
+        target_ms=target_ms,
+        reward_name=settings.choice("reward", reward.NAMES),
+        w=settings.number("w", high=0),
+        samples=settings.integer("samples", low=1),
+        batch=settings.integer("batch", low=1),
+        recipe=_recipe(settings),
+        final_epochs=settings.integer("final.epochs", low=1),
+        rng_seed=settings.integer("rng_seed", low=0),
+        workers=settings.integer("workers", low=1) if settings.value("workers") is not None else _cpus(),
+    )
+
+
+def _recipe(settings: Settings) -> Recipe:
+    return Recipe(
+        epochs=settings.integer("evaluator.epochs", low=1),
+        batch=settings.integer("evaluator.batch", low=2),
+        lr=settings.number("evaluator.lr", above=0),
+        weight_decay=settings.number("evaluator.weight_decay", low=0),
+        label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
+        crop_px=settings.integer("evaluator.crop_px", low=0, high=64),
+    )
+
+
+def read_data_settings(settings: Settings) -> dict[str, Any]:
+    optional = {
+        name: None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
+        for name in ("train_images", "holdout_images", "resolution_px")
+    }
+    return {
+        "name": settings.choice("dataset.name", sources.names()),
+        "path": settings.path("dataset.path"),
+        "download": settings.flag("dataset.download"),
+        **optional,
+    }
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str, Any]) -> None:
+    """The plan, in a few lines: also what ``dry_run=true`` prints."""
+    rng = np.random.default_rng(0)
+    sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
+    try:
+        spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
+        reach = f"random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
+    except latency_luts.MissingUnitsError:
+        reach = "its units that the table lacks will be measured first"
+    if plan.reward_name == "hard":
+        formula = "ACC below the target, ACC × (LAT/TAR)^-1 above it"
+    else:
+        formula = f"ACC × (LAT/TAR)^{plan.w:g}"
+    recipe = plan.recipe
+    console.print(
+        f"space       {plan.space.name}, {plan.space.size:.3g} networks ({len(plan.space.choices)} choices), "
+        f"base width {settings.value('space.base_width')}; {reach}\n"
+        f"target      {plan.target_ms:.1f} ms on {plan.latency.describe()}\n"
+        f"reward      {formula}\n"
+        f"evaluation  {recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "
+        f"then {plan.final_epochs} epochs for the best\n"
+        f"controller  {settings.value('controller.name')}, learning after every {plan.batch} samples; "
+        f"executor {settings.value('executor')}, {plan.workers} worker{'s' * (plan.workers > 1)}\n"
+        f"estimate    about {_estimate_minutes(plan, settings, data, sampled[:20]):.1f} minutes"
+    )
+
+
+def _estimate_minutes(plan: Plan, settings: Settings, data: Mapping[str, Any], sampled: list[Arch]) -> float:
+    facts = {"fashion_mnist_mini": (28, 5000), "fashion_mnist": (28, 55000), "cifar10": (32, 45000)}
+    px, images = facts.get(data["name"], (data["resolution_px"] or 64, 10000))
+    images = data["train_images"] or images
+    min_px = settings.integer("evaluator.min_px", low=1)
+    small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
+    image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
+    proxies_s = (plan.samples + len(REFERENCES)) * images * plan.recipe.epochs * image_s / plan.workers
+    return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting
