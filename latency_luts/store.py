@@ -9,7 +9,8 @@ from latency_luts.table import TableError, read
 
 __all__ = ["load", "names", "table_path", "user_tables_dir"]
 
-_SHIPPED = Path(__file__).parent / "tables"
+_PACKAGE_TABLES = Path(__file__).parent / "tables"
+SHIPPED = ("pixel1", "pixel2", "pixel3")  # in a checkout the same folder also holds the user's own tables
 
 
 def load(name: str | os.PathLike[str], *, tables_dir: str | os.PathLike[str] | None = None) -> LatencyModel:
@@ -25,10 +26,11 @@ def load(name: str | os.PathLike[str], *, tables_dir: str | os.PathLike[str] | N
     text = os.fspath(name)
     if os.sep in text or text.endswith(".json"):
         return LatencyModel(read(Path(text)))
-    for folder in (_user_dir(tables_dir), _SHIPPED):
-        path = folder / f"{text}.json"
-        if path.exists():
-            return LatencyModel(read(path))
+    path = _user_dir(tables_dir) / f"{text}.json"
+    if not path.exists() and text in SHIPPED:
+        path = _PACKAGE_TABLES / f"{text}.json"
+    if path.exists():
+        return LatencyModel(read(path))
     known = names(tables_dir=tables_dir)
     close = difflib.get_close_matches(text, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
@@ -38,7 +40,7 @@ def load(name: str | os.PathLike[str], *, tables_dir: str | os.PathLike[str] | N
 
 def names(*, tables_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
     """All devices that have a table."""
-    return tuple(sorted({path.stem for folder in (_SHIPPED, _user_dir(tables_dir)) for path in folder.glob("*.json")}))
+    return tuple(sorted({*SHIPPED, *(path.stem for path in _user_dir(tables_dir).glob("*.json"))}))
 
 
 def table_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -48,8 +50,8 @@ def table_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None)
 
 def user_tables_dir() -> Path:
     """``latency_luts/tables`` of a checkout; for an installed package a folder in the user's data directory."""
-    if (_SHIPPED.parents[1] / "pyproject.toml").exists():
-        return _SHIPPED
+    if (_PACKAGE_TABLES.parents[1] / "pyproject.toml").exists():
+        return _PACKAGE_TABLES
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "latency_luts" / "tables"
 
