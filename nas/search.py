@@ -87,7 +87,7 @@ def main(settings: Settings) -> None:
     except KeyboardInterrupt:
         console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
         raise
-    _write_results(run_dir, plan, trials, winner, references, final, evaluator, time.perf_counter() - started)
+    _write_results(run_dir, plan, trials, winner, references, final, time.perf_counter() - started)
     _show_results(console, run_dir, plan, trials, winner, references, final, time.perf_counter() - started)
 
 
@@ -141,6 +141,8 @@ def _references(
     archs = [REFERENCES[name]() for name in todo]
     latencies_ms = [plan.latency.latency_ms(arch) for arch in archs]
     for i, evaluation in executor.run(evaluate, archs):
+        if evaluation.status == "failed":  # no accuracy of 0, but none at all: nothing to compare with
+            raise ValueError(f"the reference {todo[i]} could not be evaluated: {evaluation.note}")
         value = plan.reward(evaluation.top1, latencies_ms[i])
         rows[todo[i]] = summary.row(archs[i], evaluation.top1, latencies_ms[i], value)
         write_json(path, rows)
@@ -179,7 +181,6 @@ def _write_results(
     winner: Trial,
     references: Mapping[str, Mapping[str, Any]],
     final: Mapping[str, Any],
-    evaluator: "ProxyTraining",
     seconds: float,
 ) -> None:
     from nas.report import html, plots

@@ -105,7 +105,7 @@ class _LinearAct(nn.Module):
 
 class _GlobalPool(nn.Module):
     """Mean over positions, written as sum / count: the backward pass of `Tensor.mean` writes out a full gradient in
-    contiguous layout, which makes everything before it in a channels_last network several times slower."""
+    contiguous layout, and the gradients before it in a channels_last network follow."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
