@@ -51,8 +51,6 @@ def build_for_space(
         TableError: the device's table was measured on another machine or with another runtime.
         ValueError: the space cannot list its units.
     """
-    if space.units is None:
-        raise ValueError(f"space {space.name!r} cannot list its units; give it a `units` function")
     references = [zoo.get(name, width=width) for name in zoo.names() for width in zoo.entry(name).pixel_ms]
     units = space.units() | {unit for arch in references for unit in lower(arch)}
     rng = np.random.default_rng(0)

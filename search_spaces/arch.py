@@ -238,6 +238,8 @@ def _check(block: Block) -> None:
     if block.kernel % 2 == 0:
         raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
     _one_of(kind, "se_gate", block.se_gate, GATES)
+    if not block.se_ch:  # what computes the same is equal
+        object.__setattr__(block, "se_gate", type(block).se_gate)
     _one_of(kind, "skip", block.skip, SKIPS)
     if block.skip != "none" and block.in_ch != block.out_ch:
         raise ValueError(

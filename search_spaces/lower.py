@@ -1,12 +1,13 @@
 """`lower(arch) -> tuple[Unit, ...]`: the only shape inference in the project."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from search_spaces.arch import Arch, Block
 from search_spaces.ops import Op, Shape
 
-__all__ = ["Node", "Unit", "lower", "unit"]
+__all__ = ["Node", "Unit", "chain", "lower", "unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,14 @@ def unit(block: Block, height: int, width: int) -> Unit:
 
 def lower(arch: Arch) -> tuple[Unit, ...]:
     """The units of `arch`, in order, for a square input of ``(arch.in_ch, resolution_px, resolution_px)``."""
+    return chain(arch.blocks, arch.resolution_px)
+
+
+def chain(blocks: Iterable[Block], size_px: int) -> tuple[Unit, ...]:
+    """The units of `blocks` one after the other, the first on a square input of `size_px`."""
     units: list[Unit] = []
-    height = width = arch.resolution_px
-    for block in arch.blocks:
+    height = width = size_px
+    for block in blocks:
         units.append(unit(block, height, width))
         _, height, width = units[-1].out_shape
     return tuple(units)

@@ -20,12 +20,13 @@ What the paper leaves open, and what stands here:
 """
 
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
+from typing import Any
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
-from search_spaces.lower import Unit, unit
+from search_spaces.lower import Unit, chain, unit
 from search_spaces.rewrite import make_divisible
-from search_spaces.space import Choice, Indices, SearchSpace
+from search_spaces.space import Choice, Indices, Part, SearchSpace
 from search_spaces.zoo.mobilenet_v2 import STAGES
 
 __all__ = ["mnasnet"]
@@ -64,7 +65,7 @@ def mnasnet(*, base_width: float = 1.0, resolution_px: int = 224, classes: int =
         Choice(f"block{b}.{choice.name}", choice.options) for b in range(1, len(STAGES) + 1) for choice in _PER_BLOCK
     )
     skeleton = _Skeleton(base_width=base_width, resolution_px=resolution_px, classes=classes)
-    return SearchSpace(name="mnasnet", choices=choices, decode=skeleton.decode, units=skeleton.units)
+    return SearchSpace(name="mnasnet", choices=choices, decode=skeleton.decode, parts=skeleton.parts())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,25 +86,34 @@ class _Skeleton:
         blocks.extend(self._head(blocks[-1].out_ch))
         return Arch(name="mnasnet", resolution_px=self.resolution_px, blocks=tuple(blocks))
 
-    def units(self) -> frozenset[Unit]:
-        """Every unit that some network of the space has: each block's options on each width that can come before."""
+    def parts(self) -> tuple[Part, ...]:
+        """The stem, the blocks, the head. A block depends on its own choices and on what decides its input channels."""
         stem = unit(self._stem(), self.resolution_px, self.resolution_px)
-        found = {stem}
-        in_sizes = {stem.out_shape}
+        sizes_px = [stem.out_shape[1]]
+        for *_, stride, _ in STAGES:
+            sizes_px.append(-(-sizes_px[-1] // stride))
+        parts = [Part(choices=(), units=partial(tuple, (stem,)))]
         for b in range(len(STAGES)):
-            out_sizes = set()
-            for in_size, options in product(in_sizes, product(*(choice.options for choice in _PER_BLOCK))):
-                size = in_size
-                for block in self._layers(b, size[0], *options):
-                    found.add(layer := unit(block, *size[1:]))
-                    size = layer.out_shape
-                out_sizes.add(size)
-            in_sizes = out_sizes
-        for size in in_sizes:
-            for block in self._head(size[0]):
-                found.add(layer := unit(block, *size[1:]))
-                size = layer.out_shape
-        return frozenset(found)
+            own = tuple(f"block{b + 1}.{choice.name}" for choice in _PER_BLOCK)
+            parts.append(Part(choices=(*_before(b), *own), units=partial(self._block_units, b, sizes_px[b])))
+        parts.append(Part(choices=_before(len(STAGES)), units=partial(self._head_units, sizes_px[-1])))
+        return tuple(parts)
+
+    def _block_units(self, b: int, size_px: int, *options: Any) -> tuple[Unit, ...]:
+        before, own = options[: -len(_PER_BLOCK)], options[-len(_PER_BLOCK) :]
+        return chain(self._layers(b, self._in_ch(b, before), *own), size_px)
+
+    def _head_units(self, size_px: int, *before: Any) -> tuple[Unit, ...]:
+        return chain(self._head(self._in_ch(len(STAGES), before)), size_px)
+
+    def _in_ch(self, b: int, before: tuple[Any, ...]) -> int:
+        """Channels that block `b` gets, from the options of the choices `_before(b)`."""
+        given = dict(zip(_before(b), before, strict=True))
+        for earlier in range(b - 1, -1, -1):
+            base_layers, _, base_ch, *_ = STAGES[earlier]
+            if base_layers + given.get(f"block{earlier + 1}.layers", 0) > 0:
+                return self._out_ch(base_ch, given[f"block{earlier + 1}.filters"])
+        return self._stem().out_ch
 
     def _stem(self) -> Block:
         return ConvBN(in_ch=3, out_ch=make_divisible(_STEM_CH * self.base_width), kernel=3, stride=2)
@@ -113,16 +123,31 @@ class _Skeleton:
     ) -> list[Block]:
         """The layers of block `b` (0 .. 6) with these options."""
         base_layers, _, base_ch, _, stride, _ = STAGES[b]
-        out_ch = make_divisible(base_ch * self.base_width * filters)
+        out_ch = self._out_ch(base_ch, filters)
         out: list[Block] = []
         for layer in range(base_layers + layers):
             out.append(_layer(op, in_ch, out_ch, kernel, se, skip, stride if layer == 0 else 1))
             in_ch = out_ch
         return out
 
-    def _head(self, in_ch: int) -> tuple[Block, Block]:
+    def _out_ch(self, base_ch: int, filters: float) -> int:
+        return make_divisible(base_ch * self.base_width * filters)
+
+    def _head(self, in_ch: int) -> tuple[Block, ...]:
         head_ch = make_divisible(_HEAD_CH * max(1.0, self.base_width))
         return ConvBN(in_ch=in_ch, out_ch=head_ch, kernel=1), Classifier(in_ch=head_ch, out_ch=self.classes)
+
+
+def _before(b: int) -> tuple[str, ...]:
+    """The choices that decide the input channels of block `b`: the filters of the block before it, and, as long as that
+    one may be left out, of the one before that."""
+    names: list[str] = []
+    for earlier in range(b - 1, -1, -1):
+        names.append(f"block{earlier + 1}.filters")
+        if STAGES[earlier][0] > 1:
+            break
+        names.append(f"block{earlier + 1}.layers")
+    return tuple(names)
 
 
 def _layer(op: str, in_ch: int, out_ch: int, kernel: int, se: float, skip: str, stride: int) -> Block:

@@ -1,7 +1,8 @@
 """`Choice` and `SearchSpace`: a set of networks, each an int vector."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit
 
-__all__ = ["Choice", "Indices", "SearchSpace"]
+__all__ = ["Choice", "Indices", "Part", "SearchSpace"]
 
 Indices = Sequence[int] | np.ndarray
 
@@ -28,6 +29,21 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """A stretch of a network that depends on a few of the choices only.
+
+    A space that is made of parts can list its units, and the latency of its networks can be looked up part by part.
+
+    Attributes:
+        choices: names of the choices that decide which units stand here.
+        units: gives them, in order, for one option of each of `choices`; it may give none.
+    """
+
+    choices: tuple[str, ...]
+    units: Callable[..., tuple[Unit, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """Networks indexed by one option of each of C choices.
 
@@ -35,8 +51,8 @@ class SearchSpace:
         name: what it is called in records and messages.
         choices: the C decisions, in the order in which a controller takes them.
         decode: pure function of an int vector (C,), one option index for each choice, to the `Arch`.
-        units: gives every unit that some network of the space has, for building a latency table; None where
-            the space cannot list them.
+        parts: the stretches of a network, in order: together the units of `decode`'s network for the same options.
+            Empty where the space is not made of parts; then its units cannot be listed.
 
     Example:
         >>> choices = (Choice("kernel", (3, 5)), Choice("layers", (1, 2)))
@@ -48,7 +64,7 @@ class SearchSpace:
     name: str
     choices: tuple[Choice, ...]
     decode: Callable[[Indices], Arch]
-    units: Callable[[], frozenset[Unit]] | None = None
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]
@@ -56,11 +72,29 @@ class SearchSpace:
             raise ValueError(f"space {self.name!r} has two choices named {sorted(twice)[0]!r}; names must differ")
         if not names:
             raise ValueError(f"space {self.name!r} has no choices; give at least one")
+        for part in self.parts:
+            if unknown := set(part.choices) - set(names):
+                raise ValueError(f"space {self.name!r}: a part depends on {sorted(unknown)[0]!r}, which is no choice")
 
     @property
     def size(self) -> int:
         """Number of index vectors. Different vectors may decode to the same network."""
         return prod(len(choice.options) for choice in self.choices)
+
+    def units(self) -> frozenset[Unit]:
+        """Every unit that some network of the space has: what its latency table needs.
+
+        Raises:
+            ValueError: the space is not made of parts.
+        """
+        if not self.parts:
+            raise ValueError(f"space {self.name!r} cannot list its units; give it `parts`")
+        return frozenset(unit for part in self.parts for units in self.part_units(part) for unit in units)
+
+    def part_units(self, part: Part) -> Iterator[tuple[Unit, ...]]:
+        """The units of `part` for every combination of options, the last of its choices changing fastest."""
+        options = {choice.name: choice.options for choice in self.choices}
+        return (part.units(*combination) for combination in product(*(options[name] for name in part.choices)))
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """(n, C) uniformly random index vectors."""

@@ -1,11 +1,12 @@
 """The search spaces by name."""
 
 from search_spaces.mnasnet import mnasnet
+from search_spaces.mobilenet_v3 import mobilenet_v3
 from search_spaces.space import SearchSpace
 
 __all__ = ["get", "names"]
 
-_SPACES = {"mnasnet": mnasnet}
+_SPACES = {"mnasnet": mnasnet, "mobilenet_v3": mobilenet_v3}
 
 
 def names() -> tuple[str, ...]:

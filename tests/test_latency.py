@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from latency_luts.table import (
     read,
     write,
 )
-from search_spaces import zoo
+from search_spaces import spaces, zoo
 from search_spaces.lower import lower
 from tests.conftest import random_archs
 
@@ -117,11 +118,30 @@ def test_missing_units_are_named():
     assert "python -m latency_luts.build device=test" in str(caught.value)
 
 
-def test_batches_equal_single_networks(space):
+@pytest.mark.parametrize("name", spaces.names())
+def test_batches_equal_single_networks(name):
     model = latency_luts.load("pixel1")
-    indices = space.sample(np.random.default_rng(0), 20)
+    space = spaces.get(name, base_width=0.35)
+    indices = space.sample(np.random.default_rng(0), 50)
     expected = [model.latency_ms(space.decode(row)) for row in indices]
-    np.testing.assert_allclose(model.latency_ms_batch(space, indices), expected, rtol=1e-12)
+    np.testing.assert_allclose(model.latency_ms_batch(space, indices), expected, rtol=0, atol=1e-9)
+    without_parts = replace(space, parts=())
+    np.testing.assert_allclose(model.latency_ms_batch(without_parts, indices), expected, rtol=0, atol=1e-9)
+
+
+def test_batches_miss_units_as_single_networks_do(space):
+    rows = space.sample(np.random.default_rng(0), 2)
+    known = space.decode(rows[0])
+    model = latency_luts.LatencyModel(measured_table([known], ms=2.0))
+    assert model.latency_ms_batch(space, rows[:1]) == pytest.approx([2.0 * len(known.blocks)])
+    with pytest.raises(latency_luts.MissingUnitsError, match="has no unit"):
+        model.latency_ms_batch(space, rows)
+
+
+@pytest.mark.parametrize(("indices", "message"), [([[0, 1]], "takes indices"), ([[9] * 42], "outside its choice")])
+def test_batches_of_another_space_are_refused(space, indices, message):
+    with pytest.raises(ValueError, match=message):
+        latency_luts.load("pixel1").latency_ms_batch(space, np.array(indices))
 
 
 def test_narrowing_never_raises_the_latency_of_a_phone():

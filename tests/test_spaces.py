@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from search_spaces import cost, rewrite, spaces, zoo
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower
-from search_spaces.space import Choice, SearchSpace
+from search_spaces.space import Choice, Part, SearchSpace
 from tests.conftest import random_archs
 
 
@@ -60,6 +60,24 @@ def test_mutate_changes_one_choice(space):
         assert (space.mutate(rng, row) != row).sum() == 1
 
 
+@pytest.mark.parametrize("name", spaces.names())
+def test_parts_are_the_units_of_the_decoded_network(name):
+    space = spaces.get(name, base_width=0.5)
+    for row in space.sample(np.random.default_rng(1), 50):
+        options = space.describe(row)
+        parts = [unit for part in space.parts for unit in part.units(*(options[c] for c in part.choices))]
+        assert tuple(parts) == lower(space.decode(row))
+
+
+def test_mobilenet_v3_space_size_and_channels():
+    space = spaces.get("mobilenet_v3")
+    assert len(space.choices) == 8 + 5 + 20 * 3
+    assert space.size == 7**8 * 4**5 * 36**20
+    lowest = space.decode([0] * len(space.choices))
+    assert [block.out_ch for block in lowest.blocks[:-1]] == [8, 8, 16, 32, 64, 128, 256, 512]
+    assert len(space.units()) == 8680
+
+
 def test_units_of_the_space_are_those_of_its_networks(space):
     units = space.units()
     rows = space.sample(np.random.default_rng(0), 400)
@@ -71,13 +89,26 @@ def test_units_of_the_space_are_those_of_its_networks(space):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: spaces.get("darts"), "no search space 'darts'; there are: mnasnet"),
+        (lambda: spaces.get("darts"), "no search space 'darts'; there are: mnasnet, mobilenet_v3"),
         (lambda: spaces.get("mnasnet", base_width=0), "base_width is 0; allowed: above 0"),
         (lambda: spaces.get("mnasnet", resolution_px=16), "resolution_px is 16; allowed: 32 or more"),
         (lambda: spaces.get("mnasnet").encode({}), "choice 'block1.filters' is missing or unknown"),
         (lambda: spaces.get("mnasnet").describe([0, 1]), "has 42 choices, not shape"),
         (lambda: spaces.get("mnasnet").describe([9] * 42), "block1.op: index 9 is outside 0..3"),
         (lambda: Choice("kernel", ()), "choice 'kernel' has no options"),
+        (
+            lambda: SearchSpace(name="s", choices=(Choice("a", (1,)),), decode=lambda i: None).units(),
+            "space 's' cannot list its units; give it `parts`",
+        ),
+        (
+            lambda: SearchSpace(
+                name="s",
+                choices=(Choice("a", (1,)),),
+                decode=lambda i: None,
+                parts=(Part(choices=("b",), units=tuple),),
+            ),
+            "a part depends on 'b', which is no choice",
+        ),
         (
             lambda: SearchSpace(name="s", choices=(Choice("a", (1,)), Choice("a", (2,))), decode=lambda i: None),
             "two choices named 'a'",
