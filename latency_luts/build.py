@@ -15,17 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from latency_luts import store
+from latency_luts.calibrate import published
+from latency_luts.correction import fit_correction
 from latency_luts.key import key
 from latency_luts.measure import Protocol, identity, pinned_core, time_model
 from latency_luts.model import LatencyModel
-from latency_luts.table import Correction, Identity, MeasuredTable, NetworkFit, TableError, Timing, read, write
-from search_spaces import spaces, zoo
+from latency_luts.table import Correction, Identity, MeasuredTable, TableError, Timing, read, write
+from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
 from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
+from search_spaces.zoo.published import TABLE3
 
-__all__ = ["build", "build_for_space", "fit_correction"]
+__all__ = ["build", "build_for_space"]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ def build_for_space(
         TableError: the device's table was measured on another machine or with another runtime.
         ValueError: the space cannot list its units.
     """
-    references = [zoo.get(name, width=width) for name in zoo.names() for width in zoo.entry(name).pixel_ms]
+    references = list({item.arch: item.arch for item in published("pixel1") if item.source_set == TABLE3})
     units = space.units() | {unit for arch in references for unit in lower(arch)}
     rng = np.random.default_rng(0)
     samples = [space.decode(indices) for indices in space.sample(rng, FIT_SAMPLES)]
@@ -100,7 +103,7 @@ def build(
             advance()
     names = [f"{arch.name} {i}" if arch.name == "mnasnet" else arch.name for i, arch in enumerate(networks)]
     sums_ms = [sum(have[key(unit)].ms for unit in lower(arch)) for arch in networks]
-    correction, fits = fit_correction(names, sums_ms, whole_ms)
+    correction, fits = fit_correction(names, sums_ms, whole_ms) if len(names) >= 4 else (Correction(), ())
     noisy = [name for name, timing in have.items() if timing.spread > NOISY_SPREAD]
     table = MeasuredTable(
         device=device,
@@ -123,35 +126,6 @@ def build(
         log.warning("%d of %d units varied by more than %.0f %%: the machine was busy; build again with fresh=true "
                     "when it is quiet", len(noisy), len(have), NOISY_SPREAD * 100)  # fmt: skip
     return table
-
-
-def fit_correction(
-    names: Sequence[str], sums_ms: Sequence[float], whole_ms: Sequence[float]
-) -> tuple[Correction, tuple[NetworkFit, ...]]:
-    """Scale and offset from sums of units to whole networks (least squares of relative errors), with leave-one-out.
-
-    With fewer than 4 networks nothing is fitted.
-    """
-    if len(names) < 4:
-        return Correction(), ()
-    x = np.stack([np.asarray(sums_ms), np.ones(len(names))], axis=1)
-    y = np.asarray(whole_ms)
-
-    def solve(rows: np.ndarray) -> np.ndarray:
-        return np.linalg.lstsq(x[rows] / y[rows, None], np.ones(len(rows)), rcond=None)[0]
-
-    everything = np.arange(len(y))
-    scale, offset_ms = solve(everything)
-    fits = tuple(
-        NetworkFit(
-            name=name,
-            ms=float(y[i]),
-            fitted_ms=float(x[i] @ (scale, offset_ms)),
-            left_out_ms=float(x[i] @ solve(everything[everything != i])),
-        )
-        for i, name in enumerate(names)
-    )
-    return Correction(scale=float(scale), offset_ms=float(offset_ms)), fits
 
 
 def _time_unit(unit: Unit) -> Timing:

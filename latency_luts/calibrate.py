@@ -1,63 +1,223 @@
-"""`python -m latency_luts.calibrate device=pixel1`: fits a table to published latencies of whole networks.
+"""`python -m latency_luts.calibrate device=pixel1 latencies=FILE.csv`: fits a table to latencies of whole networks.
 
-The networks and their latencies are those of table 3 of the MobileNetV3 paper, which the zoo carries: nine networks,
-one set-up (one large core, batch 1, float). The shipped tables of Pixel 1, 2 and 3 are made by this command.
+The file has a line for each network: ``network`` (a published name like "MobileNetV2 0.75", one of the zoo, or the
+path of a network's JSON file), ``resolution_px``, the latency in ``<device>_ms`` or ``latency_ms``, and optionally
+``source_set`` (the set-up; each gets a factor of its own) and ``dtype`` (only fp32 rows are taken). Without a file the
+published latencies that the zoo carries are taken: so the shipped tables of Pixel 1, 2 and 3 were made.
+
+With ``correct=NAME`` the units of that table (measured or imported) are kept, and only its scale and offset are fitted
+to the latencies: a handful of networks timed on the device makes a borrowed or stale table its own.
 """
 
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from latency_luts import store
-from latency_luts.calibrated import fit
+from latency_luts import calibrated, store
+from latency_luts.correction import fit_correction
 from latency_luts.model import LatencyModel
-from latency_luts.table import CalibratedTable, write
-from search_spaces import zoo
+from latency_luts.table import CalibratedTable, MeasuredTable, NetworkFit, Table, TableError, write
+from search_spaces import text, zoo
+from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
+from search_spaces.zoo.published import TABLE3
 
-__all__ = ["PHONES", "calibrate"]
-
-PHONES = store.SHIPPED
-FITTED_TO = "table 3 of the MobileNetV3 paper (arXiv:1905.02244)"
+__all__ = ["Measured", "calibrate", "correct", "published", "read_csv"]
 
 
-def calibrate(device: str) -> CalibratedTable:
-    """The table of one of `PHONES`."""
-    archs, ms = [], []
-    for name in zoo.names():
-        for width, pixel_ms in zoo.entry(name).pixel_ms.items():
-            archs.append(zoo.get(name, width=width))
-            ms.append(pixel_ms[PHONES.index(device)])
-    costs, networks = fit(archs, ms)
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A network and its latency on a device, in the set-up `source_set`."""
+
+    arch: Arch
+    ms: float
+    source_set: str
+
+
+def published(device: str) -> tuple[Measured, ...]:
+    """What the zoo knows of `device`.
+
+    Raises:
+        ValueError: nothing.
+    """
+    found = tuple(
+        Measured(
+            arch=zoo.get(name, width=row.width, resolution_px=row.resolution_px), ms=row.ms, source_set=row.source_set
+        )
+        for name in zoo.names()
+        for row in zoo.entry(name).latencies
+        if row.device == device
+    )
+    if not found:
+        phones = sorted({row.device for name in zoo.names() for row in zoo.entry(name).latencies})
+        raise ValueError(
+            f"no latency of {device!r} was published for a network of the zoo (there are some of {', '.join(phones)}); "
+            "give yours with latencies=FILE.csv"
+        )
+    return found
+
+
+def read_csv(path: Path, device: str) -> tuple[tuple[Measured, ...], tuple[str, ...]]:
+    """The networks of a file with a latency on `device`, and the names of those that are not in the zoo.
+
+    Raises:
+        ValueError: no such file, not such a file, or a value that cannot be; the message names the line.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise ValueError(f"latencies={path} cannot be read: {e}") from None
+    if not rows:
+        raise ValueError(f"latencies={path} has no networks; give a header line and a line for each network")
+    column = next((name for name in (f"{device}_ms", "latency_ms") if name in rows[0]), None)
+    if column is None or "network" not in rows[0]:
+        raise ValueError(
+            f"latencies={path} needs the columns network and {device}_ms (or latency_ms); it has {', '.join(rows[0])}"
+        )
+    found, unknown = [], []
+    for line, row in enumerate(rows, 2):
+        if not (row[column] or "").strip() or (row.get("dtype") or "fp32") != "fp32":
+            continue
+        where = f"latencies={path}, line {line}"
+        ms = _positive(row[column], f"{where}: {column}")
+        resolution_px = int(_positive(row.get("resolution_px") or "224", f"{where}: resolution_px"))
+        arch = _network(row["network"] or "", path.parent, resolution_px, where)
+        if arch is None:
+            unknown.append(row["network"])
+        else:
+            found.append(Measured(arch=arch, ms=ms, source_set=row.get("source_set") or ""))
+    if not found:
+        raise ValueError(f"latencies={path} has no latency of {device!r} for a network of the zoo")
+    return tuple(found), tuple(unknown)
+
+
+def calibrate(
+    device: str, measured: Sequence[Measured], *, reference: str | None = None, made_by: str = ""
+) -> CalibratedTable:
+    """The table of `device` from latencies of whole networks.
+
+    Args:
+        reference: the source set that the table predicts; if None the MobileNetV3 paper's table 3 where it is among
+            them, else the set with most networks.
+
+    Raises:
+        ValueError: too few networks, or no latency of `reference`.
+    """
+    count = Counter(item.source_set for item in measured)
+    reference = reference or (TABLE3 if TABLE3 in count else count.most_common(1)[0][0])
+    fitted = calibrated.fit(
+        [item.arch for item in measured],
+        [item.ms for item in measured],
+        [item.source_set for item in measured],
+        reference=reference,
+    )
     return CalibratedTable(
         device=device,
         provenance={
-            "command": f"python -m latency_luts.calibrate device={device}",
+            "command": made_by,
             "date": datetime.now(UTC).date().isoformat(),
-            "fitted_to": FITTED_TO,
-            "set_up": "one large core, batch 1, float32, TFLite",
+            "fitted_to": f"{len(measured)} latencies from " + ", ".join(name or "one file" for name in sorted(count)),
+            "reference_set": reference,
+            "set_up": "one large core, batch 1, fp32",
         },
-        costs=costs,
-        networks=networks,
+        costs=fitted.costs,
+        factors=fitted.factors,
+        networks=fitted.networks,
     )
+
+
+def correct(device: str, table: MeasuredTable, measured: Sequence[Measured]) -> MeasuredTable:
+    """`table` under the name `device`, its scale and offset fitted to `measured`.
+
+    Raises:
+        ValueError: fewer than 4 networks, or latencies of several set-ups.
+        MissingUnitsError: the table does not have all units of one of them.
+    """
+    if len(sets := {item.source_set for item in measured}) > 1:
+        raise ValueError(f"the latencies are from {len(sets)} set-ups ({', '.join(sorted(sets))}); give those of one")
+    model = LatencyModel(table)
+    sums_ms = [sum(model.parts_ms(item.arch)) for item in measured]
+    correction, networks = fit_correction(
+        [item.arch.name for item in measured], sums_ms, [item.ms for item in measured]
+    )
+    provenance = {**table.provenance, "corrected_from": table.device, "corrected_to": f"{len(measured)} networks"}
+    return replace(table, device=device, provenance=provenance, correction=correction, networks=networks)
+
+
+def _network(name: str, folder: Path, resolution_px: int, where: str) -> Arch | None:
+    if not name.endswith(".json"):
+        return zoo.find(name, resolution_px=resolution_px)
+    try:
+        return text.from_json((folder / name).read_text())
+    except (OSError, UnicodeDecodeError) as e:
+        raise ValueError(f"{where}: {name} cannot be read: {e}") from None
+
+
+def _positive(value: str, where: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{where} is {value!r}; it must be a number above 0")
+    return number
 
 
 def _main(settings: Settings) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    device = settings.choice("device", PHONES)
-    table = calibrate(device)
-    path = store.table_path(device, tables_dir=settings.path("tables_dir"))
-    write(table, path)
-    rows = Table("network", title=f"{device}: latency in ms", title_justify="left")
-    for name in ("published", "fitted", "left out", "error left out"):
-        rows.add_column(name, justify="right")
-    for n in table.networks:
-        off = n.left_out_ms / n.ms - 1
-        rows.add_row(n.name, f"{n.ms:.1f}", f"{n.fitted_ms:.1f}", f"{n.left_out_ms:.1f}", f"{off:+.1%}")
+    device = settings.text("device")
+    tables_dir = settings.path("tables_dir")
     console = Console(highlight=False, soft_wrap=True)
-    console.print(rows)
+    file = settings.path("latencies")
+    measured, unknown = (published(device), ()) if file is None else read_csv(file, device)
+    made_by = f"python -m latency_luts.calibrate device={device}"
+    base = settings.value("correct")
+    table: Table
+    if base is None:
+        reference = settings.value("reference")
+        if reference is not None and (reference := str(reference)) not in {item.source_set for item in measured}:
+            sets = ", ".join(sorted({item.source_set for item in measured}))
+            raise ValueError(f"reference={reference}: it must be one of the source sets: {sets}")
+        table = calibrate(device, measured, reference=reference, made_by=made_by)
+    else:
+        source = store.load(settings.text("correct"), tables_dir=tables_dir).table
+        if not isinstance(source, MeasuredTable):
+            raise TableError(f"correct={base}: it is a calibrated table, without units; calibrate it anew instead")
+        table = correct(device, source, measured)
+    path = store.table_path(device, tables_dir=tables_dir)
+    write(table, path)
+    console.print(_rows(device, table.networks))
+    if unknown:
+        console.print(f"not in the zoo and left out: {', '.join(unknown)}")
+    if isinstance(table, CalibratedTable) and len(table.factors) > 1:
+        for name, factor in table.factors.items():
+            errors = [abs(n.left_out_ms / n.ms - 1) for n in table.networks if n.source_set == name]
+            console.print(f"{name}: factor {factor:.3f}, left-out error {sum(errors) / len(errors):.1%}")
     console.print(LatencyModel(table).describe())
     console.print(f"table: {path}")
+
+
+def _rows(device: str, networks: Sequence[NetworkFit]):
+    from rich.table import Table as Rows
+
+    rows = Rows(title=f"{device}: latency in ms", title_justify="left")
+    rows.add_column("network", no_wrap=True)
+    for name in ("given", "fitted", "left out", "error left out"):
+        rows.add_column(name, justify="right")
+    source_set = ""
+    for n in sorted(networks, key=lambda n: n.source_set):
+        if n.source_set != source_set:
+            source_set = n.source_set
+            rows.add_section()
+            rows.add_row(source_set)
+        off = n.left_out_ms / n.ms - 1
+        rows.add_row(n.name, f"{n.ms:.1f}", f"{n.fitted_ms:.1f}", f"{n.left_out_ms:.1f}", f"{off:+.1%}")
+    return rows
 
 
 if __name__ == "__main__":

@@ -55,12 +55,16 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFit:
-    """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it."""
+    """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
+
+    `source_set` names the set-up of a published latency; the model's latencies are in that set-up.
+    """
 
     name: str
     ms: float
     fitted_ms: float
     left_out_ms: float
+    source_set: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +103,13 @@ class CalibratedTable:
 
     Attributes:
         costs: milliseconds for one of each of `calibrated.FEATURES`.
+        factors: source set to its latencies' ratio to those of the reference set, which the table predicts.
     """
 
     device: str
     provenance: Mapping[str, Any]
     costs: Mapping[str, float]
+    factors: Mapping[str, float] = field(default_factory=dict)
     networks: tuple[NetworkFit, ...] = ()
     kind: str = field(default="calibrated", init=False)
 
@@ -167,7 +173,11 @@ def _table(data: dict[str, Any]) -> Table:
         for name, value in data["costs"].items():
             _check_number(f"cost of {name}", value)
         return CalibratedTable(
-            device=data["device"], provenance=data["provenance"], costs=data["costs"], networks=networks
+            device=data["device"],
+            provenance=data["provenance"],
+            costs=data["costs"],
+            factors=data["factors"],
+            networks=networks,
         )
     if data["kind"] != "measured":
         raise ValueError(f"its kind is {data['kind']!r}; known: measured, calibrated")

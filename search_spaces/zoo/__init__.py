@@ -10,9 +10,9 @@ import difflib
 from search_spaces import rewrite
 from search_spaces.arch import Arch
 from search_spaces.zoo import mnasnet, mobilenet_v2, mobilenet_v3, proxyless
-from search_spaces.zoo.published import Entry
+from search_spaces.zoo.published import Entry, Latency
 
-__all__ = ["Entry", "entry", "get", "names"]
+__all__ = ["Entry", "Latency", "entry", "find", "get", "names"]
 
 _ENTRIES: dict[str, Entry] = {
     entry.arch.name: entry for family in (mobilenet_v2, mobilenet_v3, mnasnet, proxyless) for entry in family.ENTRIES
@@ -45,3 +45,24 @@ def get(name: str, *, width: float = 1.0, resolution_px: int = 224, classes: int
     """
     arch = rewrite.width_multiplier(entry(name).arch, width)
     return rewrite.classes(rewrite.resolution(arch, resolution_px), classes)
+
+
+def find(published: str, *, resolution_px: int = 224) -> Arch | None:
+    """The network that others call `published`, like ``"MobileNetV3-Large 0.75"``; None if the zoo does not have it.
+
+    Case, dashes, underscores and blanks make no difference. A number at the end is the width multiplier, 1.0 if there
+    is none.
+    """
+    title, _, last = published.strip().rpartition(" ")
+    try:
+        width = float(last)
+    except ValueError:
+        title, width = published, 1.0
+    for candidate in _ENTRIES.values():
+        if _plain(title) in map(_plain, (candidate.arch.name, *candidate.also_called)):
+            return get(candidate.arch.name, width=width, resolution_px=resolution_px)
+    return None
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())

@@ -5,7 +5,7 @@ A1 is figure 7 of the paper; small is the official code's ``mnasnet_small``. Squ
 """
 
 from search_spaces.arch import Arch, Classifier, ConvBN
-from search_spaces.zoo.published import Entry
+from search_spaces.zoo.published import Entry, page, table3
 from search_spaces.zoo.stages import repeat
 
 __all__ = ["ENTRIES"]
@@ -48,6 +48,24 @@ def _arch(name: str, stem_ch: int, stages: tuple[tuple[int, int, int, int, int, 
 
 _PAPER = "MnasNet: Platform-Aware Neural Architecture Search for Mobile, arXiv:1807.11626"
 
+# The official MnasNet page: width, resolution, ms on Pixel 1
+_PAGE = page(
+    "mnasnet_readme",
+    (1.4, 224, 135),
+    (0.75, 224, 61),
+    (0.35, 224, 22),
+    (1.0, 192, 57),
+    (0.5, 192, 24),
+    (1.4, 160, 72),
+    (0.75, 160, 33),
+    (0.35, 160, 13),
+    (1.0, 128, 29),
+    (0.5, 128, 12),
+    (1.4, 96, 32),
+    (0.75, 96, 17),
+    (0.35, 96, 5.4),
+)
+
 ENTRIES = (
     Entry(
         arch=_arch("mnasnet_a1", 32, _A1),
@@ -56,7 +74,7 @@ ENTRIES = (
         madds_m=312,
         params_m=3.9,
         top1=0.752,
-        pixel_ms={1.0: (71, 86, 61)},
+        latencies=(*table3(1.0, 71, 86, 61), *_PAGE),
     ),
     Entry(
         arch=_arch("mnasnet_small", 8, _SMALL),
@@ -65,6 +83,6 @@ ENTRIES = (
         madds_m=65.1,
         params_m=1.9,
         top1=0.649,
-        pixel_ms={1.0: (20.3, 24.2, 17.2)},
+        latencies=table3(1.0, 20.3, 24.2, 17.2),
     ),
 )

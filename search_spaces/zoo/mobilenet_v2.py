@@ -1,7 +1,7 @@
 """MobileNetV2: Inverted Residuals and Linear Bottlenecks (arXiv:1801.04381), table 2."""
 
 from search_spaces.arch import Arch, Classifier, ConvBN
-from search_spaces.zoo.published import Entry
+from search_spaces.zoo.published import Entry, page, table3
 from search_spaces.zoo.stages import repeat
 
 __all__ = ["ENTRIES", "STAGES"]
@@ -28,6 +28,22 @@ _V2 = Arch(
     ),
 )
 
+# The TensorFlow-Slim MobileNet page: width, resolution, ms on Pixel 1
+_PAGE = page(
+    "slim_mobilenet_readme",
+    (1.4, 224, 138.0),
+    (1.0, 224, 73.8),
+    (1.0, 160, 40.2),
+    (1.0, 96, 17.6),
+    (0.75, 192, 41.6),
+    (0.75, 128, 21.9),
+    (0.5, 224, 28.7),
+    (0.5, 160, 14.9),
+    (0.5, 96, 6.4),
+    (0.35, 192, 14.6),
+    (0.35, 128, 6.9),
+)
+
 ENTRIES = (
     Entry(
         arch=_V2,
@@ -36,6 +52,6 @@ ENTRIES = (
         madds_m=300,
         params_m=3.4,
         top1=0.720,
-        pixel_ms={1.0: (64, 76, 56), 0.35: (16.6, 19.6, 13.9)},
+        latencies=(*table3(1.0, 64, 76, 56), *table3(0.35, 16.6, 19.6, 13.9), *_PAGE),
     ),
 )

@@ -6,7 +6,7 @@ implementations; the paper says "fixed to be 1/4 of the number of channels in ex
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN
 from search_spaces.rewrite import make_divisible
-from search_spaces.zoo.published import Entry
+from search_spaces.zoo.published import Entry, page, table3
 from search_spaces.zoo.stages import mbconv, sepconv
 
 __all__ = ["ENTRIES"]
@@ -71,7 +71,11 @@ ENTRIES = (
         madds_m=219,
         params_m=5.4,
         top1=0.752,
-        pixel_ms={1.0: (51, 61, 44), 0.75: (39, 46, 40)},
+        latencies=(
+            *table3(1.0, 51, 61, 44),
+            *table3(0.75, 39, 46, 40),
+            *page("slim_mobilenet_readme", (1.0, 224, 51.2, 61, 44), (0.75, 224, 39.8, 48, 34)),
+        ),
     ),
     Entry(
         arch=_arch("mobilenet_v3_small", _SMALL, hidden_ch=1024),
@@ -80,6 +84,6 @@ ENTRIES = (
         madds_m=56,
         params_m=2.5,
         top1=0.674,
-        pixel_ms={1.0: (15.8, 19.4, 14.4), 0.75: (12.8, 15.6, 11.7)},
+        latencies=(*table3(1.0, 15.8, 19.4, 14.4), *table3(0.75, 12.8, 15.6, 11.7)),
     ),
 )

@@ -1,11 +1,28 @@
-"""What a paper says about one of its networks."""
+"""What papers and project pages say about a network."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search_spaces.arch import Arch
 
-__all__ = ["Entry"]
+__all__ = ["TABLE3", "Entry", "Latency", "page", "table3"]
+
+TABLE3 = "mobilenet_v3_paper_table3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """A published latency of a network: one large core, batch 1, float32.
+
+    Attributes:
+        source_set: the set-up it was measured in. Latencies of two sets differ by the runtime's version at least: never
+            compare them without a factor between the sets.
+    """
+
+    device: str
+    width: float
+    resolution_px: int
+    ms: float
+    source_set: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +35,8 @@ class Entry:
         reference: the implementation whose parameter count ours equals.
         madds_m, params_m: millions, as published (papers round, and count differently).
         top1: ImageNet top-1, a fraction.
-        pixel_ms: width multiplier to latency on Pixel 1, 2, 3, one large core, float, from table 3 of the
-            MobileNetV3 paper, where it has the network.
+        latencies: what was published of it and its variants in width and resolution.
+        also_called: names that others use for it, besides its own.
     """
 
     arch: Arch
@@ -28,4 +45,22 @@ class Entry:
     madds_m: float
     params_m: float
     top1: float
-    pixel_ms: Mapping[float, tuple[float, float, float]]
+    latencies: tuple[Latency, ...] = ()
+    also_called: tuple[str, ...] = ()
+
+
+def table3(width: float, *pixel_ms: float) -> tuple[Latency, ...]:
+    """A row of table 3 of the MobileNetV3 paper (arXiv:1905.02244): Pixel 1, 2, 3 at 224 px."""
+    return tuple(
+        Latency(device=f"pixel{i}", width=width, resolution_px=224, ms=ms, source_set=TABLE3)
+        for i, ms in enumerate(pixel_ms, 1)
+    )
+
+
+def page(source_set: str, *rows: tuple[float, ...]) -> tuple[Latency, ...]:
+    """Rows ``(width, resolution_px, ms on Pixel 1[, on Pixel 2, on Pixel 3])`` of a project's page."""
+    return tuple(
+        Latency(device=f"pixel{i}", width=width, resolution_px=int(px), ms=ms, source_set=source_set)
+        for width, px, *pixel_ms in rows
+        for i, ms in enumerate(pixel_ms, 1)
+    )
