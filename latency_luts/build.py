@@ -1,14 +1,15 @@
 """`python -m latency_luts.build device=host`: measures this machine and writes its table.
 
-Each timed unit is appended to a log beside the table at once; an interrupted build continues from it.
+Units are timed inside chains (see `on_device`), each beside several neighbours and at several moments; whole networks
+are timed for the correction. Everything is appended to a log beside the table at once; an interrupted build continues.
 """
 
-import contextlib
-import json
+import hashlib
 import logging
-import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,26 +17,33 @@ import numpy as np
 
 from latency_luts import store
 from latency_luts.calibrate import published
+from latency_luts.chains import cover
 from latency_luts.correction import fit_correction
-from latency_luts.key import key
-from latency_luts.measure import Protocol, identity, pinned_core, time_model
+from latency_luts.key import key, parse
+from latency_luts.log import Log
+from latency_luts.measure import identity, pinned_core, reference_graph, time_chains, time_networks
 from latency_luts.model import LatencyModel
+from latency_luts.on_device import Graph
+from latency_luts.progress import Bar, bars
 from latency_luts.table import Correction, Identity, MeasuredTable, TableError, Timing, read, write
-from search_spaces import spaces
+from search_spaces import cost, spaces, text
 from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
 from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
 from search_spaces.zoo.published import TABLE3
 
-__all__ = ["build", "build_for_space"]
+__all__ = ["build", "build_for_space", "how_of", "measure_missing", "network_name", "read_own", "space_of", "together"]
 
 log = logging.getLogger(__name__)
 
-UNIT_PROTOCOL = Protocol()
-NETWORK_PROTOCOL = Protocol(min_runs=20, budget_s=0.3)
-NOISY_SPREAD = 0.15
-FIT_SAMPLES = 16
+CONTEXTS = 3  # how many times a unit is timed, each time in another chain
+BURSTS = 10  # of each chain
+NETWORK_BURSTS = 60
+FIT_SAMPLES = 32
+NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
+_TOGETHER = 16  # graphs that take turns
+_TOGETHER_BYTES = 1 << 30  # and their weights at most
 
 
 def build_for_space(
@@ -43,117 +51,216 @@ def build_for_space(
     *,
     device: str = "host",
     tables_dir: Path | None = None,
+    how: Identity | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> LatencyModel:
-    """The latency model of this machine for every network of `space` and those of the zoo with published latencies.
+    """The latency model of this machine for every network of `space` and those of the MobileNetV3 paper's table 3.
 
-    Measures the units that the table does not have yet.
+    Measures the units that the table does not have yet. The correction is fitted to random networks of the space.
 
     Raises:
-        TableError: the device's table was measured on another machine or with another runtime.
+        TableError: the device's table was measured on another machine, with another runtime or in another way.
         ValueError: the space cannot list its units.
     """
-    references = list({item.arch: item.arch for item in published("pixel1") if item.source_set == TABLE3})
+    references = {item.arch for item in published("pixel1") if item.source_set == TABLE3}
     units = space.units() | {unit for arch in references for unit in lower(arch)}
-    rng = np.random.default_rng(0)
-    samples = [space.decode(indices) for indices in space.sample(rng, FIT_SAMPLES)]
+    rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
+    samples = {network_name(arch): arch for arch in map(space.decode, rows)}
     path = store.table_path(device, tables_dir=tables_dir)
-    table = build(device, units, [*references, *samples], path, fresh=fresh, progress=progress)
-    return LatencyModel(table)
+    return LatencyModel(build(device, units, samples, path, how=how, fresh=fresh, progress=progress))
+
+
+def network_name(arch: Arch) -> str:
+    """A name that tells one random network of a space from another."""
+    return f"{arch.name}-{hashlib.sha256(text.to_json(arch).encode()).hexdigest()[:6]}"
+
+
+def measure_missing(model: LatencyModel, units: Iterable[Unit], *, path: Path, progress: bool = False) -> LatencyModel:
+    """`model` with those of `units` measured that its table does not have; the table's file is written anew.
+
+    Raises:
+        TableError: the table is not of this machine.
+    """
+    table = model.table
+    if not isinstance(table, MeasuredTable):
+        raise TableError(f"the table of {table.device!r} is {table.kind}, not measured: it has no units to add to")
+    return LatencyModel(build(table.device, units, {}, path, how=table.identity, progress=progress))
 
 
 def build(
     device: str,
     units: Iterable[Unit],
-    networks: Sequence[Arch],
+    networks: dict[str, Arch],
     path: Path,
     *,
+    how: Identity | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> MeasuredTable:
     """The table of this machine in the file `path`, after measuring those of `units` that it does not have.
 
     Args:
-        networks: whole networks made of these units; they are timed end to end to fit the correction.
+        networks: whole networks made of these units; they are timed end to end to fit the correction, together with
+            those of the table.
+        how: this machine, and threads, batch and dtype; one thread, batch 1 and fp32 if None.
         fresh: forget what was measured before.
         progress: show a progress bar with the time left.
     """
-    here = identity()
+    how = how or identity()
     log_path = path.with_name(path.name + ".measured")
+    old = None if fresh or not path.exists() else read_own(path, how)
     if fresh:
-        path.unlink(missing_ok=True)
         log_path.unlink(missing_ok=True)
-    old = _read_own(path, here) if path.exists() else None
-    have = {**(old.units if old else {}), **_read_log(log_path, here)}
-    wanted = {key(unit): unit for unit in units}
-    missing = {name: unit for name, unit in wanted.items() if name not in have}
-    if old and not missing and old.networks:
+    units = set(units)
+    have = set(old.units) if old else set()
+    new_units = {unit for unit in units if key(unit) not in have}
+    fitted = {n.name for n in old.networks} if old else set()
+    new_networks = {name: arch for name, arch in networks.items() if name not in fitted}
+    if old and not new_units and not new_networks:
         return old
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pinned_core(), _bar(progress, f"measuring {device}", len(missing) + len(networks)) as advance:
-        with _append(log_path, here) as record:
-            for name, unit in missing.items():
-                have[name] = _time_unit(unit)
-                record(name, have[name])
-                advance()
-        whole_ms = []
-        for arch in networks:
-            whole_ms.append(_time_network(arch))
-            advance()
-    names = [f"{arch.name} {i}" if arch.name == "mnasnet" else arch.name for i, arch in enumerate(networks)]
-    sums_ms = [sum(have[key(unit)].ms for unit in lower(arch)) for arch in networks]
-    correction, fits = fit_correction(names, sums_ms, whole_ms) if len(names) >= 4 else (Correction(), ())
-    noisy = [name for name, timing in have.items() if timing.spread > NOISY_SPREAD]
-    table = MeasuredTable(
-        device=device,
-        identity=here,
-        provenance={
-            "command": f"python -m latency_luts.build device={device}",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": platform.platform(),
-            "statistic": "lower quartile of wall-clock runs, whole units, one pinned core",
-            "noisy_units": len(noisy),
-            "median_spread": round(float(np.median([t.spread for t in have.values()])), 4),
-        },
-        units=have,
-        correction=correction,
-        networks=fits,
-    )
+    measured = Log(log_path, how)
+    neighbours = {parse(name) for name in have}
+    with pinned_core(how.threads), measured.open():
+        reference = reference_graph(how)
+        with bars(progress) as bar:
+            _measure_units(new_units, neighbours, measured, how, reference, bar)
+            missing = [name for name in new_networks if name not in measured.networks]
+            done = len(measured.networks)
+            bar("whole networks", len(missing))
+            for group in together([networks[name] for name in missing]):
+                for timing in time_networks(group, how, reference, bursts=NETWORK_BURSTS):
+                    measured.add_network(missing[len(measured.networks) - done], timing)
+                    bar()
+    table = _fold(device, how, old, measured, units, new_networks)
     write(table, path)
-    log_path.unlink(missing_ok=True)
-    if len(noisy) > len(have) / 20:
-        log.warning("%d of %d units varied by more than %.0f %%: the machine was busy; build again with fresh=true "
-                    "when it is quiet", len(noisy), len(have), NOISY_SPREAD * 100)  # fmt: skip
+    measured.remove()
     return table
 
 
-def _time_unit(unit: Unit) -> Timing:
-    """Times a unit; up to twice more if the runs varied, keeping the steadiest."""
-    from search_spaces import onnx_net
+def _measure_units(
+    units: set[Unit], neighbours: set[Unit], measured: Log, how: Identity, reference: Graph, bar: Bar
+) -> None:
+    """Times chains until each of `units` was timed often enough, and once more where its times differ much."""
+    for more in (0, 2):
+        done = _contexts(measured)
+        if more:
+            wanted = {unit for unit in units if _differ([ms for ms, *_ in done[key(unit)]])}
+            if not wanted:
+                return
+            log.info("%d units differed by more than %.0f %% and are timed again", len(wanted), NOISY * 100)
+        else:
+            wanted = units
+        enough = CONTEXTS + more
+        counts = {unit: enough if unit not in wanted else len(done[key(unit)]) for unit in units | neighbours}
+        rng = np.random.default_rng(len(measured.chains))
+        chains = cover(list(counts), rng, contexts=enough, done=counts)
+        rng.shuffle(chains)  # type: ignore[arg-type]
+        bar(f"{len(wanted)} units" if not more else f"{len(wanted)} units again", len(chains))
+        for group in together(chains):
+            measured.add_chains(time_chains(group, how, reference, bursts=BURSTS))
+            for _ in group:
+                bar()
 
-    model = onnx_net.unit_model(unit).SerializeToString()
-    best = time_model(model, unit.in_shape, UNIT_PROTOCOL)
-    for _ in range(2):
-        if best.spread <= NOISY_SPREAD:
-            break
-        best = min(best, time_model(model, unit.in_shape, UNIT_PROTOCOL), key=lambda timing: timing.spread)
-    return best
+
+def together(chains: Sequence[Arch]) -> Iterator[list[Arch]]:
+    """Stretches of `chains` that take turns: a limited number, whose weights fit into memory."""
+    group: list[Arch] = []
+    size_bytes = 0
+    for chain in chains:
+        its = 4 * cost.params(chain)
+        if group and (len(group) == _TOGETHER or size_bytes + its > _TOGETHER_BYTES):
+            yield group
+            group, size_bytes = [], 0
+        group.append(chain)
+        size_bytes += its
+    if group:
+        yield group
 
 
-def _time_network(arch: Arch) -> float:
-    from search_spaces import onnx_net
+def _contexts(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]:
+    """Key of a unit to ``(ms, spread, runs, kernels)`` of every time it was timed; ms at the machine's median speed."""
+    found = defaultdict(list)
+    if measured.chains:
+        level = float(np.median([chain.reference_ms for chain in measured.chains]))
+        for chain in measured.chains:
+            for name, ms, spread, kernels in zip(chain.keys, chain.ms, chain.spread, chain.kernels, strict=True):
+                found[name].append((ms * level / chain.reference_ms, spread, chain.runs, kernels))
+    return found
 
-    model = onnx_net.model(arch).SerializeToString()
-    return time_model(model, lower(arch)[0].in_shape, NETWORK_PROTOCOL).ms
+
+def _differ(ms: Sequence[float]) -> bool:
+    return max(ms) > (1 + NOISY) * min(ms) and max(ms) - min(ms) > 0.005
 
 
-def _read_own(path: Path, here: Identity) -> MeasuredTable:
+def _fold(
+    device: str,
+    how: Identity,
+    old: MeasuredTable | None,
+    measured: Log,
+    units: set[Unit],
+    networks: dict[str, Arch],
+) -> MeasuredTable:
+    """The table of what was measured before and now; latencies at the machine's speed of the first build."""
+    seen = [item.reference_ms for item in (*measured.chains, *measured.networks.values())]
+    levels = [chain.reference_ms for chain in measured.chains] or seen
+    level = float(np.median(levels))
+    base = old.provenance["reference_ms"] if old else level
+    contexts = _contexts(measured)
+    timings = dict(old.units) if old else {}
+    noisy = 0
+    for name in {key(unit) for unit in units} - set(timings):
+        times = contexts[name]
+        ms = [t[0] for t in times]
+        noisy += _differ(ms)
+        timings[name] = Timing(
+            ms=round(float(np.median(ms)) * base / level, 6),
+            spread=round(float(np.median([t[1] for t in times])), 4),
+            runs=sum(t[2] for t in times),
+            kernels=round(float(np.median([t[3] for t in times]))),
+        )
+    fits = list(old.networks) if old else []
+    names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
+    sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
+    for name, arch in networks.items():
+        its = [timings[key(unit)] for unit in lower(arch)]
+        timing = measured.networks[name]
+        names.append(name)
+        whole_ms.append(timing.ms * base / timing.reference_ms)
+        sums_ms.append(sum(t.ms for t in its))
+        kernels.append(sum(t.kernels for t in its))
+    correction, networks_fit = (
+        fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
+    )
+    drift = max(seen) / min(seen) - 1
+    provenance = {
+        "command": f"python -m latency_luts.build device={device}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": platform.platform(),
+        "statistic": "median of kernels profiled inside networks, over networks and moments",
+        "reference_ms": base,
+        "drift": round(drift, 3),
+        "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
+        "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
+    }
+    if noisy > len(units) / 20 or drift > 0.5:
+        log.warning(
+            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
+            "with fresh=true when it is quiet", drift * 100, noisy, len(units), NOISY * 100)  # fmt: skip
+    table = MeasuredTable(
+        device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=networks_fit
+    )
+    return replace(table, validation=old.validation) if old and not networks else table
+
+
+def read_own(path: Path, how: Identity) -> MeasuredTable:
     table = read(path)
     if not isinstance(table, MeasuredTable):
         raise TableError(f"{path} is a {table.kind} table; measure under another device name")
-    if table.identity != here:
-        was, now = _differences(table.identity, here)
+    if "reference_ms" not in table.provenance:
+        raise TableError(f"{path} was not measured by this project; measure under another device name")
+    if table.identity != how:
+        was, now = _differences(table.identity, how)
         raise TableError(f"{path} was measured with {was}, but here is {now}; measure again with fresh=true")
     return table
 
@@ -164,92 +271,37 @@ def _differences(a: Identity, b: Identity) -> tuple[str, str]:
     return was, now
 
 
-def _read_log(path: Path, here: Identity) -> dict[str, Timing]:
-    """Units measured by an interrupted build; a last line cut short is left out."""
-    with contextlib.suppress(FileNotFoundError):
-        lines = path.read_text().splitlines()
-        measured: dict[str, Timing] = {}
-        for i, line in enumerate(lines):
-            try:
-                item = json.loads(line)
-            except json.JSONDecodeError:
-                if i == len(lines) - 1:
-                    break
-                raise TableError(f"{path}:{i + 1} is damaged; remove the file to measure again") from None
-            if i == 0:
-                if item != vars(here):
-                    raise TableError(f"{path} was begun on another machine or runtime; measure again with fresh=true")
-            else:
-                measured[item[0]] = Timing(*item[1:])
-        return measured
-    return {}
-
-
-@contextlib.contextmanager
-def _append(path: Path, here: Identity):
-    """Yields ``record(name, timing)``, which appends a line to the log at `path` and flushes it."""
-    _cut_last_partial_line(path)
-    with path.open("a") as file:
-        if file.tell() == 0:
-            file.write(json.dumps(vars(here)) + "\n")
-
-        def record(name: str, timing: Timing) -> None:
-            file.write(json.dumps([name, timing.ms, timing.spread, timing.runs]) + "\n")
-            file.flush()
-
-        yield record
-
-
-def _cut_last_partial_line(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
-
-
-@contextlib.contextmanager
-def _bar(show: bool, title: str, total: int):
-    """Yields a function that advances a progress bar by one."""
-    if not show:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)
-
-
 def _main(settings: Settings) -> None:
     from rich.console import Console
 
     device = settings.text("device")
-    space = spaces.get(
+    space = space_of(settings)
+    tables_dir = settings.path("tables_dir")
+    model = build_for_space(
+        space, device=device, tables_dir=tables_dir, how=how_of(settings), fresh=settings.flag("fresh"), progress=True
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(model.describe())
+    console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")
+
+
+def space_of(settings: Settings) -> SearchSpace:
+    """The search space that a command's config names."""
+    return spaces.get(
         settings.text("space.name"),
         base_width=settings.number("space.base_width", above=0, high=4),
         resolution_px=settings.integer("space.resolution_px", low=32),
         classes=settings.integer("space.classes", low=2),
     )
-    tables_dir = settings.path("tables_dir")
-    model = build_for_space(space, device=device, tables_dir=tables_dir, fresh=settings.flag("fresh"), progress=True)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(model.describe())
-    console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")
+
+
+def how_of(settings: Settings) -> Identity:
+    """This machine, measured as a command's config says."""
+    return identity(
+        threads=settings.integer("threads", low=1, high=256),
+        batch=settings.integer("batch", low=1, high=1024),
+        dtype=settings.choice("dtype", ("fp32", "int8")),
+    )
 
 
 if __name__ == "__main__":

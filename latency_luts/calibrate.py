@@ -19,7 +19,7 @@ from pathlib import Path
 from latency_luts import calibrated, store
 from latency_luts.correction import fit_correction
 from latency_luts.model import LatencyModel
-from latency_luts.table import CalibratedTable, MeasuredTable, NetworkFit, Table, TableError, write
+from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, write
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
@@ -140,12 +140,17 @@ def correct(device: str, table: MeasuredTable, measured: Sequence[Measured]) -> 
     if len(sets := {item.source_set for item in measured}) > 1:
         raise ValueError(f"the latencies are from {len(sets)} set-ups ({', '.join(sorted(sets))}); give those of one")
     model = LatencyModel(table)
-    sums_ms = [sum(model.parts_ms(item.arch)) for item in measured]
-    correction, networks = fit_correction(
-        [item.arch.name for item in measured], sums_ms, [item.ms for item in measured]
+    before_ms = [model.latency_ms(item.arch) for item in measured]
+    change, networks = fit_correction([item.arch.name for item in measured], before_ms, [item.ms for item in measured])
+    correction = Correction(
+        scale=change.scale * table.correction.scale,
+        per_kernel_ms=change.scale * table.correction.per_kernel_ms,
+        offset_ms=change.scale * table.correction.offset_ms + change.offset_ms,
     )
     provenance = {**table.provenance, "corrected_from": table.device, "corrected_to": f"{len(measured)} networks"}
-    return replace(table, device=device, provenance=provenance, correction=correction, networks=networks)
+    return replace(
+        table, device=device, provenance=provenance, correction=correction, networks=networks, validation=None
+    )
 
 
 def _network(name: str, folder: Path, resolution_px: int, where: str) -> Arch | None:

@@ -10,30 +10,39 @@ __all__ = ["fit_correction"]
 
 
 def fit_correction(
-    names: Sequence[str], sums_ms: Sequence[float], whole_ms: Sequence[float]
+    names: Sequence[str], sums_ms: Sequence[float], whole_ms: Sequence[float], kernels: Sequence[int] | None = None
 ) -> tuple[Correction, tuple[NetworkFit, ...]]:
-    """Scale and offset from sums of units to whole networks (least squares of relative errors), with leave-one-out.
+    """The correction that minimises squared relative errors, and how each network comes out with and without itself.
+
+    Args:
+        sums_ms: milliseconds of the units of each network, added up.
+        whole_ms: milliseconds of each network, timed as one graph.
+        kernels: of each network's units; if None a scale and an offset are fitted, else a scale and a time per kernel.
 
     Raises:
         ValueError: fewer than 4 networks: two coefficients and their error cannot be told from them.
     """
     if len(names) < 4:
-        raise ValueError(f"{len(names)} networks for a scale and an offset; give at least 4")
-    x = np.stack([np.asarray(sums_ms), np.ones(len(names))], axis=1)
+        raise ValueError(f"{len(names)} networks for two coefficients; give at least 4")
+    x = np.stack([np.asarray(sums_ms), np.ones(len(names)) if kernels is None else np.asarray(kernels)], axis=1)
     y = np.asarray(whole_ms)
 
     def solve(rows: np.ndarray) -> np.ndarray:
         return np.linalg.lstsq(x[rows] / y[rows, None], np.ones(len(rows)), rcond=None)[0]
 
     everything = np.arange(len(y))
-    scale, offset_ms = solve(everything)
+    scale, second = solve(everything)
     fits = tuple(
         NetworkFit(
             name=name,
             ms=float(y[i]),
-            fitted_ms=float(x[i] @ (scale, offset_ms)),
+            fitted_ms=float(x[i] @ (scale, second)),
             left_out_ms=float(x[i] @ solve(everything[everything != i])),
+            sum_ms=float(sums_ms[i]),
+            kernels=0 if kernels is None else int(kernels[i]),
         )
         for i, name in enumerate(names)
     )
-    return Correction(scale=float(scale), offset_ms=float(offset_ms)), fits
+    if kernels is None:
+        return Correction(scale=float(scale), offset_ms=float(second)), fits
+    return Correction(scale=float(scale), per_kernel_ms=float(second)), fits

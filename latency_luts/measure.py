@@ -1,93 +1,114 @@
-"""Timing ONNX graphs with ONNX Runtime on this machine.
-
-One intra-op and one inter-op thread, no spinning, the process pinned to one core, and the lower quartile of many
-runs: a busy neighbour makes a run slower, never faster, so that low quantiles move least.
-"""
+"""Timing chains and whole networks on this machine: `on_device` with the project's networks."""
 
 import contextlib
 import os
-import platform
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from latency_luts.table import Identity, Timing
+from latency_luts.key import key
+from latency_luts.on_device import Graph, cpu_name, profile_chains, time_graphs
+from latency_luts.table import Identity
+from search_spaces.arch import Arch
+from search_spaces.lower import lower
 
-__all__ = ["Protocol", "cpu_name", "identity", "pinned_core", "time_model"]
+__all__ = ["ChainTiming", "NetworkTiming", "identity", "pinned_core", "reference_graph", "time_chains", "time_networks"]
+
+REFERENCE = "mobilenet_v3_small"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How long to time one graph: at least `min_runs`, then until `budget_s` has passed or `max_runs` are done."""
+class ChainTiming:
+    """The units of one chain: keys, ms, spread of the runs and kernels, in order.
 
-    warmup_runs: int = 3
-    min_runs: int = 15
-    max_runs: int = 200
-    budget_s: float = 0.02
+    `reference_ms` is what the reference network took meanwhile.
+    """
+
+    keys: tuple[str, ...]
+    ms: tuple[float, ...]
+    spread: tuple[float, ...]
+    kernels: tuple[int, ...]
+    runs: int
+    reference_ms: float
 
 
-def identity() -> Identity:
+@dataclass(frozen=True, kw_only=True)
+class NetworkTiming:
+    """A network as one graph: the median of its bursts, that of every second one and of the others, and the reference's
+    meanwhile."""
+
+    ms: float
+    halves_ms: tuple[float, float]
+    reference_ms: float
+
+
+def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32") -> Identity:
     """This machine, and how it is measured."""
     import onnxruntime
 
-    return Identity(cpu=cpu_name(), runtime=f"onnxruntime {onnxruntime.__version__}", threads=1, batch=1, dtype="fp32")
+    runtime = f"onnxruntime {onnxruntime.__version__}"
+    return Identity(cpu=cpu_name(), runtime=runtime, threads=threads, batch=batch, dtype=dtype)
 
 
-def time_model(model: bytes, in_shape: tuple[int, ...], protocol: Protocol) -> Timing:
-    """Lower quartile of the wall-clock time of one inference, in ms.
+def reference_graph(how: Identity) -> Graph:
+    """The network that takes turns with everything that is timed, to tell how fast the machine is meanwhile."""
+    from search_spaces import zoo
 
-    Args:
-        model: a serialised ONNX model with one input named ``input``.
-        in_shape: ``(C, H, W)`` of its input.
-    """
-    import onnxruntime
+    return _graph(zoo.get(REFERENCE), how)
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {"input": np.random.default_rng(0).standard_normal((1, *in_shape), dtype=np.float32)}
-    for _ in range(protocol.warmup_runs):
-        session.run(None, feed)
-    times: list[float] = []
-    start = time.perf_counter()
-    while len(times) < protocol.max_runs:
-        before = time.perf_counter()
-        if len(times) >= protocol.min_runs and before - start > protocol.budget_s:
-            break
-        session.run(None, feed)
-        times.append(time.perf_counter() - before)
-    low, middle, high = np.quantile(times, (0.25, 0.5, 0.75))
-    return Timing(ms=round(low * 1e3, 6), spread=round((high - low) / middle, 4), runs=len(times))
+
+def time_chains(chains: Sequence[Arch], how: Identity, reference: Graph, *, bursts: int) -> list[ChainTiming]:
+    """Times the units of some chains that take turns."""
+    prepared = [(_model(arch, how), (how.batch, *lower(arch)[0].in_shape), len(arch.blocks)) for arch in chains]
+    results, reference_ms = profile_chains(prepared, reference, threads=how.threads, bursts=bursts)
+    return [
+        ChainTiming(
+            keys=tuple(key(unit) for unit in lower(arch)),
+            ms=tuple(result["ms"]),
+            spread=tuple(result["spread"]),
+            kernels=tuple(result["kernels"]),
+            runs=result["runs"],
+            reference_ms=round(reference_ms, 6),
+        )
+        for arch, result in zip(chains, results, strict=True)
+    ]
+
+
+def time_networks(archs: Sequence[Arch], how: Identity, reference: Graph, *, bursts: int) -> list[NetworkTiming]:
+    """Times whole networks that take turns."""
+    graphs = [_graph(arch, how) for arch in archs]
+    ms = time_graphs([reference, *graphs], bursts)
+    reference_ms = float(np.median(ms[0]))
+    return [
+        NetworkTiming(
+            ms=float(np.median(row)),
+            halves_ms=(float(np.median(row[::2])), float(np.median(row[1::2]))),
+            reference_ms=reference_ms,
+        )
+        for row in ms[1:]
+    ]
 
 
 @contextlib.contextmanager
-def pinned_core() -> Iterator[None]:
-    """Keeps this process on one core (the last it may use) inside the block, where the system can."""
+def pinned_core(threads: int = 1) -> Iterator[None]:
+    """Keeps this process on as many cores as it has threads (the last it may use), where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
+    os.sched_setaffinity(0, sorted(before)[-threads:])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-def cpu_name() -> str:
-    """The CPU's name with what tells two kinds of one name apart (family and model on x86)."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        fields = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-        if name := fields.get("model name"):
-            detail = "/".join(fields[k] for k in ("cpu family", "model", "stepping") if k in fields)
-            return f"{name} ({detail})" if detail else name
-        if part := fields.get("CPU part"):
-            return f"{platform.machine()} {fields.get('CPU implementer', '?')}:{part}"
-    return platform.processor() or platform.machine()
+def _graph(arch: Arch, how: Identity) -> Graph:
+    return Graph(_model(arch, how), (how.batch, *lower(arch)[0].in_shape), how.threads)
+
+
+def _model(arch: Arch, how: Identity) -> bytes:
+    from search_spaces import onnx_net
+
+    return onnx_net.model(arch, batch=how.batch, int8=how.dtype == "int8").SerializeToString()

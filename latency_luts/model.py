@@ -8,7 +8,7 @@ import numpy as np
 
 from latency_luts import calibrated, table
 from latency_luts.key import key
-from latency_luts.table import CalibratedTable, Correction, Error, MeasuredTable, Table, TableError
+from latency_luts.table import CalibratedTable, Error, Identity, MeasuredTable, Table, TableError
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
@@ -47,7 +47,7 @@ class LatencyModel:
     def __init__(self, source: Table) -> None:
         self.table = source
         self.error: Error | None = table.error(source)
-        self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
+        self._offset_ms = source.correction.offset_ms if isinstance(source, MeasuredTable) else 0.0
         self._unit_ms = _measured(source) if isinstance(source, MeasuredTable) else _calibrated(source)
         self._cache: dict[tuple, float | None] = {}
         self._part_tables: tuple[SearchSpace, tuple[np.ndarray, list[np.ndarray]]] | None = None
@@ -57,7 +57,7 @@ class LatencyModel:
         return self.table.device
 
     def unit_ms(self, unit: Unit) -> float | None:
-        """Milliseconds of one unit by itself; None if the table does not have it."""
+        """Milliseconds that a unit takes in a network; None if the table does not have it."""
         place = (unit.block, unit.in_shape)
         if place not in self._cache:
             self._cache[place] = self._unit_ms(unit)
@@ -69,7 +69,7 @@ class LatencyModel:
         Raises:
             MissingUnitsError: the table does not have all units of `arch`.
         """
-        return self._network_ms(sum(self.parts_ms(arch)))
+        return max(0.0, sum(self.parts_ms(arch)) + self._offset_ms)
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
@@ -100,10 +100,10 @@ class LatencyModel:
                 sum_ms[start : start + _CHUNK] += table_ms[column]
         if np.isnan(sum_ms).any():
             self.parts_ms(space.decode(indices[np.isnan(sum_ms)][0]))  # raises
-        return np.maximum(0.0, self._correction.scale * sum_ms + self._correction.offset_ms)
+        return np.maximum(0.0, sum_ms + self._offset_ms)
 
     def parts_ms(self, arch: Arch) -> list[float]:
-        """Milliseconds of each unit of `arch`, before the correction for running as one graph.
+        """Milliseconds of each unit of `arch`; a table's offset for a whole network comes on top.
 
         Raises:
             MissingUnitsError: the table does not have all of them.
@@ -119,9 +119,14 @@ class LatencyModel:
         source = self.table
         if isinstance(source, MeasuredTable):
             identity = source.identity
-            origin = f"measured on {identity.cpu}, {identity.runtime}, {identity.threads} thread"
+            origin = f"measured on {identity.cpu}, {identity.runtime}, {_how(identity)}"
         else:
             origin = f"calibrated to {source.provenance.get('fitted_to', 'published latencies')}, not measured"
+        if isinstance(source, MeasuredTable) and (validation := source.validation):
+            return (
+                f"{self.device}: {origin}; error {validation.mape:.1%} on {validation.nets} other networks "
+                f"(worst {abs(validation.worst_error):.1%})"
+            )
         if self.error is None:
             return f"{self.device}: {origin}; error on whole networks unknown"
         return (
@@ -129,14 +134,14 @@ class LatencyModel:
             f"(worst {self.error.worst:.1%})"
         )
 
-    def _network_ms(self, sum_ms: float) -> float:
-        return max(0.0, self._correction.scale * sum_ms + self._correction.offset_ms)
-
 
 def _measured(source: MeasuredTable) -> Callable[[Unit], float | None]:
     def unit_ms(unit: Unit) -> float | None:
         timing = source.units.get(key(unit))
-        return None if timing is None else timing.ms
+        if timing is None:
+            return None
+        correction = source.correction
+        return max(0.0, correction.scale * timing.ms + correction.per_kernel_ms * timing.kernels)
 
     return unit_ms
 
@@ -166,3 +171,12 @@ def _part_tables(unit_ms: Callable[[Unit], float | None], space: "SearchSpace") 
         rows = ([unit_ms(unit) for unit in units] for units in space.part_units(part))
         tables.append(np.array([math.nan if None in row else math.fsum(filter(None, row)) for row in rows]))
     return strides, tables
+
+
+def _how(identity: Identity) -> str:
+    threads = f"{identity.threads} thread{'s' if identity.threads > 1 else ''}"
+    return (
+        threads
+        + (f", batch {identity.batch}" if identity.batch > 1 else "")
+        + (f", {identity.dtype}" if identity.dtype != "fp32" else "")
+    )

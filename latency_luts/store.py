@@ -7,9 +7,10 @@ from pathlib import Path
 from latency_luts.model import LatencyModel
 from latency_luts.table import TableError, read
 
-__all__ = ["load", "names", "table_path", "user_tables_dir"]
+__all__ = ["load", "names", "table_path", "user_tables_dir", "write_text"]
 
 _PACKAGE_TABLES = Path(__file__).parent / "tables"
+REPORT = "validation.json"  # of the latest validation; lies beside the tables
 SHIPPED = ("pixel1", "pixel2", "pixel3")  # in a checkout the same folder also holds the user's own tables
 
 
@@ -40,7 +41,8 @@ def load(name: str | os.PathLike[str], *, tables_dir: str | os.PathLike[str] | N
 
 def names(*, tables_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
     """All devices that have a table."""
-    return tuple(sorted({*SHIPPED, *(path.stem for path in _user_dir(tables_dir).glob("*.json"))}))
+    own = (path.stem for path in _user_dir(tables_dir).glob("*.json") if path.name != REPORT)
+    return tuple(sorted({*SHIPPED, *own}))
 
 
 def table_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -58,3 +60,10 @@ def user_tables_dir() -> Path:
 
 def _user_dir(tables_dir: str | os.PathLike[str] | None) -> Path:
     return user_tables_dir() if tables_dir is None else Path(tables_dir)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes a file that is complete or unchanged."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(content)
+    partial.replace(path)

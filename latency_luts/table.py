@@ -22,11 +22,12 @@ __all__ = [
     "NetworkFit",
     "TableError",
     "Timing",
+    "Validation",
     "read",
     "write",
 ]
 
-FORMAT = 1
+FORMAT = 2
 
 
 class TableError(ValueError):
@@ -46,18 +47,27 @@ class Identity:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one unit, the relative spread of its runs (interquartile range / median), and their number."""
+    """One unit.
+
+    Attributes:
+        ms: milliseconds, the median over the networks that it was timed in.
+        spread: of its runs, interquartile range / median.
+        runs: how many.
+        kernels: how many kernels the runtime runs for it; 0 if unknown.
+    """
 
     ms: float
     spread: float
     runs: int
+    kernels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFit:
     """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
 
-    `source_set` names the set-up of a published latency; the model's latencies are in that set-up.
+    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` and
+    `kernels` are those of its units, where it was fitted by them.
     """
 
     name: str
@@ -65,6 +75,8 @@ class NetworkFit:
     fitted_ms: float
     left_out_ms: float
     source_set: str = ""
+    sum_ms: float = 0.0
+    kernels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +90,40 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """Network latency = scale * sum of its units + offset_ms: what running as one graph changes."""
+    """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms.
+
+    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again.
+    """
 
     scale: float = 1.0
+    per_kernel_ms: float = 0.0
     offset_ms: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """A table against networks that took no part in any fit; errors are fractions of the measured latency.
+
+    Attributes:
+        nets: how many networks.
+        mape: mean absolute error; `bias`: mean error; `within_5pct`, `within_10pct`: shares of networks.
+        kendall_tau: rank correlation of predicted and measured latencies.
+        worst, worst_error: the network that is farthest off.
+        noise: how much a network's measured latency itself varies: the mean difference of two halves of its runs.
+        date, networks: when, and which kinds of networks.
+    """
+
+    nets: int
+    mape: float
+    within_5pct: float
+    within_10pct: float
+    kendall_tau: float
+    bias: float
+    worst: str
+    worst_error: float
+    noise: float
+    date: str
+    networks: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +136,7 @@ class MeasuredTable:
     units: Mapping[str, Timing]
     correction: Correction = Correction()
     networks: tuple[NetworkFit, ...] = ()
+    validation: Validation | None = None
     kind: str = field(default="measured", init=False)
 
 
@@ -133,7 +176,8 @@ def write(table: Table, path: Path) -> None:
     if isinstance(table, MeasuredTable):
         data["identity"] = asdict(table.identity)
         data["correction"] = asdict(table.correction)
-        data["units"] = {name: [t.ms, t.spread, t.runs] for name, t in sorted(table.units.items())}
+        data["validation"] = None if table.validation is None else asdict(table.validation)
+        data["units"] = {name: [t.ms, t.spread, t.runs, t.kernels] for name, t in sorted(table.units.items())}
     data["networks"] = [asdict(n) for n in table.networks]
     data["sha256"] = _checksum(data)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,13 +193,15 @@ def read(path: Path) -> Table:
         TableError: no such file, not a table, another format, a wrong checksum, or values that no table can have.
     """
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(), object_pairs_hook=_no_doubles)
     except FileNotFoundError:
         raise TableError(f"no table file {path}") from None
     except (OSError, UnicodeDecodeError) as e:
         raise TableError(f"{path} cannot be read: {e}") from None
     except json.JSONDecodeError as e:
         raise TableError(f"{path} is not a table: not JSON ({e}); it is damaged: build or copy it again") from None
+    except _DoubledError as e:
+        raise TableError(f"{path} is not a table: it has {e} twice; build or copy it again") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         got = data.get("format") if isinstance(data, dict) else None
         raise TableError(f"{path} is not a table of format {FORMAT} (its format is {got!r}); build it again")
@@ -192,12 +238,26 @@ def _table(data: dict[str, Any]) -> Table:
         units=units,
         correction=Correction(**data["correction"]),
         networks=networks,
+        validation=None if data["validation"] is None else Validation(**data["validation"]),
     )
 
 
 def _check_number(name: str, value: Any) -> None:
     if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
+
+
+class _DoubledError(Exception):
+    pass
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _DoubledError(repr(name))
+        found[name] = value
+    return found
 
 
 def _checksum(data: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ def _first_difference(before: Any, now: Any, ignored: Iterable[str], prefix: str
 
 
 def _environment(rng_seed: int) -> dict[str, Any]:
-    from latency_luts.measure import cpu_name
+    from latency_luts.on_device import cpu_name
 
     return {
         "python": sys.version.split()[0],

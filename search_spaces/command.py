@@ -94,6 +94,27 @@ class Settings:
             raise ValueError(f"{name}={value}: it must be {allowed}")
         return value
 
+    def numbers(self, name: str, *, above: float, high: float) -> list[float]:
+        """A list of at least one number with ``above < x <= high``; one number stands for a list of it."""
+        value = self.value(name)
+        items = value if isinstance(value, list) else [value]
+        if not items or any(
+            isinstance(x, bool) or not isinstance(x, int | float) or not above < x <= high for x in items
+        ):
+            raise ValueError(
+                f"{name}={_shown(value)}: it must be numbers above {above:g}, up to {high:g}, like [0.5,1]"
+            )
+        return [float(x) for x in items]
+
+    def texts(self, name: str, allowed: Iterable[str]) -> list[str]:
+        """A list of at least one of `allowed`; one text stands for a list of it."""
+        value, allowed = self.value(name), tuple(allowed)
+        items = value if isinstance(value, list) else [value]
+        if not items or (wrong := [x for x in items if x not in allowed]):
+            hint = _did_you_mean(str(wrong[0]), allowed) if items else ""
+            raise ValueError(f"{name}={_shown(value)}{hint}; allowed: some of {', '.join(allowed)}")
+        return items
+
     def flag(self, name: str) -> bool:
         value = self.value(name)
         if not isinstance(value, bool):

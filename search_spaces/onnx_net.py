@@ -25,7 +25,6 @@ OPSET = 18
 IR_VERSION = 10
 
 _ACT_NODES: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("Relu", {}),
     "hard_swish": ("HardSwish", {}),
     "sigmoid": ("Sigmoid", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
@@ -50,20 +49,24 @@ def export(arch: Arch, path: str | os.PathLike[str], *, net: "Net | None" = None
     partial.replace(path)
 
 
-def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1) -> onnx.ModelProto:
+def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1, int8: bool = False) -> onnx.ModelProto:
     """`arch` as an ONNX model; see `export`.
+
+    Args:
+        int8: quantized statically, as ONNX Runtime's ``quantize_static`` does it: weights per channel, activations with
+            made-up scales. Such a model takes as long as a calibrated one, and its answers mean nothing.
 
     Raises:
         ValueError: `net` was built for another architecture.
     """
     if net is not None and net.arch.blocks != arch.blocks:
         raise ValueError(f"the weights belong to {net.arch.name!r}, not to {arch.name!r}; build the net from this arch")
-    return _model(lower(arch), random_weights() if net is None else _torch_weights(net), batch, arch.name)
+    return _model(lower(arch), random_weights() if net is None else _torch_weights(net), batch, arch.name, int8)
 
 
 def unit_model(unit: Unit, *, batch: int = 1) -> onnx.ModelProto:
     """One unit as an ONNX model with random weights: what a latency table measures."""
-    return _model((unit,), random_weights(), batch, "unit")
+    return _model((unit,), random_weights(), batch, "unit", int8=False)
 
 
 def random_weights(rng_seed: int = 0) -> Weights:
@@ -104,9 +107,9 @@ def _torch_weights(net: "Net") -> Weights:
     return weights
 
 
-def _model(units: Sequence[Unit], weights: Weights, batch: int, name: str) -> onnx.ModelProto:
-    graph = _Graph(weights)
-    value = "input"
+def _model(units: Sequence[Unit], weights: Weights, batch: int, name: str, int8: bool) -> onnx.ModelProto:
+    graph = _Int8Graph(weights) if int8 else _Graph(weights)
+    value = graph.output("input", "input")
     for i, unit in enumerate(units):
         value = graph.add_unit(i, unit, value)
     _rename(graph.nodes, value, "output")
@@ -148,8 +151,13 @@ class _Graph:
         values = {"input": source}
         for node in unit.nodes:
             prefix = f"block{i}.{node.op.name}"
-            values[node.op.name] = self._add_op(i, node.op, prefix, [values[name] for name in node.op.inputs])
+            value = self._add_op(i, node.op, prefix, [values[name] for name in node.op.inputs])
+            values[node.op.name] = value if isinstance(node.op, Dropout) else self.output(value, prefix)
         return values[unit.nodes[-1].op.name]
+
+    def output(self, value: str, prefix: str) -> str:
+        """What the next operators read for `value`, the output of the operator named `prefix`."""
+        return value
 
     def _add_op(self, i: int, op: Op, prefix: str, inputs: list[str]) -> str:
         match op:
@@ -166,7 +174,7 @@ class _Graph:
                 )
                 return self._activation(op.act, conv, prefix)
             case Linear():
-                flat = self._node("Flatten", inputs, f"{prefix}.flat")
+                flat = self.output(self._node("Flatten", inputs, f"{prefix}.flat"), f"{prefix}.flat")
                 gemm = self._node("Gemm", [flat, *self._params(i, op, prefix)], prefix, transB=1)
                 return self._activation(op.act, gemm, prefix)
             case Pool():
@@ -197,11 +205,14 @@ class _Graph:
                 limits = [self._constant(f"{prefix}.{name}", np.float32(v)) for name, v in (("min", 0), ("max", 6))]
                 return self._node("Clip", [value, *limits], f"{prefix}.act")
             case "swish":
+                value = self.output(value, f"{prefix}.linear")
                 gate = self._node("Sigmoid", [value], f"{prefix}.gate")
                 return self._node("Mul", [value, gate], f"{prefix}.act")
+            case "relu":
+                return self._node("Relu", [value], f"{prefix}.act")
             case _:
                 kind, attributes = _ACT_NODES[act]
-                return self._node(kind, [value], f"{prefix}.act", **attributes)
+                return self._node(kind, [self.output(value, f"{prefix}.linear")], f"{prefix}.act", **attributes)
 
     def _params(self, i: int, op: Conv | Linear, prefix: str) -> list[str]:
         weight, bias = self.weights(i, op)
@@ -215,3 +226,35 @@ class _Graph:
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
+
+
+class _Int8Graph(_Graph):
+    """The same graph with every tensor quantized and dequantized again, which runtimes turn into integer kernels."""
+
+    _SCALE = np.float32(6 / 255)  # 0 to 6 after a ReLU6, which then costs nothing
+
+    def output(self, value: str, prefix: str) -> str:
+        zero = np.uint8(0 if self.nodes and self.nodes[-1].op_type in ("Relu", "Clip") else 128)
+        given = [self._raw(f"{prefix}.scale", self._SCALE), self._raw(f"{prefix}.zero", zero)]
+        quantized = self._node("QuantizeLinear", [value, *given], f"{prefix}.quantized")
+        return self._node("DequantizeLinear", [quantized, *given], f"{prefix}.value")
+
+    def _params(self, i: int, op: Conv | Linear, prefix: str) -> list[str]:
+        weight, bias = self.weights(i, op)
+        axes = tuple(range(1, weight.ndim))
+        scale = (np.abs(weight).max(axis=axes) / 127 + 1e-9).astype(np.float32)
+        whole = np.round(weight / scale.reshape(-1, *[1] * len(axes))).astype(np.int8)
+        bias_scale = (scale * self._SCALE).astype(np.float32)
+        return [
+            self._dequantized(f"{prefix}.weight", whole, scale),
+            self._dequantized(f"{prefix}.bias", np.round(bias / bias_scale).astype(np.int32), bias_scale),
+        ]
+
+    def _dequantized(self, name: str, whole: np.ndarray, scale: np.ndarray) -> str:
+        given = [self._raw(f"{name}.int", whole), self._raw(f"{name}.scale", scale)]
+        return self._node("DequantizeLinear", [*given, self._raw(f"{name}.zero", np.zeros_like(scale, whole.dtype))],
+                          name, axis=0)  # fmt: skip
+
+    def _raw(self, name: str, value: Any) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import latency_luts
-from latency_luts import build, calibrate, calibrated, measure, store
+from latency_luts import calibrate, calibrated, store
 from latency_luts.correction import fit_correction
 from latency_luts.key import key, parse
 from latency_luts.table import (
@@ -182,7 +182,7 @@ def test_a_borrowed_table_is_corrected_by_a_few_networks():
     assert corrected.units == table.units
     assert latency_luts.LatencyModel(corrected).latency_ms(archs[0]) == pytest.approx(measured[0].ms)
     assert "test" in corrected.provenance["corrected_from"]
-    with pytest.raises(ValueError, match="3 networks for a scale and an offset; give at least 4"):
+    with pytest.raises(ValueError, match="3 networks for two coefficients; give at least 4"):
         calibrate.correct("board", table, measured[:3])
 
 
@@ -285,8 +285,9 @@ def rewritten(path, change):
     ("damage", "message"),
     [
         (lambda p: p.write_text(p.read_text()[:-200]), "not JSON"),
-        (lambda p: p.write_text(p.read_text().replace("[1.0, 0.01, 20]", "[0.5, 0.01, 20]", 1)), "checksum"),
-        (lambda p: p.write_text("[]"), "not a table of format 1"),
+        (lambda p: p.write_text(p.read_text().replace("[1.0, 0.01, 20, 0]", "[0.5, 0.01, 20, 0]", 1)), "checksum"),
+        (lambda p: p.write_text("[]"), "not a table of format 2"),
+        (lambda p: p.write_text(p.read_text().replace("{\n", '{\n "kind": "x",\n', 1)), "it has 'kind' twice"),
         (lambda p: p.write_bytes(b"\xff\xfe\x00"), "cannot be read"),
         (lambda p: p.unlink(), "no table file"),
         (lambda p: rewritten(p, lambda d: d.update(format=99)), "its format is 99"),
@@ -305,96 +306,20 @@ def test_damaged_tables_are_refused(tmp_path, damage, message):
         read(path)
 
 
-# ---- building
-
-
-class FakeClock:
-    """Stands in for `time_model`: a unit costs 1 ms; may break down after some calls."""
-
-    def __init__(self, break_after=10**9):
-        self.calls, self.break_after = 0, break_after
-
-    def __call__(self, model, in_shape, protocol):
-        if self.calls == self.break_after:
-            raise KeyboardInterrupt
-        self.calls += 1
-        return Timing(1.0, 0.01, 20)
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    monkeypatch.setattr(build, "identity", lambda: HERE)
-
-    def use(**settings):
-        clock = FakeClock(**settings)
-        monkeypatch.setattr(build, "time_model", clock)
-        return clock
-
-    return use
-
-
-def test_an_interrupted_build_continues(tmp_path, fake):
-    archs = random_archs(5, rng_seed=0)
-    units = {unit for arch in archs for unit in lower(arch)}
-    path = tmp_path / "host.json"
-    fake(break_after=7)
-    with pytest.raises(KeyboardInterrupt):
-        build.build("host", units, archs, path)
-    assert not path.exists()
-    log = tmp_path / "host.json.measured"
-    log.write_text(log.read_text() + '["ConvBN(in_ch=3')  # the line that kill -9 cut short
-    clock = fake()
-    table = build.build("host", units, archs, path)
-    assert clock.calls == len(units) - 7 + len(archs)
-    assert set(table.units) == {key(unit) for unit in units}
-    assert read(path) == table
-    assert not log.exists()
-    clock = fake()
-    assert build.build("host", units, archs, path) == table
-    assert clock.calls == 0
-
-
-def test_only_missing_units_are_measured(tmp_path, fake):
-    a, b = random_archs(2, rng_seed=0)
-    path = tmp_path / "host.json"
-    fake()
-    build.build("host", lower(a), [a] * 4, path)
-    clock = fake()
-    build.build("host", {*lower(a), *lower(b)}, [b] * 4, path)
-    assert clock.calls == len(set(lower(b)) - set(lower(a))) + 4
-
-
-def test_two_machines_are_never_mixed(tmp_path, fake, monkeypatch):
-    archs = random_archs(4, rng_seed=0)
-    path = tmp_path / "host.json"
-    fake()
-    build.build("host", lower(archs[0]), [archs[0]] * 4, path)
-    other = Identity(cpu="another cpu", runtime=HERE.runtime, threads=1, batch=1, dtype="fp32")
-    monkeypatch.setattr(build, "identity", lambda: other)
-    with pytest.raises(TableError, match="measured with cpu test cpu, but here is cpu another cpu; .* fresh=true"):
-        build.build("host", lower(archs[1]), [archs[1]] * 4, path)
-    build.build("host", lower(archs[1]), [archs[1]] * 4, path, fresh=True)
-    assert read(path).identity == other
-
-
 def test_the_correction_is_a_line_and_its_error_is_left_out():
     sums = [1.0, 2.0, 4.0, 8.0, 3.0]
     correction, fits = fit_correction(list("abcde"), sums, [1.2 * s + 0.3 for s in sums])
     assert correction == Correction(scale=pytest.approx(1.2), offset_ms=pytest.approx(0.3))
     assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
-    with pytest.raises(ValueError, match="1 networks for a scale and an offset"):
+    with pytest.raises(ValueError, match="1 networks for two coefficients; give at least 4"):
         fit_correction(["a"], [1.0], [2.0])
 
 
-def test_measuring_this_machine(tmp_path):
-    archs = [zoo.get("mobilenet_v3_small", width=w, resolution_px=64) for w in (0.35, 0.5, 0.75, 1.0)]
-    units = {unit for arch in archs for unit in lower(arch)}
-    table = build.build("host", units, archs, tmp_path / "host.json")
-    assert table.identity == measure.identity()
-    assert all(timing.ms > 0 and timing.runs >= 15 for timing in table.units.values())
-    model = latency_luts.LatencyModel(table)
-    assert "measured on" in model.describe()
-    assert model.latency_ms(archs[3]) > model.latency_ms(archs[0])
+def test_the_profiler_s_time_per_kernel_is_taken_off_again():
+    sums, kernels = [1.0, 2.0, 4.0, 8.0, 3.0], [10, 30, 20, 50, 40]
+    whole = [1.05 * s - 0.003 * k for s, k in zip(sums, kernels, strict=True)]
+    correction, _ = fit_correction(list("abcde"), sums, whole, kernels)
+    assert correction == Correction(scale=pytest.approx(1.05), per_kernel_ms=pytest.approx(-0.003))
 
 
 def test_kinds_are_told_apart():

@@ -1,0 +1,90 @@
+"""The log of a build: every measurement is appended at once, so that an interrupted build continues after it."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from latency_luts.measure import ChainTiming, NetworkTiming
+from latency_luts.table import Identity, TableError
+
+__all__ = ["Log"]
+
+
+class Log:
+    """Chains and whole networks measured for one table, in the file `path`.
+
+    Attributes:
+        chains: all chains, in the order of measurement.
+        networks: whole networks by name.
+
+    Raises:
+        TableError: the file was begun on another machine or runtime, or is damaged. A last line that was cut short by a
+            crash is left out.
+    """
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        self.path, self.identity = path, identity
+        self.chains: list[ChainTiming] = []
+        self.networks: dict[str, NetworkTiming] = {}
+        with contextlib.suppress(FileNotFoundError):
+            lines = path.read_text().splitlines()
+            for i, line in enumerate(lines):
+                try:
+                    self._take(i, json.loads(line))
+                except json.JSONDecodeError:
+                    if i < len(lines) - 1:
+                        raise TableError(f"{path}:{i + 1} is damaged; remove the file to measure again") from None
+                except (KeyError, TypeError, AttributeError):
+                    raise TableError(f"{path}:{i + 1} is no measurement; remove the file to measure again") from None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Inside, `add_chains` and `add_network` append to the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
+        with self.path.open("a") as file:
+            self._file = file
+            if file.tell() == 0:
+                self._append({"identity": asdict(self.identity)})
+            yield
+
+    def add_chains(self, timings: list[ChainTiming]) -> None:
+        for timing in timings:
+            self.chains.append(timing)
+            self._append({"chain": asdict(timing)})
+
+    def add_network(self, name: str, timing: NetworkTiming) -> None:
+        self.networks[name] = timing
+        self._append({"network": name, **asdict(timing)})
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, item: dict) -> None:
+        self._file.write(json.dumps(item) + "\n")
+        self._file.flush()
+
+    def _take(self, i: int, item: dict) -> None:
+        if i == 0:
+            if item.get("identity") != asdict(self.identity):
+                raise TableError(f"{self.path} was begun on another machine or runtime; measure again with fresh=true")
+        elif "chain" in item:
+            fields = item["chain"]
+            self.chains.append(
+                ChainTiming(
+                    keys=tuple(fields["keys"]),
+                    ms=tuple(fields["ms"]),
+                    spread=tuple(fields["spread"]),
+                    kernels=tuple(fields["kernels"]),
+                    runs=fields["runs"],
+                    reference_ms=fields["reference_ms"],
+                )
+            )
+        else:
+            self.networks[item["network"]] = NetworkTiming(
+                ms=item["ms"], halves_ms=tuple(item["halves_ms"]), reference_ms=item["reference_ms"]
+            )

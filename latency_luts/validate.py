@@ -1,0 +1,198 @@
+"""`python -m latency_luts.validate device=host nets=100`: how wrong is a table of this machine?
+
+Random networks of the spaces `mnasnet` and `mobilenet_v3` at several widths, and the zoo's: none took part in any fit.
+Each is timed end to end as one graph, in turns with the others, and compared with what the table says. Units that the
+table lacks are measured first, inside other networks.
+
+The machine's speed now may differ from that when the table was built: the reference network, which takes turns with the
+others, says by how much. Errors are given at the table's speed; how much the two speeds differ is printed beside them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from latency_luts import store
+from latency_luts.build import how_of, measure_missing, network_name, read_own, together
+from latency_luts.measure import NetworkTiming, pinned_core, reference_graph, time_networks
+from latency_luts.model import LatencyModel
+from latency_luts.progress import bars
+from latency_luts.table import MeasuredTable, Validation, write
+from search_spaces import spaces, zoo
+from search_spaces.arch import Arch
+from search_spaces.command import Settings, run
+from search_spaces.lower import lower
+
+__all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
+
+SPACES = ("mnasnet", "mobilenet_v3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A network: what the table says, what it took at the table's speed, and how two halves of its runs differ."""
+
+    name: str
+    predicted_ms: float
+    measured_ms: float
+    halves: float
+
+    @property
+    def error(self) -> float:
+        return self.predicted_ms / self.measured_ms - 1
+
+
+def sample(
+    nets: int, *, widths: Sequence[float], resolution_px: int, names: Sequence[str], rng_seed: int
+) -> list[Arch]:
+    """`nets` networks: those of the zoo, then random ones of the spaces `names` at the base `widths` in turn."""
+    rng = np.random.default_rng([rng_seed, 71])  # another stream than the fits'
+    archs = [zoo.get(name, resolution_px=resolution_px) for name in zoo.names()][: nets // 2]
+    kinds = [(name, width) for width in widths for name in names]
+    for i in range(nets - len(archs)):
+        name, width = kinds[i % len(kinds)]
+        space = spaces.get(name, base_width=width, resolution_px=resolution_px)
+        arch = space.decode(space.sample(rng, 1)[0])
+        archs.append(replace(arch, name=f"{network_name(arch)} (width {width:g})"))
+    return archs
+
+
+def validate(
+    model: LatencyModel, archs: Sequence[Arch], *, path: Path, bursts: int, progress: bool = False
+) -> tuple[list[Measured], LatencyModel, float]:
+    """What each of `archs` takes on this machine beside what the table in the file `path` says.
+
+    Returns:
+        the networks, the model with the units that had to be measured, and how fast the machine is now (1 is the
+        table's speed, 1.1 is 10 % slower).
+    """
+    model = measure_missing(model, {unit for arch in archs for unit in lower(arch)}, path=path, progress=progress)
+    table = model.table
+    assert isinstance(table, MeasuredTable)
+    timings: list[NetworkTiming] = []
+    with pinned_core(table.identity.threads), bars(progress) as bar:
+        reference = reference_graph(table.identity)
+        bar("whole networks", len(archs))
+        for group in together(archs):
+            timings.extend(time_networks(group, table.identity, reference, bursts=bursts))
+            for _ in group:
+                bar()
+    base = table.provenance["reference_ms"]
+    measured = [
+        Measured(
+            name=arch.name,
+            predicted_ms=model.latency_ms(arch),
+            measured_ms=timing.ms * base / timing.reference_ms,
+            halves=abs(timing.halves_ms[0] / timing.halves_ms[1] - 1),
+        )
+        for arch, timing in zip(archs, timings, strict=True)
+    ]
+    return measured, model, float(np.median([t.reference_ms for t in timings])) / base
+
+
+def summary(measured: Sequence[Measured], networks: str) -> Validation:
+    """The figures of a validation."""
+    off = np.array([m.error for m in measured])
+    worst = max(measured, key=lambda m: abs(m.error))
+    return Validation(
+        nets=len(measured),
+        mape=float(np.abs(off).mean()),
+        within_5pct=float((np.abs(off) <= 0.05).mean()),
+        within_10pct=float((np.abs(off) <= 0.10).mean()),
+        kendall_tau=kendall_tau([m.predicted_ms for m in measured], [m.measured_ms for m in measured]),
+        bias=float(off.mean()),
+        worst=worst.name,
+        worst_error=worst.error,
+        noise=float(np.mean([m.halves for m in measured])),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        networks=networks,
+    )
+
+
+def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
+    """Kendall's rank correlation (tau-a): the share of pairs in the same order less that in opposite orders."""
+    x, y = np.asarray(a), np.asarray(b)
+    pairs = np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y))
+    return float(pairs.sum() / (len(x) * (len(x) - 1)))
+
+
+def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
+    """A picture of predicted against measured latencies, with lines 5 and 10 % off."""
+    from matplotlib.figure import Figure
+
+    x, y = (np.array([getattr(m, name) for m in measured]) for name in ("measured_ms", "predicted_ms"))
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    ends = np.array([min(x.min(), y.min()) * 0.85, max(x.max(), y.max()) * 1.15])
+    axes.fill_between(ends, ends * 0.9, ends * 1.1, color="0.92", label="within 10 %")
+    axes.fill_between(ends, ends * 0.95, ends * 1.05, color="0.82", label="within 5 %")
+    axes.plot(ends, ends, color="0.4", linewidth=1)
+    for kind in dict.fromkeys(m.name.split("-")[0] if "(" in m.name else "zoo" for m in measured):
+        its = [i for i, m in enumerate(measured) if (m.name.split("-")[0] if "(" in m.name else "zoo") == kind]
+        axes.scatter(x[its], y[its], s=18, label=kind)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured, ms", ylabel="predicted, ms")
+    axes.set_title(title, fontsize=10)
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def _main(settings: Settings) -> None:
+    from rich.console import Console
+    from rich.table import Table as Rows
+
+    device = settings.text("device")
+    tables_dir = settings.path("tables_dir")
+    nets = settings.integer("nets", low=10, high=10_000)
+    bursts = settings.integer("bursts", low=4, high=10_000)
+    resolution_px = settings.integer("resolution_px", low=32)
+    widths = settings.numbers("widths", above=0, high=4)
+    names = settings.texts("spaces", SPACES)
+    path = store.table_path(device, tables_dir=tables_dir)
+    table = store.load(device, tables_dir=tables_dir).table
+    if isinstance(table, MeasuredTable):
+        table = read_own(path, how_of(settings))
+    archs = sample(
+        nets, widths=widths, resolution_px=resolution_px, names=names, rng_seed=settings.integer("rng_seed", low=0)
+    )
+    measured, model, speed = validate(LatencyModel(table), archs, path=path, bursts=bursts, progress=True)
+    figures = summary(measured, f"{', '.join(names)} and the zoo at {resolution_px} px")
+    table = model.table
+    assert isinstance(table, MeasuredTable)
+    write(replace(table, validation=figures), path)
+    report = {"device": device, **asdict(figures), "speed": speed, "networks_measured": [asdict(m) for m in measured]}
+    store.write_text(path.parent / "validation.json", json.dumps(report, indent=1) + "\n")
+    picture = path.parent / f"{device}.parity.png"
+    plot(measured, f"{device}: error {figures.mape:.1%} on {figures.nets} networks at {resolution_px} px", picture)
+
+    console = Console(highlight=False, soft_wrap=True)
+    rows = Rows(title=f"{device}: predicted against measured", title_justify="left")
+    rows.add_column("networks", no_wrap=True)
+    for name in ("number", "error", "bias", "within 5 %", "within 10 %", "Kendall τ"):
+        rows.add_column(name, justify="right")
+    kinds = {"all": measured}
+    for name in names:
+        kinds[name] = [m for m in measured if m.name.startswith(f"{name}-")]
+    kinds["zoo"] = [m for m in measured if m.name in zoo.names()]
+    for low, high in ((0, 2), (2, 5), (5, 15), (15, 1e9)):
+        title = f"{low} to {high} ms" if high < 1e9 else f"above {low} ms"
+        kinds[title] = [m for m in measured if low <= m.measured_ms < high]
+    for kind, its in kinds.items():
+        if len(its) > 1:
+            s = summary(its, kind)
+            rows.add_row(kind, str(s.nets), f"{s.mape:.1%}", f"{s.bias:+.1%}", f"{s.within_5pct:.0%}",
+                         f"{s.within_10pct:.0%}", f"{s.kendall_tau:.3f}")  # fmt: skip
+    console.print(rows)
+    console.print(f"worst: {figures.worst}, {figures.worst_error:+.1%}")
+    console.print(
+        f"two halves of a network's own runs differ by {figures.noise:.1%}; the machine is "
+        f"{abs(speed - 1):.0%} {'slower' if speed > 1 else 'faster'} than when the table was built"
+    )
+    console.print(f"in {path.parent}: {path.name}, validation.json, {picture.name}")
+
+
+if __name__ == "__main__":
+    run(_main, "validate")

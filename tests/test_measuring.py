@@ -1,0 +1,352 @@
+"""Chains, builds, validation: what measures this machine."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import latency_luts
+from latency_luts import build, measure, on_device, validate
+from latency_luts.chains import cover
+from latency_luts.key import key
+from latency_luts.measure import ChainTiming, NetworkTiming
+from latency_luts.table import CalibratedTable, Identity, MeasuredTable, TableError, read, write
+from search_spaces import onnx_net, spaces, zoo
+from search_spaces.arch import MBConv
+from search_spaces.lower import lower, unit
+from tests.conftest import random_archs
+
+HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dtype="fp32")
+
+
+# ---- chains
+
+
+def test_chains_are_networks_that_hold_every_unit_often_enough():
+    units = spaces.get("mnasnet", base_width=0.35, resolution_px=64).units()
+    chains = cover(units, np.random.default_rng(0), contexts=2)
+    seen = Counter(each for chain in chains for each in lower(chain))
+    assert min(seen[each] for each in units) >= 2
+    assert set(seen) == set(units)  # this space's units fit together: nothing had to be put in between
+    assert len(chains) < len(units) / 4
+    assert {chain.in_ch for chain in chains} == {3}
+
+
+def test_chains_leave_out_what_was_done():
+    units = set(lower(zoo.get("mobilenet_v3_small")))
+    assert cover(units, np.random.default_rng(0), contexts=2, done=dict.fromkeys(units, 2)) == []
+    (last,) = [each for each in units if type(each.block).__name__ == "Classifier"]
+    done = {each: 0 if each == last else 1 for each in units}
+    (chain,) = cover(units, np.random.default_rng(0), done=done)
+    assert lower(chain)[-1] == last
+
+
+def test_a_unit_that_fits_to_no_other_gets_a_neighbour():
+    lonely = unit(MBConv(in_ch=24, mid_ch=72, out_ch=40, kernel=5, stride=2), 56, 56)
+    (chain,) = cover({lonely}, np.random.default_rng(0))
+    assert lower(chain)[1:] == (lonely,)
+    assert chain.blocks[0].out_ch == 24
+
+
+# ---- on the device
+
+
+def test_kernels_are_given_to_their_blocks():
+    kernels = [
+        ("ReorderInput_kernel_time", "ReorderInput"),
+        ("block0.conv_nchwc_kernel_time", "Conv"),
+        ("ReorderOutput_token_1_kernel_time", "ReorderOutput"),
+        ("block1.se_pool_kernel_time", "GlobalAveragePool"),
+        ("ReorderInput_token_2_kernel_time", "ReorderInput"),
+        ("block2.conv_nchwc_kernel_time", "Conv"),
+        ("Mul_463_kernel_time", "Mul"),
+        ("ReorderOutput_token_3_kernel_time", "ReorderOutput"),
+    ]
+    assert on_device._owners(kernels, 3) == [0, 0, 0, 1, 2, 2, 2, 2]
+
+
+def test_profiled_blocks_add_up_to_the_runs():
+    """Of two synthetic runs after the first burst: warm-up runs are left out, microseconds become milliseconds."""
+    events, now = [], 0
+    runs = 2 * (on_device.WARM_RUNS + on_device.BURST_RUNS)
+    for run in range(runs):
+        events.append({"name": "model_run", "ts": now, "dur": 100})
+        for block, us in ((0, 10 + run), (1, 20)):
+            name = f"block{block}.conv_kernel_time"
+            events.append({"cat": "Node", "name": name, "ts": now + block, "dur": us, "args": {"op_name": "Conv"}})
+        now += 1000
+    ms, kernels = on_device._block_times(events, 2)
+    kept = [r for r in range(runs // 2, runs) if r % (runs // 2) >= on_device.WARM_RUNS]
+    np.testing.assert_allclose(ms[:, 0], [(10.5 + r) / 1e3 for r in kept])
+    np.testing.assert_allclose(ms[:, 1], 0.0205)
+    assert list(kernels) == [1, 1]
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_chains_are_timed_block_by_block(dtype):
+    how = measure.identity(dtype=dtype)
+    reference = measure.reference_graph(how)
+    arch = zoo.get("mobilenet_v3_small", resolution_px=64)
+    (timing,) = measure.time_chains([arch], how, reference, bursts=2)
+    assert timing.keys == tuple(map(key, lower(arch)))
+    assert all(ms > 0 for ms in timing.ms)
+    assert all(kernels > 0 for kernels in timing.kernels)
+    assert timing.runs == 2 * on_device.BURST_RUNS
+    assert timing.reference_ms > 0
+    (whole,) = measure.time_networks([arch], how, reference, bursts=4)
+    assert 0.3 < sum(timing.ms) / whole.ms < 5
+
+
+def test_an_int8_network_runs_on_integer_kernels(tmp_path):
+    """Only h-swish and hard sigmoid stay float, which the runtime has no integers for."""
+    for name in ("mobilenet_v2", "mnasnet_a1"):
+        model = onnx_net.model(zoo.get(name, resolution_px=64), int8=True)
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        import onnx
+
+        kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+        assert kinds["QLinearConv"] == sum(node.op_type == "Conv" for node in model.graph.node)
+        assert not {"Conv", "Gemm", "Relu", "Clip", "Add", "Mul"} & set(kinds)
+
+
+def test_batch_and_threads_are_part_of_the_identity():
+    how = measure.identity(threads=2, batch=4, dtype="int8")
+    assert (how.threads, how.batch, how.dtype) == (2, 4, "int8")
+
+
+# ---- building
+
+
+class FakeMachine:
+    """A unit costs 1 ms and has 3 kernels, a network 1.1 times its units; may break down after some groups of chains.
+
+    ``slowness(call)`` is how much slower the machine is at that call.
+    """
+
+    def __init__(self, break_after=10**9, slowness=lambda call: 1.0, unit_ms=lambda name, call: 1.0):
+        self.calls, self.chains, self.networks = 0, 0, 0
+        self.break_after, self.slowness, self.unit_ms = break_after, slowness, unit_ms
+
+    def time_chains(self, chains, how, reference, *, bursts):
+        if self.calls == self.break_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        slow = self.slowness(self.calls)
+        self.chains += len(chains)
+        timings = []
+        for chain in chains:
+            names = tuple(map(key, lower(chain)))
+            ms = tuple(slow * self.unit_ms(name, self.calls) for name in names)
+            timings.append(
+                ChainTiming(
+                    keys=names, ms=ms, spread=(0.01,) * len(ms), kernels=(3,) * len(ms), runs=5, reference_ms=2 * slow
+                )
+            )
+        return timings
+
+    def time_networks(self, archs, how, reference, *, bursts):
+        self.networks += len(archs)
+        slow = self.slowness(self.calls)
+        return [
+            NetworkTiming(ms=1.1 * slow * len(a.blocks), halves_ms=(1.0, 1.0), reference_ms=2 * slow) for a in archs
+        ]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    def use(**settings):
+        machine = FakeMachine(**settings)
+        for module in (build, validate):
+            monkeypatch.setattr(module, "time_networks", machine.time_networks)
+            monkeypatch.setattr(module, "reference_graph", lambda how: None)
+        monkeypatch.setattr(build, "time_chains", machine.time_chains)
+        monkeypatch.setattr(build, "identity", lambda: HERE)
+        return machine
+
+    return use
+
+
+def named(archs):
+    return {f"n{i}": arch for i, arch in enumerate(archs)}
+
+
+def test_an_interrupted_build_continues(tmp_path, fake):
+    archs = random_archs(30, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    path = tmp_path / "host.json"
+    fake(break_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        build.build("host", units, named(archs[:5]), path)
+    assert not path.exists()
+    log = tmp_path / "host.json.measured"
+    before = len(log.read_text().splitlines())
+    log.write_text(log.read_text() + '{"chain": {"keys": ["ConvBN(in_ch=3')  # the line that kill -9 cut short
+    machine = fake()
+    table = build.build("host", units, named(archs[:5]), path)
+    assert before - 1 + machine.chains < 1.2 * len(cover(units, np.random.default_rng(0), contexts=build.CONTEXTS))
+    assert set(table.units) == {key(each) for each in units}
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+    assert min(timing.runs for timing in table.units.values()) >= 5 * build.CONTEXTS
+    assert read(path) == table
+    assert not log.exists()
+    machine = fake()
+    assert build.build("host", units, named(archs[:5]), path) == table
+    assert (machine.calls, machine.networks) == (0, 0)
+
+
+def test_only_missing_units_are_measured(tmp_path, fake):
+    a, b = random_archs(2, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    first = build.build("host", lower(a), named([a] * 4), path)
+    machine = fake(unit_ms=lambda name, call: 7.0)
+    table = build.build("host", {*lower(a), *lower(b)}, named([a] * 4), path)
+    assert machine.networks == 0
+    new = set(map(key, lower(b))) - set(first.units)
+    assert {name for name, timing in table.units.items() if timing.ms == 7} == new
+    assert {timing.ms for name, timing in table.units.items() if name not in new} == {1.0}
+
+
+def test_a_machine_that_changes_its_speed_gives_the_same_table(tmp_path, fake):
+    archs = random_archs(8, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    fake(slowness=lambda call: 1.4 if call % 3 == 1 else 1.0)
+    table = build.build("host", units, named(archs), tmp_path / "host.json")
+    ms = [timing.ms for timing in table.units.values()]
+    assert max(ms) == pytest.approx(min(ms))
+    assert table.provenance["drift"] == pytest.approx(0.4)
+    assert max(abs(n.left_out_ms / n.ms - 1) for n in table.networks) < 1e-6
+
+
+def test_later_units_are_scaled_to_the_table_s_speed(tmp_path, fake):
+    a, b = random_archs(2, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    build.build("host", lower(a), named([a] * 4), path)
+    fake(slowness=lambda call: 1.5)
+    table = build.build("host", lower(b), {}, path)
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+
+
+def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, caplog):
+    archs = random_archs(6, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    noisy = key(lower(archs[0])[2])
+    moments = iter([1.0, 2.0] * 100)
+    fake(unit_ms=lambda name, call: next(moments) if name == noisy else 1.0)
+    table = build.build("host", units, named(archs), tmp_path / "host.json")
+    assert table.provenance["noisy_units"] == 1
+    assert table.units[noisy].runs >= 5 * (build.CONTEXTS + 2)
+
+
+def test_two_machines_are_never_mixed(tmp_path, fake):
+    archs = random_archs(4, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    build.build("host", lower(archs[0]), named([archs[0]] * 4), path)
+    for change in ({"cpu": "another cpu"}, {"runtime": "onnxruntime 2"}, {"threads": 2}, {"dtype": "int8"}):
+        other = Identity(**{**vars(HERE), **change})
+        with pytest.raises(TableError, match="was measured with .*, but here is .* fresh=true"):
+            build.build("host", lower(archs[1]), {}, path, how=other)
+    build.build("host", lower(archs[1]), named([archs[1]] * 4), path, how=other, fresh=True)
+    assert read(path).identity == other
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}\n", "was begun on another machine"),
+        ('{"identity": HERE}\nnonsense\n{"chain": 1}\n', ":2 is damaged; remove the file"),
+        ('{"identity": HERE}\n{"chain": 1}\n', ":2 is no measurement; remove the file"),
+    ],
+)
+def test_log_messages(tmp_path, fake, content, message):
+    fake()
+    (tmp_path / "host.json.measured").write_text(content.replace("HERE", json.dumps(vars(HERE))))
+    with pytest.raises(TableError, match=message):
+        build.build("host", lower(random_archs(1, rng_seed=0)[0]), {}, tmp_path / "host.json")
+
+
+def test_units_are_not_added_to_tables_of_other_devices(tmp_path):
+    with pytest.raises(TableError, match="is calibrated, not measured: it has no units to add to"):
+        build.measure_missing(latency_luts.load("pixel1"), [], path=tmp_path / "pixel1.json")
+
+
+def test_measuring_this_machine(tmp_path):
+    archs = [zoo.get("mobilenet_v3_small", width=w, resolution_px=64) for w in (0.35, 0.5, 0.75, 1.0)]
+    units = {each for arch in archs for each in lower(arch)}
+    table = build.build("host", units, named(archs), tmp_path / "host.json")
+    assert table.identity == measure.identity()
+    assert all(timing.ms > 0 and timing.kernels > 0 for timing in table.units.values())
+    model = latency_luts.LatencyModel(table)
+    assert "measured on" in model.describe()
+    assert model.latency_ms(archs[3]) > model.latency_ms(archs[0])
+
+
+# ---- validation
+
+
+def test_kendall_tau():
+    assert validate.kendall_tau([1, 2, 3, 4], [10, 20, 30, 40]) == 1
+    assert validate.kendall_tau([1, 2, 3, 4], [4, 3, 2, 1]) == -1
+    assert validate.kendall_tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
+
+
+def test_validation_figures():
+    measured = [
+        validate.Measured(name=name, predicted_ms=p, measured_ms=10.0, halves=0.01)
+        for name, p in (("a", 10.2), ("b", 9.3), ("c", 12.0), ("d", 10.4))
+    ]
+    figures = validate.summary(measured, "these")
+    assert figures.nets == 4
+    assert figures.mape == pytest.approx((0.02 + 0.07 + 0.2 + 0.04) / 4)
+    assert figures.bias == pytest.approx((0.02 - 0.07 + 0.2 + 0.04) / 4)
+    assert (figures.within_5pct, figures.within_10pct) == (0.5, 0.75)
+    assert (figures.worst, figures.worst_error) == ("c", pytest.approx(0.2))
+    assert figures.noise == pytest.approx(0.01)
+
+
+def test_validation_uses_networks_of_no_fit():
+    archs = validate.sample(40, widths=[0.5, 1.0], resolution_px=96, names=["mnasnet", "mobilenet_v3"], rng_seed=0)
+    assert len(archs) == 40
+    assert {arch.resolution_px for arch in archs} == {96}
+    for width in (0.5, 1.0):
+        space = spaces.get("mnasnet", base_width=width, resolution_px=96)
+        fitted = {space.decode(row) for row in space.sample(np.random.default_rng(0), build.FIT_SAMPLES)}
+        assert not fitted & set(archs)
+    assert set(zoo.names()) <= {arch.name for arch in archs}
+
+
+def test_a_table_is_validated_at_its_own_speed(tmp_path, fake):
+    archs = random_archs(6, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    units = {each for arch in archs for each in lower(arch)}
+    table = build.build("host", units, named(archs), path)
+    fake(slowness=lambda call: 1.3)
+    others = random_archs(4, rng_seed=9)
+    measured, model, speed = validate.validate(latency_luts.LatencyModel(table), others, path=path, bursts=4)
+    assert speed == pytest.approx(1.3)
+    assert max(abs(m.error) for m in measured) < 1e-6
+    assert model.latency_ms(others[0]) == pytest.approx(1.1 * len(others[0].blocks))
+
+
+def test_a_table_says_its_latest_validation(tmp_path, fake):
+    fake()
+    archs = random_archs(4, rng_seed=0)
+    table = build.build("host", lower(archs[0]), named([archs[0]] * 4), tmp_path / "host.json")
+    figures = validate.summary(
+        [validate.Measured(name="a", predicted_ms=11.0, measured_ms=10.0, halves=0.01)] * 2, "these"
+    )
+    from dataclasses import replace
+
+    write(replace(table, validation=figures), tmp_path / "host.json")
+    model = latency_luts.load("host", tables_dir=tmp_path)
+    assert isinstance(model.table, MeasuredTable)
+    assert not isinstance(model.table, CalibratedTable)
+    assert "error 10.0% on 2 other networks (worst 10.0%)" in model.describe()
