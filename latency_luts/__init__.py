@@ -4,8 +4,9 @@
 >>> latency_luts.load("pixel1").describe()
 """
 
+from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel, MissingUnitsError
 from latency_luts.store import load, names
 from latency_luts.table import TableError
 
-__all__ = ["LatencyModel", "MissingUnitsError", "TableError", "load", "names"]
+__all__ = ["InterpolatedModel", "LatencyModel", "MissingUnitsError", "TableError", "load", "names"]

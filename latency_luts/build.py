@@ -33,7 +33,17 @@ from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
 from search_spaces.zoo.published import TABLE3
 
-__all__ = ["build", "build_for_space", "how_of", "measure_missing", "network_name", "read_own", "space_of", "together"]
+__all__ = [
+    "build",
+    "build_for_space",
+    "how_of",
+    "measure_missing",
+    "network_name",
+    "read_own",
+    "space_of",
+    "together",
+    "units_and_samples",
+]
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +73,47 @@ def build_for_space(
         TableError: the device's table was measured on another machine, with another runtime or in another way.
         ValueError: the space cannot list its units.
     """
-    references = {item.arch for item in published("pixel1") if item.source_set == TABLE3}
-    units = space.units() | {unit for arch in references for unit in lower(arch)}
-    rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
-    samples = {network_name(arch): arch for arch in map(space.decode, rows)}
+    units, samples = units_and_samples(space)
     path = store.table_path(device, tables_dir=tables_dir)
     return LatencyModel(build(device, units, samples, path, how=how, fresh=fresh, progress=progress))
+
+
+def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
+    """What a table for `space` is made of: all its units and those of the MobileNetV3 paper's table 3, and the random
+    networks of the space that the correction is fitted to.
+
+    Raises:
+        ValueError: the space cannot list its units.
+    """
+    references = {item.arch for item in published("pixel1") if item.source_set == TABLE3}
+    units = {*space.units(), *(unit for arch in references for unit in lower(arch))}
+    rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
+    return units, {network_name(arch): arch for arch in map(space.decode, rows)}
+
+
+def build_from(file: Path, *, device: str, space: SearchSpace, path: Path) -> MeasuredTable:
+    """The table in the file `path` of a device that a bundle's program measured into `file`.
+
+    Raises:
+        TableError: a damaged or unfinished file, or one of another device or space.
+    """
+    from latency_luts.bundle import read_measured
+
+    name, how, chains, networks = read_measured(file)
+    if name != device:
+        raise TableError(f"from={file} was measured for device={name}, not {device}; name the device that was measured")
+    units, samples = units_and_samples(space)
+    measured = Log(path.with_name(path.name + ".measured"), how)
+    measured.chains, measured.networks = chains, networks
+    timed = {name for chain in chains for name in chain.keys}
+    if missing := sorted({key(unit) for unit in units} - timed):
+        raise TableError(
+            f"from={file} lacks {len(missing)} units of this space, as {missing[0]}; give the space.* options that the "
+            "bundle was made with"
+        )
+    table = _fold(device, how, None, measured, units, {n: a for n, a in samples.items() if n in networks})
+    write(table, path)
+    return table
 
 
 def network_name(arch: Arch) -> str:
@@ -277,9 +322,21 @@ def _main(settings: Settings) -> None:
     device = settings.text("device")
     space = space_of(settings)
     tables_dir = settings.path("tables_dir")
-    model = build_for_space(
-        space, device=device, tables_dir=tables_dir, how=how_of(settings), fresh=settings.flag("fresh"), progress=True
-    )
+    file = settings.path("from")
+    if device in store.SHIPPED:
+        raise ValueError(f"device={device} is a shipped table; use another name")
+    if file is None:
+        model = build_for_space(
+            space,
+            device=device,
+            tables_dir=tables_dir,
+            how=how_of(settings),
+            fresh=settings.flag("fresh"),
+            progress=True,
+        )
+    else:
+        path = store.table_path(device, tables_dir=tables_dir)
+        model = LatencyModel(build_from(file, device=device, space=space, path=path))
     console = Console(highlight=False, soft_wrap=True)
     console.print(model.describe())
     console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")

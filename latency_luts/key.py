@@ -6,6 +6,7 @@ Settings that have their default are left out, so that a new setting with a defa
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from search_spaces import lower
@@ -13,7 +14,7 @@ from search_spaces.arch import Block
 from search_spaces.lower import Unit
 from search_spaces.text import block_from_dict, set_fields
 
-__all__ = ["key", "parse"]
+__all__ = ["key", "nearest", "parse"]
 
 _KEY = re.compile(r"(\w+)\(([^()]*)\)@(\d+)x(\d+)")
 
@@ -45,6 +46,19 @@ def parse(text: str) -> Unit:
         return lower.unit(block, int(height), int(width))
     except ValueError as e:
         raise ValueError(f"not a unit key: {text!r}: {e}") from None
+
+
+def nearest(name: str, known: Iterable[str], n: int = 2) -> list[str]:
+    """Up to `n` of the keys `known` that differ from `name` in the fewest settings, of the same kind of block."""
+    mine = _settings(name)
+    apart = sorted(
+        (len(mine ^ _settings(other)), other) for other in known if other.split("(")[0] == name.split("(")[0]
+    )
+    return [other for _, other in apart[:n]]
+
+
+def _settings(name: str) -> set[str]:
+    return set(re.split(r"[(,)@]", name))
 
 
 def _value(text: str) -> int | float | str:

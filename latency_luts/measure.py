@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latency_luts.key import key
-from latency_luts.on_device import Graph, cpu_name, profile_chains, time_graphs
+from latency_luts.on_device import Graph, cpu_name, halves, profile_chains, time_graphs
 from latency_luts.table import Identity
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -79,11 +79,11 @@ def time_networks(archs: Sequence[Arch], how: Identity, reference: Graph, *, bur
     """Times whole networks that take turns."""
     graphs = [_graph(arch, how) for arch in archs]
     ms = time_graphs([reference, *graphs], bursts)
-    reference_ms = float(np.median(ms[0]))
+    reference_ms = float(np.nanmedian(ms[0]))
     return [
         NetworkTiming(
-            ms=float(np.median(row)),
-            halves_ms=(float(np.median(row[::2])), float(np.median(row[1::2]))),
+            ms=float(np.nanmedian(row)),
+            halves_ms=tuple(halves(row)),  # type: ignore[arg-type]  (two values)
             reference_ms=reference_ms,
         )
         for row in ms[1:]

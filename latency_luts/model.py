@@ -1,13 +1,13 @@
 """`LatencyModel`: from a table to the latency of any network."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latency_luts import calibrated, table
-from latency_luts.key import key
+from latency_luts.key import key, nearest
 from latency_luts.table import CalibratedTable, Error, Identity, MeasuredTable, Table, TableError
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
@@ -27,11 +27,13 @@ class MissingUnitsError(TableError):
         units: all of them.
     """
 
-    def __init__(self, device: str, units: Sequence[Unit]) -> None:
+    def __init__(self, device: str, units: Sequence[Unit], known: Iterable[str] = ()) -> None:
         self.units = tuple(units)
         more = f" and {len(units) - 1} more" if len(units) > 1 else ""
+        close = nearest(key(units[0]), known)
+        hint = f" (nearest: {', '.join(close)})" if close else ""
         super().__init__(
-            f"the table of {device!r} has no unit {key(units[0])}{more}; "
+            f"the table of {device!r} has no unit {key(units[0])}{more}{hint}; "
             f"measure them on the device with: python -m latency_luts.build device={device}"
         )
 
@@ -111,7 +113,8 @@ class LatencyModel:
         units = lower(arch)
         parts = [self.unit_ms(unit) for unit in units]
         if missing := [unit for unit, ms in zip(units, parts, strict=True) if ms is None]:
-            raise MissingUnitsError(self.device, missing)
+            known = self.table.units if isinstance(self.table, MeasuredTable) else ()
+            raise MissingUnitsError(self.device, missing, known)
         return [ms for ms in parts if ms is not None]
 
     def describe(self) -> str:
@@ -119,7 +122,12 @@ class LatencyModel:
         source = self.table
         if isinstance(source, MeasuredTable):
             identity = source.identity
-            origin = f"measured on {identity.cpu}, {identity.runtime}, {_how(identity)}"
+            imported = source.provenance.get("imported_from")
+            origin = (
+                f"imported from {imported}"
+                if imported
+                else f"measured on {identity.cpu}, {identity.runtime}, {_how(identity)}"
+            )
         else:
             origin = f"calibrated to {source.provenance.get('fitted_to', 'published latencies')}, not measured"
         if isinstance(source, MeasuredTable) and (validation := source.validation):

@@ -9,7 +9,7 @@ a network they have to come from memory, since the other blocks' weights pushed 
 profiler, which gives every kernel's time to its block. And a machine's speed changes from moment to moment (other
 tenants, clocks): long runs of one graph see one moment, so that graphs take turns in short bursts.
 
-    python on_device.py [threads=1] [out=measured.jsonl]      (in the folder of a bundle)
+    python on_device.py [out=measured.jsonl] [core=3]      (in the folder of a bundle)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ import numpy as np
 
 WARM_RUNS = 1  # of a burst: they bring the graph's own weights as far back into the caches as a network's runs do
 BURST_RUNS = 3
+ENOUGH_S = 0.006  # graphs whose run takes longer take fewer turns
+FORMAT = 1
+WEIGHTS = "weights.bin"  # random numbers in sections: one of int8, then floats of ever smaller deviation
+SECTIONS = 14
+SMALL_BYTES = 1024  # smaller constants are in the graphs themselves
 _BLOCK = re.compile(r"block(\d+)\.")
 
 
@@ -46,6 +51,7 @@ class Graph:
             options.enable_profiling = True
             options.profile_file_prefix = profile
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.bursts = 0
         self.feed = {"input": np.random.default_rng(0).standard_normal(tuple(in_shape), dtype=np.float32)}
 
     def burst(self) -> float:
@@ -56,19 +62,30 @@ class Graph:
             self.session.run(None, self.feed)
             if i >= WARM_RUNS:
                 times.append(time.perf_counter() - start)
+        self.bursts += 1
         return sorted(times)[len(times) // 2]
 
 
-def time_graphs(graphs: Sequence[Graph], bursts: int, after_round: Callable[[], None] = lambda: None) -> np.ndarray:
-    """(graphs, bursts) ms: the graphs take turns, a burst each."""
-    ms = np.zeros((len(graphs), bursts))
-    for graph in graphs:
-        graph.burst()
+def time_graphs(graphs: Sequence[Graph], bursts: int) -> np.ndarray:
+    """(graphs, bursts) ms: the graphs take turns, a burst each. NaN stands where a slow graph left a turn out."""
+    ms = np.full((len(graphs), bursts), np.nan)
+    enough = [_enough(graph.burst(), bursts) for graph in graphs]
     for b in range(bursts):
         for g, graph in enumerate(graphs):
-            ms[g, b] = graph.burst() * 1e3
-        after_round()
+            if b * enough[g] // bursts != (b + 1) * enough[g] // bursts:  # `enough` of them, evenly spread
+                ms[g, b] = graph.burst() * 1e3
     return ms
+
+
+def halves(row: np.ndarray) -> list[float]:
+    """The median of every second value, and that of the others; NaN values do not count."""
+    values = row[~np.isnan(row)]
+    return [float(np.median(values[::2])), float(np.median(values[1::2]))]
+
+
+def _enough(burst_s: float, bursts: int) -> int:
+    """How many of `bursts` a graph needs: long runs vary less, since each of them sees more moments."""
+    return max(min(bursts, 4), min(bursts, int(bursts * ENOUGH_S / burst_s)))
 
 
 def profile_chains(
@@ -77,7 +94,7 @@ def profile_chains(
     *,
     threads: int,
     bursts: int,
-) -> tuple[list[dict[str, list]], float]:
+) -> tuple[list[dict[str, Any]], float]:
     """Times the blocks of some chains that take turns.
 
     Args:
@@ -95,9 +112,11 @@ def profile_chains(
             for i, (model, in_shape, _) in enumerate(chains)
         ]
         seen = []
-        for _ in range(bursts + 1):
-            for graph in graphs:
-                graph.burst()
+        enough = [_enough(graph.burst(), bursts) for graph in graphs]
+        for b in range(bursts):
+            for g, graph in enumerate(graphs):
+                if b * enough[g] // bursts != (b + 1) * enough[g] // bursts:
+                    graph.burst()
             if reference is not None:
                 seen.extend((reference.burst(), reference.burst()))
         results = []
@@ -105,10 +124,10 @@ def profile_chains(
             path = Path(graph.session.end_profiling())
             results.append(_summary(*_block_times(json.loads(path.read_text()), blocks)))
             path.unlink()
-    return results, float(np.median(seen[2:])) * 1e3 if seen else 0.0
+    return results, float(np.median(seen)) * 1e3 if seen else 0.0
 
 
-def _summary(ms: np.ndarray, kernels: np.ndarray) -> dict[str, list]:
+def _summary(ms: np.ndarray, kernels: np.ndarray) -> dict[str, Any]:
     low, middle, high = np.quantile(ms, (0.25, 0.5, 0.75), axis=0)
     return {
         "ms": [round(float(v), 6) for v in middle],
@@ -160,6 +179,139 @@ def _owners(kernels: Sequence[tuple[str, str]], blocks: int) -> list[int]:
     return owners
 
 
+def weights_section(kind: str, scale: float) -> int:
+    """The section of the file of weights that holds constants of a standard deviation; ``kind`` is int or float."""
+    if kind == "int":
+        return 0
+    halvings = 0 if scale <= 0 else round(-float(np.log2(scale))) + 2  # from a deviation of 4 on
+    return 1 + min(max(halvings, 0), SECTIONS - 2)
+
+
+def write_weights(path: Path, sections: Sequence[int], section_bytes: int) -> None:
+    """Writes those `sections` of the file of weights that are needed, each `section_bytes` long."""
+    values = np.random.default_rng(0).standard_normal(section_bytes // 4, dtype=np.float32)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        for section in sections:
+            file.seek(section * section_bytes)
+            if section == 0:
+                file.write((np.arange(section_bytes) % 251 - 125).astype(np.int8).tobytes())
+            else:
+                file.write((values * np.float32(2.0 ** (3 - section))).tobytes())
+    partial.replace(path)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures the bundle in this file's folder."""
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if len(options) < len(arguments) or set(options) - {"out", "core"}:
+        raise SystemExit("usage: python on_device.py [out=measured.jsonl] [core=3]")
+    import onnxruntime
+
+    folder = Path(__file__).resolve().parent
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as e:
+        raise SystemExit(f"error: {folder} is no bundle: {e}; unzip it again") from None
+    out = Path(options.get("out", "measured.jsonl"))
+    threads = manifest["threads"]
+    identity = {
+        "cpu": cpu_name(),
+        "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "threads": threads,
+        "batch": manifest["batch"],
+        "dtype": manifest["dtype"],
+    }
+    head = {
+        "format": FORMAT,
+        "device": manifest["device"],
+        "identity": identity,
+        "chains": sum(map(len, manifest["chains"])),
+        "networks": sum(map(len, manifest["networks"])),
+    }
+    done = _resume(out, head)
+    _pin(threads, options.get("core"))
+    if not (folder / WEIGHTS).exists():
+        print("making random weights", flush=True)
+        write_weights(folder / WEIGHTS, manifest["sections"], manifest["section_bytes"])
+    reference = Graph(str(folder / manifest["reference"]["file"]), manifest["reference"]["in_shape"], threads)
+    groups = [(kind, group) for kind in ("chains", "networks") for group in manifest[kind]]
+    total, finished, start = sum(len(g) for _, g in groups), 0, time.monotonic()
+    begun = 0
+    with out.open("a") as file:
+        for kind, group in groups:
+            finished += len(group)
+            if {entry["file"] for entry in group} <= done:
+                continue
+            begun += len(group)
+            measure = _measure_chains if kind == "chains" else _measure_networks
+            for item in measure(folder, group, reference, manifest):
+                file.write(json.dumps(item) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            left_s = (time.monotonic() - start) / begun * (total - finished)
+            print(f"{finished}/{total} graphs, about {left_s / 60:.1f} minutes left", flush=True)
+    print(f"done: {out}. Copy it to where latency_luts is and run:")
+    print(f"python -m latency_luts.build device={manifest['device']} from={out.name}")
+
+
+def _measure_chains(folder: Path, group: list, reference: Graph, manifest: dict) -> list:
+    chains = [(str(folder / entry["file"]), entry["in_shape"], entry["blocks"]) for entry in group]
+    results, reference_ms = profile_chains(chains, reference, threads=manifest["threads"], bursts=manifest["bursts"])
+    return [
+        {"file": entry["file"], "chain": {"keys": entry["keys"], **result, "reference_ms": round(reference_ms, 6)}}
+        for entry, result in zip(group, results)
+    ]
+
+
+def _measure_networks(folder: Path, group: list, reference: Graph, manifest: dict) -> list:
+    graphs = [Graph(str(folder / entry["file"]), entry["in_shape"], manifest["threads"]) for entry in group]
+    ms = time_graphs([reference, *graphs], manifest["network_bursts"])
+    return [
+        {
+            "file": entry["file"],
+            "network": entry["name"],
+            "ms": float(np.nanmedian(row)),
+            "halves_ms": halves(row),
+            "reference_ms": float(np.nanmedian(ms[0])),
+        }
+        for entry, row in zip(group, ms[1:])
+    ]
+
+
+def _resume(out: Path, head: dict) -> set:
+    """The files that `out` has measurements of; begins it with the line `head`, cuts off a line that is not whole."""
+    if not out.exists() or not out.read_bytes().strip():
+        out.write_text(json.dumps(head) + "\n")
+        return set()
+    content = out.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with out.open("r+b") as file:
+            file.truncate(len(whole))
+    try:
+        lines = [json.loads(line) for line in whole.decode().splitlines()]
+    except ValueError as e:
+        raise SystemExit(
+            f"error: {out} is damaged: {e}; remove it to measure again, or give out= another name"
+        ) from None
+    if not lines or lines[0] != head:
+        raise SystemExit(
+            f"error: {out} belongs to another bundle, machine or runtime; remove it, or give out= another name"
+        )
+    return {line.get("file") for line in lines[1:]}
+
+
+def _pin(threads: int, core: str | None) -> None:
+    """Keeps the process on `core`, or on the last cores it may use, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = [int(core)] if core is not None else sorted(os.sched_getaffinity(0))[-threads:]
+        try:
+            os.sched_setaffinity(0, cores)
+        except OSError as e:
+            print(f"not pinned to cores {cores}: {e}")
+
+
 def cpu_name() -> str:
     """The CPU's name with what tells two kinds of one name apart (family and model on x86)."""
     import platform
@@ -175,3 +327,12 @@ def cpu_name() -> str:
     if fields.get("CPU part"):
         return "{} {}:{}".format(platform.machine(), fields.get("CPU implementer", "?"), fields["CPU part"])
     return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit("interrupted; run it again to continue")

@@ -4,6 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
+from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
 from latency_luts.table import TableError, read
 
@@ -14,24 +15,34 @@ REPORT = "validation.json"  # of the latest validation; lies beside the tables
 SHIPPED = ("pixel1", "pixel2", "pixel3")  # in a checkout the same folder also holds the user's own tables
 
 
-def load(name: str | os.PathLike[str], *, tables_dir: str | os.PathLike[str] | None = None) -> LatencyModel:
+def load(
+    name: str | os.PathLike[str], *, model: str = "table", tables_dir: str | os.PathLike[str] | None = None
+) -> LatencyModel:
     """The latency model of a device.
 
     Args:
+        model: ``table`` knows the table's units only; ``interpolated`` also units of other widths.
         name: a device name, or the path of a table file (anything with a ``/`` or ending in ``.json``).
         tables_dir: where the user's tables are; `user_tables_dir` if None. Shipped tables are found in any case.
 
     Raises:
         TableError: no such table, or a damaged one.
     """
-    text = os.fspath(name)
+    kinds = {"table": LatencyModel, "interpolated": InterpolatedModel}
+    if model not in kinds:
+        raise TableError(f"no latency model {model!r}; there are: {', '.join(kinds)}")
+    return kinds[model](read(_path_of(os.fspath(name), tables_dir)))
+
+
+def _path_of(text: str, tables_dir: str | os.PathLike[str] | None) -> Path:
+    """The table file that a name or path stands for."""
     if os.sep in text or text.endswith(".json"):
-        return LatencyModel(read(Path(text)))
+        return Path(text)
     path = _user_dir(tables_dir) / f"{text}.json"
     if not path.exists() and text in SHIPPED:
         path = _PACKAGE_TABLES / f"{text}.json"
     if path.exists():
-        return LatencyModel(read(path))
+        return path
     known = names(tables_dir=tables_dir)
     close = difflib.get_close_matches(text, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""

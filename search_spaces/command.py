@@ -110,8 +110,9 @@ class Settings:
         """A list of at least one of `allowed`; one text stands for a list of it."""
         value, allowed = self.value(name), tuple(allowed)
         items = value if isinstance(value, list) else [value]
-        if not items or (wrong := [x for x in items if x not in allowed]):
-            hint = _did_you_mean(str(wrong[0]), allowed) if items else ""
+        wrong = [x for x in items if x not in allowed]
+        if wrong or not items:
+            hint = _did_you_mean(str(wrong[0]), allowed) if wrong else ""
             raise ValueError(f"{name}={_shown(value)}{hint}; allowed: some of {', '.join(allowed)}")
         return items
 

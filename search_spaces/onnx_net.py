@@ -5,6 +5,7 @@ Batch norm is folded into the convolution before it. Graphs are pinned to opset 
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,16 +71,30 @@ def unit_model(unit: Unit, *, batch: int = 1) -> onnx.ModelProto:
 
 
 def random_weights(rng_seed: int = 0) -> Weights:
-    """He-normal weights and small biases, so that activations stay of the order of 1 through a deep network."""
-    rng = np.random.default_rng(rng_seed)
+    """He-normal weights and small biases, so that activations stay of the order of 1 through a deep network.
+
+    All are cut from one stretch of random numbers, each from another place: drawing them anew for every network would
+    take longer than timing it.
+    """
 
     def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
         shape = _weight_shape(op)
-        fan_in = int(np.prod(shape[1:]))
-        weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(np.sqrt(2 / fan_in))
-        return weight, rng.standard_normal(op.out_ch, dtype=np.float32) * np.float32(0.1)
+        n, fan_in = int(np.prod(shape)), int(np.prod(shape[1:]))
+        start = (1009 * i + 31 * len(op.name) + op.out_ch) % 65536
+        weight = _normal(rng_seed, start + n)[start:].reshape(shape) * np.float32(np.sqrt(2 / fan_in))
+        return weight, _normal(rng_seed, start + op.out_ch)[start:] * np.float32(0.1)
 
     return weights
+
+
+def _normal(rng_seed: int, n: int) -> np.ndarray:
+    """(n,) the first normal numbers of a stream."""
+    return _stream(rng_seed, 1 << max(20, (n - 1).bit_length()))[:n]
+
+
+@lru_cache(maxsize=2)
+def _stream(rng_seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(rng_seed).standard_normal(n, dtype=np.float32)
 
 
 def _weight_shape(op: Conv | Linear) -> tuple[int, ...]:

@@ -1,0 +1,208 @@
+"""`python -m latency_luts.bundle device=rpi4 space=mnasnet out=rpi4.zip`: a device's table, without this project on it.
+
+The bundle is a zip file of a folder: chains of the space's units and some whole networks as ONNX graphs, and
+``on_device.py``, one plain program that needs Python 3.9, numpy and onnxruntime. On the device:
+
+    python on_device.py
+
+measures everything (it can be interrupted and started again) and writes ``measured.jsonl``. Then, here:
+
+    python -m latency_luts.build device=rpi4 from=measured.jsonl
+
+The graphs' weights are random numbers, which the program makes on the device: a bundle is small.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from latency_luts import on_device
+from latency_luts.build import BURSTS, CONTEXTS, NETWORK_BURSTS, space_of, together, units_and_samples
+from latency_luts.chains import cover
+from latency_luts.key import key
+from latency_luts.measure import REFERENCE, ChainTiming, NetworkTiming
+from latency_luts.table import Identity, TableError
+from search_spaces import zoo
+from search_spaces.arch import Arch
+from search_spaces.command import Settings, run
+from search_spaces.lower import lower
+from search_spaces.ops import Conv, Linear
+from search_spaces.space import SearchSpace
+
+__all__ = ["bundle", "read_measured"]
+
+FORMAT = 1
+
+
+def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: int, dtype: str) -> int:
+    """Writes the bundle of `space` to `path`; gives the number of graphs in it. The file is complete or not there."""
+    units, samples = units_and_samples(space)
+    chains = cover(units, np.random.default_rng(0), contexts=CONTEXTS)
+    np.random.default_rng(1).shuffle(chains)  # type: ignore[arg-type]
+    groups = list(together(chains))
+    manifest: dict = {
+        "format": FORMAT,
+        "device": device,
+        "threads": threads,
+        "batch": batch,
+        "dtype": dtype,
+        "bursts": BURSTS,
+        "network_bursts": NETWORK_BURSTS,
+        "sections": list(range(on_device.SECTIONS)),
+        "section_bytes": _largest_bytes([zoo.get(REFERENCE), *chains, *samples.values()]),
+        "reference": None,
+        "chains": [],
+        "networks": [],
+    }
+    used: set[int] = set()
+    partial = path.with_name(path.name + ".partial")
+    folder = f"{device}_bundle"
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
+
+        def add(name: str, arch: Arch) -> dict:
+            file.writestr(f"{folder}/{name}", _small_model(arch, batch, dtype, manifest["section_bytes"], used))
+            return {"file": name, "in_shape": [batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
+
+        manifest["reference"] = add("reference.onnx", zoo.get(REFERENCE))
+        for g, group in enumerate(groups):
+            entries = [
+                {**add(f"chain{g:03d}_{i:02d}.onnx", arch), "keys": [key(unit) for unit in lower(arch)]}
+                for i, arch in enumerate(group)
+            ]
+            manifest["chains"].append(entries)
+        names = list(samples)
+        for group in together(list(samples.values())):
+            here, names = names[: len(group)], names[len(group) :]
+            entries = [{**add(f"{name}.onnx", arch), "name": name} for name, arch in zip(here, group, strict=True)]
+            manifest["networks"].append(entries)
+        manifest["sections"] = sorted(used)
+        file.writestr(f"{folder}/manifest.json", json.dumps(manifest))
+        file.writestr(f"{folder}/on_device.py", Path(on_device.__file__).read_text())
+    partial.replace(path)
+    return 1 + sum(map(len, groups)) + len(samples)
+
+
+def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[str, NetworkTiming]]:
+    """The device's name, what it is, its chains and networks, from the file that ``on_device.py`` wrote.
+
+    Raises:
+        TableError: no such file, not such a file, or an unfinished one.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as e:
+        raise TableError(f"from={path} cannot be read: {e}") from None
+    except json.JSONDecodeError as e:
+        raise TableError(f"from={path} is damaged ({e}); run on_device.py on the device again to complete it") from None
+    if not lines or not isinstance(lines[0], dict) or lines[0].get("format") != FORMAT:
+        raise TableError(f"from={path} is not a file of on_device.py; expected format {FORMAT} in its first line")
+    head, *items = lines
+    try:
+        chains, networks = [], {}
+        for item in items:
+            if "chain" in item:
+                chains.append(_chain(item["chain"]))
+            elif "network" in item:
+                networks[item["network"]] = _network(item)
+        identity = Identity(**head["identity"])
+    except (KeyError, TypeError, ValueError) as e:
+        raise TableError(f"from={path} is damaged: {e}; copy it again from the device") from None
+    if len(chains) < head["chains"] or len(networks) < head["networks"]:
+        raise TableError(
+            f"from={path} is unfinished: {len(chains)} of {head['chains']} chains and {len(networks)} of "
+            f"{head['networks']} networks; run on_device.py on the device again, it continues"
+        )
+    return head["device"], identity, chains, networks
+
+
+def _chain(fields: dict) -> ChainTiming:
+    timing = ChainTiming(
+        keys=tuple(fields["keys"]),
+        ms=tuple(map(_ms, fields["ms"])),
+        spread=tuple(fields["spread"]),
+        kernels=tuple(fields["kernels"]),
+        runs=fields["runs"],
+        reference_ms=_ms(fields["reference_ms"]),
+    )
+    if len({len(timing.keys), len(timing.ms), len(timing.spread), len(timing.kernels)}) > 1:
+        raise ValueError("a chain's lists differ in length")
+    return timing
+
+
+def _network(fields: dict) -> NetworkTiming:
+    first, second = fields["halves_ms"]
+    return NetworkTiming(
+        ms=_ms(fields["ms"]), halves_ms=(_ms(first), _ms(second)), reference_ms=_ms(fields["reference_ms"])
+    )
+
+
+def _ms(value: float) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} is no latency")
+    return float(value)
+
+
+def _largest_bytes(archs: Iterable[Arch]) -> int:
+    """The size of the largest constant of some networks, in whole pages."""
+    values = [
+        prod((node.op.out_ch, node.op.in_ch, node.op.kernel**2)) // node.op.groups
+        if isinstance(node.op, Conv)
+        else node.op.in_ch * node.op.out_ch
+        for unit in {unit for arch in archs for unit in lower(arch)}
+        for node in unit.nodes
+        if isinstance(node.op, Conv | Linear)
+    ]
+    return -(-4 * max(values) // 4096) * 4096
+
+
+def _small_model(arch: Arch, batch: int, dtype: str, section_bytes: int, used: set[int]) -> bytes:
+    """`arch` as an ONNX graph whose large constants lie in `on_device.WEIGHTS`; adds their sections to `used`."""
+    from onnx import TensorProto
+
+    from search_spaces import onnx_net
+
+    model = onnx_net.model(arch, batch=batch, int8=dtype == "int8")
+    for tensor in model.graph.initializer:
+        size_bytes = len(tensor.raw_data)
+        if size_bytes < on_device.SMALL_BYTES or tensor.data_type == TensorProto.INT32:
+            continue
+        kind = "int" if tensor.data_type == TensorProto.INT8 else "float"
+        scale = float(np.frombuffer(tensor.raw_data, np.float32).std()) if kind == "float" else 0.0
+        section = on_device.weights_section(kind, scale)
+        used.add(section)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        place = {"location": on_device.WEIGHTS, "offset": section * section_bytes, "length": size_bytes}
+        for name, value in place.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = name, str(value)
+    return model.SerializeToString()
+
+
+def _main(settings: Settings) -> None:
+    from rich.console import Console
+
+    device = settings.text("device")
+    out = settings.path("out") or Path(f"{device}.zip")
+    graphs = bundle(
+        device,
+        space_of(settings),
+        out,
+        threads=settings.integer("threads", low=1, high=256),
+        batch=settings.integer("batch", low=1, high=1024),
+        dtype=settings.choice("dtype", ("fp32", "int8")),
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{out}: {graphs} graphs, {out.stat().st_size / 1e6:.1f} MB")
+    console.print("on the device, with Python 3.9 or later, numpy and onnxruntime:")
+    console.print(f"  unzip {out.name} && cd {device}_bundle && python on_device.py")
+    console.print("then, here, with the file that it writes:")
+    console.print(f"  python -m latency_luts.build device={device} from=measured.jsonl")
+
+
+if __name__ == "__main__":
+    run(_main, "bundle")
