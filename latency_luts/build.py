@@ -4,6 +4,7 @@ Units are timed inside chains (see `on_device`), each beside several neighbours 
 are timed for the correction. Everything is appended to a log beside the table at once; an interrupted build continues.
 """
 
+import contextlib
 import hashlib
 import logging
 import platform
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +23,10 @@ from latency_luts.chains import cover
 from latency_luts.correction import fit_correction
 from latency_luts.key import key, parse
 from latency_luts.log import Log
-from latency_luts.measure import identity, pinned_core, reference_graph, time_chains, time_networks
+from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
-from latency_luts.on_device import Graph
 from latency_luts.progress import Bar, bars
+from latency_luts.remote import RemoteBench, remote_bench
 from latency_luts.table import Correction, Identity, MeasuredTable, TableError, Timing, read, write
 from search_spaces import cost, spaces, text
 from search_spaces.arch import Arch
@@ -49,11 +51,13 @@ log = logging.getLogger(__name__)
 
 CONTEXTS = 3  # how many times a unit is timed, each time in another chain
 BURSTS = 10  # of each chain
-NETWORK_BURSTS = 60
+NETWORK_TURNS = 5  # of the whole networks, between the chains
+NETWORK_BURSTS = 12  # a turn
 FIT_SAMPLES = 32
 NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
-_TOGETHER = 16  # graphs that take turns
-_TOGETHER_BYTES = 1 << 30  # and their weights at most
+CHAINS_TOGETHER = 16  # graphs that take turns
+NETWORKS_TOGETHER = 128  # the more, the less does the machine's changing speed tell them apart
+_TOGETHER_BYTES = 2 << 30  # and their weights at most
 
 
 def build_for_space(
@@ -62,12 +66,14 @@ def build_for_space(
     device: str = "host",
     tables_dir: Path | None = None,
     how: Identity | None = None,
+    machine: RemoteBench | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> LatencyModel:
     """The latency model of this machine for every network of `space` and those of the MobileNetV3 paper's table 3.
 
-    Measures the units that the table does not have yet. The correction is fitted to random networks of the space.
+    Measures the units that the table does not have yet, and random networks of the space, which the correction is
+    fitted to.
 
     Raises:
         TableError: the device's table was measured on another machine, with another runtime or in another way.
@@ -75,7 +81,7 @@ def build_for_space(
     """
     units, samples = units_and_samples(space)
     path = store.table_path(device, tables_dir=tables_dir)
-    return LatencyModel(build(device, units, samples, path, how=how, fresh=fresh, progress=progress))
+    return LatencyModel(build(device, units, samples, path, how=how, machine=machine, fresh=fresh, progress=progress))
 
 
 def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
@@ -140,15 +146,17 @@ def build(
     path: Path,
     *,
     how: Identity | None = None,
+    machine: RemoteBench | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> MeasuredTable:
-    """The table of this machine in the file `path`, after measuring those of `units` that it does not have.
+    """The table of a machine in the file `path`, after measuring those of `units` that it does not have.
 
     Args:
-        networks: whole networks made of these units; they are timed end to end to fit the correction, together with
-            those of the table.
-        how: this machine, and threads, batch and dtype; one thread, batch 1 and fp32 if None.
+        networks: whole networks made of these units; they are timed end to end to fit the correction, together
+            with those of the table.
+        how: what is measured: this machine, one thread, batch 1 and fp32 if None.
+        machine: measures on another machine, which is `how`.
         fresh: forget what was measured before.
         progress: show a progress bar with the time left.
     """
@@ -166,25 +174,29 @@ def build(
         return old
     measured = Log(log_path, how)
     neighbours = {parse(name) for name in have}
-    with pinned_core(how.threads), measured.open():
-        reference = reference_graph(how)
-        with bars(progress) as bar:
-            _measure_units(new_units, neighbours, measured, how, reference, bar)
-            missing = [name for name in new_networks if name not in measured.networks]
-            done = len(measured.networks)
-            bar("whole networks", len(missing))
-            for group in together([networks[name] for name in missing]):
-                for timing in time_networks(group, how, reference, bursts=NETWORK_BURSTS):
-                    measured.add_network(missing[len(measured.networks) - done], timing)
-                    bar()
+    with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
+        turns = NetworkTurns(new_networks, measured, at_work)
+        _measure_units(new_units, neighbours, measured, at_work, turns, bar)
+        bar("whole networks", len(new_networks))
+        turns.take(1.0)
+        bar("", len(new_networks))
     table = _fold(device, how, old, measured, units, new_networks)
     write(table, path)
     measured.remove()
     return table
 
 
+def _machine(machine: RemoteBench | None, how: Identity) -> contextlib.AbstractContextManager[Bench | RemoteBench]:
+    return bench(how) if machine is None else contextlib.nullcontext(machine)
+
+
 def _measure_units(
-    units: set[Unit], neighbours: set[Unit], measured: Log, how: Identity, reference: Graph, bar: Bar
+    units: set[Unit],
+    neighbours: set[Unit],
+    measured: Log,
+    machine: Bench | RemoteBench,
+    turns: "NetworkTurns",
+    bar: Bar,
 ) -> None:
     """Times chains until each of `units` was timed often enough, and once more where its times differ much."""
     for more in (0, 2):
@@ -202,19 +214,38 @@ def _measure_units(
         chains = cover(list(counts), rng, contexts=enough, done=counts)
         rng.shuffle(chains)  # type: ignore[arg-type]
         bar(f"{len(wanted)} units" if not more else f"{len(wanted)} units again", len(chains))
-        for group in together(chains):
-            measured.add_chains(time_chains(group, how, reference, bursts=BURSTS))
-            for _ in group:
-                bar()
+        timed = 0
+        for group in together(chains, CHAINS_TOGETHER):
+            measured.add_chains(machine.time_chains(group, bursts=BURSTS))
+            timed += len(group)
+            if not more:
+                turns.take(timed / len(chains))
+            bar("", len(group))
 
 
-def together(chains: Sequence[Arch]) -> Iterator[list[Arch]]:
-    """Stretches of `chains` that take turns: a limited number, whose weights fit into memory."""
+class NetworkTurns:
+    """Whole networks, timed in several turns between the chains: so both see the machine at the same moments."""
+
+    def __init__(self, networks: dict[str, Arch], measured: Log, machine: Bench | RemoteBench) -> None:
+        self._networks, self._measured, self._machine = networks, measured, machine
+
+    def take(self, share: float) -> None:
+        """Takes the turns that are due when `share` of the chains is timed."""
+        for turn in range(1, round(share * NETWORK_TURNS) + 1):
+            due = {n: a for n, a in self._networks.items() if len(self._measured.networks.get(n, [])) < turn}
+            names = iter(due)
+            for group in together(list(due.values()), NETWORKS_TOGETHER):
+                for timing in self._machine.time_networks(group, bursts=NETWORK_BURSTS):
+                    self._measured.add_network(next(names), timing)
+
+
+def together(chains: Sequence[Arch], number: int) -> Iterator[list[Arch]]:
+    """Stretches of `chains` that take turns: at most `number`, whose weights fit into memory."""
     group: list[Arch] = []
     size_bytes = 0
     for chain in chains:
         its = 4 * cost.params(chain)
-        if group and (len(group) == _TOGETHER or size_bytes + its > _TOGETHER_BYTES):
+        if group and (len(group) == number or size_bytes + its > _TOGETHER_BYTES):
             yield group
             group, size_bytes = [], 0
         group.append(chain)
@@ -247,7 +278,8 @@ def _fold(
     networks: dict[str, Arch],
 ) -> MeasuredTable:
     """The table of what was measured before and now; latencies at the machine's speed of the first build."""
-    seen = [item.reference_ms for item in (*measured.chains, *measured.networks.values())]
+    turns = [timing for timings in measured.networks.values() for timing in timings]
+    seen = [item.reference_ms for item in (*measured.chains, *turns)]
     levels = [chain.reference_ms for chain in measured.chains] or seen
     level = float(np.median(levels))
     base = old.provenance["reference_ms"] if old else level
@@ -269,9 +301,8 @@ def _fold(
     sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
     for name, arch in networks.items():
         its = [timings[key(unit)] for unit in lower(arch)]
-        timing = measured.networks[name]
         names.append(name)
-        whole_ms.append(timing.ms * base / timing.reference_ms)
+        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])))
         sums_ms.append(sum(t.ms for t in its))
         kernels.append(sum(t.kernels for t in its))
     correction, networks_fit = (
@@ -325,15 +356,14 @@ def _main(settings: Settings) -> None:
     file = settings.path("from")
     if device in store.SHIPPED:
         raise ValueError(f"device={device} is a shipped table; use another name")
-    if file is None:
-        model = build_for_space(
-            space,
-            device=device,
-            tables_dir=tables_dir,
-            how=how_of(settings),
-            fresh=settings.flag("fresh"),
-            progress=True,
-        )
+    address = settings.value("ray.address")
+    options: dict[str, Any] = {"device": device, "tables_dir": tables_dir, "fresh": settings.flag("fresh")}
+    if file is None and address is None:
+        model = build_for_space(space, **options, how=how_of(settings), progress=True)
+    elif file is None:
+        given = {name: settings.value(name) for name in ("threads", "batch", "dtype")}
+        with remote_bench(str(address), settings.text("ray.resource"), **given) as (how, machine):
+            model = build_for_space(space, **options, how=how, machine=machine, progress=True)
     else:
         path = store.table_path(device, tables_dir=tables_dir)
         model = LatencyModel(build_from(file, device=device, space=space, path=path))

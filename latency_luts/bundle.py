@@ -14,23 +14,30 @@ The graphs' weights are random numbers, which the program makes on the device: a
 
 import json
 import zipfile
-from collections.abc import Iterable
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from latency_luts import on_device
-from latency_luts.build import BURSTS, CONTEXTS, NETWORK_BURSTS, space_of, together, units_and_samples
+from latency_luts.build import (
+    BURSTS,
+    CHAINS_TOGETHER,
+    CONTEXTS,
+    NETWORK_BURSTS,
+    NETWORK_TURNS,
+    NETWORKS_TOGETHER,
+    space_of,
+    together,
+    units_and_samples,
+)
 from latency_luts.chains import cover
 from latency_luts.key import key
-from latency_luts.measure import REFERENCE, ChainTiming, NetworkTiming
+from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile
 from latency_luts.table import Identity, TableError
 from search_spaces import zoo
 from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
 from search_spaces.lower import lower
-from search_spaces.ops import Conv, Linear
 from search_spaces.space import SearchSpace
 
 __all__ = ["bundle", "read_measured"]
@@ -40,10 +47,12 @@ FORMAT = 1
 
 def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: int, dtype: str) -> int:
     """Writes the bundle of `space` to `path`; gives the number of graphs in it. The file is complete or not there."""
+    from search_spaces import onnx_net
+
     units, samples = units_and_samples(space)
     chains = cover(units, np.random.default_rng(0), contexts=CONTEXTS)
     np.random.default_rng(1).shuffle(chains)  # type: ignore[arg-type]
-    groups = list(together(chains))
+    groups = list(together(chains, CHAINS_TOGETHER))
     manifest: dict = {
         "format": FORMAT,
         "device": device,
@@ -52,22 +61,21 @@ def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: 
         "dtype": dtype,
         "bursts": BURSTS,
         "network_bursts": NETWORK_BURSTS,
-        "sections": list(range(on_device.SECTIONS)),
-        "section_bytes": _largest_bytes([zoo.get(REFERENCE), *chains, *samples.values()]),
-        "reference": None,
+        "network_turns": NETWORK_TURNS,
         "chains": [],
         "networks": [],
     }
-    used: set[int] = set()
+    weights = WeightsFile()
     partial = path.with_name(path.name + ".partial")
     folder = f"{device}_bundle"
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
 
         def add(name: str, arch: Arch) -> dict:
-            file.writestr(f"{folder}/{name}", _small_model(arch, batch, dtype, manifest["section_bytes"], used))
+            model = onnx_net.model(arch, batch=batch, int8=dtype == "int8", stored=weights.place)
+            file.writestr(f"{folder}/{name}", model.SerializeToString())
             return {"file": name, "in_shape": [batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
 
-        manifest["reference"] = add("reference.onnx", zoo.get(REFERENCE))
+        manifest["references"] = [add(f"{name}.onnx", zoo.get(name)) for name in REFERENCES]
         for g, group in enumerate(groups):
             entries = [
                 {**add(f"chain{g:03d}_{i:02d}.onnx", arch), "keys": [key(unit) for unit in lower(arch)]}
@@ -75,18 +83,18 @@ def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: 
             ]
             manifest["chains"].append(entries)
         names = list(samples)
-        for group in together(list(samples.values())):
+        for group in together(list(samples.values()), NETWORKS_TOGETHER):  # every turn of them, see `on_device`
             here, names = names[: len(group)], names[len(group) :]
             entries = [{**add(f"{name}.onnx", arch), "name": name} for name, arch in zip(here, group, strict=True)]
             manifest["networks"].append(entries)
-        manifest["sections"] = sorted(used)
+        manifest["weights"] = weights.sections
         file.writestr(f"{folder}/manifest.json", json.dumps(manifest))
         file.writestr(f"{folder}/on_device.py", Path(on_device.__file__).read_text())
     partial.replace(path)
-    return 1 + sum(map(len, groups)) + len(samples)
+    return len(REFERENCES) + sum(map(len, groups)) + len(samples)
 
 
-def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[str, NetworkTiming]]:
+def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[str, list[NetworkTiming]]]:
     """The device's name, what it is, its chains and networks, from the file that ``on_device.py`` wrote.
 
     Raises:
@@ -102,19 +110,21 @@ def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[st
         raise TableError(f"from={path} is not a file of on_device.py; expected format {FORMAT} in its first line")
     head, *items = lines
     try:
-        chains, networks = [], {}
+        chains: list[ChainTiming] = []
+        networks: dict[str, list[NetworkTiming]] = {}
         for item in items:
             if "chain" in item:
                 chains.append(_chain(item["chain"]))
             elif "network" in item:
-                networks[item["network"]] = _network(item)
+                networks.setdefault(item["network"], []).append(_network(item))
         identity = Identity(**head["identity"])
     except (KeyError, TypeError, ValueError) as e:
         raise TableError(f"from={path} is damaged: {e}; copy it again from the device") from None
-    if len(chains) < head["chains"] or len(networks) < head["networks"]:
+    turns = sum(map(len, networks.values()))
+    if len(chains) < head["chains"] or turns < head["networks"]:
         raise TableError(
-            f"from={path} is unfinished: {len(chains)} of {head['chains']} chains and {len(networks)} of "
-            f"{head['networks']} networks; run on_device.py on the device again, it continues"
+            f"from={path} is unfinished: {len(chains)} of {head['chains']} chains and {turns} of {head['networks']} "
+            f"turns of networks; run on_device.py on the device again, it continues"
         )
     return head["device"], identity, chains, networks
 
@@ -144,43 +154,6 @@ def _ms(value: float) -> float:
     if not isinstance(value, int | float) or not 0 <= value < 1e9:
         raise ValueError(f"{value!r} is no latency")
     return float(value)
-
-
-def _largest_bytes(archs: Iterable[Arch]) -> int:
-    """The size of the largest constant of some networks, in whole pages."""
-    values = [
-        prod((node.op.out_ch, node.op.in_ch, node.op.kernel**2)) // node.op.groups
-        if isinstance(node.op, Conv)
-        else node.op.in_ch * node.op.out_ch
-        for unit in {unit for arch in archs for unit in lower(arch)}
-        for node in unit.nodes
-        if isinstance(node.op, Conv | Linear)
-    ]
-    return -(-4 * max(values) // 4096) * 4096
-
-
-def _small_model(arch: Arch, batch: int, dtype: str, section_bytes: int, used: set[int]) -> bytes:
-    """`arch` as an ONNX graph whose large constants lie in `on_device.WEIGHTS`; adds their sections to `used`."""
-    from onnx import TensorProto
-
-    from search_spaces import onnx_net
-
-    model = onnx_net.model(arch, batch=batch, int8=dtype == "int8")
-    for tensor in model.graph.initializer:
-        size_bytes = len(tensor.raw_data)
-        if size_bytes < on_device.SMALL_BYTES or tensor.data_type == TensorProto.INT32:
-            continue
-        kind = "int" if tensor.data_type == TensorProto.INT8 else "float"
-        scale = float(np.frombuffer(tensor.raw_data, np.float32).std()) if kind == "float" else 0.0
-        section = on_device.weights_section(kind, scale)
-        used.add(section)
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        place = {"location": on_device.WEIGHTS, "offset": section * section_bytes, "length": size_bytes}
-        for name, value in place.items():
-            entry = tensor.external_data.add()
-            entry.key, entry.value = name, str(value)
-    return model.SerializeToString()
 
 
 def _main(settings: Settings) -> None:

@@ -163,8 +163,9 @@ def _classifiers(
 
 def _timing(entry: Mapping[str, Any]) -> Timing:
     mean, variance = float(entry["mean"]), entry.get("var")
-    known = isinstance(variance, int | float) and variance >= 0 and mean > 0
-    return Timing(round(mean, 6), round(_IQR * sqrt(variance) / mean, 4) if known else 0.0, 0)
+    if not isinstance(variance, int | float) or variance < 0 or mean == 0:
+        return Timing(round(mean, 6), 0.0, 0)
+    return Timing(round(mean, 6), round(_IQR * sqrt(variance) / mean, 4), 0)
 
 
 def _fields(name: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ class Log:
 
     Attributes:
         chains: all chains, in the order of measurement.
-        networks: whole networks by name.
+        networks: whole networks by name, each timed several times.
 
     Raises:
         TableError: the file was begun on another machine or runtime, or is damaged. A last line that was cut short by a
@@ -28,7 +28,7 @@ class Log:
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path, self.identity = path, identity
         self.chains: list[ChainTiming] = []
-        self.networks: dict[str, NetworkTiming] = {}
+        self.networks: dict[str, list[NetworkTiming]] = {}
         with contextlib.suppress(FileNotFoundError):
             lines = path.read_text().splitlines()
             for i, line in enumerate(lines):
@@ -58,7 +58,7 @@ class Log:
             self._append({"chain": asdict(timing)})
 
     def add_network(self, name: str, timing: NetworkTiming) -> None:
-        self.networks[name] = timing
+        self.networks.setdefault(name, []).append(timing)
         self._append({"network": name, **asdict(timing)})
 
     def remove(self) -> None:
@@ -85,6 +85,5 @@ class Log:
                 )
             )
         else:
-            self.networks[item["network"]] = NetworkTiming(
-                ms=item["ms"], halves_ms=tuple(item["halves_ms"]), reference_ms=item["reference_ms"]
-            )
+            timing = NetworkTiming(ms=item["ms"], halves_ms=tuple(item["halves_ms"]), reference_ms=item["reference_ms"])
+            self.networks.setdefault(item["network"], []).append(timing)

@@ -2,27 +2,48 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from latency_luts.key import key
-from latency_luts.on_device import Graph, cpu_name, halves, profile_chains, time_graphs
+from latency_luts.on_device import (
+    SECTION_BYTES,
+    WEIGHTS,
+    Graph,
+    cpu_name,
+    halves,
+    profile_chains,
+    time_graphs,
+    weights_section,
+    write_weights,
+)
 from latency_luts.table import Identity
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["ChainTiming", "NetworkTiming", "identity", "pinned_core", "reference_graph", "time_chains", "time_networks"]
+__all__ = [
+    "REFERENCES",
+    "Bench",
+    "ChainTiming",
+    "NetworkTiming",
+    "WeightsFile",
+    "bench",
+    "identity",
+    "pinned_core",
+]
 
-REFERENCE = "mobilenet_v3_small"
+REFERENCES = ("mobilenet_v3_small", "mobilenet_v2")  # one waits for memory more, the other computes more
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainTiming:
     """The units of one chain: keys, ms, spread of the runs and kernels, in order.
 
-    `reference_ms` is what the reference network took meanwhile.
+    `reference_ms` is what the references took meanwhile.
     """
 
     keys: tuple[str, ...]
@@ -35,8 +56,8 @@ class ChainTiming:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTiming:
-    """A network as one graph: the median of its bursts, that of every second one and of the others, and the reference's
-    meanwhile."""
+    """A network as one graph: the median of its bursts, that of every second one and of the others, and the references'
+    ms meanwhile."""
 
     ms: float
     halves_ms: tuple[float, float]
@@ -51,43 +72,99 @@ def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32") -> Identi
     return Identity(cpu=cpu_name(), runtime=runtime, threads=threads, batch=batch, dtype=dtype)
 
 
-def reference_graph(how: Identity) -> Graph:
-    """The network that takes turns with everything that is timed, to tell how fast the machine is meanwhile."""
-    from search_spaces import zoo
+class WeightsFile:
+    """Where in the file of weights constants lie, and how much of its sections is needed.
 
-    return _graph(zoo.get(REFERENCE), how)
+    Attributes:
+        sections: bytes of each section that is needed.
+    """
 
+    def __init__(self) -> None:
+        self.sections: dict[int, int] = {}
 
-def time_chains(chains: Sequence[Arch], how: Identity, reference: Graph, *, bursts: int) -> list[ChainTiming]:
-    """Times the units of some chains that take turns."""
-    prepared = [(_model(arch, how), (how.batch, *lower(arch)[0].in_shape), len(arch.blocks)) for arch in chains]
-    results, reference_ms = profile_chains(prepared, reference, threads=how.threads, bursts=bursts)
-    return [
-        ChainTiming(
-            keys=tuple(key(unit) for unit in lower(arch)),
-            ms=tuple(result["ms"]),
-            spread=tuple(result["spread"]),
-            kernels=tuple(result["kernels"]),
-            runs=result["runs"],
-            reference_ms=round(reference_ms, 6),
-        )
-        for arch, result in zip(chains, results, strict=True)
-    ]
+    def place(self, dtype: str, deviation: float, size_bytes: int) -> tuple[str, int]:
+        """File and offset of `size_bytes` of constants of a type and standard deviation; see `onnx_net.model`."""
+        if size_bytes > SECTION_BYTES:
+            raise ValueError(f"a layer has {size_bytes} bytes of weights; at most {SECTION_BYTES} can be timed")
+        section = weights_section(dtype, deviation)
+        self.sections[section] = max(self.sections.get(section, 0), size_bytes)
+        return WEIGHTS, section * SECTION_BYTES
 
 
-def time_networks(archs: Sequence[Arch], how: Identity, reference: Graph, *, bursts: int) -> list[NetworkTiming]:
-    """Times whole networks that take turns."""
-    graphs = [_graph(arch, how) for arch in archs]
-    ms = time_graphs([reference, *graphs], bursts)
-    reference_ms = float(np.nanmedian(ms[0]))
-    return [
-        NetworkTiming(
-            ms=float(np.nanmedian(row)),
-            halves_ms=tuple(halves(row)),  # type: ignore[arg-type]  (two values)
-            reference_ms=reference_ms,
-        )
-        for row in ms[1:]
-    ]
+class Bench:
+    """Times networks with their references; made by `bench`."""
+
+    def __init__(self, how: Identity, folder: Path) -> None:
+        from search_spaces import zoo
+
+        self.how, self._folder = how, folder
+        self._weights, self._written = WeightsFile(), dict[int, int]()
+        self._references = self.graphs([zoo.get(name) for name in REFERENCES])
+
+    def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
+        """Times the units of some chains that take turns."""
+        files = self._files(chains)
+        prepared = [(file, self._in_shape(arch), len(arch.blocks)) for file, arch in zip(files, chains, strict=True)]
+        results, reference_ms = profile_chains(prepared, self._references, threads=self.how.threads, bursts=bursts)
+        return [
+            ChainTiming(
+                keys=tuple(key(unit) for unit in lower(arch)),
+                ms=tuple(result["ms"]),
+                spread=tuple(result["spread"]),
+                kernels=tuple(result["kernels"]),
+                runs=result["runs"],
+                reference_ms=round(reference_ms, 6),
+            )
+            for arch, result in zip(chains, results, strict=True)
+        ]
+
+    def time_networks(self, archs: Sequence[Arch], *, bursts: int) -> list[NetworkTiming]:
+        """Times whole networks that take turns."""
+        ms, reference_ms = time_graphs(self.graphs(archs), self._references, bursts=bursts)
+        return [
+            NetworkTiming(
+                ms=float(np.nanmedian(row)),
+                halves_ms=tuple(halves(row)),  # type: ignore[arg-type]  (two values)
+                reference_ms=reference_ms,
+            )
+            for row in ms
+        ]
+
+    def graphs(self, archs: Sequence[Arch], *, profile: str | None = None) -> list[Graph]:
+        """The graphs of `archs`; with profiles in the folder `profile` if one is given."""
+        prefixes = [profile and os.path.join(profile, str(i)) for i in range(len(archs))]
+        return [
+            Graph(file, self._in_shape(arch), self.how.threads, prefix)
+            for file, arch, prefix in zip(self._files(archs), archs, prefixes, strict=True)
+        ]
+
+    def _in_shape(self, arch: Arch) -> tuple[int, ...]:
+        return (self.how.batch, *lower(arch)[0].in_shape)
+
+    def _files(self, archs: Sequence[Arch]) -> list[str]:
+        """Model files of `archs`, with the weights that they need beside them."""
+        from search_spaces import onnx_net
+
+        files = []
+        for i, arch in enumerate(archs):
+            file = self._folder / f"{i}.onnx"
+            model = onnx_net.model(
+                arch, batch=self.how.batch, int8=self.how.dtype == "int8", stored=self._weights.place
+            )
+            file.write_bytes(model.SerializeToString())
+            files.append(str(file))
+        grown = {s: n for s, n in self._weights.sections.items() if n > self._written.get(s, 0)}
+        if grown:
+            write_weights(self._folder / WEIGHTS, grown)
+            self._written |= grown
+        return files
+
+
+@contextlib.contextmanager
+def bench(how: Identity) -> Iterator[Bench]:
+    """A `Bench` for the machine `how`, pinned to as many cores as it has threads."""
+    with tempfile.TemporaryDirectory() as folder, pinned_core(how.threads):
+        yield Bench(how, Path(folder))
 
 
 @contextlib.contextmanager
@@ -102,13 +179,3 @@ def pinned_core(threads: int = 1) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _graph(arch: Arch, how: Identity) -> Graph:
-    return Graph(_model(arch, how), (how.batch, *lower(arch)[0].in_shape), how.threads)
-
-
-def _model(arch: Arch, how: Identity) -> bytes:
-    from search_spaces import onnx_net
-
-    return onnx_net.model(arch, batch=how.batch, int8=how.dtype == "int8").SerializeToString()

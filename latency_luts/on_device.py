@@ -26,13 +26,15 @@ from typing import Any
 import numpy as np
 
 WARM_RUNS = 1  # of a burst: they bring the graph's own weights as far back into the caches as a network's runs do
-BURST_RUNS = 3
-ENOUGH_S = 0.006  # graphs whose run takes longer take fewer turns
+BURST_RUNS = 1
+ENOUGH_S = 0.012  # graphs whose run takes longer take fewer turns
 FORMAT = 1
 WEIGHTS = "weights.bin"  # random numbers in sections: one of int8, then floats of ever smaller deviation
 SECTIONS = 14
-SMALL_BYTES = 1024  # smaller constants are in the graphs themselves
+SECTION_BYTES = 256 << 20  # apart; the file has holes
 _BLOCK = re.compile(r"block(\d+)\.")
+_EVENT = re.compile(r'"dur" ?: ?(\d+), ?"ts" ?: ?(\d+), ?"ph" ?: ?"X", ?"name" ?: ?"([^"]+)"')
+_OPERATOR = re.compile(r'"op_name" ?: ?"([^"]+)"')
 
 
 class Graph:
@@ -51,30 +53,42 @@ class Graph:
             options.enable_profiling = True
             options.profile_file_prefix = profile
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.bursts = 0
         self.feed = {"input": np.random.default_rng(0).standard_normal(tuple(in_shape), dtype=np.float32)}
 
     def burst(self) -> float:
         """Seconds of one inference: the median of a short burst of runs."""
-        times = []
-        for i in range(WARM_RUNS + BURST_RUNS):
-            start = time.perf_counter()
-            self.session.run(None, self.feed)
-            if i >= WARM_RUNS:
-                times.append(time.perf_counter() - start)
-        self.bursts += 1
-        return sorted(times)[len(times) // 2]
+        for _ in range(WARM_RUNS):
+            self.run_s()
+        return sorted(self.run_s() for _ in range(BURST_RUNS))[BURST_RUNS // 2]
+
+    def run_s(self) -> float:
+        """Seconds of one inference."""
+        start = time.perf_counter()
+        self.session.run(None, self.feed)
+        return time.perf_counter() - start
 
 
-def time_graphs(graphs: Sequence[Graph], bursts: int) -> np.ndarray:
-    """(graphs, bursts) ms: the graphs take turns, a burst each. NaN stands where a slow graph left a turn out."""
+def time_graphs(graphs: Sequence[Graph], references: Sequence[Graph], *, bursts: int) -> tuple[np.ndarray, float]:
+    """Times graphs that take turns, a burst each.
+
+    Returns:
+        (graphs, bursts) ms, NaN where a slow graph left a turn out; and the references' ms, see `profile_chains`.
+    """
     ms = np.full((len(graphs), bursts), np.nan)
+    seen = np.full((len(references), bursts), np.nan)
     enough = [_enough(graph.burst(), bursts) for graph in graphs]
     for b in range(bursts):
         for g, graph in enumerate(graphs):
             if b * enough[g] // bursts != (b + 1) * enough[g] // bursts:  # `enough` of them, evenly spread
                 ms[g, b] = graph.burst() * 1e3
-    return ms
+        for r, reference in enumerate(references):
+            seen[r, b] = reference.burst() * 1e3
+    return ms, _middle(seen)
+
+
+def _middle(ms: np.ndarray) -> float:
+    """The geometric mean over the references (rows) of their medians; 0 without any."""
+    return float(np.exp(np.log(np.median(ms, axis=1)).mean())) if ms.size else 0.0
 
 
 def halves(row: np.ndarray) -> list[float]:
@@ -89,42 +103,53 @@ def _enough(burst_s: float, bursts: int) -> int:
 
 
 def profile_chains(
-    chains: Sequence[tuple[Any, Sequence[int], int]],
-    reference: Graph | None = None,
-    *,
-    threads: int,
-    bursts: int,
+    chains: Sequence[tuple[Any, Sequence[int], int]], references: Sequence[Graph], *, threads: int, bursts: int
 ) -> tuple[list[dict[str, Any]], float]:
     """Times the blocks of some chains that take turns.
 
     Args:
         chains: for each its model, its input's shape (N, C, H, W) and its number of blocks. The nodes of block i are
             named ``block<i>.…``.
-        reference: a graph that takes a turn in every round; its median tells how fast the machine was meanwhile.
+        references: graphs that take a turn in every round; they tell how fast the machine was meanwhile.
 
     Returns:
         for each chain ``ms`` (median over the runs), ``spread`` (interquartile range / median) and ``kernels`` of every
-        block and the number of ``runs``; and the reference's ms (0 without one).
+        block and the number of ``runs``; and the geometric mean of the references' ms (0 without any).
     """
     with tempfile.TemporaryDirectory() as folder:
         graphs = [
             Graph(model, in_shape, threads, os.path.join(folder, str(i)))
             for i, (model, in_shape, _) in enumerate(chains)
         ]
-        seen = []
-        enough = [_enough(graph.burst(), bursts) for graph in graphs]
-        for b in range(bursts):
-            for g, graph in enumerate(graphs):
-                if b * enough[g] // bursts != (b + 1) * enough[g] // bursts:
-                    graph.burst()
-            if reference is not None:
-                seen.extend((reference.burst(), reference.burst()))
+        _, reference_ms = time_graphs(graphs, references, bursts=bursts)
         results = []
         for graph, (_, _, blocks) in zip(graphs, chains):
             path = Path(graph.session.end_profiling())
-            results.append(_summary(*_block_times(json.loads(path.read_text()), blocks)))
+            results.append(_summary(*block_times(events(path.read_text()), blocks)))
             path.unlink()
-    return results, float(np.median(seen)) * 1e3 if seen else 0.0
+    return results, reference_ms
+
+
+def events(profile: str) -> list[dict[str, Any]]:
+    """The runs and kernels in a profile of ONNX Runtime, which has one event a line and is long to parse as JSON."""
+    found = []
+    for line in profile.splitlines():
+        if '"model_run"' in line or '_kernel_time"' in line:
+            match = _EVENT.search(line)
+            operator = _OPERATOR.search(line)
+            if match is None:
+                continue
+            duration, start, name = match.groups()
+            found.append(
+                {
+                    "name": name,
+                    "ts": int(start),
+                    "dur": int(duration),
+                    "cat": "Node" if operator else "Session",
+                    "args": {"op_name": operator.group(1) if operator else ""},
+                }
+            )
+    return found
 
 
 def _summary(ms: np.ndarray, kernels: np.ndarray) -> dict[str, Any]:
@@ -137,7 +162,7 @@ def _summary(ms: np.ndarray, kernels: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _block_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+def block_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
     """(runs, blocks) ms and (blocks,) kernels, from ONNX Runtime's profile, without the first burst and warm-up runs.
 
     A kernel belongs to the block that it is named for. Kernels that the runtime put in between (changes of the memory
@@ -179,26 +204,30 @@ def _owners(kernels: Sequence[tuple[str, str]], blocks: int) -> list[int]:
     return owners
 
 
-def weights_section(kind: str, scale: float) -> int:
-    """The section of the file of weights that holds constants of a standard deviation; ``kind`` is int or float."""
-    if kind == "int":
+def weights_section(dtype: str, deviation: float) -> int:
+    """The section of the file of weights that holds constants of a type (float32 or int8) and a standard deviation."""
+    if dtype == "int8":
         return 0
-    halvings = 0 if scale <= 0 else round(-float(np.log2(scale))) + 2  # from a deviation of 4 on
+    halvings = round(-float(np.log2(max(deviation, 1e-9)))) + 2  # from a deviation of 4 on
     return 1 + min(max(halvings, 0), SECTIONS - 2)
 
 
-def write_weights(path: Path, sections: Sequence[int], section_bytes: int) -> None:
-    """Writes those `sections` of the file of weights that are needed, each `section_bytes` long."""
-    values = np.random.default_rng(0).standard_normal(section_bytes // 4, dtype=np.float32)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        for section in sections:
-            file.seek(section * section_bytes)
+def write_weights(path: Path, sections: dict[int, int]) -> None:
+    """Writes random numbers into the first bytes of sections of the file of weights: ``{section: bytes}``.
+
+    The file is complete or unchanged where there was none; else it grows.
+    """
+    values = np.random.default_rng(0).standard_normal(max(sections.values()) // 4 + 1, dtype=np.float32)
+    partial = path if path.exists() else path.with_name(path.name + ".partial")
+    with partial.open("r+b" if path.exists() else "wb") as file:
+        for section, size_bytes in sections.items():
+            file.seek(section * SECTION_BYTES)
             if section == 0:
-                file.write((np.arange(section_bytes) % 251 - 125).astype(np.int8).tobytes())
+                file.write((np.arange(size_bytes) % 251 - 125).astype(np.int8).tobytes())
             else:
-                file.write((values * np.float32(2.0 ** (3 - section))).tobytes())
-    partial.replace(path)
+                file.write((values * np.float32(2.0 ** (3 - section))).tobytes()[:size_bytes])
+    if partial != path:
+        partial.replace(path)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -227,26 +256,27 @@ def main(arguments: Sequence[str]) -> None:
         "device": manifest["device"],
         "identity": identity,
         "chains": sum(map(len, manifest["chains"])),
-        "networks": sum(map(len, manifest["networks"])),
+        "networks": sum(map(len, manifest["networks"])) * manifest["network_turns"],
     }
     done = _resume(out, head)
     _pin(threads, options.get("core"))
     if not (folder / WEIGHTS).exists():
         print("making random weights", flush=True)
-        write_weights(folder / WEIGHTS, manifest["sections"], manifest["section_bytes"])
-    reference = Graph(str(folder / manifest["reference"]["file"]), manifest["reference"]["in_shape"], threads)
-    groups = [(kind, group) for kind in ("chains", "networks") for group in manifest[kind]]
+        write_weights(folder / WEIGHTS, {int(s): n for s, n in manifest["weights"].items()})
+    references = [Graph(str(folder / r["file"]), r["in_shape"], threads) for r in manifest["references"]]
+    groups = _schedule(manifest)
     total, finished, start = sum(len(g) for _, g in groups), 0, time.monotonic()
     begun = 0
     with out.open("a") as file:
-        for kind, group in groups:
+        for turn, group in groups:
             finished += len(group)
-            if {entry["file"] for entry in group} <= done:
+            due = [entry for entry in group if (entry["file"], turn) not in done]
+            if not due:
                 continue
-            begun += len(group)
-            measure = _measure_chains if kind == "chains" else _measure_networks
-            for item in measure(folder, group, reference, manifest):
-                file.write(json.dumps(item) + "\n")
+            begun += len(due)
+            measure = _measure_chains if turn == 0 else _measure_networks
+            for item in measure(folder, due, references, manifest):
+                file.write(json.dumps({**item, "turn": turn}) + "\n")
             file.flush()
             os.fsync(file.fileno())
             left_s = (time.monotonic() - start) / begun * (total - finished)
@@ -255,32 +285,45 @@ def main(arguments: Sequence[str]) -> None:
     print(f"python -m latency_luts.build device={manifest['device']} from={out.name}")
 
 
-def _measure_chains(folder: Path, group: list, reference: Graph, manifest: dict) -> list:
+def _schedule(manifest: dict) -> list:
+    """Groups of graphs in order, ``(turn, group)``: chains are of turn 0; all networks come once in each further turn,
+    between the chains, so that both see the machine at the same moments."""
+    chains, turns = manifest["chains"], manifest["network_turns"]
+    order, taken = [], 0
+    for i, group in enumerate(chains, 1):
+        order.append((0, group))
+        while taken < round(i / len(chains) * turns):
+            taken += 1
+            order.extend((taken, networks) for networks in manifest["networks"])
+    return order
+
+
+def _measure_chains(folder: Path, group: list, references: list, manifest: dict) -> list:
     chains = [(str(folder / entry["file"]), entry["in_shape"], entry["blocks"]) for entry in group]
-    results, reference_ms = profile_chains(chains, reference, threads=manifest["threads"], bursts=manifest["bursts"])
+    results, reference_ms = profile_chains(chains, references, threads=manifest["threads"], bursts=manifest["bursts"])
     return [
         {"file": entry["file"], "chain": {"keys": entry["keys"], **result, "reference_ms": round(reference_ms, 6)}}
         for entry, result in zip(group, results)
     ]
 
 
-def _measure_networks(folder: Path, group: list, reference: Graph, manifest: dict) -> list:
+def _measure_networks(folder: Path, group: list, references: list, manifest: dict) -> list:
     graphs = [Graph(str(folder / entry["file"]), entry["in_shape"], manifest["threads"]) for entry in group]
-    ms = time_graphs([reference, *graphs], manifest["network_bursts"])
+    ms, reference_ms = time_graphs(graphs, references, bursts=manifest["network_bursts"])
     return [
         {
             "file": entry["file"],
             "network": entry["name"],
             "ms": float(np.nanmedian(row)),
             "halves_ms": halves(row),
-            "reference_ms": float(np.nanmedian(ms[0])),
+            "reference_ms": reference_ms,
         }
-        for entry, row in zip(group, ms[1:])
+        for entry, row in zip(group, ms)
     ]
 
 
 def _resume(out: Path, head: dict) -> set:
-    """The files that `out` has measurements of; begins it with the line `head`, cuts off a line that is not whole."""
+    """The files and turns that `out` has measurements of. Begins `out` with the line `head`; cuts off a half line."""
     if not out.exists() or not out.read_bytes().strip():
         out.write_text(json.dumps(head) + "\n")
         return set()
@@ -299,7 +342,7 @@ def _resume(out: Path, head: dict) -> set:
         raise SystemExit(
             f"error: {out} belongs to another bundle, machine or runtime; remove it, or give out= another name"
         )
-    return {line.get("file") for line in lines[1:]}
+    return {(line.get("file"), line.get("turn")) for line in lines[1:]}
 
 
 def _pin(threads: int, core: str | None) -> None:

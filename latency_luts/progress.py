@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["Bar", "bars"]
 
-Bar = Callable[..., None]  # bar(title, total) begins a stretch of work, bar() advances it by one
+Bar = Callable[..., None]  # bar(title, total) begins a stretch of work, bar() advances it by one, bar("", n) by n
 
 
 @contextlib.contextmanager
@@ -40,6 +40,6 @@ def bars(show: bool) -> Iterator[Bar]:
             if title:
                 task = progress.add_task(title, total=total)
             elif task is not None:
-                progress.advance(task)
+                progress.advance(task, total or 1)
 
         yield bar

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from latency_luts import store
-from latency_luts.build import how_of, measure_missing, network_name, read_own, together
-from latency_luts.measure import NetworkTiming, pinned_core, reference_graph, time_networks
+from latency_luts.build import NETWORKS_TOGETHER, how_of, measure_missing, network_name, read_own, together
+from latency_luts.measure import NetworkTiming, bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
 from latency_luts.table import MeasuredTable, Validation, write
@@ -40,6 +40,7 @@ class Measured:
     predicted_ms: float
     measured_ms: float
     halves: float
+    raw_ms: float = 0.0
 
     @property
     def error(self) -> float:
@@ -74,11 +75,10 @@ def validate(
     table = model.table
     assert isinstance(table, MeasuredTable)
     timings: list[NetworkTiming] = []
-    with pinned_core(table.identity.threads), bars(progress) as bar:
-        reference = reference_graph(table.identity)
+    with bench(table.identity) as machine, bars(progress) as bar:
         bar("whole networks", len(archs))
-        for group in together(archs):
-            timings.extend(time_networks(group, table.identity, reference, bursts=bursts))
+        for group in together(archs, NETWORKS_TOGETHER):
+            timings.extend(machine.time_networks(group, bursts=bursts))
             for _ in group:
                 bar()
     base = table.provenance["reference_ms"]
@@ -88,6 +88,7 @@ def validate(
             predicted_ms=model.latency_ms(arch),
             measured_ms=timing.ms * base / timing.reference_ms,
             halves=abs(timing.halves_ms[0] / timing.halves_ms[1] - 1),
+            raw_ms=timing.ms,
         )
         for arch, timing in zip(archs, timings, strict=True)
     ]

@@ -4,16 +4,15 @@ The evaluation (with its data set) goes into the object store once; each task ge
 is retried by Ray, a straggler is cancelled and tried once more.
 """
 
-import contextlib
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from latency_luts.remote import probe
 from nas.executor import Evaluate, guarded
 from nas.trial import Evaluation
 from search_spaces.arch import Arch
@@ -51,7 +50,10 @@ class RayExecutor:
         self._temp_dir: str | None = None
         self._evaluate_ref: tuple[Evaluate, Any] | None = None
         if address is not None:
-            _probe(address)
+            try:
+                probe(address)
+            except ValueError as e:
+                raise ResourceError(str(e)) from None
         self._ray = self._start(address, num_cpus=workers * num_cpus if workers else None, num_gpus=num_gpus)
         total = self._ray.cluster_resources()
         try:
@@ -149,15 +151,3 @@ def _fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> 
             gpus = node["Resources"].get("GPU", 0) / num_gpus if num_gpus else float("inf")
             count += int(min(cpus, gpus, 1e6))
     return count
-
-
-def _probe(address: str) -> None:
-    """Connects once: Ray itself waits for more than a minute for a cluster that is not there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise ResourceError(f"ray.address={address}: it must be host:port, like 10.0.0.1:6379")
-    try:
-        with contextlib.closing(socket.create_connection((host, int(port)), timeout=5)):
-            pass
-    except OSError as e:
-        raise ResourceError(f"no Ray cluster answers at {address} ({e}); start one with: ray start --head") from None

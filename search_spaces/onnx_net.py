@@ -4,7 +4,8 @@ Batch norm is folded into the convolution before it. Graphs are pinned to opset 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,7 +36,17 @@ _ACT_NODES: dict[str, tuple[str, dict[str, Any]]] = {
 class Weights(Protocol):
     """Gives the folded weight and bias of an operator of block `i`."""
 
-    def __call__(self, i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]: ...
+    def __call__(self, i: int, op: Conv | Linear) -> "tuple[np.ndarray | _Stored, np.ndarray]": ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A constant that lies in a file beside the model."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    file: str
+    offset: int
 
 
 def export(arch: Arch, path: str | os.PathLike[str], *, net: "Net | None" = None) -> None:
@@ -50,19 +61,31 @@ def export(arch: Arch, path: str | os.PathLike[str], *, net: "Net | None" = None
     partial.replace(path)
 
 
-def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1, int8: bool = False) -> onnx.ModelProto:
+def model(
+    arch: Arch,
+    *,
+    net: "Net | None" = None,
+    batch: int = 1,
+    int8: bool = False,
+    stored: Callable[[str, float, int], tuple[str, int]] | None = None,
+) -> onnx.ModelProto:
     """`arch` as an ONNX model; see `export`.
 
     Args:
         int8: quantized statically, as ONNX Runtime's ``quantize_static`` does it: weights per channel, activations with
             made-up scales. Such a model takes as long as a calibrated one, and its answers mean nothing.
+        stored: gives the file and the place in it of random weights, from their type (float32 or int8), standard
+            deviation and size in bytes. The model is then small, and made in no time.
 
     Raises:
         ValueError: `net` was built for another architecture.
     """
     if net is not None and net.arch.blocks != arch.blocks:
         raise ValueError(f"the weights belong to {net.arch.name!r}, not to {arch.name!r}; build the net from this arch")
-    return _model(lower(arch), random_weights() if net is None else _torch_weights(net), batch, arch.name, int8)
+    weights = random_weights() if net is None else _torch_weights(net)
+    if stored is not None:
+        weights = _stored_weights(stored, "int8" if int8 else "float32")
+    return _model(lower(arch), weights, batch, arch.name, int8)
 
 
 def unit_model(unit: Unit, *, batch: int = 1) -> onnx.ModelProto:
@@ -83,6 +106,19 @@ def random_weights(rng_seed: int = 0) -> Weights:
         start = (1009 * i + 31 * len(op.name) + op.out_ch) % 65536
         weight = _normal(rng_seed, start + n)[start:].reshape(shape) * np.float32(np.sqrt(2 / fan_in))
         return weight, _normal(rng_seed, start + op.out_ch)[start:] * np.float32(0.1)
+
+    return weights
+
+
+def _stored_weights(stored: Callable[[str, float, int], tuple[str, int]], dtype: str) -> Weights:
+    """Random weights that lie in a file; only the biases are in the model."""
+
+    def weights(i: int, op: Conv | Linear) -> tuple[_Stored, np.ndarray]:
+        shape = _weight_shape(op)
+        n, fan_in = int(np.prod(shape)), int(np.prod(shape[1:]))
+        file, offset = stored(dtype, float(np.sqrt(2 / fan_in)), n * np.dtype(dtype).itemsize)
+        bias = _normal(0, op.out_ch) * np.float32(0.1)
+        return _Stored(shape=shape, dtype=dtype, file=file, offset=offset), bias
 
     return weights
 
@@ -233,9 +269,25 @@ class _Graph:
         weight, bias = self.weights(i, op)
         return [self._constant(f"{prefix}.weight", weight), self._constant(f"{prefix}.bias", bias)]
 
-    def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
+    def _constant(self, name: str, value: np.ndarray | np.float32 | _Stored) -> str:
+        if isinstance(value, _Stored):
+            return self._stored(name, value)
         array = np.asarray(value, dtype=np.float32)
         self.constants.append(numpy_helper.from_array(array if array.flags.c_contiguous else array.copy("C"), name))
+        return name
+
+    def _stored(self, name: str, value: _Stored) -> str:
+        dtype = np.dtype(value.dtype)
+        tensor = onnx.TensorProto(
+            name=name,
+            dims=value.shape,
+            data_type=helper.np_dtype_to_tensor_dtype(dtype),
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        length = int(np.prod(value.shape)) * dtype.itemsize
+        for entry, text in (("location", value.file), ("offset", value.offset), ("length", length)):
+            tensor.external_data.add(key=entry, value=str(text))
+        self.constants.append(tensor)
         return name
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -256,20 +308,26 @@ class _Int8Graph(_Graph):
 
     def _params(self, i: int, op: Conv | Linear, prefix: str) -> list[str]:
         weight, bias = self.weights(i, op)
-        axes = tuple(range(1, weight.ndim))
-        scale = (np.abs(weight).max(axis=axes) / 127 + 1e-9).astype(np.float32)
-        whole = np.round(weight / scale.reshape(-1, *[1] * len(axes))).astype(np.int8)
+        if isinstance(weight, _Stored):
+            whole: np.ndarray | _Stored = weight
+            scale = np.full(op.out_ch, 3 / 127 * np.sqrt(2 / np.prod(weight.shape[1:])), np.float32)
+        else:
+            axes = tuple(range(1, weight.ndim))
+            scale = (np.abs(weight).max(axis=axes) / 127 + 1e-9).astype(np.float32)
+            whole = np.round(weight / scale.reshape(-1, *[1] * len(axes))).astype(np.int8)
         bias_scale = (scale * self._SCALE).astype(np.float32)
         return [
             self._dequantized(f"{prefix}.weight", whole, scale),
             self._dequantized(f"{prefix}.bias", np.round(bias / bias_scale).astype(np.int32), bias_scale),
         ]
 
-    def _dequantized(self, name: str, whole: np.ndarray, scale: np.ndarray) -> str:
-        given = [self._raw(f"{name}.int", whole), self._raw(f"{name}.scale", scale)]
-        return self._node("DequantizeLinear", [*given, self._raw(f"{name}.zero", np.zeros_like(scale, whole.dtype))],
-                          name, axis=0)  # fmt: skip
+    def _dequantized(self, name: str, whole: np.ndarray | _Stored, scale: np.ndarray) -> str:
+        zero = np.zeros_like(scale, whole.dtype)
+        given = [self._raw(f"{name}.int", whole), self._raw(f"{name}.scale", scale), self._raw(f"{name}.zero", zero)]
+        return self._node("DequantizeLinear", given, name, axis=0)
 
     def _raw(self, name: str, value: Any) -> str:
+        if isinstance(value, _Stored):
+            return self._stored(name, value)
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name

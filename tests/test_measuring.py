@@ -1,7 +1,11 @@
 """Chains, builds, validation: what measures this machine."""
 
+import contextlib
 import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -18,6 +22,7 @@ from search_spaces.arch import MBConv
 from search_spaces.lower import lower, unit
 from tests.conftest import random_archs
 
+ROOT = Path(__file__).parents[1]
 HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dtype="fp32")
 
 
@@ -68,17 +73,21 @@ def test_kernels_are_given_to_their_blocks():
 
 
 def test_profiled_blocks_add_up_to_the_runs():
-    """Of two synthetic runs after the first burst: warm-up runs are left out, microseconds become milliseconds."""
-    events, now = [], 0
+    """Of a synthetic profile: the first burst and warm-up runs are left out, microseconds become milliseconds."""
+    lines, now = ["["], 0
     runs = 2 * (on_device.WARM_RUNS + on_device.BURST_RUNS)
+
+    def event(name, ts, dur, arguments):
+        return f'{{"cat" : "x","pid" :1,"dur" :{dur},"ts" :{ts},"ph" : "X","name" :"{name}","args" : {arguments}}},'
+
     for run in range(runs):
-        events.append({"name": "model_run", "ts": now, "dur": 100})
         for block, us in ((0, 10 + run), (1, 20)):
-            name = f"block{block}.conv_kernel_time"
-            events.append({"cat": "Node", "name": name, "ts": now + block, "dur": us, "args": {"op_name": "Conv"}})
+            lines.append(event(f"block{block}.conv_kernel_time", now + block, us, '{"op_name" : "Conv"}'))
+        lines.append(event("model_run", now, 100, "{}"))
         now += 1000
-    ms, kernels = on_device._block_times(events, 2)
-    kept = [r for r in range(runs // 2, runs) if r % (runs // 2) >= on_device.WARM_RUNS]
+    ms, kernels = on_device.block_times(on_device.events("\n".join(lines)), 2)
+    burst = on_device.WARM_RUNS + on_device.BURST_RUNS
+    kept = [r for r in range(burst, runs) if r % burst >= on_device.WARM_RUNS]
     np.testing.assert_allclose(ms[:, 0], [(10.5 + r) / 1e3 for r in kept])
     np.testing.assert_allclose(ms[:, 1], 0.0205)
     assert list(kernels) == [1, 1]
@@ -86,16 +95,15 @@ def test_profiled_blocks_add_up_to_the_runs():
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
 def test_chains_are_timed_block_by_block(dtype):
-    how = measure.identity(dtype=dtype)
-    reference = measure.reference_graph(how)
     arch = zoo.get("mobilenet_v3_small", resolution_px=64)
-    (timing,) = measure.time_chains([arch], how, reference, bursts=2)
+    with measure.bench(measure.identity(dtype=dtype)) as machine:
+        (timing,) = machine.time_chains([arch], bursts=2)
+        (whole,) = machine.time_networks([arch], bursts=4)
     assert timing.keys == tuple(map(key, lower(arch)))
     assert all(ms > 0 for ms in timing.ms)
     assert all(kernels > 0 for kernels in timing.kernels)
     assert timing.runs == 2 * on_device.BURST_RUNS
     assert timing.reference_ms > 0
-    (whole,) = measure.time_networks([arch], how, reference, bursts=4)
     assert 0.3 < sum(timing.ms) / whole.ms < 5
 
 
@@ -132,7 +140,7 @@ class FakeMachine:
         self.calls, self.chains, self.networks = 0, 0, 0
         self.break_after, self.slowness, self.unit_ms = break_after, slowness, unit_ms
 
-    def time_chains(self, chains, how, reference, *, bursts):
+    def time_chains(self, chains, *, bursts):
         if self.calls == self.break_after:
             raise KeyboardInterrupt
         self.calls += 1
@@ -144,12 +152,17 @@ class FakeMachine:
             ms = tuple(slow * self.unit_ms(name, self.calls) for name in names)
             timings.append(
                 ChainTiming(
-                    keys=names, ms=ms, spread=(0.01,) * len(ms), kernels=(3,) * len(ms), runs=5, reference_ms=2 * slow
+                    keys=names,
+                    ms=ms,
+                    spread=(0.01,) * len(ms),
+                    kernels=(3,) * len(ms),
+                    runs=5,
+                    reference_ms=2 * slow,
                 )
             )
         return timings
 
-    def time_networks(self, archs, how, reference, *, bursts):
+    def time_networks(self, archs, *, bursts):
         self.networks += len(archs)
         slow = self.slowness(self.calls)
         return [
@@ -162,9 +175,7 @@ def fake(monkeypatch):
     def use(**settings):
         machine = FakeMachine(**settings)
         for module in (build, validate):
-            monkeypatch.setattr(module, "time_networks", machine.time_networks)
-            monkeypatch.setattr(module, "reference_graph", lambda how: None)
-        monkeypatch.setattr(build, "time_chains", machine.time_chains)
+            monkeypatch.setattr(module, "bench", lambda how: contextlib.nullcontext(machine))
         monkeypatch.setattr(build, "identity", lambda: HERE)
         return machine
 
@@ -194,6 +205,7 @@ def test_an_interrupted_build_continues(tmp_path, fake):
     assert min(timing.runs for timing in table.units.values()) >= 5 * build.CONTEXTS
     assert read(path) == table
     assert not log.exists()
+    assert machine.networks == 5 * build.NETWORK_TURNS
     machine = fake()
     assert build.build("host", units, named(archs[:5]), path) == table
     assert (machine.calls, machine.networks) == (0, 0)
@@ -350,3 +362,57 @@ def test_a_table_says_its_latest_validation(tmp_path, fake):
     assert isinstance(model.table, MeasuredTable)
     assert not isinstance(model.table, CalibratedTable)
     assert "error 10.0% on 2 other networks (worst 10.0%)" in model.describe()
+
+
+# ---- another machine
+
+
+def test_a_node_of_a_cluster_is_measured(tmp_path, monkeypatch):
+    """A cluster of one node that has the resource; the table is the node's."""
+    import os
+
+    import ray
+
+    from latency_luts.remote import remote_bench
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    ray.init(address="local", num_cpus=1, resources={"board": 2}, include_dashboard=False,
+             log_to_driver=False, logging_level="ERROR", _temp_dir=str(tmp_path / "ray"))  # fmt: skip
+    address = ray.get_runtime_context().gcs_address
+    driver = """
+import sys
+from pathlib import Path
+from latency_luts import build
+from latency_luts.remote import remote_bench
+from search_spaces import zoo
+from search_spaces.lower import lower
+arch = zoo.get("mobilenet_v3_small", width=0.35, resolution_px=32)
+with remote_bench(sys.argv[1], sys.argv[2], threads=1, batch=1, dtype="fp32") as (how, machine):
+    table = build.build("board", set(lower(arch)), {}, Path(sys.argv[3]), how=how, machine=machine)
+    print(len(table.units), min(t.ms for t in table.units.values()) > 0)
+"""
+
+    def run(resource):
+        return subprocess.run(
+            [sys.executable, "-c", driver, address, resource, str(tmp_path / "board.json")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    try:
+        done = run("board")
+        assert done.returncode == 0, done.stderr
+        assert "True" in done.stdout
+        assert read(tmp_path / "board.json").identity == measure.identity()
+        missing = run("phone")
+        assert "ray.resource=phone: no node of the cluster has it (there are: " in missing.stderr
+    finally:
+        ray.shutdown()
+    with (
+        pytest.raises(ValueError, match="it must be host:port"),
+        remote_bench("here", "x", threads=1, batch=1, dtype="fp32"),
+    ):
+        pass

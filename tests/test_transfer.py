@@ -236,6 +236,7 @@ def on_the_device(tmp_path_factory):
         monkeypatch.setattr(module, "units_and_samples", tiny_units_and_samples)
     monkeypatch.setattr(bundle, "BURSTS", 2)
     monkeypatch.setattr(bundle, "NETWORK_BURSTS", 4)
+    monkeypatch.setattr(bundle, "NETWORK_TURNS", 2)
     path = folder / "board.zip"
     bundle.bundle("board", spaces.get("mnasnet"), path, threads=1, batch=1, dtype="fp32")
     with zipfile.ZipFile(path) as file:
@@ -308,9 +309,8 @@ def test_a_bundle_s_graph_takes_the_same_kernels_as_the_network(on_the_device):
     manifest = json.loads((folder / "board_bundle" / "manifest.json").read_text())
     (entry,) = [e for group in manifest["networks"] for e in group if e["name"] == "n3"]
     if not (folder / "board_bundle" / on_device.WEIGHTS).exists():
-        on_device.write_weights(
-            folder / "board_bundle" / on_device.WEIGHTS, manifest["sections"], manifest["section_bytes"]
-        )
+        sections = {int(section): size for section, size in manifest["weights"].items()}
+        on_device.write_weights(folder / "board_bundle" / on_device.WEIGHTS, sections)
     kinds = []
     for model in (str(folder / "board_bundle" / entry["file"]), onnx_net.model(arch).SerializeToString()):
         options = onnxruntime.SessionOptions()
@@ -348,7 +348,14 @@ def test_a_latency_that_cannot_be_is_refused(tmp_path):
         "chains": 1,
         "networks": 0,
     }
-    chain = {"keys": ["k"], "ms": [-1.0], "spread": [0.0], "kernels": [1], "runs": 1, "reference_ms": 1.0}
+    chain = {
+        "keys": ["k"],
+        "ms": [-1.0],
+        "spread": [0.0],
+        "kernels": [1],
+        "runs": 1,
+        "reference_ms": 1.0,
+            }
     path = tmp_path / "m.jsonl"
     path.write_text(json.dumps(head) + "\n" + json.dumps({"chain": chain}) + "\n")
     with pytest.raises(TableError, match=r"is damaged: -1.0 is no latency; copy it again"):
