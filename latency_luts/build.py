@@ -319,7 +319,7 @@ def _fold(
         "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
     }
-    if noisy > len(units) / 20 or drift > 0.5:
+    if noisy > len(units) / 4 or drift > 0.3:
         log.warning(
             "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
             "with fresh=true when it is quiet", drift * 100, noisy, len(units), NOISY * 100)  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -321,7 +322,7 @@ def test_a_bundle_s_graph_takes_the_same_kernels_as_the_network(on_the_device):
         assert 1e-6 < np.abs(y).max() < 1e6  # no denormal numbers, which are slow, and no overflow
         events = json.loads(Path(session.end_profiling()).read_text())
         kinds.append([e["args"]["op_name"] for e in events if e.get("cat") == "Node" and "op_name" in e["args"]])
-    assert kinds[0] == kinds[1]
+    assert Counter(kinds[0]) == Counter(kinds[1])  # the order of independent kernels is not fixed
 
 
 @pytest.mark.parametrize(
@@ -355,7 +356,7 @@ def test_a_latency_that_cannot_be_is_refused(tmp_path):
         "kernels": [1],
         "runs": 1,
         "reference_ms": 1.0,
-            }
+    }
     path = tmp_path / "m.jsonl"
     path.write_text(json.dumps(head) + "\n" + json.dumps({"chain": chain}) + "\n")
     with pytest.raises(TableError, match=r"is damaged: -1.0 is no latency; copy it again"):
