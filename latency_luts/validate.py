@@ -124,6 +124,7 @@ def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
 def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
     """A picture of predicted against measured latencies, with lines 5 and 10 % off."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     x, y = (np.array([getattr(m, name) for m in measured]) for name in ("measured_ms", "predicted_ms"))
     figure = Figure(figsize=(6, 6), layout="constrained")
@@ -136,6 +137,11 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
         its = [i for i, m in enumerate(measured) if (m.name.split("-")[0] if "(" in m.name else "zoo") == kind]
         axes.scatter(x[its], y[its], s=18, label=kind)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured, ms", ylabel="predicted, ms")
+    ticks = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5) if ends[0] <= m * 10.0**e <= ends[1]]
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="upper left", frameon=False)
     figure.savefig(path, dpi=120)

@@ -1,0 +1,138 @@
+"""The commands of latency tables as a user runs them, on a space of the narrowest networks."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from latency_luts.table import read
+from tests.test_commands import ROOT, command
+
+TINY = ["space.base_width=0.01", "space.resolution_px=32"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, str]:
+    """A table of this machine whose build was killed once: its folder, and what the second build printed."""
+    cwd = tmp_path_factory.mktemp("tables")
+    arguments = [sys.executable, "-m", "latency_luts.build", "device=here", "tables_dir=.", *TINY]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.Popen(arguments, cwd=cwd, env=environment, stderr=subprocess.DEVNULL)
+    log = cwd / "here.json.measured"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count('"chain"') >= 16) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    lines = log.read_text().splitlines()
+    assert len(lines) > 16
+    assert not (cwd / "here.json").exists()
+    second = subprocess.Popen(
+        arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    out, err = second.communicate(timeout=400)
+    assert second.returncode == 0, err
+    return cwd, out
+
+
+def test_a_killed_build_continues(built):
+    cwd, printed = built
+    assert "here: measured on" in printed
+    assert "leave-one-out error" in printed
+    assert not (cwd / "here.json.measured").exists()
+    table = read(cwd / "here.json")
+    assert len(table.units) == 484
+    assert len(table.networks) == 32
+
+
+def test_validate(built):
+    cwd, _ = built
+    few = ("nets=10", "widths=0.01", "resolution_px=32", "bursts=8")
+    done = command("latency_luts.validate", "device=here", *few, "tables_dir=.", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((cwd / "validation.json").read_text())
+    assert report["nets"] == 10
+    for name in ("mape", "within_5pct", "within_10pct", "kendall_tau", "bias"):
+        assert isinstance(report[name], float)
+    assert (cwd / "here.parity.png").stat().st_size > 10_000
+    validation = read(cwd / "here.json").validation
+    assert validation is not None
+    assert validation.mape == report["mape"]
+    again = command("latency_luts.show", "device=here", "tables_dir=.", cwd=cwd)
+    assert f"error {report['mape']:.1%} on 10 other networks" in again.stdout
+    assert (cwd / "here.heatmap.png").exists()
+    # what the validation measured stays in the table; a later build keeps all of it
+    assert len(read(cwd / "here.json").units) > 484
+
+
+def test_a_table_is_compared_and_corrected(built):
+    cwd, _ = built
+    done = command("latency_luts.compare", "pixel1", "here", "tables_dir=.", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "units in both; here takes" in done.stdout
+    rows = [
+        "network,latency_ms",
+        *(f"{n},{10 + i}" for i, n in enumerate(("MobileNetV2", "MnasNet-A1", "MnasNet-small"))),
+    ]
+    (cwd / "few.csv").write_text("\n".join(rows) + "\n")
+    few = command("latency_luts.calibrate", "device=mine", "latencies=few.csv", "correct=here", "tables_dir=.", cwd=cwd)
+    assert few.returncode == 1
+    assert few.stderr == "error: 3 networks for two coefficients; give at least 4\n"
+    (cwd / "four.csv").write_text("\n".join([*rows, "MobileNetV3-Small,5", "MobileNetV3-Large,9"]) + "\n")
+    four = command(
+        "latency_luts.calibrate", "device=mine", "latencies=four.csv", "correct=here", "tables_dir=.", cwd=cwd
+    )
+    assert four.returncode == 0, four.stderr
+    assert "leave-one-out error" in four.stdout
+
+
+def test_another_way_of_measuring_needs_another_table(built):
+    cwd, _ = built
+    before = (cwd / "here.json").read_bytes()
+    done = command("latency_luts.build", "device=here", "dtype=int8", "tables_dir=.", *TINY, cwd=cwd)
+    assert done.returncode == 1
+    assert (
+        "here.json was measured with dtype fp32, but here is dtype int8; measure again with fresh=true" in done.stderr
+    )
+    assert (cwd / "here.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("latency_luts.validate", "device=pixel1"), "error: the table of 'pixel1' is calibrated, not measured"),
+        (("latency_luts.validate", "device=nowhere"), "error: no latency table for device 'nowhere'"),
+        (("latency_luts.validate", "nets=3"), "error: nets=3: it must be a whole number of at least 10"),
+        (("latency_luts.validate", "spaces=[darts]"), "error: spaces="),
+        (("latency_luts.build", "device=pixel1"), "error: device=pixel1 is a shipped table; use another name"),
+        (("latency_luts.build", "device=rpi4", "from=none.jsonl"), "error: from=none.jsonl cannot be read"),
+        (("latency_luts.build", "device=rpi4", "ray.address=127.0.0.1:1", "ray.resource=rpi4"), "error: no Ray"),
+        (("latency_luts.build", "dtype=fp16"), "error: dtype=fp16; did you mean fp32?; allowed: fp32, int8"),
+        (("latency_luts.import_table", "device=x", "path=none.yaml"), "error: path=none.yaml cannot be read"),
+        (("latency_luts.import_table", "device=pixel1", "path=none.yaml"), "error: device=pixel1 is a shipped table"),
+        (("latency_luts.calibrate", "device=x", "latencies=none.csv"), "error: latencies=none.csv cannot be read"),
+        (("latency_luts.show", "device=nowhere"), "error: no latency table for device 'nowhere'"),
+    ],
+)  # fmt: skip
+def test_messages(tmp_path, arguments, message):
+    module, *rest = arguments
+    done = command(module, *rest, "tables_dir=.", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundle(tmp_path):
+    done = command("latency_luts.bundle", "device=board", "space=mnasnet", "out=board.zip", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "python -m latency_luts.build device=board from=measured.jsonl" in done.stdout
+    with zipfile.ZipFile(tmp_path / "board.zip") as file:
+        names = file.namelist()
+    assert {"board_bundle/manifest.json", "board_bundle/on_device.py"} <= set(names)
+    assert (tmp_path / "board.zip").stat().st_size < 20e6
