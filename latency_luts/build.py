@@ -117,7 +117,8 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path) -> Me
             f"from={file} lacks {len(missing)} units of this space, as {missing[0]}; give the space.* options that the "
             "bundle was made with"
         )
-    table = _fold(device, how, None, measured, units, {n: a for n, a in samples.items() if n in networks})
+    samples = {n: a for n, a in samples.items() if n in networks}
+    table = _fold(device, how, None, measured, units, samples, here=False)
     write(table, path)
     return table
 
@@ -177,10 +178,8 @@ def build(
     with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
         turns = NetworkTurns(new_networks, measured, at_work)
         _measure_units(new_units, neighbours, measured, at_work, turns, bar)
-        bar("whole networks", len(new_networks))
         turns.take(1.0)
-        bar("", len(new_networks))
-    table = _fold(device, how, old, measured, units, new_networks)
+    table = _fold(device, how, old, measured, units, new_networks, here=machine is None)
     write(table, path)
     measured.remove()
     return table
@@ -276,6 +275,8 @@ def _fold(
     measured: Log,
     units: set[Unit],
     networks: dict[str, Arch],
+    *,
+    here: bool,
 ) -> MeasuredTable:
     """The table of what was measured before and now; latencies at the machine's speed of the first build."""
     turns = [timing for timings in measured.networks.values() for timing in timings]
@@ -312,7 +313,7 @@ def _fold(
     provenance = {
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform(),
+        "machine": platform.platform() if here else how.cpu,
         "statistic": "median of kernels profiled inside networks, over networks and moments",
         "reference_ms": base,
         "drift": round(drift, 3),
