@@ -210,8 +210,8 @@ def _measure_units(
         enough = CONTEXTS + more
         counts = {unit: enough if unit not in wanted else len(done[key(unit)]) for unit in units | neighbours}
         rng = np.random.default_rng(len(measured.chains))
-        chains = cover(list(counts), rng, contexts=enough, done=counts)
-        rng.shuffle(chains)  # type: ignore[arg-type]
+        found = cover(list(counts), rng, contexts=enough, done=counts)
+        chains = [found[i] for i in rng.permutation(len(found))]
         bar(f"{len(wanted)} units" if not more else f"{len(wanted)} units again", len(chains))
         timed = 0
         for group in together(chains, CHAINS_TOGETHER):

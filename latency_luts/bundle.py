@@ -50,8 +50,9 @@ def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: 
     from search_spaces import onnx_net
 
     units, samples = units_and_samples(space)
-    chains = cover(units, np.random.default_rng(0), contexts=CONTEXTS)
-    np.random.default_rng(1).shuffle(chains)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    found = cover(units, rng, contexts=CONTEXTS)
+    chains = [found[i] for i in rng.permutation(len(found))]
     groups = list(together(chains, CHAINS_TOGETHER))
     manifest: dict = {
         "format": FORMAT,

@@ -33,7 +33,7 @@ def cover(
     for each in ordered:
         if each.in_shape[1] != each.in_shape[2]:
             raise ValueError(f"unit {key(each)} has no square input; networks have")
-    rng.shuffle(ordered)  # type: ignore[arg-type]  (a list is shuffled in place)
+    ordered = [ordered[i] for i in rng.permutation(len(ordered))]
     count = [(done or {}).get(each, 0) for each in ordered]
     by_in, by_out = defaultdict(list), defaultdict(list)
     for i, each in enumerate(ordered):

@@ -80,6 +80,11 @@ class InterpolatedModel(LatencyModel):
         )
 
     @cached_property
+    def _features(self) -> dict[int, np.ndarray]:
+        """Vector width to the features (n, k) of all units."""
+        return {width: np.stack([_features(unit, width) for unit in self._units]) for width in VECTOR_WIDTHS}
+
+    @cached_property
     def _fitted(self) -> tuple[int, np.ndarray, np.ndarray]:
         """The vector width, the costs, and the log of each unit's ms over its price."""
         errors = {width: float(np.mean(np.abs(self._left_out(width)))) for width in VECTOR_WIDTHS}
@@ -97,7 +102,7 @@ class InterpolatedModel(LatencyModel):
 
     def _costs(self, width: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Costs (k,) fitted to the units `rows`, and the features (n, k) of all units."""
-        features = np.stack([_features(unit, width) for unit in self._units])
+        features = self._features[width]
         scale = np.maximum(features[rows].max(axis=0), 1e-12)
         x = features[rows] / scale / self._ms[rows, None]
         return non_negative_least_squares(x, np.ones(len(rows))) / scale, features

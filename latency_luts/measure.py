@@ -124,7 +124,7 @@ class Bench:
         return [
             NetworkTiming(
                 ms=float(np.nanmedian(row)),
-                halves_ms=tuple(halves(row)),  # type: ignore[arg-type]  (two values)
+                halves_ms=halves(row),
                 reference_ms=reference_ms,
             )
             for row in ms

@@ -91,10 +91,10 @@ def _middle(ms: np.ndarray) -> float:
     return float(np.exp(np.log(np.median(ms, axis=1)).mean())) if ms.size else 0.0
 
 
-def halves(row: np.ndarray) -> list[float]:
+def halves(row: np.ndarray) -> tuple[float, float]:
     """The median of every second value, and that of the others; NaN values do not count."""
     values = row[~np.isnan(row)]
-    return [float(np.median(values[::2])), float(np.median(values[1::2]))]
+    return float(np.median(values[::2])), float(np.median(values[1::2]))
 
 
 def _enough(burst_s: float, bursts: int) -> int:

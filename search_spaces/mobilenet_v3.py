@@ -23,7 +23,7 @@ from typing import Any
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import Unit, chain
 from search_spaces.rewrite import make_divisible
-from search_spaces.space import Choice, Indices, Part, SearchSpace
+from search_spaces.space import Choice, Indices, Part, SearchSpace, check_skeleton
 
 __all__ = ["mobilenet_v3"]
 
@@ -57,12 +57,7 @@ def mobilenet_v3(*, base_width: float = 1.0, resolution_px: int = 224, classes: 
     Raises:
         ValueError: a base_width outside (0, 4], a resolution below 32 px or fewer than 2 classes.
     """
-    if not 0 < base_width <= 4:
-        raise ValueError(f"space.base_width is {base_width}; allowed: above 0, up to 4")
-    if resolution_px < 32:
-        raise ValueError(f"space.resolution_px is {resolution_px}; allowed: 32 or more (the network halves it 5 times)")
-    if classes < 2:
-        raise ValueError(f"space.classes is {classes}; allowed: 2 or more")
+    check_skeleton(base_width, resolution_px, classes)
     skeleton = _Skeleton(base_width=base_width, resolution_px=resolution_px, classes=classes)
     choices: list[Choice] = [Choice("stem.filters", _FILTERS), Choice("first.filters", _FILTERS)]
     for s in range(1, len(_STAGES) + 1):

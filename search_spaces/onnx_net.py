@@ -21,7 +21,7 @@ from search_spaces.ops import Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["export", "model", "unit_model"]
+__all__ = ["export", "model"]
 
 OPSET = 18
 IR_VERSION = 10
@@ -86,11 +86,6 @@ def model(
     if stored is not None:
         weights = _stored_weights(stored, "int8" if int8 else "float32")
     return _model(lower(arch), weights, batch, arch.name, int8)
-
-
-def unit_model(unit: Unit, *, batch: int = 1) -> onnx.ModelProto:
-    """One unit as an ONNX model with random weights: what a latency table measures."""
-    return _model((unit,), random_weights(), batch, "unit", int8=False)
 
 
 def random_weights(rng_seed: int = 0) -> Weights:

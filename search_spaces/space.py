@@ -11,7 +11,7 @@ import numpy as np
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit
 
-__all__ = ["Choice", "Indices", "Part", "SearchSpace"]
+__all__ = ["Choice", "Indices", "Part", "SearchSpace", "check_skeleton"]
 
 Indices = Sequence[int] | np.ndarray
 
@@ -140,3 +140,17 @@ class SearchSpace:
             if not 0 <= i < len(choice.options):
                 raise ValueError(f"{choice.name}: index {i} is outside 0..{len(choice.options) - 1}")
         return array
+
+
+def check_skeleton(base_width: float, resolution_px: int, classes: int) -> None:
+    """Refuses what no space of networks that halve their image five times can be made of.
+
+    Raises:
+        ValueError: a base_width outside (0, 4], a resolution below 32 px or fewer than 2 classes.
+    """
+    if not 0 < base_width <= 4:
+        raise ValueError(f"space.base_width is {base_width}; allowed: above 0, up to 4")
+    if resolution_px < 32:
+        raise ValueError(f"space.resolution_px is {resolution_px}; allowed: 32 or more (the network halves it 5 times)")
+    if classes < 2:
+        raise ValueError(f"space.classes is {classes}; allowed: 2 or more")
