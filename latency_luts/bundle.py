@@ -145,10 +145,7 @@ def _chain(fields: dict) -> ChainTiming:
 
 
 def _network(fields: dict) -> NetworkTiming:
-    first, second = fields["halves_ms"]
-    return NetworkTiming(
-        ms=_ms(fields["ms"]), halves_ms=(_ms(first), _ms(second)), reference_ms=_ms(fields["reference_ms"])
-    )
+    return NetworkTiming(ms=_ms(fields["ms"]), reference_ms=_ms(fields["reference_ms"]))
 
 
 def _ms(value: float) -> float:

@@ -85,5 +85,5 @@ class Log:
                 )
             )
         else:
-            timing = NetworkTiming(ms=item["ms"], halves_ms=tuple(item["halves_ms"]), reference_ms=item["reference_ms"])
+            timing = NetworkTiming(ms=item["ms"], reference_ms=item["reference_ms"])
             self.networks.setdefault(item["network"], []).append(timing)

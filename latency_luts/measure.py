@@ -15,7 +15,6 @@ from latency_luts.on_device import (
     WEIGHTS,
     Graph,
     cpu_name,
-    halves,
     profile_chains,
     time_graphs,
     weights_section,
@@ -56,11 +55,9 @@ class ChainTiming:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTiming:
-    """A network as one graph: the median of its bursts, that of every second one and of the others, and the references'
-    ms meanwhile."""
+    """A network as one graph: the median of its bursts, and the references' ms meanwhile."""
 
     ms: float
-    halves_ms: tuple[float, float]
     reference_ms: float
 
 
@@ -121,14 +118,7 @@ class Bench:
     def time_networks(self, archs: Sequence[Arch], *, bursts: int) -> list[NetworkTiming]:
         """Times whole networks that take turns."""
         ms, reference_ms = time_graphs(self.graphs(archs), self._references, bursts=bursts)
-        return [
-            NetworkTiming(
-                ms=float(np.nanmedian(row)),
-                halves_ms=halves(row),
-                reference_ms=reference_ms,
-            )
-            for row in ms
-        ]
+        return [NetworkTiming(ms=float(np.nanmedian(row)), reference_ms=reference_ms) for row in ms]
 
     def graphs(self, archs: Sequence[Arch], *, profile: str | None = None) -> list[Graph]:
         """The graphs of `archs`; with profiles in the folder `profile` if one is given."""

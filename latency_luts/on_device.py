@@ -91,12 +91,6 @@ def _middle(ms: np.ndarray) -> float:
     return float(np.exp(np.log(np.median(ms, axis=1)).mean())) if ms.size else 0.0
 
 
-def halves(row: np.ndarray) -> tuple[float, float]:
-    """The median of every second value, and that of the others; NaN values do not count."""
-    values = row[~np.isnan(row)]
-    return float(np.median(values[::2])), float(np.median(values[1::2]))
-
-
 def _enough(burst_s: float, bursts: int) -> int:
     """How many of `bursts` a graph needs: long runs vary less, since each of them sees more moments."""
     return max(min(bursts, 4), min(bursts, int(bursts * ENOUGH_S / burst_s)))
@@ -315,7 +309,6 @@ def _measure_networks(folder: Path, group: list, references: list, manifest: dic
             "file": entry["file"],
             "network": entry["name"],
             "ms": float(np.nanmedian(row)),
-            "halves_ms": halves(row),
             "reference_ms": reference_ms,
         }
         for entry, row in zip(group, ms)

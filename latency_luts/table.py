@@ -109,7 +109,7 @@ class Validation:
         mape: mean absolute error; `bias`: mean error; `within_5pct`, `within_10pct`: shares of networks.
         kendall_tau: rank correlation of predicted and measured latencies.
         worst, worst_error: the network that is farthest off.
-        noise: how much a network's measured latency itself varies: the mean difference of two halves of its runs.
+        noise: how much a network's measured latency itself varies: how far a turn is from the median one, on average.
         date, networks: when, and which kinds of networks.
     """
 

@@ -67,7 +67,16 @@ def test_validate(built):
     assert f"error {report['mape']:.1%} on 10 other networks" in again.stdout
     assert (cwd / "here.heatmap.png").exists()
     # what the validation measured stays in the table; a later build keeps all of it
-    assert len(read(cwd / "here.json").units) > 484
+    table = read(cwd / "here.json")
+    assert len(table.units) > 484
+    # an interpolation measures no unit and is not what the table says of itself
+    few = ("nets=10", "widths=0.7", "resolution_px=32", "bursts=4", "model=interpolated")
+    done = command("latency_luts.validate", "device=here", *few, "tables_dir=.", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "of the networks have units that the table lacks" in done.stdout
+    assert json.loads((cwd / "validation.json").read_text())["model"] == "interpolated"
+    assert (cwd / "here.interpolated.parity.png").exists()
+    assert read(cwd / "here.json") == table
 
 
 def test_a_table_is_compared_and_corrected(built):
