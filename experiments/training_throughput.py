@@ -41,7 +41,7 @@ def main() -> None:
 
 def _bare(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> None:
     net.train()
-    optimizer = _optimizer(net, recipe, "cpu")
+    optimizer = _optimizer(net, recipe)
     for _ in range(IMAGES // recipe.batch):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing).backward()

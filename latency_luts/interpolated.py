@@ -19,7 +19,7 @@ import numpy as np
 from latency_luts.calibrated import non_negative_least_squares
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel
-from latency_luts.table import MeasuredTable, TableError
+from latency_luts.table import MeasuredTable, Table, TableError
 from search_spaces.arch import Classifier
 from search_spaces.lower import Unit
 from search_spaces.ops import Conv, Dropout, Linear
@@ -44,7 +44,7 @@ class InterpolatedModel(LatencyModel):
         TableError: the table has no units, or too few.
     """
 
-    def __init__(self, source: MeasuredTable) -> None:
+    def __init__(self, source: Table) -> None:
         if not isinstance(source, MeasuredTable):
             raise TableError(f"the table of {source.device!r} is {source.kind}: it prices any unit, nothing is missing")
         super().__init__(source)

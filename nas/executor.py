@@ -1,26 +1,50 @@
 """Executors: run an evaluation on several networks. This one in the process itself, one after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from nas.trial import Evaluation
 from search_spaces.arch import Arch
 
-__all__ = ["Evaluate", "Executor", "SerialExecutor", "guarded"]
+__all__ = ["Evaluate", "Executor", "SerialExecutor", "Shared", "guarded"]
 
 Evaluate = Callable[[Arch], "Evaluation | float"]
 
 
+class Shared(Protocol):
+    """Something large that evaluations need, brought to their processes once: see `Executor.share`."""
+
+    def get(self) -> Any:
+        """The value. Its arrays may be read-only."""
+        ...
+
+
 class Executor(Protocol):
     """Runs `evaluate` on networks; results come as they are done."""
+
+    def share(self, value: Any) -> Shared:
+        """`value` for evaluations to hold instead of a copy of their own."""
+        ...
 
     def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         """Yields (position in `archs`, evaluation) in any order, each once. A broken evaluation has status failed."""
         ...
 
 
+@dataclass(frozen=True)
+class _Here:
+    value: Any
+
+    def get(self) -> Any:
+        return self.value
+
+
 class SerialExecutor:
     """In this process, in order."""
+
+    def share(self, value: Any) -> Shared:
+        return _Here(value)
 
     def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         for i, arch in enumerate(archs):

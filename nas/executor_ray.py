@@ -10,10 +10,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from latency_luts.remote import probe
-from nas.executor import Evaluate, guarded
+from nas.executor import Evaluate, Shared, guarded
 from nas.trial import Evaluation
 from search_spaces.arch import Arch
 
@@ -22,6 +23,18 @@ __all__ = ["RayExecutor", "ResourceError"]
 
 class ResourceError(ValueError):
     """The cluster cannot be reached, or can never give what a task asks for."""
+
+
+@dataclass(frozen=True)
+class _InStore:
+    """A value in Ray's object store; processes on one machine read its arrays from the same memory."""
+
+    ref: Any
+
+    def get(self) -> Any:
+        import ray
+
+        return ray.get(self.ref)
 
 
 class RayExecutor:
@@ -75,6 +88,9 @@ class RayExecutor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def share(self, value: Any) -> Shared:
+        return _InStore(self._ray.put(value))
 
     def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         """Yields (position in `archs`, evaluation) as evaluations finish."""

@@ -1,7 +1,6 @@
 """The plan of a search: what the command line says, as plain objects, and in words for the person who waits."""
 
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import latency_luts
 from latency_luts import LatencyModel
 from nas import reward
 from nas.estimate import machine_factor, training_seconds_an_image
-from nas.training import sources
+from nas.settings import read_recipe, read_workers
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, zoo
 from search_spaces.arch import Arch
@@ -21,17 +20,13 @@ from search_spaces.command import Settings, conf_dir
 from search_spaces.space import SearchSpace
 
 __all__ = [
-    "EXECUTORS",
     "REFERENCES",
     "Plan",
     "describe",
-    "read_data_settings",
     "read_latency",
     "read_plan",
     "read_space",
 ]
-
-EXECUTORS = ("ray", "serial")
 
 REFERENCES = {
     "mobilenet_v3_small": functools.partial(zoo.get, "mobilenet_v3_small"),
@@ -100,39 +95,11 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         w=settings.number("w", high=0),
         samples=settings.integer("samples", low=1),
         batch=settings.integer("batch", low=1),
-        recipe=_recipe(settings),
+        recipe=read_recipe(settings),
         final_epochs=settings.integer("final.epochs", low=1),
         rng_seed=settings.integer("rng_seed", low=0),
-        workers=settings.integer("workers", low=1) if settings.value("workers") is not None else _cpus(),
+        workers=read_workers(settings),
     )
-
-
-def _recipe(settings: Settings) -> Recipe:
-    return Recipe(
-        epochs=settings.integer("evaluator.epochs", low=1),
-        batch=settings.integer("evaluator.batch", low=2),
-        lr=settings.number("evaluator.lr", above=0),
-        weight_decay=settings.number("evaluator.weight_decay", low=0),
-        label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
-        crop_px=settings.integer("evaluator.crop_px", low=0, high=64),
-    )
-
-
-def read_data_settings(settings: Settings) -> dict[str, Any]:
-    optional = {
-        name: None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
-        for name in ("train_images", "holdout_images", "resolution_px")
-    }
-    return {
-        "name": settings.choice("dataset.name", sources.names()),
-        "path": settings.path("dataset.path"),
-        "download": settings.flag("dataset.download"),
-        **optional,
-    }
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str, Any]) -> None:

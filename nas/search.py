@@ -6,8 +6,7 @@ directory with the best one: its architecture, its trained weights, and how it w
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from nas import controllers
-from nas.executor import Executor, SerialExecutor
+from nas.executor import Executor
 from nas.journal import Journal
 from nas.loop import best, search
-from nas.plan import EXECUTORS, REFERENCES, Plan, describe, read_data_settings, read_latency, read_plan, read_space
+from nas.plan import REFERENCES, Plan, describe, read_latency, read_plan, read_space
 from nas.report import summary
 from nas.report.live import Live
 from nas.run_dir import open_run_dir, read_json, write_json, write_text
+from nas.settings import EXECUTORS, open_executor, read_data_settings, read_evaluator
 from nas.training import sources
 from nas.trial import Trial
 from search_spaces import text
@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
         return
 
     data = sources.load(**data_settings)
-    evaluator = _evaluator(settings, plan, data)
+    evaluator = read_evaluator(settings, plan.recipe, data)
     evaluate = functools.partial(evaluator.evaluate, rng_seed=plan.rng_seed)
     controller = controllers.make(
         settings.choice("controller.name", controllers.names()),
@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
         + (f" after {len(journal.trials)} samples" if journal.trials else "")
     )
     try:
-        with _executor(settings, plan) as executor:
+        with open_executor(settings) as executor:
             references = _references(run_dir, plan, evaluate, executor)
             with Live(console, plan.samples, plan.target_ms, every=plan.batch) as on_trial:
                 trials = search(
@@ -89,43 +89,6 @@ def main(settings: Settings) -> None:
         raise
     _write_results(run_dir, plan, trials, winner, references, final, time.perf_counter() - started)
     _show_results(console, run_dir, plan, trials, winner, references, final, time.perf_counter() - started)
-
-
-def _evaluator(settings: Settings, plan: Plan, data: "sources.Dataset") -> "ProxyTraining":
-    from nas.evaluators.proxy_training import ProxyTraining
-
-    settings.choice("evaluator.name", ("proxy_training",))
-    device = settings.choice("evaluator.device", ("cpu", "cuda"))
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError("evaluator.device=cuda: torch finds no GPU here; use evaluator.device=cpu")
-    return ProxyTraining(
-        data=data,
-        recipe=plan.recipe,
-        min_px=settings.integer("evaluator.min_px", low=1),
-        dropout=settings.number("evaluator.dropout", low=0, high=0.9),
-        device=device,
-        threads=settings.integer("evaluator.threads", low=1),
-    )
-
-
-@contextmanager
-def _executor(settings: Settings, plan: Plan) -> Iterator[Executor]:
-    if settings.choice("executor", EXECUTORS) == "serial":
-        yield SerialExecutor()
-        return
-    from nas.executor_ray import RayExecutor
-
-    with RayExecutor(
-        address=settings.value("ray.address"),
-        workers=plan.workers if settings.value("workers") is not None else None,
-        num_cpus=settings.number("ray.num_cpus", low=0),
-        num_gpus=settings.number("ray.num_gpus", low=0),
-        timeout_s=settings.number("ray.timeout_s", above=0),
-    ) as executor:
-        yield executor
 
 
 # ---- around the search

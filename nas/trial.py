@@ -1,6 +1,7 @@
 """`Evaluation` and `Trial`: what an evaluator answers, and the record of one sample."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from search_spaces.arch import Arch
 
@@ -18,12 +19,14 @@ class Evaluation:
         status: ``ok``; ``diverged``: the training became NaN, which is a result; ``failed``: the evaluation
             itself broke, and `note` says why.
         seconds: how long it took.
+        state: what else the evaluator passes on, like trained weights; no journal keeps it.
     """
 
     top1: float
     status: str = "ok"
     seconds: float = 0.0
     note: str = ""
+    state: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)

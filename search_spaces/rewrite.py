@@ -4,7 +4,16 @@ from dataclasses import replace
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 
-__all__ = ["classes", "dropout", "in_channels", "make_divisible", "resolution", "small_image", "width_multiplier"]
+__all__ = [
+    "classes",
+    "dropout",
+    "in_channels",
+    "make_divisible",
+    "resolution",
+    "scale_se",
+    "small_image",
+    "width_multiplier",
+]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -46,7 +55,7 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8) -> Arch:
     As the reference implementations of MobileNetV2, MobileNetV3 and MnasNet do it:
 
     - expansions keep their ratio to the block's input channels;
-    - squeeze-and-excite keeps its published rule (`_scale_se`);
+    - squeeze-and-excite keeps its published rule (`scale_se`);
     - the last features before the classes (V2's 1280-channel convolution, V3's hidden layer) are widened
       by ``width > 1`` and left alone by ``width < 1``;
     - image channels and classes stay.
@@ -78,19 +87,19 @@ def _scale(block: Block, in_ch: int, out_ch: int, features_factor: float, diviso
             return replace(block, in_ch=in_ch, hidden_ch=hidden_ch)
         case MBConv():
             mid_ch = make_divisible(in_ch * block.mid_ch / block.in_ch, divisor)
-            se_ch = _scale_se(block.se_ch, block.in_ch, in_ch, block.mid_ch, mid_ch, divisor)
+            se_ch = scale_se(block.se_ch, block.in_ch, in_ch, block.mid_ch, mid_ch, divisor)
             return replace(block, in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, se_ch=se_ch)
         case SepConv():
-            se_ch = _scale_se(block.se_ch, block.in_ch, in_ch, block.in_ch, in_ch, divisor)
+            se_ch = scale_se(block.se_ch, block.in_ch, in_ch, block.in_ch, in_ch, divisor)
             return replace(block, in_ch=in_ch, out_ch=out_ch, se_ch=se_ch)
         case ConvBN():
-            se_ch = _scale_se(block.se_ch, block.in_ch, in_ch, block.out_ch, out_ch, divisor)
+            se_ch = scale_se(block.se_ch, block.in_ch, in_ch, block.out_ch, out_ch, divisor)
             return replace(block, in_ch=in_ch, out_ch=out_ch, se_ch=se_ch)
 
 
-def _scale_se(se_ch: int, in_before: int, in_after: int, gated_before: int, gated_after: int, divisor: int) -> int:
-    """Squeeze-and-excite after scaling: MobileNetV3's rule (1/4 of the gated channels, rounded) or MnasNet's (1/4 of
-    the input channels) where the block follows one of them, else its share of the gated channels."""
+def scale_se(se_ch: int, in_before: int, in_after: int, gated_before: int, gated_after: int, divisor: int = 8) -> int:
+    """Squeeze-and-excite channels after scaling: MobileNetV3's rule (1/4 of the gated channels, rounded) or MnasNet's
+    (1/4 of the input channels) where the block follows one of them, else its share of the gated channels."""
     if not se_ch:
         return 0
     if se_ch == make_divisible(gated_before / 4, divisor):

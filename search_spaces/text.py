@@ -8,10 +8,20 @@ from typing import Any
 from rich.table import Table
 
 from search_spaces import cost
-from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN, MBConv
+from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import Unit, lower
 
-__all__ = ["block_from_dict", "from_dict", "from_json", "set_fields", "table", "to_dict", "to_json", "unit_row"]
+__all__ = [
+    "block_from_dict",
+    "from_dict",
+    "from_json",
+    "set_fields",
+    "table",
+    "timm_strings",
+    "to_dict",
+    "to_json",
+    "unit_row",
+]
 
 FORMAT = 1
 
@@ -90,6 +100,34 @@ def _block(i: int, item: Any) -> Block:
         return block_from_dict(item)
     except (ValueError, TypeError) as e:
         raise ValueError(f"block {i}: {e}") from None
+
+
+def timm_strings(arch: Arch) -> list[str]:
+    """Blocks in the notation of timm's EfficientNet builders, like ``ir_r2_k5_s1_e3_c40_se0.25``; equal ones as one.
+
+    ``cn`` is a convolution, ``ds`` a depthwise-separable one, ``ir`` an inverted residual; ``r`` repeats, ``k`` kernel,
+    ``s`` stride, ``e`` expansion as a ratio of the input channels, ``c`` output channels, ``se`` squeeze-and-excite as
+    a share of the gated channels, ``n`` activation. The classifier is left out, as timm does.
+    """
+    kinds = {ConvBN: "cn", SepConv: "ds", MBConv: "ir"}
+    acts = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "swish": "sw", "none": "id", "sigmoid": "sg"}
+    found: list[tuple[str, int]] = []
+    for block in arch.blocks:
+        if isinstance(block, Classifier):
+            continue
+        gated_ch = block.mid_ch if isinstance(block, MBConv) else block.in_ch
+        gated_ch = block.out_ch if isinstance(block, ConvBN) else gated_ch
+        line = f"k{block.kernel}_s{block.stride}"
+        line += f"_e{block.mid_ch / block.in_ch:.6g}" if isinstance(block, MBConv) else ""
+        line += f"_c{block.out_ch}" + (f"_se{block.se_ch / gated_ch:.4g}" if block.se_ch else "")
+        line += f"_n{acts.get(block.act, block.act)}"
+        line += "_noskip" if block.skip == "none" and block.stride == 1 and block.in_ch == block.out_ch else ""
+        kind = kinds[type(block)]
+        if found and found[-1][0] == f"{kind}|{line}":
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((f"{kind}|{line}", 1))
+    return [f"{kind}_r{n}_{line}" for (kind, _, line), n in ((text.partition("|"), n) for text, n in found)]
 
 
 def table(arch: Arch, latencies_ms: Mapping[str, Sequence[float]] | None = None) -> Table:

@@ -1,4 +1,4 @@
-"""``report.html``: the result of a search on one self-contained page."""
+"""``report.html``: the result of a search on one self-contained page; and the parts that such pages are made of."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ from nas.report.summary import by_block
 from nas.run_dir import write_text
 from nas.trial import Trial
 
-__all__ = ["write_report"]
+__all__ = ["image", "table", "write_page", "write_report"]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1d2733; }
@@ -49,24 +49,30 @@ def write_report(run_dir: Path, result: Mapping[str, Any], trials: Sequence[Tria
         f"training: {best['final_test_top1']:.1%} on the test images.</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         "<h2>Beside published networks, under the same proxy training</h2>",
-        _table(head, networks, best=list(rows).index(winner)),
+        table(head, networks, best=list(rows).index(winner)),
         "<h2>Accuracy against latency</h2>",
-        _image(run_dir / "pareto.png"),
+        image(run_dir / "pareto.png"),
         "<h2>Reward</h2>",
-        _image(run_dir / "rewards.png"),
+        image(run_dir / "rewards.png"),
         "<h2>What was chosen</h2>",
-        _table(*by_block(best["choices"])),
+        table(*by_block(best["choices"])),
         "<h2>The ten best samples</h2>",
-        _table(("sample", "proxy top-1", "ms", "reward"), top),
+        table(("sample", "proxy top-1", "ms", "reward"), top),
     ]
+    write_page(run_dir / "report.html", "Architecture search", body)
+
+
+def write_page(path: Path, title: str, body: Sequence[str]) -> None:
+    """A page of its own, with the parts `body`."""
     page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Architecture search</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
     )
-    write_text(run_dir / "report.html", page)
+    write_text(path, page)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
+    """A table; the row `best` stands out."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
     for i, row in enumerate(rows):
         mark = ' class="best"' if i == best else ""
@@ -74,6 +80,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], best: int | None 
     return "<table>" + "".join(lines) + "</table>"
 
 
-def _image(path: Path) -> str:
+def image(path: Path) -> str:
+    """The picture in a PNG file, inside the page."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{path.stem}" src="data:image/png;base64,{data}">'

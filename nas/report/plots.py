@@ -1,4 +1,4 @@
-"""Pictures of a search, as PNG files."""
+"""Pictures of a search, as PNG files; and how all pictures of runs look."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 
 from nas.trial import Trial
 
-__all__ = ["pareto_front", "plot_pareto", "plot_rewards"]
+__all__ = ["BEST", "GREY", "INK", "REFERENCE", "new_figure", "pareto_front", "plot_pareto", "plot_rewards", "save"]
 
-_INK, _GREY, _BEST, _REFERENCE = "#1f4e79", "#9aa5b1", "#c8352b", "#2a7f3f"
+INK, GREY, BEST, REFERENCE = "#1f4e79", "#9aa5b1", "#c8352b", "#2a7f3f"
 
 
 def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
@@ -36,7 +36,7 @@ def plot_pareto(
     Args:
         references: name to (latency_ms, top1).
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     good = [t for t in trials if t.status == "ok"]
     x, y = [t.latency_ms for t in good], [100 * t.top1 for t in good]
     order = axes.scatter(x, y, c=[t.sample for t in good], cmap=_blues(), s=22, label="samples")
@@ -46,54 +46,53 @@ def plot_pareto(
         [t.latency_ms for t in front],
         [100 * t.top1 for t in front],
         where="post",
-        color=_INK,
+        color=INK,
         lw=1.2,
         label="Pareto front",
     )
-    axes.axvline(target_ms, color=_GREY, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
+    axes.axvline(target_ms, color=GREY, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
     axes.scatter(
         [ms for ms, _ in references.values()],
         [100 * top1 for _, top1 in references.values()],
         marker="D",
         s=40,
-        color=_REFERENCE,
+        color=REFERENCE,
         label="references",
         zorder=3,
     )
     for name, (ms, top1) in references.items():
-        axes.annotate(name, (ms, 100 * top1), xytext=(5, -10), textcoords="offset points", fontsize=7, color=_REFERENCE)
-    axes.scatter(
-        [winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=_BEST, label="best reward", zorder=4
-    )
+        axes.annotate(name, (ms, 100 * top1), xytext=(5, -10), textcoords="offset points", fontsize=7, color=REFERENCE)
+    axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="best reward", zorder=4)
     axes.set_xlabel(latency_label)
     axes.set_ylabel("proxy top-1 on the holdout (%)")
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
     """Reward of each sample, the best so far, and a moving average."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     rewards = np.array([t.reward for t in trials])
     samples = np.arange(len(rewards))
-    axes.scatter(samples, rewards, s=16, color=_GREY, label="samples")
-    axes.step(samples, np.maximum.accumulate(rewards), where="post", color=_BEST, lw=1.5, label="best so far")
+    axes.scatter(samples, rewards, s=16, color=GREY, label="samples")
+    axes.step(samples, np.maximum.accumulate(rewards), where="post", color=BEST, lw=1.5, label="best so far")
     window = max(2, len(rewards) // 8)
     if len(rewards) >= 2 * window:
         mean = np.convolve(rewards, np.ones(window) / window, mode="valid")
-        axes.plot(samples[window - 1 :], mean, color=_INK, lw=1.5, label=f"mean of the last {window}")
+        axes.plot(samples[window - 1 :], mean, color=INK, lw=1.5, label=f"mean of the last {window}")
     axes.set_xlabel("sample")
     axes.set_ylabel("reward")
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure():
+def new_figure(width: float = 8, height: float = 4.8):
+    """A figure and its axes, of a size in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
@@ -108,7 +107,8 @@ def _blues():
     return ListedColormap(colormaps["Blues"](np.linspace(0.35, 1, 256)))
 
 
-def _save(figure, path: Path) -> None:
+def save(figure, path: Path) -> None:
+    """Writes a PNG; the file is complete or unchanged."""
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, dpi=130, format="png")
     partial.replace(path)

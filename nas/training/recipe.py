@@ -11,6 +11,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the images.
+        steps: updates of the weights; if given, instead of `epochs`.
         batch: images a step; a last incomplete batch is left out (batch norm suffers from tiny batches).
         lr: peak learning rate of AdamW; linear warm-up, then cosine to 0.
         warmup: share of the steps that warm up.
@@ -19,7 +20,8 @@ class Recipe:
         crop_px: augmentation shifts each image by up to this many pixels, and mirrors it where the data set allows.
     """
 
-    epochs: int
+    epochs: int = 1
+    steps: int | None = None
     batch: int = 64
     lr: float = 1.5e-3
     warmup: float = 0.1

@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.training.datasets import Dataset, Split, cut_holdout, make
 
-__all__ = ["DataError", "cifar10", "fashion_mnist", "fashion_mnist_mini", "image_folder", "load", "names"]
+__all__ = ["DataError", "cache_dir", "cifar10", "fashion_mnist", "fashion_mnist_mini", "image_folder", "load", "names"]
 
 MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
 
@@ -312,14 +312,18 @@ def _decode_all(items: list[tuple[int, bytes, str]], resolution_px: int) -> Spli
     return Split(images, np.array([label for label, _, _ in items], np.int64))
 
 
+def cache_dir() -> Path:
+    """The project's folder among the user's caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "platform-aware-nas"
+
+
 def _cached(source: Path, kind: str, read: Callable[[], dict[str, Split]]) -> dict[str, Split]:
     """`read()`, kept in the user's cache folder under the path, size and time of `source`."""
     stamp = source.resolve()
     files = sorted(p for p in source.rglob("*") if p.is_dir()) if source.is_dir() else [source]
     seen = "|".join(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in (source, *files))
     name = hashlib.sha256(f"{kind}|{stamp}|{seen}".encode()).hexdigest()[:16]
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = base / "platform-aware-nas" / f"{kind}-{name}.npz"
+    path = cache_dir() / f"{kind}-{name}.npz"
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {part: Split(file[f"{part}_images"], file[f"{part}_labels"]) for part in ("train", "test")}

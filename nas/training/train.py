@@ -1,6 +1,7 @@
 """The training loop: what a proxy evaluation, a final training and NetAdapt's fine-tuning have in common."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +14,26 @@ from nas.training.recipe import Recipe
 from search_spaces import torch_net
 from search_spaces.arch import Arch
 
-__all__ = ["Trained", "batches", "new_net", "top1", "train"]
+__all__ = ["Moments", "Trained", "batches", "new_net", "top1", "train"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The state of AdamW: number of updates, and by parameter the means of gradients and of their squares."""
+
+    updates: int
+    first: Mapping[str, Tensor]
+    second: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to: images seen, and whether the loss became NaN or infinite (then it was cut short)."""
+    """What a training came to: images seen, whether the loss became NaN or infinite (then it was cut short), and the
+    optimizer's state at the end."""
 
     images: int
     diverged: bool
+    moments: Moments
 
 
 def new_net(arch: Arch, *, rng_seed: int) -> torch_net.Net:
@@ -31,7 +43,14 @@ def new_net(arch: Arch, *, rng_seed: int) -> torch_net.Net:
 
 
 def train(
-    net: nn.Module, split: Split, data: Dataset, recipe: Recipe, *, rng_seed: int, device: str = "cpu"
+    net: nn.Module,
+    split: Split,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    rng_seed: int,
+    device: str = "cpu",
+    moments: Moments | None = None,
 ) -> Trained:
     """Trains `net` in place on `split` with augmentation and label smoothing.
 
@@ -40,30 +59,30 @@ def train(
     Args:
         net: a network ``(N, C, H, W) -> (N, classes)``; it is moved to `device` and to channels_last.
         data: gives the normalisation and whether mirroring is allowed.
+        moments: the optimizer's state to begin with.
     """
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = _optimizer(net, recipe, device)
-    steps_per_epoch = max(1, len(split) // recipe.batch)
-    steps = steps_per_epoch * recipe.epochs
+    optimizer = _optimizer(net, recipe)
+    if moments is not None:
+        _set_moments(optimizer, net, moments)
+    steps = recipe.steps or max(1, len(split) // recipe.batch) * recipe.epochs
     warmup_steps = max(1, round(recipe.warmup * steps))
     rng = np.random.default_rng(rng_seed)
     autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu")
-    seen = step = 0
-    loss = torch.zeros(())
+    seen = 0
     with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
         torch.manual_seed(rng_seed)
-        for _ in range(recipe.epochs):
-            for x, y in batches(split, data, recipe, rng=rng, device=device):
-                _set_lr(optimizer, recipe.lr * _schedule(step, warmup_steps, steps))
-                optimizer.zero_grad(set_to_none=True)
-                with autocast:
-                    loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
-                loss.backward()
-                optimizer.step()
-                seen, step = seen + len(y), step + 1
-            if not math.isfinite(loss.item()):
-                return Trained(seen, diverged=True)
-    return Trained(seen, diverged=False)
+        for step, (x, y, epoch_ends) in zip(range(steps), _endless(split, data, recipe, rng, device), strict=False):
+            _set_lr(optimizer, recipe.lr * _schedule(step, warmup_steps, steps))
+            optimizer.zero_grad(set_to_none=True)
+            with autocast:
+                loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
+            loss.backward()
+            optimizer.step()
+            seen += len(y)
+            if (epoch_ends or step == steps - 1) and not math.isfinite(loss.item()):
+                return Trained(seen, True, _moments(optimizer, net))
+    return Trained(seen, False, _moments(optimizer, net))
 
 
 def top1(net: nn.Module, split: Split, data: Dataset, *, batch: int = 250, device: str = "cpu") -> float:
@@ -87,6 +106,16 @@ def batches(split: Split, data: Dataset, recipe: Recipe, *, rng: np.random.Gener
         images = split.images[picked]
         images = _shift_and_flip(images, recipe.crop_px, data.flip, rng)
         yield _normalise(torch.from_numpy(images), data, device), torch.from_numpy(split.labels[picked]).to(device)
+
+
+def _endless(
+    split: Split, data: Dataset, recipe: Recipe, rng: np.random.Generator, device: str
+) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """`batches` of epoch after epoch, each with whether it is an epoch's last."""
+    in_epoch = max(1, len(split) // recipe.batch)
+    while True:
+        for i, (x, y) in enumerate(batches(split, data, recipe, rng=rng, device=device), 1):
+            yield x, y, i == in_epoch
 
 
 def _shift_and_flip(images: np.ndarray, crop_px: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
@@ -119,7 +148,7 @@ def _schedule(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def _optimizer(net: nn.Module, recipe: Recipe, device: str) -> torch.optim.Optimizer:
+def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -129,3 +158,21 @@ def _optimizer(net: nn.Module, recipe: Recipe, device: str) -> torch.optim.Optim
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def _moments(optimizer: torch.optim.Optimizer, net: nn.Module) -> Moments:
+    states = {name: optimizer.state[p] for name, p in net.named_parameters() if p in optimizer.state}
+    return Moments(
+        updates=max((int(state["step"]) for state in states.values()), default=0),
+        first={name: state["exp_avg"] for name, state in states.items()},
+        second={name: state["exp_avg_sq"] for name, state in states.items()},
+    )
+
+
+def _set_moments(optimizer: torch.optim.Optimizer, net: nn.Module, moments: Moments) -> None:
+    for name, p in net.named_parameters():
+        optimizer.state[p] = {  # like p, whose memory format the fused update takes for granted
+            "step": torch.tensor(float(moments.updates), device=p.device),
+            "exp_avg": torch.empty_like(p).copy_(moments.first[name]),
+            "exp_avg_sq": torch.empty_like(p).copy_(moments.second[name]),
+        }

@@ -1,0 +1,90 @@
+"""What the commands of nas and netadapt read from their configs in the same way."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from nas.executor import Executor, SerialExecutor
+from nas.training import sources
+from nas.training.recipe import Recipe
+from search_spaces.command import Settings
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.datasets import Dataset
+
+__all__ = ["EXECUTORS", "open_executor", "read_data_settings", "read_evaluator", "read_recipe", "read_workers"]
+
+EXECUTORS = ("ray", "serial")
+
+
+def read_recipe(settings: Settings) -> Recipe:
+    return Recipe(
+        epochs=settings.integer("evaluator.epochs", low=1),
+        batch=settings.integer("evaluator.batch", low=2),
+        lr=settings.number("evaluator.lr", above=0),
+        weight_decay=settings.number("evaluator.weight_decay", low=0),
+        label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
+        crop_px=settings.integer("evaluator.crop_px", low=0, high=64),
+    )
+
+
+def read_data_settings(settings: Settings) -> dict[str, Any]:
+    """The arguments of `nas.training.sources.load`."""
+    optional = {
+        name: None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
+        for name in ("train_images", "holdout_images", "resolution_px")
+    }
+    return {
+        "name": settings.choice("dataset.name", sources.names()),
+        "path": settings.path("dataset.path"),
+        "download": settings.flag("dataset.download"),
+        **optional,
+    }
+
+
+def read_evaluator(settings: Settings, recipe: Recipe, data: "Dataset") -> "ProxyTraining":
+    """The evaluator that a config names, with `recipe` on `data`."""
+    from nas.evaluators.proxy_training import ProxyTraining
+
+    settings.choice("evaluator.name", ("proxy_training",))
+    device = settings.choice("evaluator.device", ("cpu", "cuda"))
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("evaluator.device=cuda: torch finds no GPU here; use evaluator.device=cpu")
+    return ProxyTraining(
+        data=data,
+        recipe=recipe,
+        min_px=settings.integer("evaluator.min_px", low=1),
+        dropout=settings.number("evaluator.dropout", low=0, high=0.9),
+        device=device,
+        threads=settings.integer("evaluator.threads", low=1),
+    )
+
+
+def read_workers(settings: Settings) -> int:
+    """Evaluations at a time on this machine: as many as CPUs if the config does not say."""
+    if settings.value("workers") is not None:
+        return settings.integer("workers", low=1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def open_executor(settings: Settings) -> Iterator[Executor]:
+    """The executor that a config names."""
+    if settings.choice("executor", EXECUTORS) == "serial":
+        yield SerialExecutor()
+        return
+    from nas.executor_ray import RayExecutor
+
+    with RayExecutor(
+        address=settings.value("ray.address"),
+        workers=read_workers(settings) if settings.value("workers") is not None else None,
+        num_cpus=settings.number("ray.num_cpus", low=0),
+        num_gpus=settings.number("ray.num_gpus", low=0),
+        timeout_s=settings.number("ray.timeout_s", above=0),
+    ) as executor:
+        yield executor

@@ -1,0 +1,108 @@
+"""An adapted network beside others: the published one, the seed scaled uniformly, and adaptations by chance."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from netadapt.adapt import Adaptation, adapt
+from netadapt.channels import KINDS
+from netadapt.propose import Proposal
+from search_spaces import rewrite, zoo
+from search_spaces.arch import Arch, MBConv
+
+__all__ = ["by_chance", "distance", "expansions", "matched", "published_for", "uniform"]
+
+
+def expansions(arch: Arch) -> list[tuple[int, MBConv]]:
+    """The blocks with an expansion, and their places."""
+    return [(i, block) for i, block in enumerate(arch.blocks) if isinstance(block, MBConv)]
+
+
+def matched(arch: Arch, other: Arch) -> list[tuple[int, int]]:
+    """Places of the expansions of `arch` and `other` that correspond: same order, kernels and strides.
+
+    One may have more at its end (the last block of MnasNet, which MobileNetV3 moved behind the pooling). Empty if the
+    networks do not correspond.
+    """
+    ours, theirs = expansions(arch), expansions(other)
+    pairs = list(zip(ours, theirs, strict=False))
+    if any((a.kernel, a.stride) != (b.kernel, b.stride) for (_, a), (_, b) in pairs):
+        return []
+    return [(i, j) for (i, _), (j, _) in pairs] if abs(len(ours) - len(theirs)) <= 1 else []
+
+
+def distance(arch: Arch, other: Arch) -> float | None:
+    """The mean of |log2| of the ratio of corresponding expansions: 0 if all are equal, 1 if each is twice as wide or
+    half as wide; None if the networks do not correspond."""
+    pairs = matched(arch, other)
+    if not pairs:
+        return None
+    widths = [(_mid_ch(arch, i), _mid_ch(other, j)) for i, j in pairs]
+    return float(np.mean([abs(math.log2(a / b)) for a, b in widths]))
+
+
+def _mid_ch(arch: Arch, i: int) -> int:
+    block = arch.blocks[i]
+    assert isinstance(block, MBConv)
+    return block.mid_ch
+
+
+def uniform(seed: Arch, latency_ms: Callable[[Arch], float], target_ms: float) -> Arch:
+    """`seed` with the largest width multiplier, in hundredths, that meets `target_ms`.
+
+    Raises:
+        ValueError: not even the multiplier 0.05 does.
+    """
+    for percent in range(100, 4, -1):
+        scaled = rewrite.width_multiplier(seed, percent / 100)
+        if latency_ms(scaled) <= target_ms * (1 + 1e-9):
+            return scaled
+    raise ValueError(f"no width multiplier of {seed.name!r} meets {target_ms:.2f} ms")
+
+
+class _Chance:
+    """A tuner that draws accuracies: every proposal is as likely to be kept as any other."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def evaluate(self, step: int, proposals: Sequence[Proposal], parent_top1: float) -> Mapping[int, float]:
+        return dict(enumerate(self._rng.random(len(proposals)).tolist()))
+
+    def keep(self, step: int, proposals: Sequence[Proposal], kept: int) -> None:
+        pass
+
+
+def by_chance(
+    seed: Arch,
+    *,
+    latency_ms: Callable[[Arch], float],
+    target_ms: float,
+    delta: float,
+    decay: float = 1.0,
+    kinds: Sequence[str] = KINDS,
+    rng_seed: int = 0,
+) -> Adaptation:
+    """An adaptation of `seed` in which each step keeps a proposal drawn at random."""
+    return adapt(
+        seed,
+        _Chance(np.random.default_rng(rng_seed)),
+        seed_top1=0.0,
+        latency_ms=latency_ms,
+        target_ms=target_ms,
+        delta=delta,
+        decay=decay,
+        kinds=kinds,
+        selection="accuracy",
+    )
+
+
+def published_for(arch: Arch, latency_ms: Callable[[Arch], float]) -> Arch:
+    """MobileNetV3-Large or -Small: the one that corresponds to `arch`, else the one nearer in latency."""
+    both = [zoo.get(name) for name in ("mobilenet_v3_large", "mobilenet_v3_small")]
+    for candidate in both:
+        if matched(arch, candidate):
+            return candidate
+    ms = latency_ms(arch)
+    return min(both, key=lambda other: abs(math.log(latency_ms(other) / ms)))

@@ -1,0 +1,125 @@
+"""Weights for a narrower network, taken from the wider one that it comes from."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from netadapt.channels import Layer, layer_groups
+from netadapt.weights import INHERIT
+from search_spaces import torch_net
+from search_spaces.arch import Arch
+from search_spaces.ops import Conv, Linear
+
+__all__ = ["check_weights", "inherit"]
+
+
+def inherit(
+    parent: Arch, child: Arch, weights: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]] = (), *,
+    how: str = "l2", rng_seed: int = 0,
+) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:  # fmt: skip
+    """The weights of `child`: those of `parent` without the channels that it does not have.
+
+    Everything follows: depthwise kernels, batch norm and its statistics, squeeze-and-excite. Where the child has more
+    channels than the parent, the new ones are initialised at random, as in a new network.
+
+    Args:
+        parent, child: networks of the same blocks, of different widths.
+        weights: of the parent, as `torch_net.Net.state_dict`.
+        others: what goes with the parent's parameters by name, like an optimizer's moments; new ones are zero.
+        how: which channels stay: ``l2``, those whose filters have the largest L2 norm (over all layers that write the
+            channels), in their order (NetAdapt, arXiv:1804.03230, section 3.3); ``truncate``, the first ones.
+
+    Returns:
+        the child's weights, and its `others`.
+
+    Raises:
+        ValueError: the networks do not have the same blocks, or `weights` do not fit `parent`.
+    """
+    if how not in INHERIT:
+        raise ValueError(f"no way to inherit {how!r}; allowed: {', '.join(INHERIT)}")
+    ends = layer_groups(parent)
+    if ends != layer_groups(child):
+        raise ValueError(f"networks {parent.name!r} and {child.name!r} do not have the same blocks")
+    check_weights(parent, weights)
+    kept = _kept(parent, child, ends, weights, how)
+    new = torch_net.build(child, generator=torch.Generator().manual_seed(rng_seed)).state_dict()
+    found = {name: _narrowed(name, weights[name], value, ends, kept) for name, value in new.items()}
+    follow = [
+        {name: _narrowed(name, value, torch.zeros_like(new[name]), ends, kept) for name, value in other.items()}
+        for other in others
+    ]
+    return found, follow
+
+
+def check_weights(arch: Arch, weights: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, with the first difference, if `weights` are not those of `arch`."""
+    with torch.device("meta"):
+        wanted = torch_net.Net(arch).state_dict()
+    for name, value in wanted.items():
+        if name not in weights:
+            raise ValueError(
+                f"the weights lack {name}, which network {arch.name!r} has; give the weights of this network"
+            )
+        if weights[name].shape != value.shape:
+            raise ValueError(
+                f"{name} is {tuple(weights[name].shape)} in the weights, but {tuple(value.shape)} in network "
+                f"{arch.name!r}; give the weights of this network"
+            )
+    if more := [name for name in weights if name not in wanted]:
+        raise ValueError(
+            f"the weights have {more[0]}, which network {arch.name!r} lacks; give the weights of this network"
+        )
+
+
+def _kept(
+    parent: Arch, child: Arch, ends: Mapping[Layer, tuple[Layer, Layer]], weights: Mapping[str, Tensor], how: str
+) -> dict[Layer, Tensor]:
+    """For each group of channels (its representative) the places in the parent of the child's channels."""
+    norms: dict[Layer, Tensor] = {}
+    wanted: dict[Layer, int] = {}
+    for (i, name), (read, write) in ends.items():
+        op = _op(child, i, name)
+        wanted[read], wanted[write] = op.in_ch, op.out_ch
+        if (isinstance(op, Conv) and op.groups > 1) or name == "se_expand":
+            continue  # they keep channels that others make
+        inner = "linear" if isinstance(op, Linear) else "conv"
+        weight = weights[f"blocks.{i}.{name}.{inner}.weight"]
+        norms[write] = norms.get(write, 0) + weight.float().flatten(1).square().sum(1)
+    kept = {}
+    for group, n in wanted.items():
+        if group not in norms:  # the image
+            kept[group] = torch.arange(n)
+        elif how == "truncate" or n >= len(norms[group]):
+            kept[group] = torch.arange(min(n, len(norms[group])))
+        else:
+            order = torch.argsort(norms[group], descending=True, stable=True)
+            kept[group] = order[:n].sort().values
+    return kept
+
+
+def _narrowed(
+    name: str,
+    value: Tensor,
+    new: Tensor,
+    ends: Mapping[Layer, tuple[Layer, Layer]],
+    kept: Mapping[Layer, Tensor],
+) -> Tensor:
+    """`new` with what stays of the parent's tensor `value`: rows are written channels, columns are read ones."""
+    if value.ndim == 0:
+        return value.clone()
+    _, block, op, *_ = name.split(".")
+    read, write = ends[int(block), op]
+    rows = kept[write]
+    picked = value.index_select(0, rows)
+    new = new.clone()
+    if value.ndim == 1 or new.shape[1] == 1:  # a depthwise kernel has one column, which is no channel
+        new[: len(rows)] = picked
+    else:
+        columns = kept[read]
+        new[: len(rows), : len(columns)] = picked.index_select(1, columns)
+    return new
+
+
+def _op(arch: Arch, block: int, name: str) -> Conv | Linear:
+    return next(op for op in arch.blocks[block].ops() if op.name == name)  # type: ignore[return-value]

@@ -1,0 +1,113 @@
+"""Where an adaptation starts: a network of the zoo, the result of a search, or a file; and its weights."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.training.recipe import Recipe
+from nas.training.sources import cache_dir
+from netadapt import weights
+from netadapt.fine_tune import Train
+from netadapt.weights import TrainedNet
+from search_spaces import redesign, text, zoo
+from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.executor import Shared
+
+__all__ = ["Seed", "find", "given_net", "trained_net"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """The network to adapt, and the file of its weights if there is one."""
+
+    arch: Arch
+    weights: Path | None
+
+
+def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | None) -> Seed:
+    """The seed that a command names: a network of the zoo, a run directory, or a JSON file.
+
+    Raises:
+        ValueError: nothing of that name, or a file that is no network.
+    """
+    path = Path(name).expanduser()
+    own: Path | None = None
+    if name in zoo.names():
+        arch = zoo.get(name, width=width)
+    elif path.is_dir():
+        if not (path / "best.json").exists():
+            raise ValueError(f"seed={name}: the folder has no best.json; give the folder of a finished run")
+        arch = text.from_json((path / "best.json").read_text())
+        own = path / "best.safetensors" if (path / "best.safetensors").exists() else None
+    elif path.is_file():
+        arch = text.from_json(path.read_text())
+    else:
+        raise ValueError(f"seed={name}: no such network, run directory or file; networks: {', '.join(zoo.names())}")
+    if width != 1 and name not in zoo.names():
+        raise ValueError(f"width={width:g} is for networks of the zoo; seed={name} has its own widths")
+    redesigned = redesign.apply(arch, redesigns)
+    if redesigned != arch:
+        arch, own = replace(redesigned, name=f"{arch.name}+{'+'.join(redesigns)}"), None
+    return Seed(arch=arch, weights=weights_path or own)
+
+
+def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
+    """The seed with the weights in its file.
+
+    Raises:
+        ValueError: no such file, no safetensors, or weights that do not fit; names the first that does not.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from nas.training.train import top1
+    from netadapt.inherit import check_weights
+    from search_spaces.torch_net import Net
+
+    path, small = seed.weights, evaluator.small(seed.arch)
+    assert path is not None
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"weights={path} cannot be read: {e}") from None
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    try:
+        check_weights(small, tensors)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}, for images of {evaluator.data.name}") from None
+    net = Net(small)
+    net.load_state_dict(tensors)
+    accuracy = top1(net, evaluator.data.holdout, evaluator.data, device=evaluator.device)
+    return TrainedNet(arch=small, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
+
+
+def trained_net(
+    seed: Seed, evaluator: "ProxyTraining", shared: "Shared", recipe: Recipe, *, threads: int, rng_seed: int
+) -> TrainedNet:
+    """The seed, trained on the data set; kept in the user's cache under what it depends on.
+
+    Raises:
+        ValueError: the training diverged.
+    """
+    small = evaluator.small(seed.arch)
+    data = evaluator.data
+    images = zlib.crc32(np.ascontiguousarray(data.train.images).data)
+    about = (
+        f"{text.to_json(replace(small, name=''))}|{recipe}|{data.name}|{images}|{threads}|{rng_seed}|{evaluator.device}"
+    )
+    path = cache_dir() / f"seed-{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
+    if path.exists():
+        return weights.load(path)
+    evaluation = Train(evaluator=shared, recipe=recipe, rng_seed=rng_seed, threads=threads)(seed.arch)
+    if evaluation.status != "ok":
+        raise ValueError(f"the seed's training diverged (NaN); try a lower evaluator.lr than {recipe.lr:g}")
+    weights.save(evaluation.state, path)
+    return evaluation.state

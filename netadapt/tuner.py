@@ -1,0 +1,178 @@
+"""`FineTuning`: the tuner of a real adaptation, which runs on an executor and records everything."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nas.executor import Executor, Shared
+from nas.records import JournalError, Records
+from nas.training.recipe import Recipe
+from nas.trial import Evaluation
+from netadapt import weights
+from netadapt.fine_tune import FineTune, with_steps
+from netadapt.propose import Proposal, ranking
+from netadapt.weights import TrainedNet
+
+__all__ = ["FineTuning"]
+
+
+class FineTuning:
+    """Fine-tunes proposals on an executor.
+
+    Every evaluation is recorded when it is done; the kept network of the latest step lies in `folder`. Made anew with
+    the same files, it evaluates nothing twice and comes to the same result. All proposals of a step see the same
+    images in the same order, so that they differ by what was narrowed and by little else.
+
+    Args:
+        evaluator: a shared `ProxyTraining`.
+        seed: what the first step starts from.
+        recipe: of the fine-tuning; `Recipe.steps` is T.
+        rungs: shares of T, rising. At each, proposals are fine-tuned that long and the better half goes on
+            (successive halving); 0 is a look at the inherited network before any fine-tuning. Without any, all
+            proposals are fine-tuned for T steps.
+        history: the records of this adaptation.
+        on_evaluation: called with (done, total) of a step's evaluations.
+    """
+
+    def __init__(
+        self,
+        *,
+        executor: Executor,
+        evaluator: Shared,
+        seed: TrainedNet,
+        recipe: Recipe,
+        history: Records,
+        folder: Path,
+        how: str = "l2",
+        selection: str = "ratio",
+        rungs: Sequence[float] = (),
+        rng_seed: int = 0,
+        on_evaluation: Callable[[int, int, int], None] | None = None,
+    ) -> None:
+        self._executor, self._evaluator, self._seed = executor, evaluator, seed
+        self._recipe, self._history, self._folder = recipe, history, folder
+        self._how, self._selection, self._rng_seed = how, selection, rng_seed
+        self._on_evaluation = on_evaluation or (lambda step, done, total: None)
+        steps = recipe.steps or 0
+        self._budgets = [*(round(share * steps) for share in rungs), steps]
+        self._done: dict[tuple[int, str, int], dict] = {}
+        for record in history.records:
+            try:
+                place = (record["step"], record["group"], record["updates"])
+                complete = {"before", "after", "top1", "status"} <= record.keys()
+            except (KeyError, TypeError):
+                complete, place = False, (0, "", 0)
+            if not complete or place in self._done:
+                raise JournalError(f"{history.path} is not the history of this adaptation; use another run_dir")
+            self._done[place] = record
+        self._best: tuple[Proposal, TrainedNet] | None = None
+        self._parent: tuple[int, Shared] | None = None
+
+    def evaluate(self, step: int, proposals: Sequence[Proposal], parent_top1: float) -> Mapping[int, float]:
+        """See `netadapt.adapt.Tuner`. Proposals whose evaluation failed or diverged are left out."""
+        alive = list(range(len(proposals)))
+        top1: dict[int, float] = {}
+        for rung, updates in enumerate(self._budgets):
+            last = rung == len(self._budgets) - 1
+            top1 = self._fine_tuned(step, proposals, alive, updates, parent_top1)
+            if not last:
+                places = sorted(top1)
+                order = ranking([proposals[i] for i in places], [top1[i] for i in places], parent_top1, self._selection)
+                alive = sorted(places[k] for k in order[: -(-len(order) // 2)])
+        return top1
+
+    def keep(self, step: int, proposals: Sequence[Proposal], kept: int) -> None:
+        """See `netadapt.adapt.Tuner`. Its weights, if an earlier process had them, are made again."""
+        latest = self._latest()
+        if latest >= step:
+            return
+        proposal = proposals[kept]
+        if self._best is not None and self._best[0] == proposal:
+            net = self._best[1]
+        else:
+            ((_, evaluation),) = self._executor.run(self._task(step, self._budgets[-1]), [proposal.arch])
+            if evaluation.status != "ok":
+                raise ValueError(f"{proposal.group} of step {step} could not be fine-tuned again: {evaluation.note}")
+            net = evaluation.state
+        weights.save(net, self._file(step))
+        self._file(step - 1).unlink(missing_ok=True)
+        self._best = None
+
+    def net(self, step: int) -> TrainedNet:
+        """The network that was kept in the latest step, which is `step`."""
+        if step == 0:
+            return self._seed
+        if not self._file(step).exists():
+            raise ValueError(f"{self._file(step)} is missing, but the history goes on after it; use another run_dir")
+        return weights.load(self._file(step))
+
+    def _fine_tuned(
+        self, step: int, proposals: Sequence[Proposal], places: Sequence[int], updates: int, parent_top1: float
+    ) -> dict[int, float]:
+        found: dict[int, float] = {}
+        todo = []
+        for i in places:
+            record = self._done.get((step, proposals[i].group, updates))
+            if record is None:
+                todo.append(i)
+            elif (record["before"], record["after"]) != (proposals[i].before, proposals[i].after):
+                raise JournalError(
+                    f"{self._history.path}: {proposals[i].group} of step {step} is not what this adaptation proposes; "
+                    "its settings, table or program have changed: start again in another run_dir"
+                )
+            elif record["status"] == "ok":
+                found[i] = record["top1"]
+        if not todo:
+            return found
+        task = self._task(step, updates)
+        for number, (j, evaluation) in enumerate(self._executor.run(task, [proposals[i].arch for i in todo]), 1):
+            i = todo[j]
+            self._record(step, proposals[i], updates, evaluation)
+            if evaluation.status == "ok":
+                found[i] = evaluation.top1
+                if updates == self._budgets[-1]:
+                    self._remember(proposals, found, i, evaluation.state, parent_top1)
+            self._on_evaluation(step, len(places) - len(todo) + number, len(places))
+        return found
+
+    def _remember(
+        self, proposals: Sequence[Proposal], found: Mapping[int, float], i: int, net: TrainedNet, parent_top1: float
+    ) -> None:
+        """Holds the weights of the best proposal so far, and no others: each may be hundreds of megabytes."""
+        places = sorted(found)
+        order = ranking([proposals[k] for k in places], [found[k] for k in places], parent_top1, self._selection)
+        if places[order[0]] == i:
+            self._best = (proposals[i], net)
+
+    def _record(self, step: int, proposal: Proposal, updates: int, evaluation: Evaluation) -> None:
+        record = {
+            "step": step,
+            "group": proposal.group,
+            "before": proposal.before,
+            "after": proposal.after,
+            "latency_ms": proposal.latency_ms,
+            "updates": updates,
+            "top1": evaluation.top1,
+            "status": evaluation.status,
+            "seconds": round(evaluation.seconds, 3),
+            "note": evaluation.note,
+        }
+        self._history.append(record)
+        self._done[step, proposal.group, updates] = record
+
+    def _task(self, step: int, updates: int) -> FineTune:
+        if self._parent is None or self._parent[0] != step - 1:
+            self._parent = (step - 1, self._executor.share(self.net(step - 1)))
+        return FineTune(
+            evaluator=self._evaluator,
+            parent=self._parent[1],
+            recipe=with_steps(self._recipe, updates),
+            how=self._how,
+            rng_seed=self._rng_seed + 1000 * step,
+        )
+
+    def _latest(self) -> int:
+        """The latest step whose network is in the folder; 0: none."""
+        return max((int(path.stem.split("-")[1]) for path in self._folder.glob("step-*.safetensors")), default=0)
+
+    def _file(self, step: int) -> Path:
+        return self._folder / f"step-{step:03d}.safetensors"
