@@ -47,11 +47,11 @@ class Live:
 def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     """The tables that a command ends with."""
     rows = Table(
-        title=f"Under the same final training ({result['final_epochs']} epochs), latency on {result['device']}",
+        title=f"Top-1 after the same final training ({result['final_epochs']} epochs), latency on {result['device']}",
         title_justify="left",
     )
     for column in _COLUMNS:
-        rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
+        rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in _network_rows(result):
         rows.add_row(*row, style="bold" if row[0] == "adapted" else "")
     console.print(rows)
@@ -104,7 +104,7 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation, published
         f"<p>Target {result['target_ms']:.1f} ms on {html.escape(result['device'])}, "
         f"{len(result['steps'])} steps.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
-        f"<h2>Under the same final training ({result['final_epochs']} epochs)</h2>",
+        f"<h2>Top-1 under the same final training ({result['final_epochs']} epochs)</h2>",
         table(_COLUMNS, _network_rows(result), best=names.index("adapted")),
         *pictures,
         "<h2>Steps</h2>",
@@ -115,7 +115,7 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation, published
     write_page(run_dir / "report.html", "NetAdapt", body)
 
 
-_COLUMNS = ("network", "top-1 (test)", "top-1 (holdout)", "ms", "ms here", "MAdds", "params")
+_COLUMNS = ("network", "test", "holdout", "ms", "ms here", "MAdds", "params")
 
 
 def _network_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:

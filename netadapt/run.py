@@ -93,7 +93,7 @@ def main(settings: Settings) -> None:
     try:
         with open_executor(settings) as executor:
             shared = executor.share(evaluator)
-            start = _seed_net(console, plan, evaluator, shared)
+            start = _seed_net(console, plan, evaluator)
             progress = report.Live(console)
             tuner = FineTuning(
                 executor=executor,
@@ -240,14 +240,14 @@ def _steps(seed_ms: float, plan: Plan) -> int:
 # ---- around the adaptation
 
 
-def _seed_net(console: Console, plan: Plan, evaluator: "ProxyTraining", shared: Shared) -> TrainedNet:
+def _seed_net(console: Console, plan: Plan, evaluator: "ProxyTraining") -> TrainedNet:
     if plan.seed.weights:
         start = seeds.given_net(plan.seed, evaluator)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")
         return start
     begun = time.perf_counter()
     console.print(f"training the seed for {plan.recipe.epochs} epochs, unless that was done before")
-    start = seeds.trained_net(plan.seed, evaluator, shared, plan.recipe, threads=plan.workers, rng_seed=plan.rng_seed)
+    start = seeds.trained_net(plan.seed, evaluator, plan.recipe, threads=plan.workers, rng_seed=plan.rng_seed)
     console.print(f"the seed has top-1 {start.top1:.1%} on the holdout ({time.perf_counter() - begun:.0f} s)")
     return start
 

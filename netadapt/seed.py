@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.executor import SerialExecutor
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
 from netadapt import weights
@@ -18,7 +19,6 @@ from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
-    from nas.executor import Shared
 
 __all__ = ["Seed", "find", "given_net", "trained_net"]
 
@@ -89,9 +89,7 @@ def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
     return TrainedNet(arch=small, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
 
 
-def trained_net(
-    seed: Seed, evaluator: "ProxyTraining", shared: "Shared", recipe: Recipe, *, threads: int, rng_seed: int
-) -> TrainedNet:
+def trained_net(seed: Seed, evaluator: "ProxyTraining", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
     """The seed, trained on the data set; kept in the user's cache under what it depends on.
 
     Raises:
@@ -106,7 +104,9 @@ def trained_net(
     path = cache_dir() / f"seed-{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
     if path.exists():
         return weights.load(path)
-    evaluation = Train(evaluator=shared, recipe=recipe, rng_seed=rng_seed, threads=threads)(seed.arch)
+    evaluation = Train(evaluator=SerialExecutor().share(evaluator), recipe=recipe, rng_seed=rng_seed, threads=threads)(
+        seed.arch
+    )
     if evaluation.status != "ok":
         raise ValueError(f"the seed's training diverged (NaN); try a lower evaluator.lr than {recipe.lr:g}")
     weights.save(evaluation.state, path)
