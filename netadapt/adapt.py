@@ -56,7 +56,10 @@ class Tuner(Protocol):
     """What tells how accurate proposals are."""
 
     def evaluate(self, step: int, proposals: Sequence[Proposal], parent_top1: float) -> Mapping[int, float]:
-        """The position of a proposal to its top-1 in [0, 1] after a short fine-tuning; those left out are not kept."""
+        """The position of a proposal to its top-1 in [0, 1] after a short fine-tuning; those left out are not kept.
+
+        At least one.
+        """
         ...
 
     def keep(self, step: int, proposals: Sequence[Proposal], kept: int) -> None:
@@ -106,9 +109,6 @@ def adapt(
             stopped = f"nothing that may be narrowed saves another {cut_ms:.3g} ms"
             break
         found = tuner.evaluate(number, proposals, top1)
-        if not found:
-            stopped = f"no proposal of step {number} could be evaluated"
-            break
         places = sorted(found)
         order = ranking([proposals[i] for i in places], [found[i] for i in places], top1, selection)
         kept = places[order[0]]

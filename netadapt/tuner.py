@@ -61,6 +61,8 @@ class FineTuning:
                 complete = {"before", "after", "top1", "status"} <= record.keys()
             except (KeyError, TypeError):
                 complete, place = False, (0, "", 0)
+            if complete and record["status"] == "failed":
+                continue  # what broke is tried again
             if not complete or place in self._done:
                 raise JournalError(f"{history.path} is not the history of this adaptation; use another run_dir")
             self._done[place] = record
@@ -74,6 +76,9 @@ class FineTuning:
         for rung, updates in enumerate(self._budgets):
             last = rung == len(self._budgets) - 1
             top1 = self._fine_tuned(step, proposals, alive, updates, parent_top1)
+            if not top1:
+                notes = [r["note"] for r in self._done.values() if r["step"] == step and r["note"]]
+                raise ValueError(f"no proposal of step {step} could be evaluated; the latest: {notes[-1]}")
             if not last:
                 places = sorted(top1)
                 order = ranking([proposals[i] for i in places], [top1[i] for i in places], parent_top1, self._selection)

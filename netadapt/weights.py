@@ -38,7 +38,7 @@ def save(net: TrainedNet, path: Path) -> None:
     """Writes a safetensors file; it is complete or not there."""
     from safetensors.numpy import save_file
 
-    arrays = {f"{part}/{n}": np.ascontiguousarray(a) for part in _PARTS for n, a in getattr(net, part).items()}
+    arrays = {f"{part}/{n}": np.asarray(a, order="C") for part in _PARTS for n, a in getattr(net, part).items()}
     about = {"arch": text.to_json(net.arch), "updates": str(net.updates), "top1": repr(net.top1)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
