@@ -1,0 +1,105 @@
+"""`python -m netadapt.run`: a whole adaptation on a little data, interrupted and continued, and wrong command lines."""
+
+import json
+
+import pytest
+
+from search_spaces import text, zoo
+from tests.test_commands import command
+
+TINY = (
+    "width=0.35",
+    "executor=serial",
+    "epochs=1",
+    "final_epochs=1",
+    "fine_tune.steps=1",
+    "ratio=0.97",
+    "kinds=expansion",
+    "dataset.train_images=128",
+    "dataset.holdout_images=100",
+)
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("netadapt")
+    done = command("netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=run", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd, done.stdout
+
+
+def test_a_run_leaves_everything(adapted):
+    cwd, printed = adapted
+    run = cwd / "run"
+    result = json.loads((run / "result.json").read_text())
+    assert result["reached_ms"] <= result["target_ms"] < result["seed_ms"]
+    assert result["steps"][0]["saved_ms"] >= 0.01 * result["seed_ms"] * 0.999
+    arch = text.from_json((run / "best.json").read_text())
+    assert arch == text.from_dict(result["adapted"]) != zoo.get("mnasnet_small", width=0.35)
+    assert list(result["networks"])[:3] == ["adapted", "seed", "uniform scaling"]
+    for name in ("best.onnx", "best.safetensors", "report.html", "path.png", "widths.png", "history.jsonl"):
+        assert (run / name).stat().st_size > 500
+    assert "step   1: expansion of block" in printed
+    assert result["blocks"][0].startswith("cn_r1_k3_s2_c")
+
+
+def test_a_run_continues_where_it_was_killed(adapted):
+    """Half of the history, cut in the middle of a line, and no step's network: the same result, the rest done again."""
+    cwd, _ = adapted
+    run = cwd / "run"
+    whole = (run / "history.jsonl").read_bytes()
+    before = json.loads((run / "result.json").read_text())
+    half = whole[: len(whole) // 2]
+    (run / "history.jsonl").write_bytes(half)
+    for file in (run / "steps").iterdir():
+        file.unlink()
+    done = command("netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=run", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "continuing run after" in done.stdout
+    after = json.loads((run / "result.json").read_text())
+    assert after["steps"] == before["steps"]
+    assert after["adapted"] == before["adapted"]
+    again = (run / "history.jsonl").read_bytes()
+    kept = half[: half.rfind(b"\n") + 1]
+    assert again.startswith(kept)
+    assert len(again.splitlines()) == len(whole.splitlines())
+
+
+def test_a_damaged_history_is_refused(adapted):
+    cwd, _ = adapted
+    path = cwd / "run" / "history.jsonl"
+    whole = path.read_text()
+    path.write_text(whole.replace('"step": 1', '"step": 7', 1))
+    done = command("netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=run", cwd=cwd)
+    path.write_text(whole)
+    assert done.returncode == 1
+    assert "history.jsonl:2 is damaged or was edited" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed=mnasnet_a9"], "error: seed=mnasnet_a9: no such network, run directory or file; networks: mobilenet_v2"),
+        (["seed=mnasnet_a1", "target_ms=500"], "error: the target is 500 ms, but the seed mnasnet_a1 takes 69"),
+        (["seed=mnasnet_a1", "fine_tune.steps=0"], "error: fine_tune.steps=0: it must be a whole number at least 1"),
+        (["seed=mnasnet_a1", "rungs=[0.5,0.2]"], "error: rungs=[0.5, 0.2]: they must be shares of fine_tune.steps"),
+        (["seed=mnasnet_a1", "redesign=swish"], "error: redesign=swish"),
+        (["seed=mnasnet_a1", "kinds=[depth]"], "error: kinds=['depth']"),
+        (["seed=mnasnet_a1", "inherit=magic"], "error: inherit=magic; allowed: l2, truncate"),
+    ],
+)
+def test_wrong_command_lines(arguments, message, tmp_path):
+    done = command("netadapt.run", *arguments, "dry_run=true", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_the_plan(tmp_path):
+    arguments = ["seed=mnasnet_a1", "+target=pixel1_large", "redesign=mobilenet_v3"]
+    done = command("netadapt.run", *arguments, "dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mnasnet_a1+mobilenet_v3" in done.stdout
+    assert "target      51.0 ms on pixel1" in done.stdout
+    assert list(tmp_path.iterdir()) == []
