@@ -200,6 +200,7 @@ def _plot_widths(path: Path, found: Adaptation) -> None:
     picture = axes.imshow(100 * widths / widths[:, :1], aspect="auto", cmap="viridis", vmin=0, vmax=100)
     axes.grid(visible=False)
     axes.set_yticks(range(len(names)), [f"{name} ({widths[i, 0]})" for i, name in enumerate(names)], fontsize=7)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step (channels of the seed in brackets, of the result at the right)")
     for i, row in enumerate(widths):
         axes.annotate(str(row[-1]), (len(archs) - 0.4, i), fontsize=7, va="center", annotation_clip=False)
