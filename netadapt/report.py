@@ -196,11 +196,13 @@ def _plot_widths(path: Path, found: Adaptation) -> None:
     names = [g.name for g in groups(found.seed) if g.kind in kinds | {"expansion", "bottleneck"}]
     archs = [found.seed, *(step.kept.arch for step in found.steps)]
     widths = np.array([[{g.name: g.channels for g in groups(arch)}[name] for arch in archs] for name in names])
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = new_figure(8, 1.2 + 0.24 * len(names))
     picture = axes.imshow(100 * widths / widths[:, :1], aspect="auto", cmap="viridis", vmin=0, vmax=100)
     axes.grid(visible=False)
     axes.set_yticks(range(len(names)), [f"{name} ({widths[i, 0]})" for i, name in enumerate(names)], fontsize=7)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step (channels of the seed in brackets, of the result at the right)")
     for i, row in enumerate(widths):
         axes.annotate(str(row[-1]), (len(archs) - 0.4, i), fontsize=7, va="center", annotation_clip=False)
