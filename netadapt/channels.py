@@ -7,19 +7,20 @@ of a network: nothing is listed by hand, and a new kind of block needs no code h
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv
-from search_spaces.ops import Conv, Linear
+from search_spaces.arch import Arch, Block, Classifier, ConvBN
+from search_spaces.ops import Conv, Linear, Op
 from search_spaces.rewrite import scale_se
 
-__all__ = ["KINDS", "Group", "Layer", "groups", "layer_groups", "narrow"]
+__all__ = ["KINDS", "Group", "Layer", "Weighted", "groups", "layer_groups", "layers", "makes_channels", "narrow"]
 
 KINDS = ("expansion", "bottleneck", "stem", "head")
 
 Layer = tuple[int, str]  # block and operator
+Weighted = Conv | Linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,19 @@ class _Bonds:
 
 
 @lru_cache(maxsize=256)
+def layers(arch: Arch) -> Mapping[Layer, Weighted]:
+    """The operators of `arch` that have weights, in order."""
+    return MappingProxyType(
+        {(i, op.name): op for i, block in enumerate(arch.blocks) for op in block.ops() if isinstance(op, Weighted)}
+    )
+
+
+def makes_channels(op: Op) -> bool:
+    """Whether `op` writes channels of its own; all others keep those that they read, as depthwise convolutions do."""
+    return isinstance(op, Linear) or (isinstance(op, Conv) and op.groups == 1)
+
+
+@lru_cache(maxsize=256)
 def layer_groups(arch: Arch) -> Mapping[Layer, tuple[Layer, Layer]]:
     """For every operator with weights ``(block, name)``: what stands for the channels that it reads and that it writes.
 
@@ -83,9 +97,8 @@ def layer_groups(arch: Arch) -> Mapping[Layer, tuple[Layer, Layer]]:
             first = written[op.inputs[0]]
             for other in op.inputs[1:]:  # a sum, or a product of each channel with its gate
                 first = bonds.tie(first, written[other])
-            mixes = isinstance(op, Linear) or (isinstance(op, Conv) and op.groups == 1)
-            written[op.name] = (i, op.name) if mixes else first
-            if isinstance(op, Conv | Linear):
+            written[op.name] = (i, op.name) if makes_channels(op) else first
+            if isinstance(op, Weighted):
                 ends[i, op.name] = (first, written[op.name])
             source = written[op.name]
     return MappingProxyType({layer: (bonds.find(read), bonds.find(write)) for layer, (read, write) in ends.items()})
@@ -108,23 +121,24 @@ def groups(arch: Arch, kinds: Sequence[str] = KINDS) -> tuple[Group, ...]:
 def _groups(arch: Arch) -> tuple[Group, ...]:
     producers: dict[Layer, list[Layer]] = defaultdict(list)
     channels: dict[Layer, int] = {}
-    for (i, name), (_, write) in layer_groups(arch).items():
-        op = next(op for op in arch.blocks[i].ops() if op.name == name)
-        if isinstance(op, Linear) or (isinstance(op, Conv) and op.groups == 1):
-            producers[write].append((i, name))
-            channels[write] = op.out_ch  # type: ignore[union-attr]
+    ends = layer_groups(arch)
+    for layer, op in layers(arch).items():
+        if makes_channels(op):
+            write = ends[layer][1]
+            producers[write].append(layer)
+            channels[write] = op.out_ch
     found = []
     classes = (len(arch.blocks) - 1, arch.blocks[-1].ops()[-1].name)
-    for representative, layers in producers.items():
-        if classes in layers or layers[0][1] in ("se_reduce", "se_expand"):
+    for representative, made_by in producers.items():
+        if classes in made_by or made_by[0][1] in ("se_reduce", "se_expand"):
             continue
-        layers = [layer for layer in layers if layer[1] != "se_expand"]
-        found.append(Group(kind=_kind(arch, layers), producers=tuple(layers), channels=channels[representative]))
+        made_by = [layer for layer in made_by if layer[1] != "se_expand"]
+        found.append(Group(kind=_kind(arch, made_by), producers=tuple(made_by), channels=channels[representative]))
     return tuple(found)
 
 
-def _kind(arch: Arch, layers: Sequence[Layer]) -> str:
-    first, name = layers[0]
+def _kind(arch: Arch, producers: Sequence[Layer]) -> str:
+    first, name = producers[0]
     if name == "expand":
         return "expansion"
     if first == 0:
@@ -174,10 +188,8 @@ def _last(block: Block) -> str:
 
 def _with(block: Block, changed: dict[str, int]) -> Block:
     """`block` with other channels, and with the squeeze-and-excite that goes with them."""
-    se_ch = getattr(block, "se_ch", 0)
-    if se_ch:
-        gated = "mid_ch" if isinstance(block, MBConv) else "out_ch" if isinstance(block, ConvBN) else "in_ch"
-        before: int = getattr(block, gated)
-        after: int = changed.get(gated, before)
-        changed = {**changed, "se_ch": scale_se(se_ch, block.in_ch, changed.get("in_ch", block.in_ch), before, after)}
-    return replace(block, **changed)  # type: ignore[arg-type]
+    narrower = type(block)(**{**asdict(block), **changed})
+    if isinstance(block, Classifier) or isinstance(narrower, Classifier):
+        return narrower
+    se_ch = scale_se(block.se_ch, block.in_ch, narrower.in_ch, block.gated_ch, narrower.gated_ch)
+    return replace(narrower, se_ch=se_ch)

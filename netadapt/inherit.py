@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from netadapt.channels import Layer, layer_groups
+from netadapt.channels import Layer, layer_groups, layers, makes_channels
 from netadapt.weights import INHERIT
 from search_spaces import torch_net
 from search_spaces.arch import Arch
-from search_spaces.ops import Conv, Linear
+from search_spaces.ops import Linear
 
 __all__ = ["check_weights", "inherit"]
 
@@ -78,10 +78,10 @@ def _kept(
     """For each group of channels (its representative) the places in the parent of the child's channels."""
     norms: dict[Layer, Tensor] = {}
     wanted: dict[Layer, int] = {}
-    for (i, name), (read, write) in ends.items():
-        op = _op(child, i, name)
+    for (i, name), op in layers(child).items():
+        read, write = ends[i, name]
         wanted[read], wanted[write] = op.in_ch, op.out_ch
-        if (isinstance(op, Conv) and op.groups > 1) or name == "se_expand":
+        if not makes_channels(op) or name == "se_expand":
             continue  # they keep channels that others make
         inner = "linear" if isinstance(op, Linear) else "conv"
         weight = weights[f"blocks.{i}.{name}.{inner}.weight"]
@@ -119,7 +119,3 @@ def _narrowed(
         columns = kept[read]
         new[: len(rows), : len(columns)] = picked.index_select(1, columns)
     return new
-
-
-def _op(arch: Arch, block: int, name: str) -> Conv | Linear:
-    return next(op for op in arch.blocks[block].ops() if op.name == name)  # type: ignore[return-value]

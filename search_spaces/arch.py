@@ -45,6 +45,11 @@ class ConvBN:
     def __post_init__(self) -> None:
         _check(self)
 
+    @property
+    def gated_ch(self) -> int:
+        """Channels that squeeze-and-excite, if there is any, stands on."""
+        return self.out_ch
+
     def ops(self) -> tuple[Op, ...]:
         conv = Conv(
             name="conv",
@@ -79,6 +84,11 @@ class SepConv:
     def __post_init__(self) -> None:
         _check(self)
 
+    @property
+    def gated_ch(self) -> int:
+        """Channels that squeeze-and-excite, if there is any, stands on."""
+        return self.in_ch
+
     def ops(self) -> tuple[Op, ...]:
         return _depthwise_then_project(self, "input", self.in_ch)
 
@@ -103,6 +113,11 @@ class MBConv:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def gated_ch(self) -> int:
+        """Channels that squeeze-and-excite, if there is any, stands on."""
+        return self.mid_ch
 
     def ops(self) -> tuple[Op, ...]:
         expand = Conv(name="expand", inputs=("input",), in_ch=self.in_ch, out_ch=self.mid_ch, act=self.act)

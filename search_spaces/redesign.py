@@ -73,9 +73,7 @@ def se_quarter(arch: Arch) -> Arch:
     blocks = []
     for block in arch.blocks:
         if not isinstance(block, Classifier) and block.se_ch:
-            gated = block.mid_ch if isinstance(block, MBConv) else block.in_ch
-            gated = block.out_ch if isinstance(block, ConvBN) else gated
-            block = replace(block, se_ch=make_divisible(gated / 4), se_gate="hard_sigmoid")
+            block = replace(block, se_ch=make_divisible(block.gated_ch / 4), se_gate="hard_sigmoid")
         blocks.append(block)
     return replace(arch, blocks=tuple(blocks))
 

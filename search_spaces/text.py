@@ -115,11 +115,9 @@ def timm_strings(arch: Arch) -> list[str]:
     for block in arch.blocks:
         if isinstance(block, Classifier):
             continue
-        gated_ch = block.mid_ch if isinstance(block, MBConv) else block.in_ch
-        gated_ch = block.out_ch if isinstance(block, ConvBN) else gated_ch
         line = f"k{block.kernel}_s{block.stride}"
         line += f"_e{block.mid_ch / block.in_ch:.6g}" if isinstance(block, MBConv) else ""
-        line += f"_c{block.out_ch}" + (f"_se{block.se_ch / gated_ch:.4g}" if block.se_ch else "")
+        line += f"_c{block.out_ch}" + (f"_se{block.se_ch / block.gated_ch:.4g}" if block.se_ch else "")
         line += f"_n{acts.get(block.act, block.act)}"
         line += "_noskip" if block.skip == "none" and block.stride == 1 and block.in_ch == block.out_ch else ""
         kind = kinds[type(block)]
