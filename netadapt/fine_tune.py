@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.datasets import Split
     from nas.training.recipe import Recipe
     from nas.training.train import Moments
     from search_spaces.torch_net import Net
 
-__all__ = ["FineTune", "Train", "top1_on_test"]
+__all__ = ["AndTest", "FineTune", "Train", "measured_top1"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +88,33 @@ class Train:
         return _trained(net, evaluator, self.recipe, self.rng_seed, start)
 
 
-def top1_on_test(net: TrainedNet, evaluator: "ProxyTraining") -> float:
-    """Top-1 on the test images, which nothing else in an adaptation sees."""
+@dataclass(frozen=True)
+class AndTest:
+    """`task`, then top-1 on the test images, which nothing else in an adaptation sees.
+
+    The evaluation carries the `TrainedNet` and that top-1.
+    """
+
+    evaluator: Shared
+    task: Train | FineTune
+
+    def __call__(self, arch: Arch) -> Evaluation:
+        evaluation = self.task(arch)
+        if evaluation.status != "ok":
+            return evaluation
+        net: TrainedNet = evaluation.state
+        evaluator: ProxyTraining = self.evaluator.get()
+        return replace(evaluation, state=(net, measured_top1(net, evaluator, evaluator.data.test)))
+
+
+def measured_top1(net: TrainedNet, evaluator: "ProxyTraining", split: "Split") -> float:
+    """Top-1 of `net` on `split`, images of the evaluator's data set."""
     from nas.training.train import top1
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
     module.load_state_dict(_tensors(net.weights))
-    return top1(module, evaluator.data.test, evaluator.data, device=evaluator.device)
+    return top1(module, split, evaluator.data, device=evaluator.device)
 
 
 def _trained(
@@ -124,10 +144,6 @@ def _trained(
         top1=accuracy,
     )
     return Evaluation(top1=accuracy, seconds=time.perf_counter() - start, state=state)
-
-
-def with_steps(recipe: "Recipe", steps: int) -> "Recipe | None":
-    return replace(recipe, steps=steps) if steps else None
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, "Tensor"]:

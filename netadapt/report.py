@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
 from netadapt.adapt import Adaptation, Step
 from netadapt.channels import groups
 from netadapt.compare import expansions, matched
+from search_spaces import zoo
 from search_spaces.arch import Arch, MBConv
 
 __all__ = ["Live", "show", "write"]
@@ -70,7 +71,7 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     )
 
 
-def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation, published: Arch | None) -> None:
+def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
     """Writes ``report.html`` and its pictures."""
     _plot_path(run_dir / "path.png", result)
     _plot_widths(run_dir / "widths.png", found)
@@ -80,7 +81,8 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation, published
         "<h2>What was narrowed when</h2>",
         image(run_dir / "widths.png"),
     ]
-    if published is not None and matched(found.arch, published):
+    if result["distance_to_published"]:
+        published = zoo.get(result["published"])
         _plot_expansions(run_dir / "expansions.png", found, published)
         pictures += [f"<h2>Expansions beside {published.name}</h2>", image(run_dir / "expansions.png")]
         pictures.append(table(*_width_rows(found, published)))
@@ -122,7 +124,7 @@ def _network_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            f"{r['test_top1']:.1%}",
+            _percent(r["test_top1s"]),
             f"{r['holdout_top1']:.1%}",
             f"{r['latency_ms']:.1f}",
             f"{r['here_ms']:.2f}",
@@ -131,6 +133,13 @@ def _network_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for name, r in result["networks"].items()
     ]
+
+
+def _percent(values: Sequence[float]) -> str:
+    """The mean, and the standard deviation if there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.1%}"
+    return f"{np.mean(values):.1%} ± {100 * np.std(values, ddof=1):.1f}"
 
 
 def _here_text(result: Mapping[str, Any]) -> str:

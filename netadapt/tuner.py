@@ -1,6 +1,7 @@
 """`FineTuning`: the tuner of a real adaptation, which runs on an executor and records everything."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nas.executor import Executor, Shared
@@ -8,7 +9,7 @@ from nas.records import JournalError, Records
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from netadapt import weights
-from netadapt.fine_tune import FineTune, with_steps
+from netadapt.fine_tune import FineTune
 from netadapt.propose import Proposal, ranking
 from netadapt.weights import TrainedNet
 
@@ -30,7 +31,7 @@ class FineTuning:
             (successive halving); 0 is a look at the inherited network before any fine-tuning. Without any, all
             proposals are fine-tuned for T steps.
         history: the records of this adaptation.
-        on_evaluation: called with (done, total) of a step's evaluations.
+        on_evaluation: called with (step, done, total): of how many evaluations of a step.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class FineTuning:
         return FineTune(
             evaluator=self._evaluator,
             parent=self._parent[1],
-            recipe=with_steps(self._recipe, updates),
+            recipe=replace(self._recipe, steps=updates) if updates else None,
             how=self._how,
             rng_seed=self._rng_seed + 1000 * step,
         )

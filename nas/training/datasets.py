@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Dataset", "Split", "cut_holdout"]
+__all__ = ["Dataset", "Split", "cut_holdout", "part"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,12 @@ def cut_holdout(split: Split, n: int, *, rng_seed: int) -> tuple[Split, Split]:
     order = np.random.default_rng(rng_seed).permutation(len(split))
     kept, held = np.sort(order[n:]), np.sort(order[:n])
     return Split(split.images[kept], split.labels[kept]), Split(split.images[held], split.labels[held])
+
+
+def part(split: Split, n: int) -> Split:
+    """`n` images of `split`, evenly spaced, in their order; all if it has fewer."""
+    places = np.linspace(0, len(split) - 1, min(n, len(split))).astype(np.int64)
+    return Split(split.images[places], split.labels[places])
 
 
 def _statistics(images: np.ndarray) -> dict[str, tuple[float, ...]]:

@@ -1,0 +1,252 @@
+"""The end of an adaptation: its network and others trained alike, timed on this machine, and written down."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.executor import Executor, Shared
+from nas.records import Records
+from nas.run_dir import read_json, write_json, write_text
+from netadapt import compare
+from netadapt.adapt import Adaptation, Step
+from netadapt.fine_tune import AndTest, FineTune, Train
+from netadapt.plan import Plan
+from netadapt.weights import TrainedNet
+from search_spaces import cost, text
+from search_spaces.arch import Arch
+
+__all__ = ["CHANCES", "Contender", "contenders", "result", "time_here", "train"]
+
+CHANCES = 20  # adaptations by chance that distances are compared with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """What is trained at the end under one name.
+
+    Attributes:
+        name: ``adapted``, ``seed``, ``uniform scaling``, ``by chance``, or that of the published network.
+        archs: one for each repetition; all the same network, except by chance.
+    """
+
+    name: str
+    archs: tuple[Arch, ...]
+
+
+def contenders(plan: Plan, found: Adaptation) -> list[Contender]:
+    """The adapted network, and what the plan compares it with."""
+    latency_ms = plan.latency.latency_ms
+    made = [Contender(name="adapted", archs=(found.arch,) * plan.repeats)]
+    for name in plan.compare:
+        match name:
+            case "seed":
+                contender = Contender(name="seed", archs=(found.seed,) * plan.repeats)
+            case "uniform":
+                scaled = compare.uniform(found.seed, latency_ms, found.latency_ms)
+                contender = Contender(name="uniform scaling", archs=(scaled,) * plan.repeats)
+            case "chance":
+                contender = Contender(name="by chance", archs=tuple(_by_chance(plan, found, plan.repeats)))
+            case _:
+                published = compare.published_for(found.arch, latency_ms)
+                contender = Contender(name=published.name, archs=(published,) * plan.repeats)
+        made.append(contender)
+    return made
+
+
+def train(
+    run_dir: Path,
+    plan: Plan,
+    contenders: Sequence[Contender],
+    executor: Executor,
+    evaluator: Shared,
+    inherited: TrainedNet | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Trains the contenders, each repetition with its own seed, and measures them on `test`.
+
+    What is in ``final.jsonl`` is not trained again. The weights and the ONNX graph of the first adapted network are
+    written.
+
+    Args:
+        inherited: what ``final=finetune`` starts from.
+
+    Returns:
+        The records of each contender, in the order of their repetitions.
+
+    Raises:
+        ValueError: a training failed or diverged.
+    """
+    records = Records(run_dir / "final.jsonl", "final trainings")
+    places = {}
+    for contender in contenders:
+        for i, arch in enumerate(contender.archs):
+            final = plan.final if contender.name == "adapted" else "scratch"
+            identity = {"final": final, "epochs": plan.final_epochs, "rng_seed": plan.rng_seed + i}
+            places[contender.name, i] = {"network": contender.name, **identity, "arch": text.to_dict(arch)}
+    done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
+    for i in range(plan.repeats):
+        names = [c.name for c in contenders if (c.name, i) not in done]
+        archs = [c.archs[i] for c in contenders if (c.name, i) not in done]
+        for name, evaluation in _run(plan, names, archs, i, executor, evaluator, inherited):
+            if evaluation.status != "ok":
+                raise ValueError(f"the final training of {name} failed: {evaluation.note}")
+            net, test_top1 = evaluation.state
+            if name == "adapted" and i == 0:
+                _write_network(run_dir, contenders[0].archs[0], net)
+            record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
+            records.append(record)
+            done[name, i] = record
+    return {c.name: [done[c.name, i] for i in range(plan.repeats)] for c in contenders}
+
+
+def _recorded(records: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any] | None:
+    return next((dict(r) for r in records if all(r.get(key) == value for key, value in about.items())), None)
+
+
+def _run(
+    plan: Plan,
+    names: Sequence[str],
+    archs: Sequence[Arch],
+    repetition: int,
+    executor: Executor,
+    evaluator: Shared,
+    inherited: TrainedNet | None,
+) -> Iterator[tuple[str, Any]]:
+    rng_seed = plan.rng_seed + repetition
+    recipe = replace(plan.recipe, epochs=plan.final_epochs)
+    scratch = [i for i, name in enumerate(names) if inherited is None or name != "adapted"]
+    task = AndTest(evaluator, Train(evaluator=evaluator, recipe=recipe, rng_seed=rng_seed))
+    for i, evaluation in executor.run(task, [archs[i] for i in scratch]):
+        yield names[scratch[i]], evaluation
+    if inherited is not None and "adapted" in names:
+        recipe = replace(recipe, lr=plan.fine_tune.lr)
+        fine_tune = FineTune(
+            evaluator=evaluator,
+            parent=executor.share(inherited),
+            recipe=recipe,
+            how=plan.inherit,
+            rng_seed=rng_seed,
+        )
+        for _, evaluation in executor.run(AndTest(evaluator, fine_tune), [archs[names.index("adapted")]]):
+            yield "adapted", evaluation
+
+
+def time_here(run_dir: Path, contenders: Sequence[Contender]) -> dict[str, float]:
+    """Milliseconds of each contender (the first, if there are several) on this machine, timed side by side at full
+    size; kept in ``here.json``."""
+    path = run_dir / "here.json"
+    networks = [text.to_dict(c.archs[0]) for c in contenders]
+    known = read_json(path)
+    if known is None or known["networks"] != networks:
+        from latency_luts.measure import bench, identity
+
+        with bench(identity()) as machine:
+            timings = machine.time_networks([c.archs[0] for c in contenders], bursts=30)
+        known = {"networks": networks, "ms": [timing.ms for timing in timings]}
+        write_json(path, known)
+    return {c.name: ms for c, ms in zip(contenders, known["ms"], strict=True)}
+
+
+def result(
+    plan: Plan,
+    found: Adaptation,
+    contenders: Sequence[Contender],
+    trained: Mapping[str, Sequence[Mapping[str, Any]]],
+    here_ms: Mapping[str, float],
+) -> dict[str, Any]:
+    """Everything that an adaptation came to, as ``result.json`` has it."""
+    latency_ms = plan.latency.latency_ms
+    networks = {}
+    for contender in contenders:
+        test = [record["test_top1"] for record in trained[contender.name]]
+        networks[contender.name] = {
+            "test_top1": float(np.mean(test)),
+            "test_top1s": test,
+            "holdout_top1": float(np.mean([record["holdout_top1"] for record in trained[contender.name]])),
+            "latency_ms": float(np.mean([latency_ms(arch) for arch in contender.archs])),
+            "here_ms": here_ms[contender.name],
+            "madds": round(np.mean([cost.madds(arch) for arch in contender.archs])),
+            "params": round(np.mean([cost.params(arch) for arch in contender.archs])),
+        }
+    published = compare.published_for(found.arch, latency_ms)
+    return {
+        "seed": text.to_dict(found.seed),
+        "seed_ms": found.seed_ms,
+        "seed_top1": found.seed_top1,
+        "target_ms": found.target_ms,
+        "reached_ms": found.latency_ms,
+        "stopped": found.stopped,
+        "adapted": text.to_dict(found.arch),
+        "blocks": text.timm_strings(found.arch),
+        "steps": [_step(step) for step in found.steps],
+        "networks": networks,
+        "final": plan.final,
+        "final_epochs": plan.final_epochs,
+        "published": published.name,
+        "distance_to_published": _distances(plan, found, published),
+        "latency_model": plan.latency.describe(),
+        "device": plan.latency.device,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    kept = step.kept
+    return {
+        "step": step.number,
+        "narrowed": kept.group,
+        "before": kept.before,
+        "after": kept.after,
+        "latency_ms": kept.latency_ms,
+        "saved_ms": kept.saved_ms,
+        "top1": step.top1,
+        "proposals": step.proposals,
+    }
+
+
+def _distances(plan: Plan, found: Adaptation, published: Arch) -> dict[str, Any] | None:
+    """Distances to the published expansions; None if the networks do not correspond."""
+    if not found.steps or not compare.matched(found.arch, published):
+        return None
+    scaled = compare.uniform(found.seed, plan.latency.latency_ms, found.latency_ms)
+    return {
+        "adapted": compare.distance(found.arch, published),
+        "seed": compare.distance(found.seed, published),
+        "uniform scaling": compare.distance(scaled, published),
+        "by chance": [compare.distance(arch, published) for arch in _by_chance(plan, found, CHANCES)],
+    }
+
+
+def _by_chance(plan: Plan, found: Adaptation, n: int) -> list[Arch]:
+    """`n` adaptations by chance of the seed to the latency that was found."""
+    if not found.steps:
+        return [found.seed] * n
+    return [
+        compare.by_chance(
+            found.seed,
+            latency_ms=plan.latency.latency_ms,
+            target_ms=found.latency_ms,
+            delta=plan.delta,
+            decay=plan.decay,
+            kinds=plan.kinds,
+            rng_seed=i,
+        ).arch
+        for i in range(n)
+    ]
+
+
+def _write_network(run_dir: Path, arch: Arch, net: TrainedNet) -> None:
+    import torch
+    from safetensors.numpy import save_file
+
+    from search_spaces import onnx_net
+    from search_spaces.torch_net import Net
+
+    partial = run_dir / "best.safetensors.partial"
+    save_file(dict(net.weights), partial, metadata={"arch": text.to_json(net.arch)})
+    partial.replace(run_dir / "best.safetensors")
+    module = Net(net.arch)
+    module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
+    onnx_net.export(net.arch, run_dir / "best.onnx", net=module)
+    write_text(run_dir / "best.json", text.to_json(arch))
