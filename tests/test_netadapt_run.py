@@ -1,11 +1,17 @@
 """`python -m netadapt.run`: a whole adaptation on a little data, interrupted and continued, and wrong command lines."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 
 from search_spaces import text, zoo
-from tests.test_commands import command
+from tests.test_commands import ROOT, command
 
 TINY = (
     "width=0.35",
@@ -63,6 +69,37 @@ def test_a_run_continues_where_it_was_killed(adapted):
     kept = half[: half.rfind(b"\n") + 1]
     assert again.startswith(kept)
     assert len(again.splitlines()) == len(whole.splitlines())
+
+
+def test_kills_at_random_moments_change_nothing(adapted):
+    cwd, _ = adapted
+    rng = np.random.default_rng()
+    lines = lambda: sum(len(f.read_bytes().splitlines()) for f in (cwd / "killed").glob("*.jsonl"))  # noqa: E731
+    for _ in range(3):
+        before, wait_s = lines(), rng.uniform(0, 0.8)
+        arguments = [sys.executable, "-m", "netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=killed"]
+        process = subprocess.Popen(
+            arguments, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
+        )
+        while lines() == before and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(wait_s)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, f"it was done before its kill, {wait_s:.2f} s after a record"
+    done = command("netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=killed", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+
+    whole, again = (json.loads((cwd / name / "result.json").read_text()) for name in ("run", "killed"))
+    assert again["steps"] == whole["steps"]
+    assert again["adapted"] == whole["adapted"]
+    tops = [{n: (r["holdout_top1"], r["test_top1s"]) for n, r in x["networks"].items()} for x in (whole, again)]
+    assert tops[0] == tops[1]
+    for name in ("history.jsonl", "final.jsonl"):
+        records = [
+            sorted(json.dumps({**json.loads(line)["record"], "seconds": 0}) for line in text.splitlines())
+            for text in ((cwd / run / name).read_text() for run in ("run", "killed"))
+        ]
+        assert records[0] == records[1]
 
 
 def test_a_damaged_history_is_refused(adapted):

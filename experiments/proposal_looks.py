@@ -1,0 +1,162 @@
+"""What does a short look at a NetAdapt proposal tell about it? `python -m experiments.proposal_looks`
+
+Takes all proposals of a network's first step, fine-tunes each of them long (the reference: `long` updates, twice, with
+different images), and asks how well cheaper looks rank them: no fine-tuning at all, or a few updates, measured on a
+part of the holdout or on all of it, and successive halving between them.
+
+    python -m experiments.proposal_looks [seed=mnasnet_a1] [redesign=] [long=100] [epochs=6] [delta=0.01]
+
+An evaluation is recorded in runs/proposal_looks/ when it is done; the same command continues. Prints a table, and
+appends it to experiments/results/proposal_looks.csv. For each look: Kendall's tau between its ranking (`ratio`) and the
+reference's; where in the reference the proposal stands that it would keep; and what that one gains, in points of the
+reference's accuracy for one percent of the latency, over a proposal drawn at random. A perfect look has place 1 and the
+gain of the row `reference`.
+"""
+
+import csv
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import latency_luts
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.executor import Shared
+from nas.executor_ray import RayExecutor
+from nas.records import Records
+from nas.training import datasets, sources
+from nas.training.recipe import Recipe
+from nas.trial import Evaluation
+from netadapt import seed as seeds
+from netadapt.fine_tune import FineTune, measured_top1
+from netadapt.propose import Proposal, propose, ranking
+from search_spaces.arch import Arch
+
+RESULTS = Path(__file__).parent / "results" / "proposal_looks.csv"
+DEFAULTS = {"seed": "mnasnet_a1", "redesign": "", "long": 100, "epochs": 6, "delta": 0.01}
+LOOKS = {0: 1, 4: 3, 8: 3, 16: 2, 32: 1}  # updates: repetitions
+PARTS = (500, 1000, 2000, 6000)
+LR = 3e-4  # as conf/netadapt.yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Fine-tunes, and carries the top-1 on each of `PARTS`."""
+
+    evaluator: Shared
+    fine_tune: FineTune
+
+    def __call__(self, arch: Arch) -> Evaluation:
+        evaluation = self.fine_tune(arch)
+        evaluator: ProxyTraining = self.evaluator.get()
+        holdout = evaluator.data.holdout
+        parts = [measured_top1(evaluation.state, evaluator, datasets.part(holdout, n)) for n in PARTS[:-1]]
+        return replace(evaluation, state=[*parts, evaluation.top1])
+
+
+def main() -> None:
+    setting = {**DEFAULTS, **{k: type(DEFAULTS[k])(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}}
+    evaluator = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
+    redesigns = [setting["redesign"]] if setting["redesign"] else []
+    seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
+    parent = seeds.trained_net(seed, evaluator, evaluator.recipe, threads=2, rng_seed=0)
+    latency_ms = latency_luts.load("pixel1").latency_ms
+    seed_ms = latency_ms(seed.arch)
+    cut_ms = setting["delta"] * seed_ms
+    proposals = propose(seed.arch, latency_ms, cut_ms=cut_ms, kinds=("expansion", "bottleneck"))
+    name = "-".join(str(v) for v in setting.values() if v != "")
+    records = Records(Path("runs/proposal_looks") / f"{name}.jsonl", "proposal looks")
+    done = {(r["updates"], r["rng_seed"], r["group"]): r["top1"] for r in records.records}
+
+    parts_top1 = [measured_top1(parent, evaluator, datasets.part(evaluator.data.holdout, n)) for n in PARTS]
+    print(f"{seed.arch.name}: {seed_ms:.1f} ms, top-1 {parent.top1:.2%}, {len(proposals)} proposals")
+    with RayExecutor() as executor:
+        shared, net = executor.share(evaluator), executor.share(parent)
+        for updates, repetitions in {setting["long"]: 2, **LOOKS}.items():
+            for rng_seed in range(repetitions):
+                # the reference sees other images than the looks
+                data_seed = rng_seed + (1000 if updates == setting["long"] else 0)
+                todo = [p for p in proposals if (updates, data_seed, p.group) not in done]
+                recipe = Recipe(steps=updates, lr=LR, warmup=0.0) if updates else None
+                tune = FineTune(evaluator=shared, parent=net, recipe=recipe, how="l2", rng_seed=data_seed)
+                start = time.perf_counter()
+                for i, evaluation in executor.run(Look(evaluator=shared, fine_tune=tune), [p.arch for p in todo]):
+                    if evaluation.status != "ok":
+                        raise RuntimeError(evaluation.note)
+                    record = {"updates": updates, "rng_seed": data_seed, "group": todo[i].group}
+                    records.append(record | {"top1": evaluation.state, "seconds": evaluation.seconds})
+                    done[updates, data_seed, todo[i].group] = evaluation.state
+                if todo:
+                    print(f"{updates} updates, images {data_seed}: {time.perf_counter() - start:.0f} s", flush=True)
+    report(setting, proposals, done, parts_top1, seed_ms)
+
+
+def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[float], seed_ms: float) -> None:
+    def values(updates: int, data_seed: int, part: int) -> list[float]:
+        return [done[updates, data_seed, p.group][part] for p in proposals]
+
+    long, full = setting["long"], len(PARTS) - 1
+    both = np.array([values(long, s, full) for s in (1000, 1001)])
+    reference = both.mean(0)
+    order = ranking(proposals, list(reference), parent[full])
+    place = {i: k for k, i in enumerate(order)}
+    saved = np.array([100 * p.saved_ms / seed_ms for p in proposals])  # percent of the latency
+    worth = 100 * (reference - parent[full]) / saved
+    rows: list[dict[str, Any]] = []
+
+    def add(look: str, keeps: list[list[int]]) -> None:
+        """One row; `keeps` are rankings, one a repetition."""
+        taus = [_tau([place[i] for i in one]) for one in keeps if len(one) == len(proposals)]
+        rows.append(
+            {
+                "look": look,
+                "tau": f"{np.mean(taus):.2f}" if taus else "",
+                "place": f"{1 + np.mean([place[one[0]] for one in keeps]):.1f} of {len(proposals)}",
+                "gain": f"{np.mean([worth[one[0]] for one in keeps]) - worth.mean():+.2f}",
+            }
+        )
+
+    add("reference", [order])
+    add("one half of the reference", [ranking(proposals, list(x), parent[full]) for x in both])
+    for updates, repetitions in LOOKS.items():
+        for part, images in enumerate(PARTS):
+            orders = [ranking(proposals, values(updates, s, part), parent[part]) for s in range(repetitions)]
+            add(f"{updates} updates, {images} images", orders)
+    for first, then in ((0, 8), (4, 16), (0, 16)):
+        for part, images in ((1, 1000), (2, 2000)):
+            orders = []
+            for s in range(LOOKS[then]):
+                early = ranking(proposals, values(first, min(s, LOOKS[first] - 1), part), parent[part])
+                half = set(early[: -(-len(early) // 2)])
+                orders.append([i for i in ranking(proposals, values(then, s, part), parent[part]) if i in half])
+            add(f"halved after {first}, then {then} updates, {images} images", orders)
+    title = f"{setting['seed']} {setting['redesign']}: looks at the proposals of step 1, delta={setting['delta']:g}"
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "look" else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(highlight=False).print(table)
+    RESULTS.parent.mkdir(exist_ok=True)
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [*setting, *rows[0]])
+        if new:
+            writer.writeheader()
+        writer.writerows({**setting, **row} for row in rows)
+
+
+def _tau(places: list[int]) -> float:
+    """Kendall's tau between an order and the places that its items have in another order."""
+    a = np.array(places)
+    above = np.sign(a[None, :] - a[:, None])[np.triu_indices(len(a), 1)]
+    return float(above.mean())
+
+
+if __name__ == "__main__":
+    main()
