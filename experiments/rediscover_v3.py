@@ -75,7 +75,7 @@ def _run(module: str, arguments: list[str]) -> None:
 
 
 def _report(setting: dict, result: dict[str, Any]) -> None:
-    distances = {name: value for name, value in (result["distance_to_published"] or {}).items()}
+    distances = dict(result["distance_to_published"] or {})
     if distances:
         distances["by chance"] = float(np.mean(distances["by chance"]))
     adapted = np.array(result["networks"]["adapted"]["test_top1s"])

@@ -161,6 +161,19 @@ def kept_rows(arch, child, group, weights, how) -> list[int]:
     return norms.argsort(descending=True, stable=True)[: group.channels - 8].tolist()
 
 
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_network_of_the_zoo_can_be_narrowed_everywhere(name):
+    arch = child = small(zoo.get(name))
+    for place in range(len(groups(arch))):
+        group = groups(child)[place]
+        child = narrow(child, group, group.channels - 8) if group.channels > 8 else child
+    assert cost.params(child) < cost.params(arch)
+    weights, _ = inherit(arch, child, torch_net.build(arch).state_dict())
+    net = torch_net.Net(child)
+    net.load_state_dict(weights)
+    assert net.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
 def test_the_largest_filters_stay():
     arch = small(zoo.get("mnasnet_small"))
     group = next(g for g in groups(arch) if g.kind == "expansion" and g.channels > 16)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,36 @@ def test_a_run_continues_where_it_was_killed(adapted):
     kept = half[: half.rfind(b"\n") + 1]
     assert again.startswith(kept)
     assert len(again.splitlines()) == len(whole.splitlines())
+
+
+def test_a_file_of_ones_own_with_weights_halving_and_fine_tuning_at_the_end(adapted):
+    """What a run leaves is a seed for the next one; half of the proposals are dropped after a look at them."""
+    cwd, _ = adapted
+    settings = [*TINY, "final=finetune", "rungs=[0]", "selection=accuracy", "compare=[chance]", "final_repeats=2"]
+    seed = ["seed=run/best.json", "weights=run/best.safetensors", "width=1"]
+    done = command("netadapt.run", *settings, *seed, "run_dir=second", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((cwd / name / "result.json").read_text()) for name in ("run", "second"))
+    assert second["seed"] == first["adapted"]
+    assert "training the seed" not in done.stdout
+    assert list(second["networks"]) == ["adapted", "by chance"]
+    assert [len(r["test_top1s"]) for r in second["networks"].values()] == [2, 2]
+    records = [json.loads(line)["record"] for line in (cwd / "second" / "history.jsonl").read_text().splitlines()[1:]]
+    of_first = [r["updates"] for r in records if r["step"] == 1]
+    assert of_first.count(1) == -(-of_first.count(0) // 2) > 1
+    looked = {r["group"]: r["top1"] for r in records if r["step"] == 1 and r["updates"] == 0}
+    went_on = {r["group"] for r in records if r["step"] == 1 and r["updates"] == 1}
+    assert min(looked[g] for g in went_on) >= max(looked[g] for g in looked.keys() - went_on)
+
+
+def test_weights_that_do_not_fit_are_named(adapted):
+    cwd, _ = adapted
+    arguments = ["seed=mnasnet_small", *TINY, "weights=run/best.safetensors", "run_dir=third"]
+    done = command("netadapt.run", *arguments, cwd=cwd)
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert re.match(r"error: .*best\.safetensors: blocks\.\d+\.\S+ is \(.*\) in the weights, but \(.*\) in", line), line
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_kills_at_random_moments_change_nothing(adapted):
