@@ -12,7 +12,7 @@ from nas.settings import read_recipe, read_workers
 from nas.training.recipe import Recipe
 from netadapt import seed as seeds
 from netadapt.channels import KINDS
-from netadapt.propose import SELECTIONS, propose
+from netadapt.propose import SELECTIONS, narrowest, propose
 from netadapt.weights import INHERIT
 from search_spaces import cost, redesign, zoo
 from search_spaces.command import Settings
@@ -64,6 +64,13 @@ def read_plan(settings: Settings) -> Plan:
             f"the target is {target_ms:.4g} ms, but the seed {seed.arch.name} takes {seed_ms:.4g} ms on {device}; "
             "choose a target below that, or a wider seed (width=...)"
         )
+    kinds = tuple(settings.texts("kinds", KINDS))
+    least_ms = latency.latency_ms(narrowest(seed.arch, kinds))
+    if target_ms < least_ms:
+        raise ValueError(
+            f"the target of {target_ms:.4g} ms cannot be reached: {seed.arch.name} takes {least_ms:.4g} ms on {device} "
+            f"with every {' and '.join(kinds)} at 8 channels; choose a target above that, more kinds, or a smaller seed"
+        )
     recipe = read_recipe(settings)
     return Plan(
         seed=seed,
@@ -71,7 +78,7 @@ def read_plan(settings: Settings) -> Plan:
         target_ms=target_ms,
         delta=settings.number("delta", above=0, high=0.5),
         decay=settings.number("decay", above=0, high=1),
-        kinds=tuple(settings.texts("kinds", KINDS)),
+        kinds=kinds,
         selection=settings.choice("selection", SELECTIONS),
         inherit=settings.choice("inherit", INHERIT),
         recipe=recipe,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from netadapt.channels import KINDS, groups, narrow
 from search_spaces.arch import Arch
 
-__all__ = ["SELECTIONS", "Proposal", "propose", "ranking"]
+__all__ = ["SELECTIONS", "Proposal", "narrowest", "propose", "ranking"]
 
 DIVISOR = 8
 SELECTIONS = ("ratio", "accuracy")
@@ -59,6 +59,15 @@ def propose(
                 )
                 break
     return found
+
+
+def narrowest(arch: Arch, kinds: Sequence[str] = KINDS) -> Arch:
+    """`arch` with every group of these kinds as narrow as proposals go: no adaptation gets further."""
+    for place in range(len(groups(arch, kinds))):
+        group = groups(arch, kinds)[place]
+        if group.channels > DIVISOR:
+            arch = narrow(arch, group, DIVISOR)
+    return arch
 
 
 def ranking(

@@ -37,6 +37,8 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     Raises:
         ValueError: nothing of that name, or a file that is no network.
     """
+    if weights_path is not None and not weights_path.is_file():
+        raise ValueError(f"weights={weights_path}: no such file; give a safetensors file, or leave it out")
     path = Path(name).expanduser()
     own: Path | None = None
     if name in zoo.names():
