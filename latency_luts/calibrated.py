@@ -59,10 +59,10 @@ def features(unit: Unit) -> np.ndarray:
     for node in unit.nodes:
         if isinstance(node.op, Dropout):
             continue
-        if isinstance(node.op, Conv) and node.op.groups > 1:
+        if isinstance(node.op, Conv) and node.op.depthwise:
             depthwise += cost.node_madds(node)
             channels, height, _ = node.out_shape
-            rows += channels * height * node.op.kernel
+            rows += channels * height * node.op.size[0]
         else:
             dense += cost.node_madds(node)
         values += sum(map(prod, node.in_shapes)) + prod(node.out_shape) + cost.node_params(node)

@@ -143,13 +143,14 @@ def _features(unit: Unit, vector_width: int) -> np.ndarray:
             continue
         out_ch, height, width = node.out_shape
         op = node.op
-        if isinstance(op, Conv) and op.groups > 1:
-            depthwise += padded(out_ch) * height * width * op.kernel**2
+        if isinstance(op, Conv) and op.depthwise:
+            depthwise += padded(out_ch) * height * width * prod(op.size)
             rows += padded(out_ch) * height
         elif isinstance(op, Conv):
-            in_ch = op.in_ch if op.in_ch < 4 else padded(op.in_ch)
-            dense += in_ch * padded(out_ch) * height * width * op.kernel**2
-            weights += in_ch * padded(out_ch) * op.kernel**2
+            in_ch = op.in_ch // op.groups
+            in_ch = in_ch if in_ch < 4 else padded(in_ch)
+            dense += in_ch * padded(out_ch) * height * width * prod(op.size)
+            weights += in_ch * padded(out_ch) * prod(op.size)
         elif isinstance(op, Linear):
             weights += op.in_ch * op.out_ch
         activations += padded(out_ch) * height * width + sum(map(prod, node.in_shapes))

@@ -39,7 +39,7 @@ def unit_params(unit: Unit) -> int:
 def node_madds(node: Node) -> int:
     match node.op:
         case Conv() as op:
-            return prod(node.out_shape) * op.kernel**2 * op.in_ch // op.groups
+            return prod(node.out_shape) * prod(op.size) * op.in_ch // op.groups
         case Linear() as op:
             return op.in_ch * op.out_ch
         case _:
@@ -49,7 +49,7 @@ def node_madds(node: Node) -> int:
 def node_params(node: Node) -> int:
     match node.op:
         case Conv() as op:
-            return op.kernel**2 * op.in_ch // op.groups * op.out_ch + (2 if op.norm else 1) * op.out_ch
+            return prod(op.size) * op.in_ch // op.groups * op.out_ch + (2 if op.norm else 1) * op.out_ch
         case Linear() as op:
             return (op.in_ch + 1) * op.out_ch
         case _:

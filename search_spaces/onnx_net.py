@@ -15,8 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from search_spaces.arch import Arch
-from search_spaces.lower import Unit, lower
-from search_spaces.ops import Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale
+from search_spaces.lower import Node, Unit, lower
+from search_spaces.ops import Act, Add, Concat, Conv, Dropout, GlobalPool, Linear, Pool, Scale, Shuffle, Slice
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
@@ -130,7 +130,7 @@ def _stream(rng_seed: int, n: int) -> np.ndarray:
 
 def _weight_shape(op: Conv | Linear) -> tuple[int, ...]:
     if isinstance(op, Conv):
-        return (op.out_ch, op.in_ch // op.groups, op.kernel, op.kernel)
+        return (op.out_ch, op.in_ch // op.groups, *op.size)
     return (op.out_ch, op.in_ch)
 
 
@@ -197,7 +197,7 @@ class _Graph:
         values = {"input": source}
         for node in unit.nodes:
             prefix = f"block{i}.{node.op.name}"
-            value = self._add_op(i, node.op, prefix, [values[name] for name in node.op.inputs])
+            value = self._add_op(i, node, prefix, [values[name] for name in node.op.inputs])
             values[node.op.name] = value if isinstance(node.op, Dropout) else self.output(value, prefix)
         return values[unit.nodes[-1].op.name]
 
@@ -205,39 +205,52 @@ class _Graph:
         """What the next operators read for `value`, the output of the operator named `prefix`."""
         return value
 
-    def _add_op(self, i: int, op: Op, prefix: str, inputs: list[str]) -> str:
-        match op:
-            case Conv():
+    def _add_op(self, i: int, node: Node, prefix: str, inputs: list[str]) -> str:
+        match node.op:
+            case Conv() as op:
                 params = self._params(i, op, prefix)
                 conv = self._node(
                     "Conv",
                     [*inputs, *params],
                     prefix,
-                    kernel_shape=[op.kernel] * 2,
+                    kernel_shape=op.size,
                     strides=[op.stride] * 2,
-                    pads=[op.padding] * 4,
+                    pads=[*op.padding] * 2,
                     group=op.groups,
                 )
                 return self._activation(op.act, conv, prefix)
-            case Linear():
+            case Linear() as op:
                 flat = self.output(self._node("Flatten", inputs, f"{prefix}.flat"), f"{prefix}.flat")
                 gemm = self._node("Gemm", [flat, *self._params(i, op, prefix)], prefix, transB=1)
                 return self._activation(op.act, gemm, prefix)
-            case Pool():
-                pad = (op.kernel - 1) // 2
+            case Pool() as op:
                 return self._node(
-                    "AveragePool",
+                    "MaxPool" if op.kind == "max" else "AveragePool",
                     inputs,
                     prefix,
                     kernel_shape=[op.kernel] * 2,
                     strides=[op.stride] * 2,
-                    pads=[pad] * 4,
-                    count_include_pad=0,
+                    pads=[op.padding] * 4,
+                    ceil_mode=int(op.ceil),
                 )
             case GlobalPool():
                 return self._node("GlobalAveragePool", inputs, prefix)
             case Add():
                 return self._node("Add", inputs, prefix)
+            case Act() as op:
+                return self._activation(op.act, inputs[0], prefix)
+            case Concat():
+                return self._node("Concat", inputs, prefix, axis=1)
+            case Slice() as op:
+                limits = [self._whole(f"{prefix}.{n}", [v]) for n, v in (("start", op.start), ("stop", op.stop))]
+                return self._node("Slice", [*inputs, *limits, self._whole(f"{prefix}.axis", [1])], prefix)
+            case Shuffle() as op:
+                channels, height, width = node.out_shape
+                apart = self._whole(f"{prefix}.apart", [0, op.groups, channels // op.groups, height, width])
+                together = self._whole(f"{prefix}.together", [0, channels, height, width])
+                value = self._node("Reshape", [*inputs, apart], f"{prefix}.groups")
+                value = self._node("Transpose", [value], f"{prefix}.turned", perm=[0, 2, 1, 3, 4])
+                return self._node("Reshape", [value, together], prefix)
             case Scale():
                 return self._node("Mul", inputs, prefix)
             case Dropout():
@@ -269,6 +282,10 @@ class _Graph:
             return self._stored(name, value)
         array = np.asarray(value, dtype=np.float32)
         self.constants.append(numpy_helper.from_array(array if array.flags.c_contiguous else array.copy("C"), name))
+        return name
+
+    def _whole(self, name: str, values: list[int]) -> str:
+        self.constants.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
     def _stored(self, name: str, value: _Stored) -> str:

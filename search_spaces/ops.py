@@ -9,10 +9,14 @@ block's own input. The last operator's output is the block's output. Shapes are 
 """
 
 from dataclasses import dataclass
+from math import prod
 
 __all__ = [
     "ACTIVATIONS",
+    "POOLS",
+    "Act",
     "Add",
+    "Concat",
     "Conv",
     "Dropout",
     "GlobalPool",
@@ -21,41 +25,64 @@ __all__ = [
     "Pool",
     "Scale",
     "Shape",
+    "Shuffle",
+    "Slice",
 ]
 
 Shape = tuple[int, int, int]
 
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "swish", "sigmoid", "hard_sigmoid")
+POOLS = ("avg", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv:
-    """2-d convolution with "same" padding ``(kernel - 1) // 2``, then batch norm or a bias, then an activation."""
+    """2-d convolution, then batch norm or a bias, then an activation.
+
+    Attributes:
+        kernel: size, one number or (height, width).
+        pad: zeros on every side; None: "same" for odd kernels, ``(kernel - 1) // 2``.
+    """
 
     name: str
     inputs: tuple[str, ...]
     in_ch: int
     out_ch: int
-    kernel: int = 1
+    kernel: int | tuple[int, int] = 1
     stride: int = 1
+    pad: int | None = None
     groups: int = 1
     norm: bool = True
     act: str = "none"
 
     @property
-    def padding(self) -> int:
-        return (self.kernel - 1) // 2
+    def size(self) -> tuple[int, int]:
+        """Height and width of the kernel."""
+        return (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Rows above and below, columns left and right."""
+        height, width = self.size
+        return ((height - 1) // 2, (width - 1) // 2) if self.pad is None else (self.pad, self.pad)
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each channel is filtered by itself."""
+        return self.groups == self.in_ch == self.out_ch > 1
 
     def out_shape(self, x: Shape) -> Shape:
-        def size(n: int) -> int:
-            return (n + 2 * self.padding - self.kernel) // self.stride + 1
-
-        return (self.out_ch, size(x[1]), size(x[2]))
+        (kernel_h, kernel_w), (pad_h, pad_w) = self.size, self.padding
+        height = (x[1] + 2 * pad_h - kernel_h) // self.stride + 1
+        return (self.out_ch, height, (x[2] + 2 * pad_w - kernel_w) // self.stride + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """Fully connected layer with bias on the flattened ``(C, 1, 1)`` input, then an activation."""
+    """Fully connected layer with bias on the flattened ``(C, H, W)`` input, then an activation.
+
+    ``in_ch`` is C·H·W.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -64,21 +91,40 @@ class Linear:
     act: str = "none"
 
     def out_shape(self, x: Shape) -> Shape:
+        if prod(x) != self.in_ch:
+            raise ValueError(f"{self.name} is for {self.in_ch} values, not for a map of {x[0]}x{x[1]}x{x[2]}")
         return (self.out_ch, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Average pooling with "same" padding; padded zeros are not counted."""
+    """Average pooling, in which padded zeros are not counted, or max pooling.
+
+    Attributes:
+        kind: one of `POOLS`.
+        pad: on every side; None: "same" for odd kernels, ``(kernel - 1) // 2``.
+        ceil: whether a window that lies only partly on the image gives an output too.
+    """
 
     name: str
     inputs: tuple[str, ...]
     kernel: int
     stride: int
+    kind: str = "avg"
+    pad: int | None = None
+    ceil: bool = False
+
+    @property
+    def padding(self) -> int:
+        return (self.kernel - 1) // 2 if self.pad is None else self.pad
 
     def out_shape(self, x: Shape) -> Shape:
-        pad = (self.kernel - 1) // 2
-        return (x[0], *((n + 2 * pad - self.kernel) // self.stride + 1 for n in x[1:]))  # type: ignore[return-value]
+        return (x[0], self._size(x[1]), self._size(x[2]))
+
+    def _size(self, n: int) -> int:
+        span = n + 2 * self.padding - self.kernel
+        size = (-(-span // self.stride) if self.ceil else span // self.stride) + 1
+        return size - 1 if self.ceil and (size - 1) * self.stride >= n + self.padding else size  # as torch does it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +146,56 @@ class Add:
     inputs: tuple[str, ...]
 
     def out_shape(self, x: Shape, y: Shape) -> Shape:
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """An activation that stands by itself."""
+
+    name: str
+    inputs: tuple[str, ...]
+    act: str
+
+    def out_shape(self, x: Shape) -> Shape:
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concat:
+    """Tensors of one height and width, one after the other along the channels."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    def out_shape(self, *x: Shape) -> Shape:
+        if len({one[1:] for one in x}) > 1:
+            raise ValueError(f"{self.name} cannot join maps of {' and '.join(f'{h}x{w}' for _, h, w in x)}")
+        return (sum(channels for channels, _, _ in x), *x[0][1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The channels ``start`` to below ``stop``."""
+
+    name: str
+    inputs: tuple[str, ...]
+    start: int
+    stop: int
+
+    def out_shape(self, x: Shape) -> Shape:
+        return (self.stop - self.start, *x[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffle:
+    """Channels of ``groups`` groups interleaved, one of each in turn (ShuffleNet, arXiv:1707.01083, figure 1)."""
+
+    name: str
+    inputs: tuple[str, ...]
+    groups: int
+
+    def out_shape(self, x: Shape) -> Shape:
         return x
 
 
@@ -126,4 +222,4 @@ class Dropout:
         return x
 
 
-Op = Conv | Linear | Pool | GlobalPool | Add | Scale | Dropout
+Op = Conv | Linear | Pool | GlobalPool | Add | Act | Concat | Slice | Shuffle | Scale | Dropout

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.arch import Arch, Block
-from search_spaces.ops import Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale
+from search_spaces.ops import Act, Add, Concat, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale, Shuffle, Slice
 
 __all__ = ["BlockModule", "Net", "build"]
 
@@ -76,7 +76,7 @@ class _ConvAct(nn.Module):
         self.conv = nn.Conv2d(
             op.in_ch,
             op.out_ch,
-            op.kernel,
+            op.size,
             stride=op.stride,
             padding=op.padding,
             groups=op.groups,
@@ -121,13 +121,27 @@ class _Scale(nn.Module):
         return x * gate
 
 
-class _AvgPool(nn.Module):
-    def __init__(self, kernel: int, stride: int) -> None:
+class _Concat(nn.Module):
+    def forward(self, *x: Tensor) -> Tensor:
+        return torch.cat(x, dim=1)
+
+
+class _Slice(nn.Module):
+    def __init__(self, start: int, stop: int) -> None:
         super().__init__()
-        self.kernel, self.stride = kernel, stride
+        self.start, self.stop = start, stop
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, self.kernel, self.stride, padding=(self.kernel - 1) // 2, count_include_pad=False)
+        return x[:, self.start : self.stop]
+
+
+class _AvgPool(nn.Module):
+    def __init__(self, op: Pool) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding, self.ceil = op.kernel, op.stride, op.padding, op.ceil
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil, count_include_pad=False)
 
 
 def _module(op: Op) -> nn.Module:
@@ -136,34 +150,44 @@ def _module(op: Op) -> nn.Module:
             return _ConvAct(op)
         case Linear():
             return _LinearAct(op)
+        case Pool(kind="max"):
+            return nn.MaxPool2d(op.kernel, op.stride, op.padding, ceil_mode=op.ceil)
         case Pool():
-            return _AvgPool(op.kernel, op.stride)
+            return _AvgPool(op)
         case GlobalPool():
             return _GlobalPool()
         case Add():
             return _Add()
+        case Act():
+            return _activation(op.act, inplace=False) or nn.Identity()
+        case Concat():
+            return _Concat()
+        case Slice():
+            return _Slice(op.start, op.stop)
+        case Shuffle():
+            return nn.ChannelShuffle(op.groups)
         case Scale():
             return _Scale()
         case Dropout():
             return nn.Dropout(op.rate)
 
 
-def _activation(name: str) -> nn.Module | None:
-    """The module of one of `ops.ACTIVATIONS`. It works in place: its input is never needed again."""
+def _activation(name: str, *, inplace: bool = True) -> nn.Module | None:
+    """The module of one of `ops.ACTIVATIONS`; in place where its input is never needed again."""
     match name:
         case "none":
             return None
         case "relu":
-            return nn.ReLU(inplace=True)
+            return nn.ReLU(inplace)
         case "relu6":
-            return nn.ReLU6(inplace=True)
+            return nn.ReLU6(inplace)
         case "hard_swish":
-            return nn.Hardswish(inplace=True)
+            return nn.Hardswish(inplace)
         case "swish":
-            return nn.SiLU(inplace=True)
+            return nn.SiLU(inplace)
         case "sigmoid":
             return nn.Sigmoid()
         case "hard_sigmoid":
-            return nn.Hardsigmoid(inplace=True)
+            return nn.Hardsigmoid(inplace)
         case _:
             raise ValueError(f"no torch module for activation {name!r}")
