@@ -3,15 +3,15 @@
 A unit costs a non-negative amount
 
 - for each multiply-add of a dense operator (convolutions, linear layers),
-- for each multiply-add of a depthwise convolution, which uses the arithmetic units worse,
 - for each row that a depthwise convolution reads: channels times output rows times kernel rows, since mobile kernels
   go through the image row by row and small images have short rows,
-- for each byte that its operators read and write, weights and activations,
+- for each byte of activations that its operators read and write,
 - for each operator, whatever its size.
 
 Latencies of another set-up (another version of the runtime, say) are all that times a factor of the set-up's own.
-Five coefficients and the factors minimise the mean *absolute* relative error: published numbers hold a few odd ones,
-which squares would follow. The form was chosen among thirty by the leave-one-out errors of Pixel 1, 2 and 3.
+Four coefficients and the factors minimise the mean *absolute* relative error: published numbers hold a few odd ones,
+which squares would follow. The form was chosen among fifty by the leave-one-out errors of Pixel 1, 2 and 3; costs for a
+multiply-add of a depthwise convolution or for a byte of weights made them larger.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ __all__ = [
     "non_negative_least_squares",
 ]
 
-FEATURES = ("dense_madd", "depthwise_madd", "depthwise_row", "byte", "operator")
+FEATURES = ("dense_madd", "depthwise_row", "activation_byte", "operator")
 
 _ITERATIONS = 40
 _SMALL_ERROR = 0.02  # relative errors below it weigh as squares do
@@ -54,29 +54,28 @@ class Calibration:
 
 
 def features(unit: Unit) -> np.ndarray:
-    """(5,) how many of each of `FEATURES` `unit` has."""
-    dense = depthwise = rows = values = operators = 0
+    """(4,) how many of each of `FEATURES` `unit` has."""
+    dense = rows = values = operators = 0
     for node in unit.nodes:
         if isinstance(node.op, Dropout):
             continue
         if isinstance(node.op, Conv) and node.op.depthwise:
-            depthwise += cost.node_madds(node)
             channels, height, _ = node.out_shape
             rows += channels * height * node.op.size[0]
         else:
             dense += cost.node_madds(node)
-        values += sum(map(prod, node.in_shapes)) + prod(node.out_shape) + cost.node_params(node)
+        values += sum(map(prod, node.in_shapes)) + prod(node.out_shape)
         operators += 1
-    return np.array([dense, depthwise, rows, values * _BYTES, operators], dtype=np.float64)
+    return np.array([dense, rows, values * _BYTES, operators], dtype=np.float64)
 
 
 def network_features(arch: Arch) -> np.ndarray:
-    """(5,) the sum of `features` over the units of `arch`."""
+    """(4,) the sum of `features` over the units of `arch`."""
     return np.sum([features(unit) for unit in lower(arch)], axis=0)
 
 
 def cost_vector(costs: Mapping[str, float]) -> np.ndarray:
-    """(5,) milliseconds for one of each of `FEATURES`."""
+    """(4,) milliseconds for one of each of `FEATURES`."""
     return np.array([costs[name] for name in FEATURES])
 
 

@@ -28,6 +28,7 @@ class ConvBN:
         stride: 1 or more.
         act: one of `ops.ACTIVATIONS`.
         se_ch: channels of the squeeze-and-excite bottleneck; 0 for none.
+        se_act: activation inside squeeze-and-excite, one of `ops.ACTIVATIONS`.
         se_gate: gate of squeeze-and-excite, ``sigmoid`` or ``hard_sigmoid``.
         skip: shortcut: ``none``; ``identity`` (needs stride 1 and in_ch == out_ch); ``pool``, a 3x3 average
             pooling with the block's stride (needs in_ch == out_ch).
@@ -39,6 +40,7 @@ class ConvBN:
     stride: int = 1
     act: str = "relu"
     se_ch: int = 0
+    se_act: str = "relu"
     se_gate: str = "sigmoid"
     skip: str = "none"
 
@@ -60,16 +62,17 @@ class ConvBN:
             stride=self.stride,
             act=self.act,
         )
-        se = _squeeze_excite(conv, self.se_ch, self.se_gate)
+        se = _squeeze_excite(conv, self)
         return (conv, *se, *_shortcut(self.skip, (conv, *se)[-1].name, self.stride))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SepConv:
-    """Depthwise convolution, batch norm, activation, squeeze-and-excite, then a linear pointwise convolution.
+    """Depthwise convolution, batch norm, activation, squeeze-and-excite, then a pointwise convolution, linear or not.
 
-    MnasNet's ConvOp ``sepconv`` and the first block of MobileNetV2 and V3. Arguments as `ConvBN`; squeeze-and-excite
-    stands between the two convolutions, on ``in_ch`` channels.
+    MnasNet's ConvOp ``sepconv``, the first block of MobileNetV2 and V3, and with ``out_act`` that of MobileNetV1.
+    Arguments as `ConvBN`; squeeze-and-excite stands between the two convolutions, on ``in_ch`` channels; ``out_act``
+    is the activation after the pointwise one.
     """
 
     in_ch: int
@@ -78,8 +81,10 @@ class SepConv:
     stride: int = 1
     act: str = "relu"
     se_ch: int = 0
+    se_act: str = "relu"
     se_gate: str = "sigmoid"
     skip: str = "none"
+    out_act: str = "none"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -90,7 +95,7 @@ class SepConv:
         return self.in_ch
 
     def ops(self) -> tuple[Op, ...]:
-        return _depthwise_then_project(self, "input", self.in_ch)
+        return _depthwise_then_project(self, "input", self.in_ch, self.out_act)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,7 @@ class MBConv:
     stride: int = 1
     act: str = "relu"
     se_ch: int = 0
+    se_act: str = "relu"
     se_gate: str = "sigmoid"
     skip: str = "none"
 
@@ -200,7 +206,7 @@ class Arch:
         return self.blocks[-1].out_ch
 
 
-def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int) -> tuple[Op, ...]:
+def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int, act: str = "none") -> tuple[Op, ...]:
     depthwise = Conv(
         name="depthwise",
         inputs=(source,),
@@ -211,20 +217,20 @@ def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int) -> tu
         groups=ch,
         act=block.act,
     )
-    se = _squeeze_excite(depthwise, block.se_ch, block.se_gate)
-    project = Conv(name="project", inputs=((depthwise, *se)[-1].name,), in_ch=ch, out_ch=block.out_ch)
+    se = _squeeze_excite(depthwise, block)
+    project = Conv(name="project", inputs=((depthwise, *se)[-1].name,), in_ch=ch, out_ch=block.out_ch, act=act)
     return (depthwise, *se, project, *_shortcut(block.skip, "project", block.stride))
 
 
-def _squeeze_excite(source: Conv, se_ch: int, gate: str) -> tuple[Op, ...]:
-    """Squeeze-and-excite (arXiv:1709.01507) on the output of `source`; nothing if se_ch is 0."""
-    if not se_ch:
+def _squeeze_excite(source: Conv, block: "ConvBN | SepConv | MBConv") -> tuple[Op, ...]:
+    """Squeeze-and-excite (arXiv:1709.01507) of `block` on the output of `source`; nothing if it has none."""
+    if not block.se_ch:
         return ()
-    ch = source.out_ch
+    ch, se_ch = source.out_ch, block.se_ch
     return (
         GlobalPool(name="se_pool", inputs=(source.name,)),
-        Conv(name="se_reduce", inputs=("se_pool",), in_ch=ch, out_ch=se_ch, norm=False, act="relu"),
-        Conv(name="se_expand", inputs=("se_reduce",), in_ch=se_ch, out_ch=ch, norm=False, act=gate),
+        Conv(name="se_reduce", inputs=("se_pool",), in_ch=ch, out_ch=se_ch, norm=False, act=block.se_act),
+        Conv(name="se_expand", inputs=("se_reduce",), in_ch=se_ch, out_ch=ch, norm=False, act=block.se_gate),
         Scale(name="se_scale", inputs=(source.name, "se_expand")),
     )
 
@@ -253,8 +259,12 @@ def _check(block: Block) -> None:
     if block.kernel % 2 == 0:
         raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
     _one_of(kind, "se_gate", block.se_gate, GATES)
+    _one_of(kind, "se_act", block.se_act, ACTIVATIONS)
     if not block.se_ch:  # what computes the same is equal
         object.__setattr__(block, "se_gate", type(block).se_gate)
+        object.__setattr__(block, "se_act", type(block).se_act)
+    if isinstance(block, SepConv):
+        _one_of(kind, "out_act", block.out_act, ACTIVATIONS)
     _one_of(kind, "skip", block.skip, SKIPS)
     if block.skip != "none" and block.in_ch != block.out_ch:
         raise ValueError(

@@ -49,7 +49,7 @@ def dropout(arch: Arch, rate: float) -> Arch:
     )
 
 
-def width_multiplier(arch: Arch, width: float, divisor: int = 8) -> Arch:
+def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_features: bool = True) -> Arch:
     """Every channel count of `arch` times `width`, rounded by `make_divisible`.
 
     As the reference implementations of MobileNetV2, MobileNetV3 and MnasNet do it:
@@ -57,7 +57,7 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8) -> Arch:
     - expansions keep their ratio to the block's input channels;
     - squeeze-and-excite keeps its published rule (`scale_se`);
     - the last features before the classes (V2's 1280-channel convolution, V3's hidden layer) are widened
-      by ``width > 1`` and left alone by ``width < 1``;
+      by ``width > 1``, unless `widen_features` is false (MnasNet), and left alone by ``width < 1``;
     - image channels and classes stay.
 
     Raises:
@@ -71,11 +71,12 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8) -> Arch:
     features_in_head = isinstance(last, Classifier) and not last.hidden_ch
     blocks: list[Block] = []
     in_ch = arch.in_ch
+    features_factor = max(width, 1.0) if widen_features else 1.0
     for i, block in enumerate(arch.blocks):
-        is_head = features_in_head and i == len(arch.blocks) - 2
-        factor = max(width, 1.0) if is_head else width
+        is_head = features_in_head and i == len(arch.blocks) - 2 and isinstance(block, ConvBN)
+        factor = features_factor if is_head else width
         out_ch = make_divisible(block.out_ch * factor, divisor)
-        blocks.append(_scale(block, in_ch, out_ch, max(width, 1.0), divisor))
+        blocks.append(_scale(block, in_ch, out_ch, features_factor, divisor))
         in_ch = blocks[-1].out_ch
     return replace(arch, name=f"{arch.name} {width:g}", blocks=tuple(blocks))
 

@@ -57,7 +57,7 @@ def phone_table(device: str) -> CalibratedTable:
 
 
 @pytest.mark.parametrize(
-    ("phone", "networks", "mape"), [("pixel1", 35, 0.05), ("pixel2", 11, 0.055), ("pixel3", 11, 0.055)]
+    ("phone", "networks", "mape"), [("pixel1", 35, 0.05), ("pixel2", 11, 0.04), ("pixel3", 11, 0.051)]
 )
 def test_shipped_phone_tables_are_honest_and_reproducible(phone, networks, mape):
     model = latency_luts.load(phone)
@@ -103,7 +103,7 @@ def test_leave_one_out_is_computed_without_any_row_of_the_network():
 
 
 def test_calibration_recovers_known_costs_and_factors():
-    costs = np.array([1e-7, 4e-7, 1e-5, 1e-8, 0.01])
+    costs = np.array([1e-7, 1e-5, 1e-8, 0.01])
     archs = random_archs(24, rng_seed=0)
     sets = ["a", "b", "b"] * 8
     ms = [
@@ -118,7 +118,7 @@ def test_calibration_recovers_known_costs_and_factors():
 
 def test_one_odd_latency_does_not_move_the_others():
     archs = random_archs(30, rng_seed=1)
-    costs = np.array([1e-7, 4e-7, 1e-5, 1e-8, 0.01])
+    costs = np.array([1e-7, 1e-5, 1e-8, 0.01])
     ms = [float(calibrated.network_features(arch) @ costs) for arch in archs]
     ms[3] *= 2
     fitted = calibrated.fit(archs, ms)
@@ -129,7 +129,7 @@ def test_one_odd_latency_does_not_move_the_others():
 @pytest.mark.parametrize(
     ("count", "sets", "reference", "message"),
     [
-        (4, [], "", "4 different networks for 5 coefficients; give at least 6"),
+        (4, [], "", "4 different networks for 4 coefficients; give at least 5"),
         (8, ["a"] * 8, "b", "no latency is of the reference set 'b'; there are: a"),
         (8, ["a"] * 7 + ["b"], "a", "source set 'b' has one network only; give at least 2"),
     ],

@@ -9,14 +9,22 @@ import difflib
 
 from search_spaces import rewrite
 from search_spaces.arch import Arch
-from search_spaces.zoo import mnasnet, mobilenet_v2, mobilenet_v3, proxyless
+from search_spaces.zoo import (
+    efficientnet,
+    fbnet,
+    mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    proxyless,
+    single_path_nas,
+)
 from search_spaces.zoo.published import Entry, Latency
 
 __all__ = ["Entry", "Latency", "entry", "find", "get", "names"]
 
-_ENTRIES: dict[str, Entry] = {
-    entry.arch.name: entry for family in (mobilenet_v2, mobilenet_v3, mnasnet, proxyless) for entry in family.ENTRIES
-}
+_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, proxyless, fbnet, single_path_nas, efficientnet)
+_ENTRIES: dict[str, Entry] = {entry.arch.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 
 
 def names() -> tuple[str, ...]:
@@ -43,7 +51,8 @@ def get(name: str, *, width: float = 1.0, resolution_px: int = 224, classes: int
     Raises:
         ValueError: no such network, ``width <= 0``, or a resolution or number of classes below 1.
     """
-    arch = rewrite.width_multiplier(entry(name).arch, width)
+    published = entry(name)
+    arch = rewrite.width_multiplier(published.arch, width, widen_features=published.widen_features)
     return rewrite.classes(rewrite.resolution(arch, resolution_px), classes)
 
 

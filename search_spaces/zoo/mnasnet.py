@@ -1,7 +1,7 @@
 """MnasNet: Platform-Aware Neural Architecture Search for Mobile (arXiv:1807.11626).
 
-A1 is figure 7 of the paper; small is the official code's ``mnasnet_small``. Squeeze-and-excite has 1/4 of the block's
-*input* channels (the official code and timm agree).
+A1 is figure 7 of the paper; B1 (without squeeze-and-excite) and small are the official code's. Squeeze-and-excite has
+1/4 of the block's *input* channels (the official code and timm agree).
 """
 
 from search_spaces.arch import Arch, Classifier, ConvBN
@@ -18,6 +18,16 @@ _A1 = (
     (4, 6, 80, 3, 2, 0.0),  # 28
     (2, 6, 112, 3, 1, 0.25),  # 14
     (3, 6, 160, 5, 2, 0.25),  # 14
+    (1, 6, 320, 3, 1, 0.0),  # 7
+)
+
+_B1 = (
+    (1, 0, 16, 3, 1, 0.0),  # 112
+    (3, 3, 24, 3, 2, 0.0),  # 112
+    (3, 3, 40, 5, 2, 0.0),  # 56
+    (3, 6, 80, 5, 2, 0.0),  # 28
+    (2, 6, 96, 3, 1, 0.0),  # 14
+    (4, 6, 192, 5, 2, 0.0),  # 14
     (1, 6, 320, 3, 1, 0.0),  # 7
 )
 
@@ -70,6 +80,7 @@ ENTRIES = (
     Entry(
         arch=_arch("mnasnet_a1", 32, _A1),
         paper=_PAPER,
+        widen_features=False,
         reference="timm mnasnet_a1 (semnasnet_100)",
         madds_m=312,
         params_m=3.9,
@@ -77,8 +88,18 @@ ENTRIES = (
         latencies=(*table3(1.0, 71, 86, 61), *_PAGE),
     ),
     Entry(
+        arch=_arch("mnasnet_b1", 32, _B1),
+        paper=_PAPER,
+        widen_features=False,
+        reference="torchvision mnasnet1_0",
+        madds_m=315,
+        params_m=4.4,
+        top1=0.745,
+    ),
+    Entry(
         arch=_arch("mnasnet_small", 8, _SMALL),
         paper=_PAPER,
+        widen_features=False,
         reference="timm mnasnet_small",
         madds_m=65.1,
         params_m=1.9,

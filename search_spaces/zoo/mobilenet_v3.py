@@ -1,7 +1,8 @@
 """Searching for MobileNetV3 (arXiv:1905.02244), tables 1 and 2.
 
 Squeeze-and-excite has 1/4 of the expansion, rounded to a multiple of 8, with a hard sigmoid, as in the reference
-implementations; the paper says "fixed to be 1/4 of the number of channels in expansion layer".
+implementations; the paper says "fixed to be 1/4 of the number of channels in expansion layer". The minimalistic
+networks are the official repository's: without squeeze-and-excite, h-swish and 5x5 kernels.
 """
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN
@@ -45,21 +46,28 @@ _SMALL = (
 )
 
 
+def _minimalistic(table: tuple[tuple[int, int, int, bool, str, int], ...]):
+    return tuple((3, mid_ch, out_ch, False, "relu", stride) for _, mid_ch, out_ch, _, _, stride in table)
+
+
 def _arch(name: str, table: tuple[tuple[int, int, int, bool, str, int], ...], hidden_ch: int) -> Arch:
-    blocks: list[Block] = [ConvBN(in_ch=3, out_ch=16, kernel=3, stride=2, act="hard_swish")]  # 224
-    for kernel, mid_ch, out_ch, se, act, stride in table:
+    act = table[-1][4]
+    blocks: list[Block] = [ConvBN(in_ch=3, out_ch=16, kernel=3, stride=2, act=act)]  # 224
+    for kernel, mid_ch, out_ch, se, block_act, stride in table:
         in_ch = blocks[-1].out_ch
         se_ch = make_divisible(mid_ch / 4) if se else 0
         if mid_ch == in_ch:  # the reference implementations leave the expansion out
-            block = sepconv(in_ch, out_ch, kernel=kernel, stride=stride, act=act, se_ch=se_ch, gate="hard_sigmoid")
+            block = sepconv(
+                in_ch, out_ch, kernel=kernel, stride=stride, act=block_act, se_ch=se_ch, gate="hard_sigmoid"
+            )
         else:
             block = mbconv(
-                in_ch, mid_ch, out_ch, kernel=kernel, stride=stride, act=act, se_ch=se_ch, gate="hard_sigmoid"
+                in_ch, mid_ch, out_ch, kernel=kernel, stride=stride, act=block_act, se_ch=se_ch, gate="hard_sigmoid"
             )
         blocks.append(block)
     last_ch = blocks[-1].out_ch
-    blocks.append(ConvBN(in_ch=last_ch, out_ch=6 * last_ch, kernel=1, act="hard_swish"))  # 7
-    blocks.append(Classifier(in_ch=6 * last_ch, hidden_ch=hidden_ch, out_ch=1000))
+    blocks.append(ConvBN(in_ch=last_ch, out_ch=6 * last_ch, kernel=1, act=act))  # 7
+    blocks.append(Classifier(in_ch=6 * last_ch, hidden_ch=hidden_ch, out_ch=1000, act=act))
     return Arch(name=name, resolution_px=224, blocks=tuple(blocks))
 
 
@@ -85,5 +93,22 @@ ENTRIES = (
         params_m=2.5,
         top1=0.674,
         latencies=(*table3(1.0, 15.8, 19.4, 14.4), *table3(0.75, 12.8, 15.6, 11.7)),
+    ),
+    Entry(
+        arch=_arch("mobilenet_v3_large_minimalistic", _minimalistic(_LARGE), hidden_ch=1280),
+        paper="the official MobileNetV3 page, of arXiv:1905.02244",
+        reference="timm tf_mobilenetv3_large_minimal_100",
+        madds_m=209,
+        params_m=3.9,
+        top1=0.723,
+    ),
+    Entry(
+        arch=_arch("mobilenet_v3_small_minimalistic", _minimalistic(_SMALL), hidden_ch=1024),
+        paper="the official MobileNetV3 page, of arXiv:1905.02244",
+        reference="timm tf_mobilenetv3_small_minimal_100",
+        madds_m=65,
+        params_m=2.0,
+        top1=0.619,
+        differs="the page counts 66 M for Small and 65 M for this one; the implementations have 57 M and 52 M",
     ),
 )

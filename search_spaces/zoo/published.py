@@ -36,6 +36,8 @@ class Entry:
         madds_m, params_m: millions, as published (papers round, and count differently).
         top1: ImageNet top-1, a fraction.
         latencies: what was published of it and its variants in width and resolution.
+        widen_features: whether width multipliers above 1 widen the last features, see `rewrite.width_multiplier`.
+        differs: why our counts and the published ones are apart, where they are by more than rounding.
         also_called: names that others use for it, besides its own.
     """
 
@@ -46,6 +48,8 @@ class Entry:
     params_m: float
     top1: float
     latencies: tuple[Latency, ...] = ()
+    widen_features: bool = True
+    differs: str = ""
     also_called: tuple[str, ...] = ()
 
 
