@@ -5,15 +5,12 @@ narrowed network is just another `Arch`. A block knows the operators it is made 
 nothing about shapes, tensors or files.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from search_spaces.ops import ACTIVATIONS, Add, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale
+from search_spaces.ops import Conv, Dropout, GlobalPool, Linear, Op
+from search_spaces.parts import SKIPS, check, shortcut, squeeze_excite
 
 __all__ = ["BLOCKS", "SKIPS", "Arch", "Block", "Classifier", "ConvBN", "MBConv", "SepConv"]
-
-SKIPS = ("none", "identity", "pool")
-GATES = ("sigmoid", "hard_sigmoid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,7 @@ class ConvBN:
     skip: str = "none"
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     @property
     def gated_ch(self) -> int:
@@ -62,8 +59,8 @@ class ConvBN:
             stride=self.stride,
             act=self.act,
         )
-        se = _squeeze_excite(conv, self)
-        return (conv, *se, *_shortcut(self.skip, (conv, *se)[-1].name, self.stride))
+        se = squeeze_excite(conv, self.out_ch, self)
+        return (conv, *se, *shortcut(self.skip, (conv, *se)[-1].name, self.stride))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +84,7 @@ class SepConv:
     out_act: str = "none"
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     @property
     def gated_ch(self) -> int:
@@ -118,7 +115,7 @@ class MBConv:
     skip: str = "none"
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     @property
     def gated_ch(self) -> int:
@@ -145,7 +142,7 @@ class Classifier:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"Classifier: dropout is {self.dropout}; allowed: 0 <= dropout < 1")
 
@@ -217,63 +214,6 @@ def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int, act: 
         groups=ch,
         act=block.act,
     )
-    se = _squeeze_excite(depthwise, block)
+    se = squeeze_excite(depthwise, ch, block)
     project = Conv(name="project", inputs=((depthwise, *se)[-1].name,), in_ch=ch, out_ch=block.out_ch, act=act)
-    return (depthwise, *se, project, *_shortcut(block.skip, "project", block.stride))
-
-
-def _squeeze_excite(source: Conv, block: "ConvBN | SepConv | MBConv") -> tuple[Op, ...]:
-    """Squeeze-and-excite (arXiv:1709.01507) of `block` on the output of `source`; nothing if it has none."""
-    if not block.se_ch:
-        return ()
-    ch, se_ch = source.out_ch, block.se_ch
-    return (
-        GlobalPool(name="se_pool", inputs=(source.name,)),
-        Conv(name="se_reduce", inputs=("se_pool",), in_ch=ch, out_ch=se_ch, norm=False, act=block.se_act),
-        Conv(name="se_expand", inputs=("se_reduce",), in_ch=se_ch, out_ch=ch, norm=False, act=block.se_gate),
-        Scale(name="se_scale", inputs=(source.name, "se_expand")),
-    )
-
-
-def _shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
-    if skip == "none":
-        return ()
-    if skip == "identity":
-        return (Add(name="residual", inputs=(last, "input")),)
-    pool = Pool(name="shortcut", inputs=("input",), kernel=3, stride=stride)
-    return (pool, Add(name="residual", inputs=(last, "shortcut")))
-
-
-def _check(block: Block) -> None:
-    """Refuses values that no network can have, naming the block, the field and what is allowed."""
-    kind = type(block).__name__
-    optional = {"se_ch", "hidden_ch"}
-    for name in ("in_ch", "mid_ch", "out_ch", "se_ch", "hidden_ch", "kernel", "stride"):
-        value = getattr(block, name, 1)
-        least = 0 if name in optional else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}")
-    _one_of(kind, "act", block.act, ACTIVATIONS)
-    if isinstance(block, Classifier):
-        return
-    if block.kernel % 2 == 0:
-        raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
-    _one_of(kind, "se_gate", block.se_gate, GATES)
-    _one_of(kind, "se_act", block.se_act, ACTIVATIONS)
-    if not block.se_ch:  # what computes the same is equal
-        object.__setattr__(block, "se_gate", type(block).se_gate)
-        object.__setattr__(block, "se_act", type(block).se_act)
-    if isinstance(block, SepConv):
-        _one_of(kind, "out_act", block.out_act, ACTIVATIONS)
-    _one_of(kind, "skip", block.skip, SKIPS)
-    if block.skip != "none" and block.in_ch != block.out_ch:
-        raise ValueError(
-            f"{kind}: skip={block.skip!r} needs in_ch == out_ch, not {block.in_ch} and {block.out_ch}; use skip='none'"
-        )
-    if block.skip == "identity" and block.stride != 1:
-        raise ValueError(f"{kind}: skip='identity' needs stride 1, not {block.stride}; use 'pool' or 'none'")
-
-
-def _one_of(kind: str, name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{kind}: {name} is {value!r}; allowed: {', '.join(allowed)}")
+    return (depthwise, *se, project, *shortcut(block.skip, "project", block.stride))

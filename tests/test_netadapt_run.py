@@ -147,7 +147,10 @@ def test_a_damaged_history_is_refused(adapted):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["seed=mnasnet_a9"], "error: seed=mnasnet_a9: no such network, run directory or file; networks: mobilenet_v1, mobilenet_v2"),
+        (
+            ["seed=mnasnet_a9"],
+            "error: seed=mnasnet_a9: no such network, run directory or file; networks: mobilenet_v1,",
+        ),
         (["seed=mnasnet_a1", "target_ms=500"], "error: the target is 500 ms, but the seed mnasnet_a1 takes 70"),
         (["seed=mnasnet_a1", "target_ms=5"], "error: the target of 5 ms cannot be reached: mnasnet_a1 takes 6.09 ms"),
         (["seed=mnasnet_a1", "weights=w.safetensors"], "error: weights=w.safetensors: no such file"),

@@ -1,0 +1,82 @@
+"""What kinds of blocks have in common: pieces of their graphs, and the check of their values."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from search_spaces.ops import ACTIVATIONS, Add, Conv, GlobalPool, Op, Pool, Scale
+
+__all__ = ["GATES", "SKIPS", "check", "shortcut", "squeeze_excite"]
+
+SKIPS = ("none", "identity", "pool")
+GATES = ("sigmoid", "hard_sigmoid")
+
+
+class Gated(Protocol):
+    """A block that may have squeeze-and-excite."""
+
+    @property
+    def se_ch(self) -> int: ...
+    @property
+    def se_act(self) -> str: ...
+    @property
+    def se_gate(self) -> str: ...
+
+
+def squeeze_excite(source: Op, ch: int, block: Gated) -> tuple[Op, ...]:
+    """Squeeze-and-excite (arXiv:1709.01507) of `block` on the `ch` channels of `source`; nothing if it has none."""
+    if not block.se_ch:
+        return ()
+    reduce = Conv(name="se_reduce", inputs=("se_pool",), in_ch=ch, out_ch=block.se_ch, norm=False, act=block.se_act)
+    return (
+        GlobalPool(name="se_pool", inputs=(source.name,)),
+        reduce,
+        Conv(name="se_expand", inputs=("se_reduce",), in_ch=block.se_ch, out_ch=ch, norm=False, act=block.se_gate),
+        Scale(name="se_scale", inputs=(source.name, "se_expand")),
+    )
+
+
+def shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
+    """The sum of the operator `last` and the block's input, or its pooled input; nothing if `skip` is none."""
+    if skip == "none":
+        return ()
+    if skip == "identity":
+        return (Add(name="residual", inputs=(last, "input")),)
+    pool = Pool(name="shortcut", inputs=("input",), kernel=3, stride=stride)
+    return (pool, Add(name="residual", inputs=(last, "shortcut")))
+
+
+_LEAST = {"in_ch": 1, "mid_ch": 1, "out_ch": 1, "se_ch": 0, "hidden_ch": 0, "kernel": 1, "stride": 1, "groups": 1}
+_ALLOWED = {"act": ACTIVATIONS, "out_act": ACTIVATIONS, "se_act": ACTIVATIONS, "se_gate": GATES, "skip": SKIPS}
+
+
+def check(block: Any) -> None:
+    """Refuses values that no network can have, naming the block, the field and what is allowed.
+
+    What has no effect, as the gate of a squeeze-and-excite that is not there, is set to its default: what computes the
+    same is equal.
+    """
+    kind, fields = type(block).__name__, type(block).__dataclass_fields__
+    for name, least in _LEAST.items():
+        value = getattr(block, name) if name in fields else least
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}")
+    for name, allowed in _ALLOWED.items():
+        if name in fields:
+            _one_of(kind, name, getattr(block, name), allowed)
+    if "kernel" in fields and block.kernel % 2 == 0:
+        raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
+    if "se_ch" in fields and not block.se_ch:
+        for name in ("se_gate", "se_act"):
+            object.__setattr__(block, name, fields[name].default)
+    skip = block.skip if "skip" in fields else "none"
+    if skip != "none" and block.in_ch != block.out_ch:
+        raise ValueError(
+            f"{kind}: skip={skip!r} needs in_ch == out_ch, not {block.in_ch} and {block.out_ch}; use skip='none'"
+        )
+    if skip == "identity" and block.stride != 1:
+        raise ValueError(f"{kind}: skip='identity' needs stride 1, not {block.stride}; use 'pool' or 'none'")
+
+
+def _one_of(kind: str, name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{kind}: {name} is {value!r}; allowed: {', '.join(allowed)}")
