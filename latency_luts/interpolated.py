@@ -170,7 +170,7 @@ def _widths(unit: Unit) -> tuple[int, ...]:
 def _settings(unit: Unit) -> np.ndarray:
     """What a neighbour should have in common, as whole numbers."""
     block = unit.block
-    names = (type(block).__name__, block.act, getattr(block, "skip", ""))
+    names = (type(block).__name__, getattr(block, "act", ""), getattr(block, "skip", ""))
     kernel, stride = getattr(block, "kernel", 1), getattr(block, "stride", 1)
     gated = getattr(block, "se_ch", 0) > 0
     kinds = tuple(sum(map(ord, name)) * 3 for name in names)  # the kind counts thrice, since its costs differ most

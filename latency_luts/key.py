@@ -5,6 +5,7 @@
 Settings that have their default are left out, so that a new setting with a default leaves old keys valid.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -12,11 +13,11 @@ from functools import lru_cache
 from search_spaces import lower
 from search_spaces.arch import Block
 from search_spaces.lower import Unit
-from search_spaces.text import block_from_dict, set_fields
+from search_spaces.text import block_from_dict, block_to_dict, set_fields
 
 __all__ = ["key", "nearest", "parse"]
 
-_KEY = re.compile(r"(\w+)\(([^()]*)\)@(\d+)x(\d+)")
+_KEY = re.compile(r"(\w+)\((.*)\)@(\d+)x(\d+)")
 
 
 def key(unit: Unit) -> str:
@@ -26,7 +27,10 @@ def key(unit: Unit) -> str:
 
 @lru_cache(maxsize=65536)
 def _key(block: Block, height: int, width: int) -> str:
-    fields = ",".join(f"{name}={value}" for name, value in set_fields(block).items())
+    values = set_fields(block)
+    fields = ",".join(f"{name}={value}" for name, value in values.items())
+    if any(isinstance(value, tuple) for value in values.values()):  # blocks within a block, or several kernels
+        fields = json.dumps({k: v for k, v in block_to_dict(block).items() if k != "block"}, separators=(",", ":"))
     return f"{type(block).__name__}({fields})@{height}x{width}"
 
 
@@ -40,9 +44,13 @@ def parse(text: str) -> Unit:
     if not match:
         raise ValueError(f"not a unit key: {text!r}; expected like MBConv(in_ch=24,...)@56x56")
     kind, fields, height, width = match.groups()
-    pairs = [field.partition("=") for field in fields.split(",")]
     try:
-        block = block_from_dict({"block": kind} | {name: _value(value) for name, _, value in pairs})
+        if fields.startswith("{"):
+            values = json.loads(fields)
+        else:
+            pairs = [field.partition("=") for field in fields.split(",")]
+            values = {name: _value(value) for name, _, value in pairs}
+        block = block_from_dict({"block": kind} | values)
         return lower.unit(block, int(height), int(width))
     except ValueError as e:
         raise ValueError(f"not a unit key: {text!r}: {e}") from None
@@ -62,6 +70,8 @@ def _settings(name: str) -> set[str]:
 
 
 def _value(text: str) -> int | float | str:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)

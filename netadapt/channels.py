@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, Mobile
 from search_spaces.ops import Concat, Conv, Linear, Op, Shuffle, Slice
 from search_spaces.rewrite import scale_se
 
@@ -195,7 +195,7 @@ def _last(block: Block) -> str:
 def _with(block: Block, changed: dict[str, int]) -> Block:
     """`block` with other channels, and with the squeeze-and-excite that goes with them."""
     narrower = type(block)(**{**asdict(block), **changed})
-    if isinstance(block, Classifier) or isinstance(narrower, Classifier):
+    if not isinstance(block, Mobile) or not isinstance(narrower, Mobile):
         return narrower
     se_ch = scale_se(block.se_ch, block.in_ch, narrower.in_ch, block.gated_ch, narrower.gated_ch)
     return replace(narrower, se_ch=se_ch)

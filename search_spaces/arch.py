@@ -6,11 +6,24 @@ nothing about shapes, tensors or files.
 """
 
 from dataclasses import dataclass, field
+from typing import get_args
 
+from search_spaces.blocks import (
+    Bottleneck,
+    Branches,
+    ConvClassifier,
+    DenseClassifier,
+    MixedMBConv,
+    PartialMBConv,
+    PlainConv,
+    Pooling,
+    ShuffleUnit,
+    ShuffleUnitV2,
+)
 from search_spaces.ops import Conv, Dropout, GlobalPool, Linear, Op
 from search_spaces.parts import SKIPS, check, shortcut, squeeze_excite
 
-__all__ = ["BLOCKS", "SKIPS", "Arch", "Block", "Classifier", "ConvBN", "MBConv", "SepConv"]
+__all__ = ["BLOCKS", "SKIPS", "Arch", "Block", "Classifier", "ConvBN", "MBConv", "Mobile", "SepConv"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +156,6 @@ class Classifier:
 
     def __post_init__(self) -> None:
         check(self)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"Classifier: dropout is {self.dropout}; allowed: 0 <= dropout < 1")
 
     def ops(self) -> tuple[Op, ...]:
         pool = GlobalPool(name="pool", inputs=("input",))
@@ -161,9 +172,26 @@ class Classifier:
         )
 
 
-Block = ConvBN | SepConv | MBConv | Classifier
+Block = (
+    ConvBN
+    | SepConv
+    | MBConv
+    | Classifier
+    | MixedMBConv
+    | PartialMBConv
+    | ShuffleUnit
+    | ShuffleUnitV2
+    | Bottleneck
+    | PlainConv
+    | Pooling
+    | Branches
+    | DenseClassifier
+    | ConvClassifier
+)
 
-BLOCKS: dict[str, type[Block]] = {cls.__name__: cls for cls in (ConvBN, SepConv, MBConv, Classifier)}
+Mobile = ConvBN | SepConv | MBConv  # what search spaces are made of, and NetAdapt narrows
+
+BLOCKS: dict[str, type[Block]] = {cls.__name__: cls for cls in get_args(Block)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,8 @@ def node_madds(node: Node) -> int:
 def node_params(node: Node) -> int:
     match node.op:
         case Conv() as op:
-            return prod(op.size) * op.in_ch // op.groups * op.out_ch + (2 if op.norm else 1) * op.out_ch
+            of_each_channel = 2 * op.norm + (op.bias or not op.norm)
+            return prod(op.size) * op.in_ch // op.groups * op.out_ch + of_each_channel * op.out_ch
         case Linear() as op:
             return (op.in_ch + 1) * op.out_ch
         case _:

@@ -147,7 +147,8 @@ def _torch_weights(net: "Net") -> Weights:
             return weight, state[prefix + "conv.bias"]
         norm = prefix + "norm."
         factor = state[norm + "weight"] / np.sqrt(state[norm + "running_var"] + eps)
-        bias = state[norm + "bias"] - state[norm + "running_mean"] * factor
+        offset = state[prefix + "conv.bias"] if op.bias else 0
+        bias = state[norm + "bias"] + (offset - state[norm + "running_mean"]) * factor
         return weight * factor[:, None, None, None], bias
 
     return weights
@@ -160,7 +161,8 @@ def _model(units: Sequence[Unit], weights: Weights, batch: int, name: str, int8:
         value = graph.add_unit(i, unit, value)
     _rename(graph.nodes, value, "output")
     last = units[-1].nodes[-1]
-    out_shape = last.out_shape[:1] if isinstance(last.op, Linear) else last.out_shape
+    flat = isinstance(last.op, Linear) or (isinstance(last.op, GlobalPool) and last.op.flat)
+    out_shape = last.out_shape[:1] if flat else last.out_shape
     proto = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -233,6 +235,8 @@ class _Graph:
                     pads=[op.padding] * 4,
                     ceil_mode=int(op.ceil),
                 )
+            case GlobalPool(flat=True):
+                return self._node("Flatten", [self._node("GlobalAveragePool", inputs, f"{prefix}.map")], prefix)
             case GlobalPool():
                 return self._node("GlobalAveragePool", inputs, prefix)
             case Add():

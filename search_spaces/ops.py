@@ -42,6 +42,8 @@ class Conv:
     Attributes:
         kernel: size, one number or (height, width).
         pad: zeros on every side; None: "same" for odd kernels, ``(kernel - 1) // 2``.
+        norm: batch norm; without it there is a bias.
+        bias: whether there is a bias besides batch norm.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Conv:
     pad: int | None = None
     groups: int = 1
     norm: bool = True
+    bias: bool = False
     act: str = "none"
 
     @property
@@ -129,10 +132,11 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalPool:
-    """Average over all positions: ``(C, H, W) -> (C, 1, 1)``."""
+    """Average over all positions: ``(C, H, W) -> (C, 1, 1)``, ``flat`` as a vector, as the output of a network."""
 
     name: str
     inputs: tuple[str, ...]
+    flat: bool = False
 
     def out_shape(self, x: Shape) -> Shape:
         return (x[0], 1, 1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from search_spaces.ops import ACTIVATIONS, Add, Conv, GlobalPool, Op, Pool, Scale
+from search_spaces.ops import ACTIVATIONS, POOLS, Add, Conv, GlobalPool, Op, Pool, Scale
 
 __all__ = ["GATES", "SKIPS", "check", "shortcut", "squeeze_excite"]
 
@@ -46,7 +46,9 @@ def shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
 
 
 _LEAST = {"in_ch": 1, "mid_ch": 1, "out_ch": 1, "se_ch": 0, "hidden_ch": 0, "kernel": 1, "stride": 1, "groups": 1}
-_ALLOWED = {"act": ACTIVATIONS, "out_act": ACTIVATIONS, "se_act": ACTIVATIONS, "se_gate": GATES, "skip": SKIPS}
+_LEAST |= {"first_groups": 1, "size_px": 1, "hidden_layers": 0}
+_ALLOWED = {"act": ACTIVATIONS, "out_act": ACTIVATIONS, "se_act": ACTIVATIONS, "se_gate": GATES}
+_ALLOWED |= {"skip": SKIPS, "kind": POOLS}
 
 
 def check(block: Any) -> None:
@@ -63,11 +65,13 @@ def check(block: Any) -> None:
     for name, allowed in _ALLOWED.items():
         if name in fields:
             _one_of(kind, name, getattr(block, name), allowed)
-    if "kernel" in fields and block.kernel % 2 == 0:
+    if "kernel" in fields and getattr(block, "pad", None) is None and block.kernel % 2 == 0:
         raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
     if "se_ch" in fields and not block.se_ch:
         for name in ("se_gate", "se_act"):
             object.__setattr__(block, name, fields[name].default)
+    if "dropout" in fields and not 0 <= block.dropout < 1:
+        raise ValueError(f"{kind}: dropout is {block.dropout}; allowed: 0 <= dropout < 1")
     skip = block.skip if "skip" in fields else "none"
     if skip != "none" and block.in_ch != block.out_ch:
         raise ValueError(

@@ -5,8 +5,9 @@ What the paper changed by hand, besides what its searches found. Each leaves alo
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
-from search_spaces.arch import Arch, Classifier, ConvBN, MBConv, SepConv
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv
 from search_spaces.rewrite import make_divisible
 
 __all__ = ["REDESIGNS", "apply", "efficient_last_stage", "hard_swish", "se_quarter", "small_stem"]
@@ -23,7 +24,7 @@ def small_stem(arch: Arch, channels: int = 16) -> Arch:
         ValueError: the first block is no plain convolution, or the next one's shortcut fixes its width.
     """
     stem, second, *others = arch.blocks
-    if not isinstance(stem, ConvBN) or isinstance(second, Classifier):
+    if not isinstance(stem, ConvBN) or not isinstance(second, Mobile):
         raise ValueError(f"network {arch.name!r} does not begin with a convolution and a block; it has no stem")
     if stem.out_ch == channels:
         return replace(arch, blocks=(replace(stem, act="hard_swish"), second, *others))
@@ -61,18 +62,19 @@ def hard_swish(arch: Arch, from_ch: int = HARD_SWISH_FROM) -> Arch:
     """`arch` with h-swish in the blocks that have `from_ch` output channels or more (section 5.2)."""
     return replace(
         arch,
-        blocks=tuple(
-            replace(block, act="hard_swish") if isinstance(block, Classifier) or block.out_ch >= from_ch else block
-            for block in arch.blocks
-        ),
+        blocks=tuple(replace(block, act="hard_swish") if _is_late(block, from_ch) else block for block in arch.blocks),
     )
+
+
+def _is_late(block: Block, from_ch: int) -> TypeGuard[Mobile | Classifier]:
+    return isinstance(block, Classifier) or (isinstance(block, Mobile) and block.out_ch >= from_ch)
 
 
 def se_quarter(arch: Arch) -> Arch:
     """`arch` with squeeze-and-excite at 1/4 of the expansion and a hard sigmoid, where it has any (section 5.3)."""
     blocks = []
     for block in arch.blocks:
-        if not isinstance(block, Classifier) and block.se_ch:
+        if isinstance(block, Mobile) and block.se_ch:
             block = replace(block, se_ch=make_divisible(block.gated_ch / 4), se_gate="hard_sigmoid")
         blocks.append(block)
     return replace(arch, blocks=tuple(blocks))

@@ -3,6 +3,10 @@
 from dataclasses import replace
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
+from search_spaces.blocks import ConvClassifier, DenseClassifier
+from search_spaces.lower import chain
+
+_HEADS = (Classifier, DenseClassifier, ConvClassifier)
 
 __all__ = [
     "classes",
@@ -27,8 +31,16 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 
 def resolution(arch: Arch, resolution_px: int) -> Arch:
-    """`arch` on images of `resolution_px` x `resolution_px`."""
-    return replace(arch, resolution_px=resolution_px)
+    """`arch` on images of `resolution_px` x `resolution_px`. A head that reads a map of one size gets the new one."""
+    return _fitted(replace(arch, resolution_px=resolution_px))
+
+
+def _fitted(arch: Arch) -> Arch:
+    *body, head = arch.blocks
+    if not isinstance(head, DenseClassifier):
+        return arch
+    _, size_px, _ = chain(body, arch.resolution_px)[-1].out_shape
+    return replace(arch, blocks=(*body, replace(head, size_px=size_px)))
 
 
 def classes(arch: Arch, n: int) -> Arch:
@@ -44,9 +56,7 @@ def in_channels(arch: Arch, n: int) -> Arch:
 
 def dropout(arch: Arch, rate: float) -> Arch:
     """`arch` with another dropout rate before its last layer."""
-    return replace(
-        arch, blocks=tuple(replace(b, dropout=rate) if isinstance(b, Classifier) else b for b in arch.blocks)
-    )
+    return replace(arch, blocks=tuple(replace(b, dropout=rate) if isinstance(b, _HEADS) else b for b in arch.blocks))
 
 
 def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_features: bool = True) -> Arch:
@@ -61,7 +71,7 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_featur
     - image channels and classes stay.
 
     Raises:
-        ValueError: width <= 0.
+        ValueError: width <= 0, or a kind of block that has no such rule.
     """
     if not width > 0:
         raise ValueError(f"width is {width}; a width multiplier must be above 0")
@@ -96,6 +106,8 @@ def _scale(block: Block, in_ch: int, out_ch: int, features_factor: float, diviso
         case ConvBN():
             se_ch = scale_se(block.se_ch, block.in_ch, in_ch, block.out_ch, out_ch, divisor)
             return replace(block, in_ch=in_ch, out_ch=out_ch, se_ch=se_ch)
+        case _:
+            raise ValueError(f"a network with a {type(block).__name__} has no width multiplier; leave width= out")
 
 
 def scale_se(se_ch: int, in_before: int, in_after: int, gated_before: int, gated_after: int, divisor: int = 8) -> int:
@@ -122,11 +134,12 @@ def small_image(arch: Arch, resolution_px: int, *, min_px: int = 4) -> Arch:
     size = resolution_px
     blocks: list[Block] = []
     for block in arch.blocks:
-        if not isinstance(block, Classifier) and block.stride > 1:
-            halved = -(-size // block.stride)  # "same" padding rounds up
+        stride = getattr(block, "stride", 1)
+        if stride > 1:
+            halved = -(-size // stride)  # "same" padding rounds up
             if halved < min_px:
-                block = replace(block, stride=1)
+                block = replace(block, stride=1)  # type: ignore[call-arg]
             else:
                 size = halved
         blocks.append(block)
-    return replace(arch, resolution_px=resolution_px, blocks=tuple(blocks))
+    return _fitted(replace(arch, resolution_px=resolution_px, blocks=tuple(blocks)))

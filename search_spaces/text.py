@@ -8,11 +8,13 @@ from typing import Any
 from rich.table import Table
 
 from search_spaces import cost
-from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN, MBConv, SepConv
+from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv
+from search_spaces.blocks import Branches, MixedMBConv, PlainConv
 from search_spaces.lower import Unit, lower
 
 __all__ = [
     "block_from_dict",
+    "block_to_dict",
     "from_dict",
     "from_json",
     "set_fields",
@@ -32,7 +34,7 @@ def to_dict(arch: Arch) -> dict[str, Any]:
         "format": FORMAT,
         "name": arch.name,
         "resolution_px": arch.resolution_px,
-        "blocks": [{"block": type(block).__name__, **set_fields(block)} for block in arch.blocks],
+        "blocks": [block_to_dict(block) for block in arch.blocks],
     }
 
 
@@ -71,13 +73,21 @@ def from_json(text: str) -> Arch:
     return from_dict(data)
 
 
+def block_to_dict(block: Block) -> dict[str, Any]:
+    """``{"block": its kind, field: value, ...}``; fields that have their default are left out."""
+    fields = set_fields(block)
+    if isinstance(block, Branches):
+        fields["branches"] = [[block_to_dict(inner) for inner in branch] for branch in block.branches]
+    return {"block": type(block).__name__, **fields}
+
+
 def set_fields(block: Block) -> dict[str, Any]:
     """The fields of `block` that differ from their default, in order."""
     return {f.name: v for f in dataclasses.fields(block) if (v := getattr(block, f.name)) != f.default}
 
 
 def block_from_dict(item: Any) -> Block:
-    """A block from ``{"block": its kind, field: value, ...}``.
+    """A block from ``{"block": its kind, field: value, ...}``, as `block_to_dict` writes it.
 
     Raises:
         ValueError: an unknown kind or field, a missing field, or a value that the block refuses.
@@ -92,6 +102,10 @@ def block_from_dict(item: Any) -> Block:
     required = {name for name, f in known.items() if f.default is dataclasses.MISSING}
     if missing := required - given.keys():
         raise ValueError(f"{kind} needs {min(missing)!r}")
+    if kind == "Branches":
+        if not isinstance(given["branches"], list) or not all(isinstance(b, list) for b in given["branches"]):
+            raise ValueError("Branches: branches must be a list of lists of blocks")
+        given["branches"] = tuple(tuple(map(block_from_dict, branch)) for branch in given["branches"])
     return BLOCKS[kind](**given)
 
 
@@ -109,23 +123,37 @@ def timm_strings(arch: Arch) -> list[str]:
     ``s`` stride, ``e`` expansion as a ratio of the input channels, ``c`` output channels, ``se`` squeeze-and-excite as
     a share of the gated channels, ``n`` activation. The classifier is left out, as timm does.
     """
-    kinds = {ConvBN: "cn", SepConv: "ds", MBConv: "ir"}
-    acts = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "swish": "sw", "none": "id", "sigmoid": "sg"}
-    found: list[tuple[str, int]] = []
+    found: list[list] = []
     for block in arch.blocks:
         if isinstance(block, Classifier):
             continue
-        line = f"k{block.kernel}_s{block.stride}"
-        line += f"_e{block.mid_ch / block.in_ch:.6g}" if isinstance(block, MBConv) else ""
-        line += f"_c{block.out_ch}" + (f"_se{block.se_ch / block.gated_ch:.4g}" if block.se_ch else "")
-        line += f"_n{acts.get(block.act, block.act)}"
-        line += "_noskip" if block.skip == "none" and block.stride == 1 and block.in_ch == block.out_ch else ""
-        kind = kinds[type(block)]
-        if found and found[-1][0] == f"{kind}|{line}":
-            found[-1] = (found[-1][0], found[-1][1] + 1)
+        kind, line = _timm_string(block)
+        if found and found[-1][:2] == [kind, line]:
+            found[-1][2] += 1
         else:
-            found.append((f"{kind}|{line}", 1))
-    return [f"{kind}_r{n}_{line}" for (kind, _, line), n in ((text.partition("|"), n) for text, n in found)]
+            found.append([kind, line, 1])
+    return [f"{kind}_r{n}_{line}" for kind, line, n in found]
+
+
+_KINDS: dict[type, str] = {ConvBN: "cn", SepConv: "ds", MBConv: "ir", MixedMBConv: "ir"}
+_ACTS = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "swish": "sw", "none": "id", "sigmoid": "sg"}
+
+
+def _timm_string(block: Block) -> tuple[str, str]:
+    """Kind and settings of `block`."""
+    if not isinstance(block, Mobile | MixedMBConv):
+        raise ValueError(f"timm's notation has no {type(block).__name__}")
+    kernels = block.kernels if isinstance(block, MixedMBConv) else (block.kernel,)
+    line = "k" + ".".join(map(str, kernels))
+    if isinstance(block, MixedMBConv):
+        for letter, n in (("a", block.expand_groups), ("p", block.project_groups)):
+            line += f"_{letter}" + ".".join("1" * n) if n > 1 else ""
+    line += f"_s{block.stride}"
+    line += f"_e{block.mid_ch / block.in_ch:.6g}" if isinstance(block, MBConv | MixedMBConv) else ""
+    line += f"_c{block.out_ch}" + (f"_se{block.se_ch / block.gated_ch:.4g}" if block.se_ch else "")
+    line += f"_n{_ACTS.get(block.act, block.act)}"
+    line += "_noskip" if block.skip == "none" and block.stride == 1 and block.in_ch == block.out_ch else ""
+    return _KINDS[type(block)], line
 
 
 def table(arch: Arch, latencies_ms: Mapping[str, Sequence[float]] | None = None) -> Table:
@@ -159,19 +187,20 @@ def unit_row(unit: Unit) -> list[str]:
     block = unit.block
     channels, height, width = unit.in_shape
     dash = "-"
-    hidden = {MBConv: "mid_ch", Classifier: "hidden_ch"}.get(type(block))
-    act = {"hard_swish": "HS", "relu": "RE", "relu6": "R6", "swish": "SW"}.get(block.act, block.act)
-    conv = None if isinstance(block, Classifier) else block
+    acts = {"hard_swish": "HS", "relu": "RE", "relu6": "R6", "swish": "SW"}
+    head = isinstance(block, Classifier)
+    act = "" if head and not block.hidden_ch else getattr(block, "act", "")
+    kernels = getattr(block, "kernels", (getattr(block, "kernel", dash),))
     return [
         f"{height}x{width}x{channels}",
-        "Conv" if isinstance(block, ConvBN) else type(block).__name__,
-        str(conv.kernel) if conv else dash,
-        str(getattr(block, hidden) or dash) if hidden else dash,
+        "Conv" if isinstance(block, ConvBN | PlainConv) else type(block).__name__,
+        ".".join(map(str, kernels)) + (f"x{block.kernel_w}" if isinstance(block, PlainConv) and block.kernel_w else ""),
+        str(getattr(block, "mid_ch", 0) or getattr(block, "hidden_ch", 0) or dash),
         str(block.out_ch),
-        str(conv.se_ch or dash) if conv else dash,
-        act if conv or getattr(block, "hidden_ch", 0) else dash,
-        str(conv.stride) if conv else dash,
-        {"none": dash}.get(conv.skip, conv.skip) if conv else dash,
+        str(getattr(block, "se_ch", 0) or dash),
+        acts.get(act, act) or dash,
+        str(getattr(block, "stride", dash)),
+        {"none": dash}.get(skip := getattr(block, "skip", "none"), skip),
         f"{cost.unit_madds(unit):,}",
         f"{cost.unit_params(unit):,}",
     ]

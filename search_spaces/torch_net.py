@@ -80,7 +80,7 @@ class _ConvAct(nn.Module):
             stride=op.stride,
             padding=op.padding,
             groups=op.groups,
-            bias=not op.norm,
+            bias=op.bias or not op.norm,
         )
         self.norm = nn.BatchNorm2d(op.out_ch) if op.norm else None
         self.act = _activation(op.act)
@@ -107,8 +107,12 @@ class _GlobalPool(nn.Module):
     """Mean over positions, written as sum / count: the backward pass of `Tensor.mean` writes out a full gradient in
     contiguous layout, and the gradients before it in a channels_last network follow."""
 
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.flat = flat
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+        return x.sum((2, 3), keepdim=not self.flat) / (x.shape[2] * x.shape[3])
 
 
 class _Add(nn.Module):
@@ -155,7 +159,7 @@ def _module(op: Op) -> nn.Module:
         case Pool():
             return _AvgPool(op)
         case GlobalPool():
-            return _GlobalPool()
+            return _GlobalPool(op.flat)
         case Add():
             return _Add()
         case Act():
