@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, Mobile
-from search_spaces.ops import Concat, Conv, Linear, Op, Shuffle, Slice
+from search_spaces.ops import Conv, Linear, Op
 from search_spaces.rewrite import scale_se
 
 __all__ = ["KINDS", "Group", "Layer", "Weighted", "groups", "layer_groups", "layers", "makes_channels", "narrow"]
@@ -87,7 +87,16 @@ def layer_groups(arch: Arch) -> Mapping[Layer, tuple[Layer, Layer]]:
 
     Two operators read or write the same channels if and only if their representatives are equal. The image is
     ``(-1, "input")``.
+
+    Raises:
+        ValueError: a kind of block that splits, joins or shuffles channels.
     """
+    for i, block in enumerate(arch.blocks):
+        if not isinstance(block, Mobile | Classifier):
+            raise ValueError(
+                f"network {arch.name!r} cannot be narrowed: its block {i} is a {type(block).__name__}; allowed are "
+                "networks of ConvBN, SepConv, MBConv and Classifier"
+            )
     bonds = _Bonds()
     ends: dict[Layer, tuple[Layer, Layer]] = {}
     source: Layer = (-1, "input")
@@ -95,12 +104,6 @@ def layer_groups(arch: Arch) -> Mapping[Layer, tuple[Layer, Layer]]:
         written: dict[str, Layer] = {"input": source}
         for op in block.ops():
             first = written[op.inputs[0]]
-            grouped = isinstance(op, Conv) and op.groups > 1 and not op.depthwise
-            if grouped or isinstance(op, Concat | Slice | Shuffle):
-                raise ValueError(
-                    f"network {arch.name!r} splits, joins or shuffles channels in block {i}; NetAdapt narrows networks "
-                    "of plain and depthwise convolutions only"
-                )
             for other in op.inputs[1:]:  # a sum, or a product of each channel with its gate
                 first = bonds.tie(first, written[other])
             written[op.name] = (i, op.name) if makes_channels(op) else first

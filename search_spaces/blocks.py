@@ -265,9 +265,9 @@ class ShuffleUnitV2:
         if self.stride == 1:
             first: tuple[Op, ...] = (
                 Slice(name="kept", inputs=("input",), start=0, stop=half),
-                Slice(name="half", inputs=("input",), start=half, stop=self.in_ch),
+                Slice(name="other", inputs=("input",), start=half, stop=self.in_ch),
             )
-            source, source_ch = "half", half
+            source, source_ch = "other", half
         else:
             first = (
                 _depthwise("kept_depthwise", "input", self.in_ch, self.kernel, self.stride),

@@ -68,7 +68,7 @@ def check(block: Any) -> None:
     if "kernel" in fields and getattr(block, "pad", None) is None and block.kernel % 2 == 0:
         raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
     if "se_ch" in fields and not block.se_ch:
-        for name in ("se_gate", "se_act"):
+        for name in {"se_gate", "se_act"} & fields.keys():
             object.__setattr__(block, name, fields[name].default)
     if "dropout" in fields and not 0 <= block.dropout < 1:
         raise ValueError(f"{kind}: dropout is {block.dropout}; allowed: 0 <= dropout < 1")

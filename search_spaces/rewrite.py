@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
-from search_spaces.blocks import ConvClassifier, DenseClassifier
+from search_spaces.blocks import ConvClassifier, DenseClassifier, MixedMBConv
 from search_spaces.lower import chain
 
 _HEADS = (Classifier, DenseClassifier, ConvClassifier)
@@ -96,7 +96,7 @@ def _scale(block: Block, in_ch: int, out_ch: int, features_factor: float, diviso
         case Classifier():
             hidden_ch = make_divisible(block.hidden_ch * features_factor, divisor) if block.hidden_ch else 0
             return replace(block, in_ch=in_ch, hidden_ch=hidden_ch)
-        case MBConv():
+        case MBConv() | MixedMBConv():
             mid_ch = make_divisible(in_ch * block.mid_ch / block.in_ch, divisor)
             se_ch = scale_se(block.se_ch, block.in_ch, in_ch, block.mid_ch, mid_ch, divisor)
             return replace(block, in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, se_ch=se_ch)

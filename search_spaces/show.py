@@ -1,6 +1,6 @@
 """`python -m search_spaces.show mobilenet_v3_small`: the blocks of a network, with what they cost.
 
-    python -m search_spaces.show NAME [width=1.0] [resolution_px=224] [classes=1000]
+    python -m search_spaces.show NAME [width=1.0] [resolution_px=224] [classes=1000] [groups=3]
     python -m search_spaces.show best.json
 
 Latency is shown for each device that has a table with all of the network's units.
@@ -16,7 +16,7 @@ from search_spaces.arch import Arch
 
 __all__ = ["latencies_ms", "main", "network"]
 
-_OPTIONS = {"width": float, "resolution_px": int, "classes": int}
+_OPTIONS = {"width": float, "resolution_px": int, "classes": int, "groups": int}
 
 
 def network(arguments: list[str]) -> Arch:
@@ -32,14 +32,15 @@ def network(arguments: list[str]) -> Arch:
     for argument in rest:
         option, equals, value = argument.partition("=")
         if not equals or option not in _OPTIONS:
-            raise ValueError(f"{argument!r} is not known; allowed: width=, resolution_px=, classes=")
+            raise ValueError(f"{argument!r} is not known; allowed: {', '.join(f'{o}=' for o in _OPTIONS)}")
         try:
             options[option] = _OPTIONS[option](value)
         except ValueError:
             raise ValueError(f"{argument}: it must be a number") from None
     if name.endswith(".json"):
         if options:
-            raise ValueError("a network from a file is shown as it is; leave width=, resolution_px= and classes= out")
+            given = " and ".join(f"{option}=" for option in options)
+            raise ValueError(f"a network from a file is shown as it is; leave {given} out")
         try:
             return text.from_json(Path(name).read_text())
         except OSError as e:

@@ -244,7 +244,8 @@ def test_batches_of_another_space_are_refused(space, indices, message):
 
 def test_narrowing_never_raises_the_latency_of_a_phone():
     model = latency_luts.load("pixel1")
-    for name in zoo.names():
+    families = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_a1", "mixnet_s")
+    for name in families:
         ms = [model.latency_ms(zoo.get(name, width=width)) for width in (0.35, 0.5, 0.75, 1.0)]
         assert ms == sorted(ms)
 

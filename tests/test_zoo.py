@@ -25,6 +25,21 @@ GOLDEN = [  # torchvision's and timm's counts
     ("single_path_nas", 333_467_072, 4_421_616),
     ("efficientnet_b0", 385_814_752, 5_288_548),
     ("efficientnet_lite0", 385_187_552, 4_652_008),
+    ("mixnet_s", 239_173_360, 4_134_606),
+    ("mixnet_m", 339_172_672, 5_014_382),
+    ("rexnet_1_0", 398_370_392, 4_796_873),
+    ("shufflenet_v1", 137_460_672, 1_865_728),
+    ("shufflenet_v2", 144_907_992, 2_278_604),
+    ("resnet50", 4_089_184_256, 25_557_032),
+    ("se_resnet50", 4_091_699_200, 28_088_024),
+    ("googlenet", 1_498_376_192, 6_624_904),
+    ("inception_v3", 5_713_216_096, 23_834_568),
+    ("squeezenet_1_0", 818_924_576, 1_248_424),
+    ("squeezenet_1_1", 349_151_936, 1_235_496),
+    ("vgg16", 15_470_264_320, 138_357_544),
+    ("alexnet", 714_188_480, 61_100_840),
+    ("fbnet_a", 249_921_848, 4_321_464),
+    ("fbnet_b", 296_614_728, 4_813_048),
 ]
 
 
@@ -49,12 +64,52 @@ def test_every_network_has_golden_counts():
         ("mnasnet_a1", 0.5, 2_082_006),
         ("mobilenet_v1", 1.25, 6_270_840),
         ("mnasnet_b1", 0.5, 2_218_512),
+        ("mobilenet_v1", 0.75, 2_585_560),
+        ("mobilenet_v1", 0.25, 470_072),
+        ("mobilenet_v3_large_minimalistic", 0.75, 3_050_312),
+        ("mixnet_m", 1.3, 7_329_252),
+        ("shufflenet_v2", 0.5, 1_366_792),
+        ("shufflenet_v2", 1.5, 3_503_624),
+        ("shufflenet_v2", 2.0, 7_393_996),
         ("mnasnet_b1", 1.4, 7_115_728),
         ("mnasnet_a1", 1.4, 6_105_992),
     ],
 )
 def test_width_multipliers_equal_the_reference(name, width, params):
     assert cost.params(zoo.get(name, width=width)) == params
+
+
+@pytest.mark.parametrize(
+    ("groups", "width", "madds", "params"),
+    [
+        (1, 1.0, 143_078_976, 1_530_936),
+        (2, 1.0, 140_836_512, 1_732_848),
+        (4, 1.0, 134_339_776, 1_967_344),
+        (8, 1.0, 138_365_952, 2_433_768),
+        (3, 0.5, 37_589_856, 717_324),
+        (8, 0.5, 40_469_760, 1_010_448),
+        (3, 1.5, 292_443_552, 3_441_168),
+        (8, 2.0, 521_942_016, 6_521_232),
+    ],
+)
+def test_shufflenets_equal_the_authors_code(groups, width, madds, params):
+    arch = zoo.get("shufflenet_v1", groups=groups, width=width)
+    assert (cost.madds(arch), cost.params(arch)) == (madds, params + 1000)  # theirs has no bias in the classifier
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "shufflenet_v1", "groups": 5}, "groups=5: shufflenet_v1 has 1, 2, 3, 4, 8"),
+        ({"name": "shufflenet_v1", "groups": 2, "width": 0.5}, "shufflenet_v1 with 2 groups has widths 1 and 2"),
+        ({"name": "shufflenet_v2", "width": 0.7}, "width=0.7: shufflenet_v2 has the scales 0.5, 1, 1.5, 2"),
+        ({"name": "vgg16", "width": 0.5}, "a network with a PlainConv has no width multiplier"),
+        ({"name": "resnet50", "groups": 3}, "groups=3 is for shufflenet_v1"),
+    ],
+)
+def test_widths_and_groups_that_do_not_exist(options, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.get(**options)
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -132,9 +187,20 @@ def test_unknown_network():
         zoo.get("mobilnet_v2")
 
 
+NO_WIDTHS = {"rexnet_1_0", "resnet50", "se_resnet50", "googlenet", "inception_v3", "vgg16", "alexnet"}
+NO_WIDTHS |= {"squeezenet_1_0", "squeezenet_1_1"}
+SCALES = {"shufflenet_v1": (0.5, 1.0, 1.5, 2.0), "shufflenet_v2": (0.5, 1.0, 1.5, 2.0)}
+
+
+@pytest.mark.parametrize("name", sorted(NO_WIDTHS))
+def test_networks_without_a_width_multiplier_say_so(name):
+    with pytest.raises(ValueError, match="has no width multiplier; leave width= out"):
+        zoo.get(name, width=0.5)
+
+
 def test_narrower_networks_cost_less():
-    for name in zoo.names():
-        sizes = [cost.madds(zoo.get(name, width=width)) for width in (0.35, 0.5, 0.75, 1.0, 1.4)]
+    for name in sorted(set(zoo.names()) - NO_WIDTHS):
+        sizes = [cost.madds(zoo.get(name, width=width)) for width in SCALES.get(name, (0.35, 0.5, 0.75, 1.0, 1.4))]
         assert sizes == sorted(sizes)
         assert len(set(sizes)) == len(sizes)
 

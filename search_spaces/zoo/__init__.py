@@ -6,24 +6,34 @@
 """
 
 import difflib
+import re
 
 from search_spaces import rewrite
 from search_spaces.arch import Arch
 from search_spaces.zoo import (
+    classics,
     efficientnet,
     fbnet,
+    inception,
+    mixnet,
     mnasnet,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
     proxyless,
+    resnet,
+    rexnet,
+    shufflenet,
     single_path_nas,
 )
 from search_spaces.zoo.published import Entry, Latency
 
 __all__ = ["Entry", "Latency", "entry", "find", "get", "names"]
 
-_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, proxyless, fbnet, single_path_nas, efficientnet)
+_FAMILIES = (
+    *(mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, proxyless, fbnet, single_path_nas, efficientnet, mixnet),
+    *(rexnet, shufflenet, resnet, inception, classics),
+)
 _ENTRIES: dict[str, Entry] = {entry.arch.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 
 
@@ -33,7 +43,7 @@ def names() -> tuple[str, ...]:
 
 
 def entry(name: str) -> Entry:
-    """The network `name` at width 1.0 and 224 px, with its paper and published numbers.
+    """The network `name` at width 1.0 and its paper's resolution, with the paper and published numbers.
 
     Raises:
         ValueError: no such network; the message lists them.
@@ -45,31 +55,43 @@ def entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
-def get(name: str, *, width: float = 1.0, resolution_px: int = 224, classes: int = 1000) -> Arch:
+def get(
+    name: str, *, width: float = 1.0, resolution_px: int | None = None, classes: int = 1000, groups: int | None = None
+) -> Arch:
     """The network `name` with a width multiplier, an input resolution and a number of classes.
 
+    Args:
+        resolution_px: the paper's if None: 224, and 299 for Inception V3.
+        groups: of ShuffleNet's convolutions; 3 if None.
+
     Raises:
-        ValueError: no such network, ``width <= 0``, or a resolution or number of classes below 1.
+        ValueError: no such network, a width or a number of groups that it does not have, or a resolution or number of
+            classes below 1.
     """
     published = entry(name)
-    arch = rewrite.width_multiplier(published.arch, width, widen_features=published.widen_features)
-    return rewrite.classes(rewrite.resolution(arch, resolution_px), classes)
+    if groups is not None and name != "shufflenet_v1":
+        raise ValueError(f"groups={groups} is for shufflenet_v1; leave it out for {name}")
+    if published.scaled:
+        arch = published.scaled(width, **({} if groups is None else {"groups": groups}))
+    else:
+        arch = rewrite.width_multiplier(published.arch, width, widen_features=published.widen_features)
+    return rewrite.classes(rewrite.resolution(arch, resolution_px or arch.resolution_px), classes)
 
 
 def find(published: str, *, resolution_px: int = 224) -> Arch | None:
     """The network that others call `published`, like ``"MobileNetV3-Large 0.75"``; None if the zoo does not have it.
 
     Case, dashes, underscores and blanks make no difference. A number at the end is the width multiplier, 1.0 if there
-    is none.
+    is none; after ``g`` it is the number of groups.
     """
-    title, _, last = published.strip().rpartition(" ")
-    try:
-        width = float(last)
-    except ValueError:
-        title, width = published, 1.0
+    match = re.fullmatch(r"(?P<title>.+?)(?: (?P<width>\d+(?:\.\d+)?)x?)?(?: g(?P<groups>\d+))?", published.strip())
+    if match is None:
+        return None
     for candidate in _ENTRIES.values():
-        if _plain(title) in map(_plain, (candidate.arch.name, *candidate.also_called)):
-            return get(candidate.arch.name, width=width, resolution_px=resolution_px)
+        for title, width in ((published, None), (match["title"], match["width"])):
+            if _plain(title) in map(_plain, (candidate.arch.name, *candidate.also_called)):
+                groups = int(match["groups"]) if match["groups"] else None
+                return get(candidate.arch.name, width=float(width or 1), resolution_px=resolution_px, groups=groups)
     return None
 
 

@@ -1,5 +1,6 @@
 """What papers and project pages say about a network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from search_spaces.arch import Arch
@@ -30,11 +31,13 @@ class Entry:
     """A published network.
 
     Attributes:
-        arch: the network at width 1.0, 224 px, 1,000 classes.
+        arch: the network at width 1.0, its paper's resolution, 1,000 classes.
         paper: authors' title and arXiv number.
         reference: the implementation whose parameter count ours equals.
         madds_m, params_m: millions, as published (papers round, and count differently).
         top1: ImageNet top-1, a fraction.
+        scaled: makes the network for a width multiplier (and options of its own), where `rewrite.width_multiplier` is
+            not the family's rule.
         latencies: what was published of it and its variants in width and resolution.
         widen_features: whether width multipliers above 1 widen the last features, see `rewrite.width_multiplier`.
         differs: why our counts and the published ones are apart, where they are by more than rounding.
@@ -47,6 +50,7 @@ class Entry:
     madds_m: float
     params_m: float
     top1: float
+    scaled: Callable[..., Arch] | None = None
     latencies: tuple[Latency, ...] = ()
     widen_features: bool = True
     differs: str = ""
