@@ -65,7 +65,7 @@ def sample(
 ) -> list[Arch]:
     """`nets` networks: those of the zoo, then random ones of the spaces `names` at the base `widths` in turn."""
     rng = np.random.default_rng([rng_seed, 71])  # another stream than the fits'
-    archs = [zoo.get(name, resolution_px=resolution_px) for name in zoo.names()][: nets // 2]
+    archs = [zoo.get(name, resolution_px=resolution_px) for name in zoo.names(mobile=True)][: nets // 2]
     kinds = [(name, width) for width in widths for name in names]
     for i in range(nets - len(archs)):
         name, width = kinds[i % len(kinds)]

@@ -51,7 +51,9 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     elif path.is_file():
         arch = text.from_json(path.read_text())
     else:
-        raise ValueError(f"seed={name}: no such network, run directory or file; networks: {', '.join(zoo.names())}")
+        raise ValueError(
+            f"seed={name}: no such network, run directory or file; networks: {', '.join(zoo.names(mobile=True))}"
+        )
     if width != 1 and name not in zoo.names():
         raise ValueError(f"width={width:g} is for networks of the zoo; seed={name} has its own widths")
     redesigned = redesign.apply(arch, redesigns)

@@ -9,7 +9,7 @@ import difflib
 import re
 
 from search_spaces import rewrite
-from search_spaces.arch import Arch
+from search_spaces.arch import Arch, Classifier, Mobile
 from search_spaces.zoo import (
     classics,
     efficientnet,
@@ -37,9 +37,12 @@ _FAMILIES = (
 _ENTRIES: dict[str, Entry] = {entry.arch.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 
 
-def names() -> tuple[str, ...]:
-    """All networks, family by family."""
-    return tuple(_ENTRIES)
+def names(*, mobile: bool = False) -> tuple[str, ...]:
+    """All networks, family by family, or only the `mobile` ones: of the blocks that search spaces are made of."""
+    if not mobile:
+        return tuple(_ENTRIES)
+    blocks = {name: entry.arch.blocks for name, entry in _ENTRIES.items()}
+    return tuple(name for name in _ENTRIES if all(isinstance(block, Mobile | Classifier) for block in blocks[name]))
 
 
 def entry(name: str) -> Entry:
