@@ -1,0 +1,30 @@
+"""Experiments that reproduce a table: ours against what was printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import design_trend
+
+SEEDS = Path(__file__).parents[2] / "shared" / "seeds"
+
+
+def test_the_design_trend_table_equals_the_printed_one():
+    files = [path for path in SEEDS.glob("*.txt") if "Table A: All MBConv blocks" in path.read_text()]
+    if not files:
+        pytest.skip("the printed table is not here")
+    printed = {}
+    for line in files[0].read_text().splitlines():
+        title, _, rest = line.partition("\t")
+        name = re.sub(r" \[\d+\]$", "", title)
+        if name in design_trend.NETWORKS:
+            printed[name] = [cell.strip() for cell in rest.split("\t")]
+    assert printed.keys() == design_trend.NETWORKS.keys()
+    differ = set()
+    for title, name in design_trend.NETWORKS.items():
+        ours = design_trend.cells(name)
+        theirs = printed[title] + [""] * (len(ours) - len(printed[title]))
+        assert len(theirs) == len(ours)
+        differ |= {(title, stage) for stage, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b}
+    assert differ == set(design_trend.DIFFERENCES)
