@@ -2,6 +2,10 @@
 
     python -m search_spaces.show NAME [width=1.0] [resolution_px=224] [classes=1000] [groups=3]
     python -m search_spaces.show best.json
+    python -m search_spaces.show --all [sort=madds] [measure=true] [picture=zoo.png]
+
+``--all`` is the whole zoo: what was published of each network and what we count, the latency of each on a Pixel 1 (by
+the shipped table) and, measured as a whole, on this machine, and a picture of accuracy against both.
 
 Latency is shown for each device that has a table with all of the network's units.
 """
@@ -70,11 +74,49 @@ def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
     return columns, lines
 
 
+def show_all(arguments: list[str]) -> None:
+    """The whole zoo.
+
+    Raises:
+        ValueError: an option that is not known, or a value that is not allowed.
+    """
+    from rich.console import Console
+
+    from search_spaces import overview
+
+    options = {"sort": "network", "measure": "true", "picture": "zoo.png"}
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if not equals or option not in options:
+            raise ValueError(f"{argument!r} is not known; allowed: {', '.join(f'{o}=' for o in options)}")
+        options[option] = value
+    if options["sort"] not in overview.COLUMNS:
+        raise ValueError(f"sort={options['sort']}; allowed: {', '.join(overview.COLUMNS)}")
+    if options["measure"] not in ("true", "false"):
+        raise ValueError(f"measure={options['measure']}; allowed: true, false")
+    path = Path(options["picture"])
+    if path.suffix not in (".png", ".svg", ".pdf") or not path.absolute().parent.is_dir():
+        raise ValueError(f"picture={path}; allowed: a .png, .svg or .pdf file in a folder that exists")
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    if options["measure"] == "true":
+        console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
+    found = overview.rows(measure=options["measure"] == "true")
+    console.print(overview.table(found, sort=options["sort"]))
+    for row in found:
+        if row.entry.differs:
+            console.print(f"* {row.name}: {row.entry.differs}", soft_wrap=True)
+    overview.picture(found, path)
+    console.print(f"picture: {path}")
+
+
 def main(arguments: list[str]) -> None:
     from rich.console import Console
 
     if arguments in (["--help"], ["-h"]):
         print(__doc__)
+        return
+    if arguments[:1] == ["--all"]:
+        show_all(arguments[1:])
         return
     arch = network(arguments)
     columns, lines = latencies_ms(arch)

@@ -234,10 +234,36 @@ def test_show(tmp_path):
     assert "2,041,872" in command("search_spaces.show", "mobilenet_v3_small", "width=0.75", cwd=tmp_path).stdout
 
 
+def test_show_all(tmp_path):
+    done = command("search_spaces.show", "--all", "measure=false", "sort=madds", "picture=all.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│")]
+    assert sorted(names) == sorted(zoo.names())
+    assert names[0] == "mobilenet_v3_small_minimalistic"
+    assert names[-1] == "vgg16"
+    assert (tmp_path / "all.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("sort=year", "error: sort=year; allowed: network, madds, params, top1, pixel1, host"),
+        ("picture=nowhere/zoo.png", "error: picture=nowhere/zoo.png; allowed: a .png, .svg or .pdf file in a folder"),
+        ("measure=yes", "error: measure=yes; allowed: true, false"),
+        ("all", "error: 'all' is not known; allowed: sort=, measure=, picture="),
+    ],
+)
+def test_show_all_wrong_options(argument, message, tmp_path):
+    done = command("search_spaces.show", "--all", argument, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: name a network: mobilenet_v2"),
+        ([], "error: name a network: mobilenet_v1, mobilenet_v2"),
         (["mobilenet_v9"], "error: no network 'mobilenet_v9'"),
         (["mobilenet_v2", "depth=3"], "error: 'depth=3' is not known; allowed: width="),
         (["mobilenet_v2", "width=wide"], "error: width=wide: it must be a number"),

@@ -169,6 +169,7 @@ ENTRIES = (
         madds_m=1550,
         params_m=6.8,
         top1=0.698,
+        differs="torchvision has 3x3 convolutions where the paper has 5x5, and batch norm instead of biases",
     ),
     Entry(
         arch=_V3,

@@ -107,5 +107,6 @@ ENTRIES = (
         madds_m=146,
         params_m=2.3,
         top1=0.694,
+        differs="the authors' down-sampling unit keeps the input's channels in one branch: 145.8 M",
     ),
 )
