@@ -36,6 +36,7 @@ class PlainConv:
     Args:
         kernel: size; ``kernel_w`` is its width where that differs from the height.
         pad: zeros on every side; None: half the kernel, rounded down, along each side.
+        groups: of the channels.
         norm: batch norm instead of a bias.
     """
 
@@ -45,11 +46,16 @@ class PlainConv:
     kernel_w: int | None = None
     stride: int = 1
     pad: int | None = None
+    groups: int = 1
     norm: bool = True
     act: str = "relu"
 
     def __post_init__(self) -> None:
         check(self)
+        if self.in_ch % self.groups or self.out_ch % self.groups:
+            raise ValueError(
+                f"PlainConv: {self.in_ch} and {self.out_ch} channels cannot be convolved in {self.groups} groups"
+            )
 
     def ops(self) -> tuple[Op, ...]:
         conv = Conv(
@@ -60,6 +66,7 @@ class PlainConv:
             kernel=(self.kernel, self.kernel if self.kernel_w is None else self.kernel_w),
             stride=self.stride,
             pad=self.pad,
+            groups=self.groups,
             norm=self.norm,
             act=self.act,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import design_trend
+from experiments import design_trend, mobilenet_v1_layers
 
 SEEDS = Path(__file__).parents[2] / "shared" / "seeds"
 
@@ -28,3 +28,18 @@ def test_the_design_trend_table_equals_the_printed_one():
         assert len(theirs) == len(ours)
         differ |= {(title, stage) for stage, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b}
     assert differ == set(design_trend.DIFFERENCES)
+
+
+def test_mobilenet_v1_table_2():
+    for kind, (madds, params) in mobilenet_v1_layers.shares().items():
+        printed = mobilenet_v1_layers.PAPER[kind]
+        if kind == "Conv 3x3":  # printed with its digits swapped
+            assert round(madds, 2) == 1.91
+        else:
+            assert madds == pytest.approx(printed[0], abs=0.006)
+        assert params == pytest.approx(printed[1], abs=0.006)
+
+
+def test_a_separable_convolution_costs_what_the_formula_says():
+    for _, _, counted, formula in mobilenet_v1_layers.separable_ratios():
+        assert counted == pytest.approx(formula)
