@@ -91,10 +91,10 @@ class WeightsFile:
 class Bench:
     """Times networks with their references; made by `bench`."""
 
-    def __init__(self, how: Identity, folder: Path) -> None:
+    def __init__(self, how: Identity, folder: Path, *, plain_hard_swish: bool = False) -> None:
         from search_spaces import zoo
 
-        self.how, self._folder = how, folder
+        self.how, self._folder, self._plain_hard_swish = how, folder, plain_hard_swish
         self._weights, self._written = WeightsFile(), dict[int, int]()
         self._references = self.graphs([zoo.get(name) for name in REFERENCES])
 
@@ -140,7 +140,13 @@ class Bench:
             file = self._folder / f"{i}.onnx"
             largest = 4 * max(cost.node_params(node) for unit in lower(arch) for node in unit.nodes)
             stored = self._weights.place if largest <= SECTION_BYTES else None  # VGG's linear layers lie in the model
-            model = onnx_net.model(arch, batch=self.how.batch, int8=self.how.dtype == "int8", stored=stored)
+            model = onnx_net.model(
+                arch,
+                batch=self.how.batch,
+                int8=self.how.dtype == "int8",
+                plain_hard_swish=self._plain_hard_swish,
+                stored=stored,
+            )
             file.write_bytes(model.SerializeToString())
             files.append(str(file))
         grown = {s: n for s, n in self._weights.sections.items() if n > self._written.get(s, 0)}
@@ -151,10 +157,14 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(how: Identity) -> Iterator[Bench]:
-    """A `Bench` for the machine `how`, pinned to as many cores as it has threads."""
+def bench(how: Identity, *, plain_hard_swish: bool = False) -> Iterator[Bench]:
+    """A `Bench` for the machine `how`, pinned to as many cores as it has threads.
+
+    Args:
+        plain_hard_swish: see `onnx_net.model`.
+    """
     with tempfile.TemporaryDirectory() as folder, pinned_core(how.threads):
-        yield Bench(how, Path(folder))
+        yield Bench(how, Path(folder), plain_hard_swish=plain_hard_swish)
 
 
 @contextlib.contextmanager

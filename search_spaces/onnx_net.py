@@ -67,6 +67,7 @@ def model(
     net: "Net | None" = None,
     batch: int = 1,
     int8: bool = False,
+    plain_hard_swish: bool = False,
     stored: Callable[[str, float, int], tuple[str, int]] | None = None,
 ) -> onnx.ModelProto:
     """`arch` as an ONNX model; see `export`.
@@ -74,6 +75,7 @@ def model(
     Args:
         int8: quantized statically, as ONNX Runtime's ``quantize_static`` does it: weights per channel, activations with
             made-up scales. Such a model takes as long as a calibrated one, and its answers mean nothing.
+        plain_hard_swish: write h-swish out, as x * relu6(x + 3) / 6, instead of with the runtime's own operator.
         stored: gives the file and the place in it of random weights, from their type (float32 or int8), standard
             deviation and size in bytes. The model is then small, and made in no time.
 
@@ -85,7 +87,8 @@ def model(
     weights = random_weights() if net is None else _torch_weights(net)
     if stored is not None:
         weights = _stored_weights(stored, "int8" if int8 else "float32")
-    return _model(lower(arch), weights, batch, arch.name, int8)
+    graph = (_Int8Graph if int8 else _Graph)(weights, plain_hard_swish)
+    return _model(lower(arch), graph, batch, arch.name)
 
 
 def random_weights(rng_seed: int = 0) -> Weights:
@@ -154,8 +157,7 @@ def _torch_weights(net: "Net") -> Weights:
     return weights
 
 
-def _model(units: Sequence[Unit], weights: Weights, batch: int, name: str, int8: bool) -> onnx.ModelProto:
-    graph = _Int8Graph(weights) if int8 else _Graph(weights)
+def _model(units: Sequence[Unit], graph: "_Graph", batch: int, name: str) -> onnx.ModelProto:
     value = graph.output("input", "input")
     for i, unit in enumerate(units):
         value = graph.add_unit(i, unit, value)
@@ -189,8 +191,8 @@ def _rename(nodes: list[onnx.NodeProto], before: str, after: str) -> None:
 class _Graph:
     """ONNX nodes and constants under construction."""
 
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
+    def __init__(self, weights: Weights, plain_hard_swish: bool) -> None:
+        self.weights, self._plain_hard_swish = weights, plain_hard_swish
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -271,6 +273,16 @@ class _Graph:
                 value = self.output(value, f"{prefix}.linear")
                 gate = self._node("Sigmoid", [value], f"{prefix}.gate")
                 return self._node("Mul", [value, gate], f"{prefix}.act")
+            case "hard_swish" if self._plain_hard_swish:
+                value = self.output(value, f"{prefix}.linear")
+                three, zero, six, sixth = (
+                    self._constant(f"{prefix}.{n}", np.float32(v))
+                    for n, v in (("three", 3), ("zero", 0), ("six", 6), ("sixth", 1 / 6))
+                )
+                moved = self._node("Add", [value, three], f"{prefix}.moved")
+                gate = self._node("Clip", [moved, zero, six], f"{prefix}.gate")
+                scaled = self._node("Mul", [value, gate], f"{prefix}.scaled")
+                return self._node("Mul", [scaled, sixth], f"{prefix}.act")
             case "relu":
                 return self._node("Relu", [value], f"{prefix}.act")
             case _:
