@@ -94,9 +94,10 @@ class Bench:
     def __init__(self, how: Identity, folder: Path, *, plain_hard_swish: bool = False) -> None:
         from search_spaces import zoo
 
-        self.how, self._folder, self._plain_hard_swish = how, folder, plain_hard_swish
+        self.how, self._folder, self._plain_hard_swish = how, folder, False
         self._weights, self._written = WeightsFile(), dict[int, int]()
-        self._references = self.graphs([zoo.get(name) for name in REFERENCES])
+        self._references = self.graphs([zoo.get(name) for name in REFERENCES])  # the same whatever is timed
+        self._plain_hard_swish = plain_hard_swish
 
     def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
         """Times the units of some chains that take turns."""
