@@ -49,10 +49,10 @@ def _mid_ch(arch: Arch, i: int) -> int:
 
 
 def uniform(seed: Arch, latency_ms: Callable[[Arch], float], target_ms: float) -> Arch:
-    """`seed` scaled uniformly to `target_ms`: of the largest width multipliers, in hundredths, that meet it with channels
-    in multiples of 8, 4, 2 and 1, the one that comes nearest.
+    """`seed` scaled uniformly to `target_ms`: the largest width multiplier, in hundredths, that meets it.
 
-    Multiples of 8 are the rule; for narrow networks they are too coarse to compare at one latency.
+    Channels are multiples of 8, 4, 2 or 1, whichever comes nearest: multiples of 8 are the rule, but too coarse to
+    compare narrow networks at one latency.
 
     Raises:
         ValueError: not even the multiplier 0.05 meets it.

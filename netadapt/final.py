@@ -15,7 +15,7 @@ from netadapt.adapt import Adaptation, Step
 from netadapt.fine_tune import AndTest, FineTune, Train
 from netadapt.plan import Plan
 from netadapt.weights import TrainedNet
-from search_spaces import cost, text
+from search_spaces import cost, text, timm_notation
 from search_spaces.arch import Arch
 
 __all__ = ["CHANCES", "Contender", "contenders", "result", "time_here", "train"]
@@ -179,7 +179,7 @@ def result(
         "reached_ms": found.latency_ms,
         "stopped": found.stopped,
         "adapted": text.to_dict(found.arch),
-        "blocks": text.timm_strings(found.arch),
+        "blocks": timm_notation.write(found.arch),
         "steps": [_step(step) for step in found.steps],
         "networks": networks,
         "final": plan.final,

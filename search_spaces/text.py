@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from search_spaces import cost
-from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv
-from search_spaces.blocks import Branches, MixedMBConv, PlainConv
+from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN
+from search_spaces.blocks import Branches, PlainConv
 from search_spaces.lower import Unit, lower
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "from_json",
     "set_fields",
     "table",
-    "timm_strings",
     "to_dict",
     "to_json",
     "unit_row",
@@ -114,46 +113,6 @@ def _block(i: int, item: Any) -> Block:
         return block_from_dict(item)
     except (ValueError, TypeError) as e:
         raise ValueError(f"block {i}: {e}") from None
-
-
-def timm_strings(arch: Arch) -> list[str]:
-    """Blocks in the notation of timm's EfficientNet builders, like ``ir_r2_k5_s1_e3_c40_se0.25``; equal ones as one.
-
-    ``cn`` is a convolution, ``ds`` a depthwise-separable one, ``ir`` an inverted residual; ``r`` repeats, ``k`` kernel,
-    ``s`` stride, ``e`` expansion as a ratio of the input channels, ``c`` output channels, ``se`` squeeze-and-excite as
-    a share of the gated channels, ``n`` activation. The classifier is left out, as timm does.
-    """
-    found: list[list] = []
-    for block in arch.blocks:
-        if isinstance(block, Classifier):
-            continue
-        kind, line = _timm_string(block)
-        if found and found[-1][:2] == [kind, line]:
-            found[-1][2] += 1
-        else:
-            found.append([kind, line, 1])
-    return [f"{kind}_r{n}_{line}" for kind, line, n in found]
-
-
-_KINDS: dict[type, str] = {ConvBN: "cn", SepConv: "ds", MBConv: "ir", MixedMBConv: "ir"}
-_ACTS = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "swish": "sw", "none": "id", "sigmoid": "sg"}
-
-
-def _timm_string(block: Block) -> tuple[str, str]:
-    """Kind and settings of `block`."""
-    if not isinstance(block, Mobile | MixedMBConv):
-        raise ValueError(f"timm's notation has no {type(block).__name__}")
-    kernels = block.kernels if isinstance(block, MixedMBConv) else (block.kernel,)
-    line = "k" + ".".join(map(str, kernels))
-    if isinstance(block, MixedMBConv):
-        for letter, n in (("a", block.expand_groups), ("p", block.project_groups)):
-            line += f"_{letter}" + ".".join("1" * n) if n > 1 else ""
-    line += f"_s{block.stride}"
-    line += f"_e{block.mid_ch / block.in_ch:.6g}" if isinstance(block, MBConv | MixedMBConv) else ""
-    line += f"_c{block.out_ch}" + (f"_se{block.se_ch / block.gated_ch:.4g}" if block.se_ch else "")
-    line += f"_n{_ACTS.get(block.act, block.act)}"
-    line += "_noskip" if block.skip == "none" and block.stride == 1 and block.in_ch == block.out_ch else ""
-    return _KINDS[type(block)], line
 
 
 def table(arch: Arch, latencies_ms: Mapping[str, Sequence[float]] | None = None) -> Table:

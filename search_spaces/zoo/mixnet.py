@@ -5,10 +5,12 @@ them, squeeze-and-excite as a share of the block's *input* channels with swish i
 the first three blocks.
 """
 
+from dataclasses import asdict
+
 from search_spaces.arch import Arch, Block, Classifier, ConvBN
 from search_spaces.blocks import MixedMBConv
 from search_spaces.zoo.published import Entry
-from search_spaces.zoo.stages import sepconv
+from search_spaces.zoo.stages import mbconv, sepconv
 
 __all__ = ["ENTRIES"]
 
@@ -47,20 +49,22 @@ def _arch(name: str, stem_ch: int, stages: tuple) -> Arch:
     for repeats, kernels, expansion, out_ch, stride, se, expand_groups, project_groups, act in stages:
         for _ in range(repeats):
             in_ch = blocks[-1].out_ch
-            block = MixedMBConv(
-                in_ch=in_ch,
-                mid_ch=in_ch * expansion,
-                out_ch=out_ch,
-                kernels=kernels,
+            block = mbconv(
+                in_ch,
+                in_ch * expansion,
+                out_ch,
+                kernel=kernels[0],
                 stride=stride,
                 act=act,
                 se_ch=int(in_ch * se),
                 se_act=act,
-                skip="identity" if stride == 1 and in_ch == out_ch else "none",
-                expand_groups=expand_groups,
-                project_groups=project_groups,
             )
-            blocks.append(block)
+            groups = {"expand_groups": expand_groups, "project_groups": project_groups}
+            if len(kernels) > 1 or max(groups.values()) > 1:
+                values = {name: value for name, value in asdict(block).items() if name != "kernel"}
+                blocks.append(MixedMBConv(kernels=kernels, **groups, **values))
+            else:
+                blocks.append(block)
     blocks += [ConvBN(in_ch=200, out_ch=1536, kernel=1), Classifier(in_ch=1536, out_ch=1000)]  # 7
     return Arch(name=name, resolution_px=224, blocks=tuple(blocks))
 
