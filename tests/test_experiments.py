@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from experiments import design_trend, mobilenet_v1_layers
+from search_spaces import zoo
+from search_spaces.arch import MBConv, SepConv
+from search_spaces.lower import lower
 
 SEEDS = Path(__file__).parents[2] / "shared" / "seeds"
 
@@ -43,3 +46,31 @@ def test_mobilenet_v1_table_2():
 def test_a_separable_convolution_costs_what_the_formula_says():
     for _, _, counted, formula in mobilenet_v1_layers.separable_ratios():
         assert counted == pytest.approx(formula)
+
+
+ROW = re.compile(r"\$(\d+)\^\{?2\}? \\times (\d+)\$\tbneck, (\d)x\d\t(\d+)\t(\d+)\t[^\t]*\t(HS|RE)\t(\d)")
+
+
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("mobilenet_v3_large", "Table 1. Specification for MobileNetV3-Large"),
+        ("mobilenet_v3_small", "Table 2. Specification for MobileNetV3-Small"),
+    ],
+)
+def test_the_specification_of_mobilenet_v3_is_the_printed_one(name, caption):
+    """Rows of tables 1 and 2: input, kernel, expansion, output, non-linearity, stride (SE is illegible in places)."""
+    texts = [text for path in SEEDS.glob("*.txt") if caption in (text := path.read_text())]
+    if not texts:
+        pytest.skip("the printed table is not here")
+    before = texts[0][: texts[0].index(caption)]
+    table = before[before.rindex("Input\tOperator") :]
+    printed = [match.groups() for match in map(ROW.match, table.splitlines()) if match]
+    acts = {"relu": "RE", "hard_swish": "HS"}
+    ours = []
+    for part in lower(zoo.get(name))[1:-2]:
+        block, (channels, height, _) = part.block, part.in_shape
+        assert isinstance(block, SepConv | MBConv)
+        expansion = block.mid_ch if isinstance(block, MBConv) else channels
+        ours.append((height, channels, block.kernel, expansion, block.out_ch, acts[block.act], block.stride))
+    assert [tuple(map(str, row)) for row in ours] == [tuple(row) for row in printed]
