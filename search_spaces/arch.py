@@ -13,10 +13,13 @@ from search_spaces.blocks import (
     Branches,
     ConvClassifier,
     DenseClassifier,
+    Flat,
+    GlobalAverage,
     MixedMBConv,
     PartialMBConv,
     PlainConv,
     Pooling,
+    Resample,
     ShuffleUnit,
     ShuffleUnitV2,
 )
@@ -40,6 +43,7 @@ class ConvBN:
         se_ch: channels of the squeeze-and-excite bottleneck; 0 for none.
         se_act: activation inside squeeze-and-excite, one of `ops.ACTIVATIONS`.
         se_gate: gate of squeeze-and-excite, ``sigmoid`` or ``hard_sigmoid``.
+        dilation: distance between the pixels that the kernel reads.
         skip: shortcut: ``none``; ``identity`` (needs stride 1 and in_ch == out_ch); ``pool``, a 3x3 average
             pooling with the block's stride (needs in_ch == out_ch).
     """
@@ -53,6 +57,7 @@ class ConvBN:
     se_act: str = "relu"
     se_gate: str = "sigmoid"
     skip: str = "none"
+    dilation: int = 1
 
     def __post_init__(self) -> None:
         check(self)
@@ -70,6 +75,7 @@ class ConvBN:
             out_ch=self.out_ch,
             kernel=self.kernel,
             stride=self.stride,
+            dilation=self.dilation,
             act=self.act,
         )
         se = squeeze_excite(conv, self.out_ch, self)
@@ -94,6 +100,7 @@ class SepConv:
     se_act: str = "relu"
     se_gate: str = "sigmoid"
     skip: str = "none"
+    dilation: int = 1
     out_act: str = "none"
 
     def __post_init__(self) -> None:
@@ -126,6 +133,7 @@ class MBConv:
     se_act: str = "relu"
     se_gate: str = "sigmoid"
     skip: str = "none"
+    dilation: int = 1
 
     def __post_init__(self) -> None:
         check(self)
@@ -187,6 +195,9 @@ Block = (
     | Branches
     | DenseClassifier
     | ConvClassifier
+    | Resample
+    | GlobalAverage
+    | Flat
 )
 
 Mobile = ConvBN | SepConv | MBConv  # what search spaces are made of, and NetAdapt narrows
@@ -239,6 +250,7 @@ def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int, act: 
         out_ch=ch,
         kernel=block.kernel,
         stride=block.stride,
+        dilation=block.dilation,
         groups=ch,
         act=block.act,
     )

@@ -7,7 +7,23 @@ of it.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.ops import Act, Add, Concat, Conv, Dropout, GlobalPool, Linear, Op, Pool, Shuffle, Slice
+from search_spaces.ops import (
+    Act,
+    Add,
+    Concat,
+    Conv,
+    Dropout,
+    Expand,
+    Flatten,
+    GlobalPool,
+    Linear,
+    Op,
+    Pool,
+    Scale,
+    Shuffle,
+    Slice,
+    Upsample,
+)
 from search_spaces.parts import check, shortcut, squeeze_excite
 
 if TYPE_CHECKING:
@@ -18,10 +34,13 @@ __all__ = [
     "Branches",
     "ConvClassifier",
     "DenseClassifier",
+    "Flat",
+    "GlobalAverage",
     "MixedMBConv",
     "PartialMBConv",
     "PlainConv",
     "Pooling",
+    "Resample",
     "ShuffleUnit",
     "ShuffleUnitV2",
 ]
@@ -106,11 +125,18 @@ class Pooling:
 
 @dataclass(frozen=True, kw_only=True)
 class Branches:
-    """Chains of blocks side by side on one input, their outputs concatenated: GoogLeNet's and Inception's modules,
-    SqueezeNet's expansion. An empty chain hands its input on."""
+    """Chains of blocks side by side on one input, and their outputs joined: GoogLeNet's and Inception's modules,
+    SqueezeNet's expansion, the heads of dense prediction. An empty chain hands its input on.
+
+    Args:
+        join: ``concat`` along the channels; ``add``; ``gate``: the first times the second, which has one position.
+        expand: repeat outputs of one position over those of the first branch before they are concatenated.
+    """
 
     in_ch: int
     branches: tuple[tuple["Block", ...], ...]
+    join: str = "concat"
+    expand: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -123,10 +149,16 @@ class Branches:
                 if block.in_ch != in_ch:
                     raise ValueError(f"Branches: a block of branch {i} has in_ch {block.in_ch}, but reads {in_ch}")
                 in_ch = block.out_ch
+        if self.join != "concat" and (len(self.branches) != 2 or len(set(self._widths)) > 1):
+            raise ValueError(f"Branches: join={self.join!r} needs two branches of equal channels, not {self._widths}")
+
+    @property
+    def _widths(self) -> list[int]:
+        return [branch[-1].out_ch if branch else self.in_ch for branch in self.branches]
 
     @property
     def out_ch(self) -> int:
-        return sum(branch[-1].out_ch if branch else self.in_ch for branch in self.branches)
+        return sum(self._widths) if self.join == "concat" else self._widths[0]
 
     def ops(self) -> tuple[Op, ...]:
         ops: list[Op] = []
@@ -140,7 +172,12 @@ class Branches:
                     ops.append(replace(op, name=prefix + op.name, inputs=inputs))
                 source = ops[-1].name
             ends.append(source)
-        return (*ops, Concat(name="concat", inputs=tuple(ends)))
+        if self.expand:
+            for i, end in enumerate(ends[1:], 1):
+                ops.append(Expand(name=f"branch{i}_expand", inputs=(end, ends[0])))
+                ends[i] = ops[-1].name
+        joins = {"concat": Concat, "add": Add, "gate": Scale}
+        return (*ops, joins[self.join](name="join", inputs=tuple(ends)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -464,6 +501,59 @@ class ConvClassifier:
             Conv(name="conv", inputs=("dropout",), in_ch=self.in_ch, out_ch=self.out_ch, norm=False, act="relu"),
             GlobalPool(name="pool", inputs=("conv",), flat=True),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resample:
+    """Bilinear interpolation to ``factor`` times the size."""
+
+    in_ch: int
+    factor: int
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def out_ch(self) -> int:
+        return self.in_ch
+
+    def ops(self) -> tuple[Op, ...]:
+        return (Upsample(name="upsample", inputs=("input",), factor=self.factor),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAverage:
+    """The average over all positions, as a map of one."""
+
+    in_ch: int
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def out_ch(self) -> int:
+        return self.in_ch
+
+    def ops(self) -> tuple[Op, ...]:
+        return (GlobalPool(name="pool", inputs=("input",)),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flat:
+    """A map of ``size_px`` x ``size_px`` as one long vector: what a detector's head hands on."""
+
+    in_ch: int
+    size_px: int
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def out_ch(self) -> int:
+        return self.in_ch * self.size_px**2
+
+    def ops(self) -> tuple[Op, ...]:
+        return (Flatten(name="flat", inputs=("input",)),)
 
 
 def _depthwise(name: str, source: str, ch: int, kernel: int, stride: int, act: str = "none") -> Conv:

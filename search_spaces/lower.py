@@ -53,10 +53,10 @@ def lower(arch: Arch) -> tuple[Unit, ...]:
     return chain(arch.blocks, arch.resolution_px)
 
 
-def chain(blocks: Iterable[Block], size_px: int) -> tuple[Unit, ...]:
-    """The units of `blocks` one after the other, the first on a square input of `size_px`."""
+def chain(blocks: Iterable[Block], size_px: int | tuple[int, int]) -> tuple[Unit, ...]:
+    """The units of `blocks` one after the other, the first on a square input of `size_px`, or on (height, width)."""
     units: list[Unit] = []
-    height = width = size_px
+    height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
     for block in blocks:
         units.append(unit(block, height, width))
         _, height, width = units[-1].out_shape

@@ -16,7 +16,22 @@ from onnx import helper, numpy_helper
 
 from search_spaces.arch import Arch
 from search_spaces.lower import Node, Unit, lower
-from search_spaces.ops import Act, Add, Concat, Conv, Dropout, GlobalPool, Linear, Pool, Scale, Shuffle, Slice
+from search_spaces.ops import (
+    Act,
+    Add,
+    Concat,
+    Conv,
+    Dropout,
+    Expand,
+    Flatten,
+    GlobalPool,
+    Linear,
+    Pool,
+    Scale,
+    Shuffle,
+    Slice,
+    Upsample,
+)
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
@@ -220,6 +235,7 @@ class _Graph:
                     kernel_shape=op.size,
                     strides=[op.stride] * 2,
                     pads=[*op.padding] * 2,
+                    dilations=[op.dilation] * 2,
                     group=op.groups,
                 )
                 return self._activation(op.act, conv, prefix)
@@ -257,6 +273,14 @@ class _Graph:
                 value = self._node("Reshape", [*inputs, apart], f"{prefix}.groups")
                 value = self._node("Transpose", [value], f"{prefix}.turned", perm=[0, 2, 1, 3, 4])
                 return self._node("Reshape", [value, together], prefix)
+            case Upsample() as op:
+                scales = np.array([1, 1, op.factor, op.factor], np.float32)
+                inputs = [*inputs, "", self._constant(f"{prefix}.scales", scales)]
+                return self._node("Resize", inputs, prefix, mode="linear", coordinate_transformation_mode="half_pixel")
+            case Expand():
+                return self._node("Expand", [inputs[0], self._whole(f"{prefix}.shape", [1, *node.out_shape])], prefix)
+            case Flatten():
+                return self._node("Reshape", [*inputs, self._whole(f"{prefix}.shape", [0, -1, 1, 1])], prefix)
             case Scale():
                 return self._node("Mul", inputs, prefix)
             case Dropout():

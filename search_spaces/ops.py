@@ -19,6 +19,8 @@ __all__ = [
     "Concat",
     "Conv",
     "Dropout",
+    "Expand",
+    "Flatten",
     "GlobalPool",
     "Linear",
     "Op",
@@ -27,6 +29,7 @@ __all__ = [
     "Shape",
     "Shuffle",
     "Slice",
+    "Upsample",
 ]
 
 Shape = tuple[int, int, int]
@@ -41,7 +44,8 @@ class Conv:
 
     Attributes:
         kernel: size, one number or (height, width).
-        pad: zeros on every side; None: "same" for odd kernels, ``(kernel - 1) // 2``.
+        pad: zeros on every side; None: "same" for odd kernels, ``dilation * (kernel - 1) // 2``.
+        dilation: distance between the pixels that the kernel reads.
         norm: batch norm; without it there is a bias.
         bias: whether there is a bias besides batch norm.
     """
@@ -53,6 +57,7 @@ class Conv:
     kernel: int | tuple[int, int] = 1
     stride: int = 1
     pad: int | None = None
+    dilation: int = 1
     groups: int = 1
     norm: bool = True
     bias: bool = False
@@ -66,8 +71,10 @@ class Conv:
     @property
     def padding(self) -> tuple[int, int]:
         """Rows above and below, columns left and right."""
+        if self.pad is not None:
+            return self.pad, self.pad
         height, width = self.size
-        return ((height - 1) // 2, (width - 1) // 2) if self.pad is None else (self.pad, self.pad)
+        return self.dilation * (height - 1) // 2, self.dilation * (width - 1) // 2
 
     @property
     def depthwise(self) -> bool:
@@ -75,9 +82,10 @@ class Conv:
         return self.groups == self.in_ch == self.out_ch > 1
 
     def out_shape(self, x: Shape) -> Shape:
-        (kernel_h, kernel_w), (pad_h, pad_w) = self.size, self.padding
-        height = (x[1] + 2 * pad_h - kernel_h) // self.stride + 1
-        return (self.out_ch, height, (x[2] + 2 * pad_w - kernel_w) // self.stride + 1)
+        def length(n: int, kernel: int, pad: int) -> int:
+            return (n + 2 * pad - self.dilation * (kernel - 1) - 1) // self.stride + 1
+
+        return (self.out_ch, *(length(n, k, p) for n, k, p in zip(x[1:], self.size, self.padding, strict=True)))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +212,40 @@ class Shuffle:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Upsample:
+    """Bilinear interpolation to ``factor`` times the height and width, pixels being areas (``align_corners=False``)."""
+
+    name: str
+    inputs: tuple[str, ...]
+    factor: int
+
+    def out_shape(self, x: Shape) -> Shape:
+        return (x[0], x[1] * self.factor, x[2] * self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expand:
+    """``(C, 1, 1)`` repeated over the height and width of a second tensor."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    def out_shape(self, x: Shape, like: Shape) -> Shape:
+        return (x[0], *like[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten:
+    """``(C, H, W) -> (C·H·W, 1, 1)``."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    def out_shape(self, x: Shape) -> Shape:
+        return (prod(x), 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """Multiplies ``(C, H, W)`` by ``(C, 1, 1)``."""
 
@@ -226,4 +268,19 @@ class Dropout:
         return x
 
 
-Op = Conv | Linear | Pool | GlobalPool | Add | Act | Concat | Slice | Shuffle | Scale | Dropout
+Op = (
+    Conv
+    | Linear
+    | Pool
+    | GlobalPool
+    | Add
+    | Act
+    | Concat
+    | Slice
+    | Shuffle
+    | Upsample
+    | Expand
+    | Flatten
+    | Scale
+    | Dropout
+)

@@ -9,6 +9,7 @@ __all__ = ["GATES", "SKIPS", "check", "shortcut", "squeeze_excite"]
 
 SKIPS = ("none", "identity", "pool")
 GATES = ("sigmoid", "hard_sigmoid")
+JOINS = ("concat", "add", "gate")
 
 
 class Gated(Protocol):
@@ -46,9 +47,9 @@ def shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
 
 
 _LEAST = {"in_ch": 1, "mid_ch": 1, "out_ch": 1, "se_ch": 0, "hidden_ch": 0, "kernel": 1, "stride": 1, "groups": 1}
-_LEAST |= {"first_groups": 1, "size_px": 1, "hidden_layers": 0}
+_LEAST |= {"dilation": 1, "factor": 1, "first_groups": 1, "size_px": 1, "hidden_layers": 0}
 _ALLOWED = {"act": ACTIVATIONS, "out_act": ACTIVATIONS, "se_act": ACTIVATIONS, "se_gate": GATES}
-_ALLOWED |= {"skip": SKIPS, "kind": POOLS}
+_ALLOWED |= {"skip": SKIPS, "kind": POOLS, "join": JOINS}
 
 
 def check(block: Any) -> None:

@@ -11,7 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.arch import Arch, Block
-from search_spaces.ops import Act, Add, Concat, Conv, Dropout, GlobalPool, Linear, Op, Pool, Scale, Shuffle, Slice
+from search_spaces.ops import (
+    Act,
+    Add,
+    Concat,
+    Conv,
+    Dropout,
+    Expand,
+    Flatten,
+    GlobalPool,
+    Linear,
+    Op,
+    Pool,
+    Scale,
+    Shuffle,
+    Slice,
+    Upsample,
+)
 
 __all__ = ["BlockModule", "Net", "build"]
 
@@ -79,6 +95,7 @@ class _ConvAct(nn.Module):
             op.size,
             stride=op.stride,
             padding=op.padding,
+            dilation=op.dilation,
             groups=op.groups,
             bias=op.bias or not op.norm,
         )
@@ -130,6 +147,25 @@ class _Concat(nn.Module):
         return torch.cat(x, dim=1)
 
 
+class _Upsample(nn.Module):
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False)
+
+
+class _Expand(nn.Module):
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.expand(-1, -1, *like.shape[2:])
+
+
+class _Flatten(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], -1, 1, 1)
+
+
 class _Slice(nn.Module):
     def __init__(self, start: int, stop: int) -> None:
         super().__init__()
@@ -170,6 +206,12 @@ def _module(op: Op) -> nn.Module:
             return _Slice(op.start, op.stop)
         case Shuffle():
             return nn.ChannelShuffle(op.groups)
+        case Upsample():
+            return _Upsample(op.factor)
+        case Expand():
+            return _Expand()
+        case Flatten():
+            return _Flatten()
         case Scale():
             return _Scale()
         case Dropout():

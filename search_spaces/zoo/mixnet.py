@@ -61,7 +61,7 @@ def _arch(name: str, stem_ch: int, stages: tuple) -> Arch:
             )
             groups = {"expand_groups": expand_groups, "project_groups": project_groups}
             if len(kernels) > 1 or max(groups.values()) > 1:
-                values = {name: value for name, value in asdict(block).items() if name != "kernel"}
+                values = {name: value for name, value in asdict(block).items() if name not in ("kernel", "dilation")}
                 blocks.append(MixedMBConv(kernels=kernels, **groups, **values))
             else:
                 blocks.append(block)
