@@ -94,7 +94,7 @@ def test_an_exception_is_tried_again_and_then_recorded(executor, tmp_path):
 
 def test_a_straggler_is_cancelled_and_tried_again(executor, tmp_path, monkeypatch):
     marker = tmp_path / "slow"
-    monkeypatch.setattr(executor, "timeout_s", 20)  # a new worker needs some of it
+    monkeypatch.setattr(executor, "timeout_s", 40)  # a new worker needs some of it
 
     def slow_once(arch):
         if not marker.exists():
