@@ -1,13 +1,11 @@
 """Detection and segmentation with MobileNetV3: tables 6 and 7. `python -m experiments.mobilenet_v3_dense`
 
 Parameters and multiply-adds of SSDLite at 320 px (COCO) and of the segmentation heads at 1024 x 2048 (Cityscapes), as
-counted, beside arXiv:1905.02244's; writes experiments/results/mobilenet_v3_dense.csv. Accuracies are the paper's own and
-left out.
+counted, beside those of arXiv:1905.02244; writes experiments/results/mobilenet_v3_dense.csv.
 
-- Table 6 leaves batch norm's parameters out, as the columns here show; V1 and V2 are MobileNetV2's paper's figures, with
-  81 classes instead of 91.
-- Table 7's multiply-adds are 1 to 9 % above the counted ones. At 1025 x 2049, the size that DeepLab's code crops to, they are
-  at most 8 % above; what else it counts is not known.
+- Table 6 leaves batch norm's parameters out, as the columns here show; V1 and V2 are the figures of MobileNetV2's
+  paper, with 81 classes instead of 91.
+- Table 7's multiply-adds are 2 to 9 % above the counted ones; what else it counts is not known.
 """
 
 import csv

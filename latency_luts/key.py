@@ -52,7 +52,7 @@ def parse(text: str) -> Unit:
             values = {name: _value(value) for name, _, value in pairs}
         block = block_from_dict({"block": kind} | values)
         return lower.unit(block, int(height), int(width))
-    except ValueError as e:
+    except (ValueError, TypeError) as e:
         raise ValueError(f"not a unit key: {text!r}: {e}") from None
 
 

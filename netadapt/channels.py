@@ -97,6 +97,8 @@ def layer_groups(arch: Arch) -> Mapping[Layer, tuple[Layer, Layer]]:
                 f"network {arch.name!r} cannot be narrowed: its block {i} is a {type(block).__name__}; allowed are "
                 "networks of ConvBN, SepConv, MBConv and Classifier"
             )
+    if not isinstance(arch.blocks[-1], Classifier):
+        raise ValueError(f"network {arch.name!r} cannot be narrowed: its last block is no Classifier")
     bonds = _Bonds()
     ends: dict[Layer, tuple[Layer, Layer]] = {}
     source: Layer = (-1, "input")

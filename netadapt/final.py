@@ -1,5 +1,6 @@
 """The end of an adaptation: its network and others trained alike, timed on this machine, and written down."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +87,9 @@ def train(
             identity = {"final": final, "epochs": plan.final_epochs, "rng_seed": plan.rng_seed + i}
             places[contender.name, i] = {"network": contender.name, **identity, "arch": text.to_dict(arch)}
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
+    known = set(done)
+    if ("adapted", 0) in done and _written(run_dir) != places["adapted", 0]:
+        del done["adapted", 0]  # the files are another training's: it is done again for them
     for i in range(plan.repeats):
         names = [c.name for c in contenders if (c.name, i) not in done]
         archs = [c.archs[i] for c in contenders if (c.name, i) not in done]
@@ -94,9 +98,10 @@ def train(
                 raise ValueError(f"the final training of {name} failed: {evaluation.note}")
             net, test_top1 = evaluation.state
             if name == "adapted" and i == 0:
-                _write_network(run_dir, contenders[0].archs[0], net)
+                _write_network(run_dir, contenders[0].archs[0], net, places[name, i])
             record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
-            records.append(record)
+            if (name, i) not in known:
+                records.append(record)
             done[name, i] = record
     return {c.name: [done[c.name, i] for i in range(plan.repeats)] for c in contenders}
 
@@ -179,7 +184,7 @@ def result(
         "reached_ms": found.latency_ms,
         "stopped": found.stopped,
         "adapted": text.to_dict(found.arch),
-        "blocks": timm_notation.write(found.arch),
+        "blocks": _blocks(found.arch),
         "steps": [_step(step) for step in found.steps],
         "networks": networks,
         "final": plan.final,
@@ -189,6 +194,14 @@ def result(
         "latency_model": plan.latency.describe(),
         "device": plan.latency.device,
     }
+
+
+def _blocks(arch: Arch) -> list[str]:
+    """In timm's notation, or field by field where that has no words for a block."""
+    try:
+        return timm_notation.write(arch)
+    except ValueError:
+        return [json.dumps(text.block_to_dict(block)) for block in arch.blocks]
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -236,17 +249,29 @@ def _by_chance(plan: Plan, found: Adaptation, n: int) -> list[Arch]:
     ]
 
 
-def _write_network(run_dir: Path, arch: Arch, net: TrainedNet) -> None:
+def _written(run_dir: Path) -> dict[str, Any] | None:
+    """Which training ``best.safetensors`` is of; None if there is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(run_dir / "best.safetensors", framework="numpy") as file:
+            return json.loads(file.metadata()["training"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _write_network(run_dir: Path, arch: Arch, net: TrainedNet, training: Mapping[str, Any]) -> None:
     import torch
     from safetensors.numpy import save_file
 
     from search_spaces import onnx_net
     from search_spaces.torch_net import Net
 
-    partial = run_dir / "best.safetensors.partial"
-    save_file(dict(net.weights), partial, metadata={"arch": text.to_json(net.arch)})
-    partial.replace(run_dir / "best.safetensors")
     module = Net(net.arch)
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
     onnx_net.export(net.arch, run_dir / "best.onnx", net=module)
     write_text(run_dir / "best.json", text.to_json(arch))
+    partial = run_dir / "best.safetensors.partial"  # last: it says of which training they all are
+    metadata = {"arch": text.to_json(net.arch), "training": json.dumps(training)}
+    save_file(dict(net.weights), partial, metadata=metadata)
+    partial.replace(run_dir / "best.safetensors")

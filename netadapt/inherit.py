@@ -44,9 +44,13 @@ def inherit(
     check_weights(parent, weights)
     kept = _kept(parent, child, ends, weights, how)
     new = torch_net.build(child, generator=torch.Generator().manual_seed(rng_seed)).state_dict()
-    found = {name: _narrowed(name, weights[name], value, ends, kept) for name, value in new.items()}
+    depthwise = {layer for layer, op in layers(parent).items() if not makes_channels(op)}
+    found = {name: _narrowed(name, weights[name], value, ends, kept, depthwise) for name, value in new.items()}
     follow = [
-        {name: _narrowed(name, value, torch.zeros_like(new[name]), ends, kept) for name, value in other.items()}
+        {
+            name: _narrowed(name, value, torch.zeros_like(new[name]), ends, kept, depthwise)
+            for name, value in other.items()
+        }
         for other in others
     ]
     return found, follow
@@ -104,16 +108,18 @@ def _narrowed(
     new: Tensor,
     ends: Mapping[Layer, tuple[Layer, Layer]],
     kept: Mapping[Layer, Tensor],
+    depthwise: set[Layer],
 ) -> Tensor:
     """`new` with what stays of the parent's tensor `value`: rows are written channels, columns are read ones."""
     if value.ndim == 0:
         return value.clone()
-    _, block, op, *_ = name.split(".")
-    read, write = ends[int(block), op]
+    _, number, op, *_ = name.split(".")
+    layer = (int(number), op)
+    read, write = ends[layer]
     rows = kept[write]
     picked = value.index_select(0, rows)
     new = new.clone()
-    if value.ndim == 1 or new.shape[1] == 1:  # a depthwise kernel has one column, which is no channel
+    if value.ndim == 1 or layer in depthwise:  # a depthwise kernel has one column, which is no channel
         new[: len(rows)] = picked
     else:
         columns = kept[read]

@@ -93,7 +93,7 @@ def read_plan(settings: Settings) -> Plan:
             if settings.value("fine_tune.holdout_images") is None
             else settings.integer("fine_tune.holdout_images", low=1)
         ),
-        rungs=_rungs(settings.value("rungs") or []),
+        rungs=_rungs(settings.value("rungs") or [], settings.integer("fine_tune.steps", low=1)),
         final=settings.choice("final", FINALS),
         final_epochs=settings.integer("final_epochs", low=1),
         repeats=settings.integer("final_repeats", low=1),
@@ -103,11 +103,14 @@ def read_plan(settings: Settings) -> Plan:
     )
 
 
-def _rungs(value: Any) -> tuple[float, ...]:
+def _rungs(value: Any, steps: int) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
     numbers = [x for x in values if isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1]
     if numbers != values or sorted(set(numbers)) != numbers:
         raise ValueError(f"rungs={value}: they must be shares of fine_tune.steps, from 0 to below 1, rising: [0,0.5]")
+    updates = [round(x * steps) for x in numbers]
+    if len({*updates, steps}) <= len(numbers):
+        raise ValueError(f"rungs={value} are {updates} of {steps} updates; each must be another number")
     return tuple(map(float, numbers))
 
 
@@ -138,13 +141,14 @@ def describe(console: Console, plan: Plan, data: str, executor: str) -> None:
     arch, latency = plan.seed.arch, plan.latency
     seed_ms = latency.latency_ms(arch)
     proposals = propose(arch, latency.latency_ms, cut_ms=plan.delta * seed_ms, kinds=plan.kinds)
-    at_most = _steps(seed_ms, plan)
+    count = _steps(seed_ms, plan)
+    at_most = "no fixed number" if count is None else f"at most {count}"
     weights = f"weights of {plan.seed.weights}" if plan.seed.weights else f"trained for {plan.recipe.epochs} epochs"
     console.print(
         f"seed        {arch.name}: {seed_ms:.1f} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
         f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {data}\n"
         f"target      {plan.target_ms:.1f} ms on {latency.describe()}\n"
-        f"steps       at most {at_most}, each saving {plan.delta:.1%} of the seed's latency or more"
+        f"steps       {at_most}, each saving {plan.delta:.1%} of the seed's latency or more"
         + (f", decaying by {plan.decay:g}" if plan.decay < 1 else "")
         + f"; {len(proposals)} proposals in the first ({', '.join(plan.kinds)})\n"
         f"fine-tuning {plan.fine_tune.steps} updates of {plan.fine_tune.batch} images a proposal, measured on "
@@ -157,9 +161,12 @@ def describe(console: Console, plan: Plan, data: str, executor: str) -> None:
     )
 
 
-def _steps(seed_ms: float, plan: Plan) -> int:
+def _steps(seed_ms: float, plan: Plan) -> int | None:
+    """How many of the least cuts it takes; None if decaying ones never add up to enough."""
     now_ms, count = seed_ms, 0
-    while now_ms > plan.target_ms and count < 10_000:
+    while now_ms > plan.target_ms:
+        if count == 10_000:
+            return None
         now_ms -= plan.delta * seed_ms * plan.decay**count
         count += 1
     return count

@@ -112,7 +112,7 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
         "<h2>Steps</h2>",
         table(("step", "narrowed", "channels", "ms", "saved ms", "top-1", "proposals"), steps),
         "<h2>Blocks of the adapted network</h2>",
-        table(("in timm's notation",), [(line,) for line in result["blocks"]]),
+        table(("in timm's notation, or as fields",), [(line,) for line in result["blocks"]]),
     ]
     write_page(run_dir / "report.html", "NetAdapt", body)
 

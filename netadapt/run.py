@@ -80,7 +80,12 @@ def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTrai
     """The seed with its weights. The run keeps them: an adaptation that is continued has to begin with the same."""
     path = run_dir / "steps" / "seed.safetensors"
     if path.exists():
-        return weights.load(path)
+        start = weights.load(path)
+        if start.arch.blocks != evaluator.small(plan.seed.arch).blocks or not seeds.unchanged(plan.seed, start):
+            raise ValueError(
+                f"{run_dir} began with another seed than {plan.seed.arch.name} is now; use another run_dir"
+            )
+        return start
     if plan.seed.weights:
         start = seeds.given_net(plan.seed, evaluator)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")

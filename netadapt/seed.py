@@ -20,7 +20,7 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
-__all__ = ["Seed", "find", "given_net", "trained_net"]
+__all__ = ["Seed", "find", "given_net", "trained_net", "unchanged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,10 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     elif path.is_dir():
         if not (path / "best.json").exists():
             raise ValueError(f"seed={name}: the folder has no best.json; give the folder of a finished run")
-        arch = text.from_json((path / "best.json").read_text())
+        arch = text.from_file(path / "best.json")
         own = path / "best.safetensors" if (path / "best.safetensors").exists() else None
     elif path.is_file():
-        arch = text.from_json(path.read_text())
+        arch = text.from_file(path)
     else:
         raise ValueError(
             f"seed={name}: no such network, run directory or file; networks: {', '.join(zoo.names(mobile=True))}"
@@ -69,19 +69,13 @@ def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
         ValueError: no such file, no safetensors, or weights that do not fit; names the first that does not.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
     from nas.training.train import top1
     from netadapt.inherit import check_weights
     from search_spaces.torch_net import Net
 
     path, small = seed.weights, evaluator.small(seed.arch)
-    assert path is not None
-    try:
-        arrays = load_file(path)
-    except (OSError, SafetensorError) as e:
-        raise ValueError(f"weights={path} cannot be read: {e}") from None
+    arrays = _arrays(path)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     try:
         check_weights(small, tensors)
@@ -91,6 +85,29 @@ def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
     net.load_state_dict(tensors)
     accuracy = top1(net, evaluator.data.holdout, evaluator.data, device=evaluator.device)
     return TrainedNet(arch=small, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
+
+
+def unchanged(seed: Seed, start: TrainedNet) -> bool:
+    """Whether the file of weights, if there is one, still holds what an adaptation began with."""
+    if seed.weights is None:
+        return True
+    arrays = _arrays(seed.weights)
+    return arrays.keys() == start.weights.keys() and all(
+        np.array_equal(array, start.weights[name]) for name, array in arrays.items()
+    )
+
+
+def _arrays(path: Path | None) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    assert path is not None
+    try:
+        return load_file(path)
+    except TypeError as e:
+        raise ValueError(f"weights={path} cannot be read: {e}; save them as float32") from None
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"weights={path} cannot be read: {e}") from None
 
 
 def trained_net(seed: Seed, evaluator: "ProxyTraining", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:

@@ -222,7 +222,7 @@ class Arch:
     def __post_init__(self) -> None:
         if not self.blocks:
             raise ValueError(f"network {self.name!r} has no blocks; give at least one")
-        if self.resolution_px < 1:
+        if isinstance(self.resolution_px, bool) or self.resolution_px < 1:
             raise ValueError(f"network {self.name!r}: resolution_px is {self.resolution_px}; it must be at least 1")
         for i, (before, after) in enumerate(zip(self.blocks, self.blocks[1:], strict=False)):
             if before.out_ch != after.in_ch:

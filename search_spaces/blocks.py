@@ -357,9 +357,12 @@ class MixedMBConv:
 
     def __post_init__(self) -> None:
         check(self)
+        listed = isinstance(self.kernels, tuple | list) and 0 < len(self.kernels) <= self.mid_ch
+        if not listed or any(not isinstance(k, int) or k < 1 or k % 2 == 0 for k in self.kernels):
+            raise ValueError(
+                f"MixedMBConv: kernels are {self.kernels}; give odd whole numbers, at least one and at most mid_ch"
+            )
         object.__setattr__(self, "kernels", tuple(self.kernels))
-        if not self.kernels or any(not isinstance(k, int) or k < 1 or k % 2 == 0 for k in self.kernels):
-            raise ValueError(f"MixedMBConv: kernels are {self.kernels}; give odd whole numbers, at least one")
         for a, b, n in (
             (self.in_ch, self.mid_ch, self.expand_groups),
             (self.mid_ch, self.out_ch, self.project_groups),

@@ -48,6 +48,7 @@ def shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
 
 _LEAST = {"in_ch": 1, "mid_ch": 1, "out_ch": 1, "se_ch": 0, "hidden_ch": 0, "kernel": 1, "stride": 1, "groups": 1}
 _LEAST |= {"dilation": 1, "factor": 1, "first_groups": 1, "size_px": 1, "hidden_layers": 0}
+_OPTIONAL = {"kernel_w": 1, "pad": 0}
 _ALLOWED = {"act": ACTIVATIONS, "out_act": ACTIVATIONS, "se_act": ACTIVATIONS, "se_gate": GATES}
 _ALLOWED |= {"skip": SKIPS, "kind": POOLS, "join": JOINS}
 
@@ -63,6 +64,13 @@ def check(block: Any) -> None:
         value = getattr(block, name) if name in fields else least
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}")
+    for name, least in _OPTIONAL.items():
+        value = getattr(block, name) if name in fields else None
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}, or nothing")
+    for name in {"norm", "ceil", "shuffle", "expand"} & fields.keys():
+        if not isinstance(getattr(block, name), bool):
+            raise ValueError(f"{kind}: {name} is {getattr(block, name)!r}; it must be true or false")
     for name, allowed in _ALLOWED.items():
         if name in fields:
             _one_of(kind, name, getattr(block, name), allowed)
@@ -71,8 +79,10 @@ def check(block: Any) -> None:
     if "se_ch" in fields and not block.se_ch:
         for name in {"se_gate", "se_act"} & fields.keys():
             object.__setattr__(block, name, fields[name].default)
-    if "dropout" in fields and not 0 <= block.dropout < 1:
-        raise ValueError(f"{kind}: dropout is {block.dropout}; allowed: 0 <= dropout < 1")
+    if "dropout" in fields:
+        if not isinstance(block.dropout, int | float) or not 0 <= block.dropout < 1:
+            raise ValueError(f"{kind}: dropout is {block.dropout}; allowed: 0 <= dropout < 1")
+        object.__setattr__(block, "dropout", float(block.dropout))
     skip = block.skip if "skip" in fields else "none"
     if skip != "none" and block.in_ch != block.out_ch:
         raise ValueError(

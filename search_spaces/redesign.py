@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv
-from search_spaces.rewrite import make_divisible
+from search_spaces.rewrite import make_divisible, scale_se
 
 __all__ = ["REDESIGNS", "apply", "efficient_last_stage", "hard_swish", "se_quarter", "small_stem"]
 
@@ -23,6 +23,8 @@ def small_stem(arch: Arch, channels: int = 16) -> Arch:
     Raises:
         ValueError: the first block is no plain convolution, or the next one's shortcut fixes its width.
     """
+    if len(arch.blocks) < 2:
+        raise ValueError(f"network {arch.name!r} has one block only; it has no stem")
     stem, second, *others = arch.blocks
     if not isinstance(stem, ConvBN) or not isinstance(second, Mobile):
         raise ValueError(f"network {arch.name!r} does not begin with a convolution and a block; it has no stem")
@@ -30,7 +32,9 @@ def small_stem(arch: Arch, channels: int = 16) -> Arch:
         return replace(arch, blocks=(replace(stem, act="hard_swish"), second, *others))
     if second.skip != "none":
         raise ValueError(f"network {arch.name!r}: the shortcut of block 1 fixes the width of the stem")
-    second = replace(second, in_ch=channels)
+    before, second = second, replace(second, in_ch=channels)
+    se_ch = scale_se(before.se_ch, before.in_ch, channels, before.gated_ch, second.gated_ch)
+    second = replace(second, se_ch=se_ch)
     if isinstance(second, SepConv) and second.out_ch == channels and second.stride == 1:
         second = replace(second, skip="identity")
     return replace(arch, blocks=(replace(stem, out_ch=channels, act="hard_swish"), second, *others))
@@ -46,6 +50,8 @@ def efficient_last_stage(arch: Arch) -> Arch:
     Raises:
         ValueError: `arch` does not end like that.
     """
+    if len(arch.blocks) < 3:
+        raise ValueError(f"network {arch.name!r} does not end with an MBConv, a convolution and a classifier")
     *body, block, head, classifier = arch.blocks
     if isinstance(classifier, Classifier) and classifier.hidden_ch:
         return arch

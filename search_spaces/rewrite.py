@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
-from search_spaces.blocks import ConvClassifier, DenseClassifier, MixedMBConv
+from search_spaces.blocks import ConvClassifier, DenseClassifier, MixedMBConv, ShuffleUnit, ShuffleUnitV2
 from search_spaces.lower import chain
 
+MAX_WIDTH = 16
 _HEADS = (Classifier, DenseClassifier, ConvClassifier)
 
 __all__ = [
@@ -73,8 +74,8 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_featur
     Raises:
         ValueError: width <= 0, or a kind of block that has no such rule.
     """
-    if not width > 0:
-        raise ValueError(f"width is {width}; a width multiplier must be above 0")
+    if not 0 < width <= MAX_WIDTH:
+        raise ValueError(f"width is {width}; a width multiplier must be above 0 and at most {MAX_WIDTH}")
     if width == 1:
         return arch
     last = arch.blocks[-1]
@@ -138,8 +139,18 @@ def small_image(arch: Arch, resolution_px: int, *, min_px: int = 4) -> Arch:
         if stride > 1:
             halved = -(-size // stride)  # "same" padding rounds up
             if halved < min_px:
+                if isinstance(block, ShuffleUnit | ShuffleUnitV2):
+                    kind = type(block).__name__
+                    raise ValueError(
+                        f"network {arch.name!r} is not for images of {resolution_px} px: its {kind} halves them"
+                    )
                 block = replace(block, stride=1)  # type: ignore[call-arg]
             else:
                 size = halved
         blocks.append(block)
-    return _fitted(replace(arch, resolution_px=resolution_px, blocks=tuple(blocks)))
+    try:
+        small = _fitted(replace(arch, resolution_px=resolution_px, blocks=tuple(blocks)))
+        chain(small.blocks, resolution_px)
+    except ValueError as e:
+        raise ValueError(f"network {arch.name!r} is not for images of {resolution_px} px: {e}") from None
+    return small

@@ -45,10 +45,7 @@ def network(arguments: list[str]) -> Arch:
         if options:
             given = " and ".join(f"{option}=" for option in options)
             raise ValueError(f"a network from a file is shown as it is; leave {given} out")
-        try:
-            return text.from_json(Path(name).read_text())
-        except OSError as e:
-            raise ValueError(f"{name} cannot be read: {e.strerror}") from None
+        return text.from_file(Path(name))
     return zoo.get(name, **options)  # type: ignore[arg-type]
 
 
@@ -94,6 +91,8 @@ def show_all(arguments: list[str]) -> None:
         raise ValueError(f"sort={options['sort']}; allowed: {', '.join(overview.COLUMNS)}")
     if options["measure"] not in ("true", "false"):
         raise ValueError(f"measure={options['measure']}; allowed: true, false")
+    if options["sort"] == "host" and options["measure"] == "false":
+        raise ValueError("sort=host needs measure=true")
     path = Path(options["picture"])
     if path.suffix not in (".png", ".svg", ".pdf") or not path.absolute().parent.is_dir():
         raise ValueError(f"picture={path}; allowed: a .png, .svg or .pdf file in a folder that exists")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -16,6 +17,7 @@ __all__ = [
     "block_from_dict",
     "block_to_dict",
     "from_dict",
+    "from_file",
     "from_json",
     "set_fields",
     "table",
@@ -67,9 +69,23 @@ def from_json(text: str) -> Arch:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as e:
+    except (json.JSONDecodeError, RecursionError) as e:
         raise ValueError(f"not a network: not JSON ({e})") from None
     return from_dict(data)
+
+
+def from_file(path: Path) -> Arch:
+    """The network of a JSON file.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no network; the message begins with its path.
+    """
+    try:
+        return from_json(path.read_text())
+    except OSError as e:
+        raise ValueError(f"{path} cannot be read: {e.strerror}") from None
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
 
 
 def block_to_dict(block: Block) -> dict[str, Any]:
@@ -92,7 +108,7 @@ def block_from_dict(item: Any) -> Block:
         ValueError: an unknown kind or field, a missing field, or a value that the block refuses.
     """
     kind = item.get("block") if isinstance(item, dict) else None
-    if kind not in BLOCKS:
+    if not isinstance(kind, str) or kind not in BLOCKS:
         raise ValueError(f"block kind {kind!r} is not known; allowed: {', '.join(BLOCKS)}")
     known = {f.name: f for f in dataclasses.fields(BLOCKS[kind])}
     given = {k: v for k, v in item.items() if k != "block"}

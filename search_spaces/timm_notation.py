@@ -34,11 +34,15 @@ SHARES = ("gated", "input")
 
 @dataclass
 class _Group:
-    """Equal blocks: all but the stride and the shortcut, and how they are written."""
+    """Equal blocks: all but the stride and the shortcut, and how they are written.
+
+    `decided`: whether `skip` says something of a block already. It says nothing of a first block that cannot have one.
+    """
 
     settings: str
     stride: int
     skip: str
+    decided: bool
     repeats: int = 1
 
 
@@ -54,13 +58,20 @@ def write(arch: Arch) -> list[str]:
             continue
         if not isinstance(block, Mobile | MixedMBConv) or (isinstance(block, MixedMBConv) and block.shuffle):
             raise ValueError(f"timm's notation has no {type(block).__name__} like block {arch.blocks.index(block)}")
+        if block.dilation > 1 if isinstance(block, Mobile) else False:
+            raise ValueError("timm's notation has no dilation")
+        if isinstance(block, SepConv) and block.out_act != "none":
+            raise ValueError("timm's notation has no activation after a projection")
         kind, settings, skip = _KINDS[type(block)], _settings(block), _skip(block)
         if groups and block.stride == 1:
             before_kind, group = groups[-1]
-            if (before_kind, group.settings) == (kind, settings) and skip in (group.skip, "") and group.skip != "pool":
+            same = (before_kind, group.settings) == (kind, settings)
+            if same and (skip == group.skip if group.decided else skip != "pool"):
+                group.skip, group.decided = skip, True
                 group.repeats += 1
                 continue
-        groups.append((kind, _Group(settings=settings, stride=block.stride, skip=skip)))
+        decided = skip != "" or (block.stride == 1 and block.in_ch == block.out_ch)
+        groups.append((kind, _Group(settings=settings, stride=block.stride, skip=skip, decided=decided)))
     lines = []
     for kind, group in groups:
         kernel, *others = group.settings.split("_")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search_spaces import text, zoo
+from search_spaces import rewrite, text, zoo
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
 from search_spaces.blocks import (
     Branches,
@@ -56,6 +56,16 @@ CONV = PlainConv(in_ch=3, out_ch=8, kernel=3)
             "60 and 216 channels cannot be convolved in 7 groups",
         ),
         (lambda: ShuffleUnitV2(in_ch=9, out_ch=9), "out_ch must be even"),
+        (lambda: PlainConv(in_ch=3, out_ch=8, kernel=3, kernel_w=0), "kernel_w is 0; it must be a whole number of at"),
+        (lambda: PlainConv(in_ch=3, out_ch=8, kernel=3, norm=1), "PlainConv: norm is 1; it must be true or false"),
+        (lambda: MixedMBConv(in_ch=1, mid_ch=1, out_ch=1, kernels=(3, 5)), "at least one and at most mid_ch"),
+        (lambda: Arch(name="x", resolution_px=True, blocks=(CONV,)), "resolution_px is True"),
+        (lambda: zoo.get("mobilenet_v2", resolution_px=0), "resolution_px is 0; it must be at least 1"),
+        (
+            lambda: zoo.get("mobilenet_v2", width=float("inf")),
+            "width is inf; a width multiplier must be above 0",
+        ),
+        (lambda: rewrite.small_image(zoo.get("shufflenet_v2"), 28), "is not for images of 28 px"),
         (lambda: MixedMBConv(in_ch=8, mid_ch=48, out_ch=8, kernels=(3, 4)), "kernels are (3, 4); give odd"),
         (
             lambda: MixedMBConv(in_ch=9, mid_ch=48, out_ch=8, kernels=(3,), expand_groups=2),
@@ -108,3 +118,9 @@ def edited(change) -> str:
 def test_json_that_is_no_network(document, message):
     with pytest.raises(ValueError, match=message):
         text.from_json(document)
+
+
+def test_equal_blocks_have_one_key():
+    """A whole number for the dropout is the same value, and has to give the same key."""
+    a, b = (Classifier(in_ch=8, out_ch=10, dropout=value) for value in (0, 0.0))
+    assert repr(a) == repr(b)

@@ -180,6 +180,21 @@ def test_every_mobile_network_of_the_zoo_can_be_narrowed_everywhere(name):
     assert net.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
 
 
+def test_a_squeeze_of_one_channel_is_no_depthwise_kernel():
+    block = MBConv(in_ch=16, mid_ch=64, out_ch=16, kernel=3, se_ch=2)
+    arch = Arch(name="", resolution_px=8, blocks=(block, Classifier(in_ch=16, out_ch=10)))
+    child = narrow(arch, groups(arch)[0], 24)
+    assert child.blocks[0] == replace(block, mid_ch=24, se_ch=1)
+    weights, _ = inherit(arch, child, torch_net.build(arch).state_dict())
+    assert weights["blocks.0.se_expand.conv.weight"].shape == (24, 1, 1, 1)
+    torch_net.Net(child).load_state_dict(weights)
+
+
+def test_a_network_without_a_classifier_is_refused():
+    with pytest.raises(ValueError, match="cannot be narrowed: its last block is no Classifier"):
+        groups(replace(A1, blocks=A1.blocks[:-1]))
+
+
 def test_the_largest_filters_stay():
     arch = small(zoo.get("mnasnet_small"))
     group = next(g for g in groups(arch) if g.kind == "expansion" and g.channels > 16)

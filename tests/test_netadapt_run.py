@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from search_spaces import text, zoo
 from tests.test_commands import ROOT, command
@@ -25,6 +27,9 @@ TINY = (
     "dataset.train_images=128",
     "dataset.holdout_images=100",
 )
+
+
+SECOND = ("final=finetune", "rungs=[0]", "selection=accuracy", "compare=[chance]", "final_repeats=2")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def test_a_run_continues_where_it_was_killed(adapted):
 def test_a_file_of_ones_own_with_weights_halving_and_fine_tuning_at_the_end(adapted):
     """What a run leaves is a seed for the next one; half of the proposals are dropped after a look at them."""
     cwd, _ = adapted
-    settings = [*TINY, "final=finetune", "rungs=[0]", "selection=accuracy", "compare=[chance]", "final_repeats=2"]
+    settings = [*TINY, *SECOND]
     seed = ["seed=run/best.json", "weights=run/best.safetensors", "width=1"]
     done = command("netadapt.run", *settings, *seed, "run_dir=second", cwd=cwd)
     assert done.returncode == 0, done.stderr
@@ -90,6 +95,31 @@ def test_a_file_of_ones_own_with_weights_halving_and_fine_tuning_at_the_end(adap
     looked = {r["group"]: r["top1"] for r in records if r["step"] == 1 and r["updates"] == 0}
     went_on = {r["group"] for r in records if r["step"] == 1 and r["updates"] == 1}
     assert min(looked[g] for g in went_on) >= max(looked[g] for g in looked.keys() - went_on)
+
+
+def test_the_files_belong_to_the_result(adapted, tmp_path):
+    """Another final training replaces the network's files, and the first one again brings back its own."""
+    cwd, _ = adapted
+    shutil.copytree(cwd / "run", tmp_path / "run")
+    command("netadapt.run", "seed=mnasnet_small", *TINY, "compare=[]", "final=finetune", "run_dir=run", cwd=tmp_path)
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() != (cwd / "run" / "best.safetensors").read_bytes()
+    done = command("netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads((where / "run" / "result.json").read_text()) for where in (cwd, tmp_path)]
+    assert results[0]["networks"]["adapted"]["test_top1s"] == results[1]["networks"]["adapted"]["test_top1s"]
+    files = [load_file(where / "run" / "best.safetensors") for where in (cwd, tmp_path)]
+    assert all(np.array_equal(files[0][name], files[1][name]) for name in files[0])
+
+
+def test_another_seed_under_the_same_name_is_refused(adapted, tmp_path):
+    cwd, _ = adapted
+    shutil.copytree(cwd / "second", tmp_path / "second")
+    shutil.copytree(cwd / "run", tmp_path / "run")
+    (tmp_path / "run" / "best.json").write_text(text.to_json(zoo.get("mnasnet_small", width=0.5)))
+    arguments = ["seed=run/best.json", "weights=run/best.safetensors", "run_dir=second", *SECOND]
+    done = command("netadapt.run", *TINY, *arguments, "width=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: second began with another seed than the one that is given now"), done.stderr
 
 
 def test_weights_that_do_not_fit_are_named(adapted):

@@ -1,9 +1,11 @@
 """Blocks in timm's notation: written, read again, and timm's own definitions read."""
 
+from dataclasses import replace
+
 import pytest
 
 from search_spaces import timm_notation, zoo
-from search_spaces.arch import Classifier
+from search_spaces.arch import Arch, Classifier, MBConv
 from tests.conftest import random_archs
 
 FAMILIES = [name for name in zoo.names(mobile=True) if name != "mobilenet_v1"] + ["mixnet_s", "mixnet_m"]
@@ -72,6 +74,23 @@ def test_what_it_looks_like():
 def test_lines_that_are_not_in_this_notation(line, message):
     with pytest.raises(ValueError, match=message):
         timm_notation.read([line], in_ch=8)
+
+
+def test_blocks_with_and_without_a_shortcut_are_told_apart():
+    block = MBConv(in_ch=16, mid_ch=48, out_ch=16, kernel=3)
+    for skips in (["none", "identity"], ["identity", "none"], ["none", "none", "identity"], ["pool", "identity"]):
+        blocks = tuple(replace(block, skip=skip) for skip in skips)
+        arch = Arch(name="", resolution_px=8, blocks=blocks)
+        assert timm_notation.read(timm_notation.write(arch), in_ch=16) == blocks
+
+
+def test_what_the_notation_cannot_say_is_refused():
+    with pytest.raises(ValueError, match="no activation after a projection"):
+        timm_notation.write(zoo.get("mobilenet_v1"))
+    block = MBConv(in_ch=16, mid_ch=48, out_ch=16, kernel=3, act="hard_sigmoid")
+    arch = Arch(name="", resolution_px=8, blocks=(block,))
+    with pytest.raises(ValueError, match="no activation 'hard_sigmoid'"):
+        timm_notation.write(arch)
 
 
 def test_blocks_without_a_notation():

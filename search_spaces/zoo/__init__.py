@@ -78,11 +78,14 @@ def get(
         arch = published.scaled(width, **({} if groups is None else {"groups": groups}))
     else:
         arch = rewrite.width_multiplier(published.arch, width, widen_features=published.widen_features)
-    return rewrite.classes(rewrite.resolution(arch, resolution_px or arch.resolution_px), classes)
+    return rewrite.classes(
+        rewrite.resolution(arch, arch.resolution_px if resolution_px is None else resolution_px), classes
+    )
 
 
 def find(published: str, *, resolution_px: int = 224) -> Arch | None:
-    """The network that others call `published`, like ``"MobileNetV3-Large 0.75"``; None if the zoo does not have it.
+    """The network that others call `published`, like ``"MobileNetV3-Large 0.75"``; None if the zoo does not have it, or
+    not at that width.
 
     Case, dashes, underscores and blanks make no difference. A number at the end is the width multiplier, 1.0 if there
     is none; after ``g`` it is the number of groups.
@@ -94,7 +97,10 @@ def find(published: str, *, resolution_px: int = 224) -> Arch | None:
         for title, width in ((published, None), (match["title"], match["width"])):
             if _plain(title) in map(_plain, (candidate.arch.name, *candidate.also_called)):
                 groups = int(match["groups"]) if match["groups"] else None
-                return get(candidate.arch.name, width=float(width or 1), resolution_px=resolution_px, groups=groups)
+                try:
+                    return get(candidate.arch.name, width=float(width or 1), resolution_px=resolution_px, groups=groups)
+                except ValueError:
+                    return None
     return None
 
 

@@ -51,6 +51,7 @@ ENTRIES = (
     Entry(
         arch=_arch("efficientnet_lite0", _LITE0, "relu6"),
         paper=_PAPER + " (Lite: the official repository's lite folder)",
+        widen_features=False,
         reference="timm efficientnet_lite0",
         madds_m=407,
         params_m=4.7,

@@ -114,6 +114,7 @@ ENTRIES = (
     Entry(
         arch=_arch("fbnet_a", _A, 1504),
         paper=_PAPER,
+        widen_features=False,
         reference="facebookresearch/mobile-vision fbnet_a",
         madds_m=249,
         params_m=4.3,
@@ -122,6 +123,7 @@ ENTRIES = (
     Entry(
         arch=_arch("fbnet_b", _B),
         paper=_PAPER,
+        widen_features=False,
         reference="the design-trend table of ReXNet's supplement",
         madds_m=295,
         params_m=4.8,
@@ -131,6 +133,7 @@ ENTRIES = (
     Entry(
         arch=_arch("fbnet_c", _C),
         paper=_PAPER,
+        widen_features=False,
         reference="timm fbnetc_100",
         madds_m=375,
         params_m=5.5,

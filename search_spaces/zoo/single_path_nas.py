@@ -33,6 +33,7 @@ ENTRIES = (
             ),
         ),
         paper="Single-Path NAS: Designing Hardware-Efficient ConvNets in less than 4 Hours, arXiv:1904.02877",
+        widen_features=False,
         reference="timm spnasnet_100",
         madds_m=334,  # the paper has none; counted by its users
         params_m=4.4,
