@@ -52,7 +52,7 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
         title_justify="left",
     )
     for column in _COLUMNS:
-        rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
+        rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
     for row in _network_rows(result):
         rows.add_row(*row, style="bold" if row[0] == "adapted" else "")
     console.print(rows)
