@@ -82,9 +82,7 @@ def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTrai
     if path.exists():
         start = weights.load(path)
         if start.arch.blocks != evaluator.small(plan.seed.arch).blocks or not seeds.unchanged(plan.seed, start):
-            raise ValueError(
-                f"{run_dir} began with another seed than {plan.seed.arch.name} is now; use another run_dir"
-            )
+            raise ValueError(f"{run_dir} began with another seed than the one that is given now; use another run_dir")
         return start
     if plan.seed.weights:
         start = seeds.given_net(plan.seed, evaluator)
