@@ -439,8 +439,10 @@ class PartialMBConv:
             ops.append(Conv(name="expand", inputs=("input",), in_ch=self.in_ch, out_ch=self.mid_ch, act="swish"))
         ops.append(_depthwise("depthwise", "expand" if ops else "input", self.mid_ch, self.kernel, self.stride))
         if self.se_ch:
-            gates = squeeze_excite(ops[-1], self.mid_ch, _Gate(self.se_ch))
-            ops += [replace(op, norm=True, bias=True) if op.name == "se_reduce" else op for op in gates]  # type: ignore[call-arg]
+            for op in squeeze_excite(ops[-1], self.mid_ch, _Gate(self.se_ch)):
+                if isinstance(op, Conv) and op.name == "se_reduce":
+                    op = replace(op, norm=True, bias=True)
+                ops.append(op)
         ops.append(_act("relu6", ops[-1].name))
         ops.append(Conv(name="project", inputs=("act",), in_ch=self.mid_ch, out_ch=self.out_ch))
         if self.stride == 1 and self.in_ch < self.out_ch:
