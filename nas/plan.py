@@ -12,7 +12,7 @@ import latency_luts
 from latency_luts import LatencyModel
 from nas import reward
 from nas.estimate import machine_factor, training_seconds_an_image
-from nas.settings import read_recipe, read_workers
+from nas.settings import kept_table, read_recipe, read_workers
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, zoo
 from search_spaces.arch import Arch
@@ -73,7 +73,12 @@ def _targets() -> list[str]:
 
 
 def read_latency(settings: Settings, space: SearchSpace, *, measure: bool) -> LatencyModel:
-    """The model of the target's device. For this machine, units that its table lacks are measured first."""
+    """The model of the target's device. For this machine, units that its table lacks are measured first.
+
+    A run that is continued has the table that it began with.
+    """
+    if kept := kept_table(settings):
+        return kept
     device, tables_dir = settings.text("target.device"), settings.path("tables_dir")
     if device == "host" and measure:
         from latency_luts.build import build_for_space

@@ -21,7 +21,7 @@ from nas.plan import REFERENCES, Plan, describe, read_latency, read_plan, read_s
 from nas.report import summary
 from nas.report.live import Live
 from nas.run_dir import open_run_dir, read_json, write_json, write_text
-from nas.settings import EXECUTORS, open_executor, read_data_settings, read_evaluator
+from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
 from nas.training import sources
 from nas.trial import Trial
 from search_spaces import text
@@ -60,6 +60,7 @@ def main(settings: Settings) -> None:
     run_dir = settings.path("run_dir") or Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
     config = {**settings.value(""), "run_dir": str(run_dir)}
     resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
+    keep_table(run_dir, latency)
     journal = Journal(run_dir / "journal.jsonl", space.decode)
     console.print(
         f"{'continuing' if resumed else 'writing to'} {run_dir}"

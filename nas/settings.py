@@ -3,8 +3,12 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import latency_luts
+from latency_luts import table
+from latency_luts.model import LatencyModel
 from nas.executor import Executor, SerialExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
@@ -14,9 +18,19 @@ if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.training.datasets import Dataset
 
-__all__ = ["EXECUTORS", "open_executor", "read_data_settings", "read_evaluator", "read_recipe", "read_workers"]
+__all__ = [
+    "EXECUTORS",
+    "keep_table",
+    "kept_table",
+    "open_executor",
+    "read_data_settings",
+    "read_evaluator",
+    "read_recipe",
+    "read_workers",
+]
 
 EXECUTORS = ("ray", "serial")
+_TABLE = "table.json"  # in a run's directory
 
 
 def read_recipe(settings: Settings) -> Recipe:
@@ -63,6 +77,23 @@ def read_evaluator(settings: Settings, recipe: Recipe, data: "Dataset") -> "Prox
         device=device,
         threads=settings.integer("evaluator.threads", low=1),
     )
+
+
+def kept_table(settings: Settings) -> LatencyModel | None:
+    """The latency model of the run that is continued, by the table that it began with; None if a run begins.
+
+    A device's table grows, and every unit that is measured later moves those that are interpolated: with the table of
+    today a continued run would be another run.
+    """
+    run_dir = settings.path("run_dir")
+    path = None if run_dir is None else run_dir / _TABLE
+    return latency_luts.load(path) if path is not None and path.exists() else None
+
+
+def keep_table(run_dir: Path, latency: LatencyModel) -> None:
+    """Copies the run's table into its directory, unless that was done before."""
+    if not (run_dir / _TABLE).exists():
+        table.write(latency.table, run_dir / _TABLE)
 
 
 def read_workers(settings: Settings) -> int:

@@ -8,7 +8,7 @@ from rich.console import Console
 import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
-from nas.settings import read_recipe, read_workers
+from nas.settings import kept_table, read_recipe, read_workers
 from nas.training.recipe import Recipe
 from netadapt import seed as seeds
 from netadapt.channels import KINDS
@@ -116,14 +116,18 @@ def _rungs(value: Any, steps: int) -> tuple[float, ...]:
 
 def _latency(settings: Settings, device: str) -> LatencyModel:
     """The model of the device. NetAdapt asks for every width, so that measured tables are interpolated."""
+    model = kept_table(settings) or _load(settings, device)
+    return InterpolatedModel(model.table) if isinstance(model.table, MeasuredTable) else model
+
+
+def _load(settings: Settings, device: str) -> LatencyModel:
     tables_dir = settings.path("tables_dir")
     if device == "host" and "host" not in latency_luts.names(tables_dir=tables_dir) and not settings.flag("dry_run"):
         from latency_luts.build import build_for_space
         from search_spaces import spaces
 
         build_for_space(spaces.get("mnasnet", base_width=1.0), tables_dir=tables_dir, progress=True)
-    model = latency_luts.load(device, tables_dir=tables_dir)
-    return InterpolatedModel(model.table) if isinstance(model.table, MeasuredTable) else model
+    return latency_luts.load(device, tables_dir=tables_dir)
 
 
 def _target_ms(settings: Settings, latency: LatencyModel, seed_ms: float) -> float:

@@ -15,7 +15,7 @@ from rich.console import Console
 from nas.executor import Executor
 from nas.records import Records
 from nas.run_dir import open_run_dir, write_json
-from nas.settings import EXECUTORS, open_executor, read_data_settings, read_evaluator
+from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
 from nas.training import datasets, sources
 from netadapt import final, report, weights
 from netadapt import seed as seeds
@@ -50,6 +50,7 @@ def main(settings: Settings) -> None:
     run_dir = settings.path("run_dir") or Path("runs") / f"netadapt-{datetime.now():%Y%m%d-%H%M%S}"
     config = {**settings.value(""), "run_dir": str(run_dir)}
     resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
+    keep_table(run_dir, plan.latency)
     history = Records(run_dir / "history.jsonl", "history")
     console.print(
         f"{'continuing' if resumed else 'writing to'} {run_dir}"

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import latency_luts
+from latency_luts import table
 from search_spaces import text, zoo
 from tests.test_commands import ROOT, command
 
@@ -75,6 +78,18 @@ def test_a_run_continues_where_it_was_killed(adapted):
     kept = half[: half.rfind(b"\n") + 1]
     assert again.startswith(kept)
     assert len(again.splitlines()) == len(whole.splitlines())
+
+
+def test_a_continued_run_keeps_the_table_it_began_with(adapted, tmp_path):
+    """A device's table changes (units are added, it is fitted again); a run that has begun does not see that."""
+    cwd, _ = adapted
+    shutil.copytree(cwd / "run", tmp_path / "run")
+    kept = latency_luts.load(tmp_path / "run" / "table.json").table
+    table.write(replace(kept, costs={name: 2 * cost for name, cost in kept.costs.items()}), tmp_path / "pixel1.json")
+    settings = ["seed=mnasnet_small", *TINY, "tables_dir=.", "dry_run=true"]
+    new, continued = (command("netadapt.run", *settings, *more, cwd=tmp_path) for more in ([], ["run_dir=run"]))
+    new_ms, continued_ms = (float(re.search(r": ([\d.]+) ms", done.stdout)[1]) for done in (new, continued))
+    assert new_ms == pytest.approx(2 * continued_ms, rel=0.02)
 
 
 def test_a_file_of_ones_own_with_weights_halving_and_fine_tuning_at_the_end(adapted):
