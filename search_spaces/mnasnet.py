@@ -56,9 +56,7 @@ def mnasnet(*, base_width: float = 1.0, resolution_px: int = 224, classes: int =
         ValueError: a base_width outside (0, 4], a resolution below 32 px or fewer than 2 classes.
     """
     check_skeleton(base_width, resolution_px, classes)
-    choices = tuple(
-        Choice(f"block{b}.{choice.name}", choice.options) for b in range(1, len(STAGES) + 1) for choice in _PER_BLOCK
-    )
+    choices = tuple(_choice(b, choice) for b in range(1, len(STAGES) + 1) for choice in _PER_BLOCK)
     skeleton = _Skeleton(base_width=base_width, resolution_px=resolution_px, classes=classes)
     return SearchSpace(name="mnasnet", choices=choices, decode=skeleton.decode, parts=skeleton.parts())
 
@@ -131,6 +129,13 @@ class _Skeleton:
     def _head(self, in_ch: int) -> tuple[Block, ...]:
         head_ch = make_divisible(_HEAD_CH * max(1.0, self.base_width))
         return ConvBN(in_ch=in_ch, out_ch=head_ch, kernel=1), Classifier(in_ch=head_ch, out_ch=self.classes)
+
+
+def _choice(b: int, choice: Choice) -> Choice:
+    """`choice` for block `b` (1 .. 7). Where a block may be left out, its other choices matter only if it is not."""
+    kept = tuple(layers for layers in (-1, 0, 1) if STAGES[b - 1][0] + layers > 0)
+    may_go = len(kept) < 3 and choice.name != "layers"
+    return Choice(f"block{b}.{choice.name}", choice.options, when=(f"block{b}.layers", kept) if may_go else None)
 
 
 def _before(b: int) -> tuple[str, ...]:

@@ -64,7 +64,8 @@ def mobilenet_v3(*, base_width: float = 1.0, resolution_px: int = 224, classes: 
         choices.append(Choice(f"stage{s}.filters", _FILTERS))
         choices.append(Choice(f"stage{s}.layers", tuple(range(1, _MOST_LAYERS + 1))))
         for layer in range(1, _MOST_LAYERS + 1):
-            choices.extend(Choice(f"stage{s}.layer{layer}.{c.name}", c.options) for c in _PER_LAYER)
+            when = (f"stage{s}.layers", tuple(range(layer, _MOST_LAYERS + 1))) if layer > 1 else None
+            choices.extend(Choice(f"stage{s}.layer{layer}.{c.name}", c.options, when=when) for c in _PER_LAYER)
     choices.append(Choice("head.filters", _FILTERS))
     return SearchSpace(name="mobilenet_v3", choices=tuple(choices), decode=skeleton.decode, parts=skeleton.parts())
 

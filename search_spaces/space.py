@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -18,10 +19,16 @@ Indices = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True)
 class Choice:
-    """A named decision, like ``Choice("block3.kernel", (3, 5))``."""
+    """A named decision, like ``Choice("block3.kernel", (3, 5))``.
+
+    Attributes:
+        when: (name, options) of another choice: this one matters only where that one has one of these options, like
+            the kernel of a layer that another choice leaves out. None: it always matters.
+    """
 
     name: str
     options: tuple[Any, ...]
+    when: tuple[str, tuple[Any, ...]] | None = None
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -72,6 +79,16 @@ class SearchSpace:
             raise ValueError(f"space {self.name!r} has two choices named {sorted(twice)[0]!r}; names must differ")
         if not names:
             raise ValueError(f"space {self.name!r} has no choices; give at least one")
+        by_name = {choice.name: choice for choice in self.choices}
+        for choice in self.choices:
+            if choice.when is None:
+                continue
+            name, options = choice.when
+            if name not in by_name or by_name[name].when is not None or not set(options) <= set(by_name[name].options):
+                raise ValueError(
+                    f"space {self.name!r}: choice {choice.name!r} is for {name!r} in {options}; "
+                    "allowed: options of a choice that is for all networks itself"
+                )
         for part in self.parts:
             if unknown := set(part.choices) - set(names):
                 raise ValueError(f"space {self.name!r}: a part depends on {sorted(unknown)[0]!r}, which is no choice")
@@ -100,10 +117,34 @@ class SearchSpace:
         """(n, C) uniformly random index vectors."""
         return rng.integers(0, [len(choice.options) for choice in self.choices], size=(n, len(self.choices)))
 
+    def active(self, indices: np.ndarray) -> np.ndarray:
+        """(n, C) bools: which choices of the points `indices` (n, C) matter (see `Choice.when`)."""
+        indices = np.asarray(indices)
+        found = np.ones(indices.shape, dtype=bool)
+        for c, (column, places) in self._conditions.items():
+            found[:, c] = np.isin(indices[:, column], places)
+        return found
+
+    def canonical(self, indices: np.ndarray) -> np.ndarray:
+        """(n, C) the points `indices` (n, C) with the first option wherever a choice does not matter: equal for points
+        of the same network."""
+        return np.where(self.active(indices), indices, 0)
+
+    @cached_property
+    def _conditions(self) -> dict[int, tuple[int, list[int]]]:
+        """Number of a conditional choice to the number and the options' indices of the choice that it depends on."""
+        number = {choice.name: i for i, choice in enumerate(self.choices)}
+        return {
+            c: (number[choice.when[0]], [self.choices[number[choice.when[0]]].options.index(o) for o in choice.when[1]])
+            for c, choice in enumerate(self.choices)
+            if choice.when is not None
+        }
+
     def mutate(self, rng: np.random.Generator, indices: Indices) -> np.ndarray:
-        """(C,) a copy of `indices` with one choice set to another of its options."""
+        """(C,) a copy of `indices` with one choice that matters set to another of its options."""
         out = self.check(indices).copy()
-        open_choices = [i for i, choice in enumerate(self.choices) if len(choice.options) > 1]
+        active = self.active(out[None])[0]
+        open_choices = [i for i, choice in enumerate(self.choices) if active[i] and len(choice.options) > 1]
         if open_choices:
             i = rng.choice(open_choices)
             out[i] = (out[i] + rng.integers(1, len(self.choices[i].options))) % len(self.choices[i].options)

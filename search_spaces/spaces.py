@@ -1,12 +1,13 @@
 """The search spaces by name."""
 
+from search_spaces.accel_nasbench import accel_nasbench
 from search_spaces.mnasnet import mnasnet
 from search_spaces.mobilenet_v3 import mobilenet_v3
 from search_spaces.space import SearchSpace
 
 __all__ = ["get", "names"]
 
-_SPACES = {"mnasnet": mnasnet, "mobilenet_v3": mobilenet_v3}
+_SPACES = {"mnasnet": mnasnet, "mobilenet_v3": mobilenet_v3, "accel_nasbench": accel_nasbench}
 
 
 def names() -> tuple[str, ...]:

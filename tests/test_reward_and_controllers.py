@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from nas import controllers, reward
+from nas.controllers.evolution import Evolution, EvolutionSettings
+from nas.controllers.reinforce import Reinforce
 from nas.controllers.rnn_ppo import RNNPPO, Policy, PPOSettings
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
@@ -16,6 +18,16 @@ from search_spaces.space import Choice, SearchSpace
 def small_space(*sizes: int) -> SearchSpace:
     choices = tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes))
     return SearchSpace(name="small", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
+
+
+def conditional_space() -> SearchSpace:
+    """The kernel matters only where there is a layer."""
+    choices = (
+        Choice("layers", (0, 1)),
+        Choice("kernel", (3, 5, 7), when=("layers", (1,))),
+        Choice("se", (False, True)),
+    )
+    return SearchSpace(name="conditional", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
 
 
 # ---- rewards
@@ -71,6 +83,24 @@ def test_proposals_stay_in_the_space(name, sizes, n):
         controller.observe(indices, np.linspace(0, 1, n))
 
 
+def test_choices_that_do_not_matter_are_survived_and_do_not_count(name):
+    """Where the layer is left out, its kernel can be anything: no controller may learn from it."""
+    space = conditional_space()
+    controller = controllers.make(name, space, rng_seed=0)
+    for _ in range(5):
+        indices = controller.propose(6)
+        assert space.active(indices).shape == indices.shape
+        controller.observe(indices, 1.0 - space.canonical(indices)[:, 0])
+    state, seen = controller.state_dict(), []
+    for kernel in (0, 2):
+        other = controllers.make(name, space, rng_seed=0)
+        other.load_state_dict(state)
+        other.observe(np.array([[0, kernel, 0], [0, kernel, 1]]), np.array([0.2, 0.9]))
+        seen.append(space.canonical(other.propose(8)))
+    if name != "rnn_ppo":  # whose later tokens may depend on any earlier one
+        assert (seen[0] == seen[1]).all()
+
+
 def drive(controller, rounds):
     """Proposals of `rounds` rounds with a fixed reward."""
     seen = []
@@ -124,12 +154,122 @@ def test_global_random_state_is_left_alone(name):
 
 
 def test_unknown_controller_or_setting():
-    with pytest.raises(ValueError, match="no controller 'annealing'; there are: rnn_ppo, random"):
+    with pytest.raises(ValueError, match="no controller 'annealing'; there are: rnn_ppo, reinforce, evolution, random"):
         controllers.make("annealing", small_space(2))
     with pytest.raises(ValueError, match="rnn_ppo has no setting 'lrr'; allowed: baseline_decay, clip"):
         controllers.make("rnn_ppo", small_space(2), settings={"lrr": 1})
     with pytest.raises(ValueError, match="random has no setting 'lr'"):
         controllers.make("random", small_space(2), settings={"lr": 1})
+
+
+# ---- evolution
+
+
+def test_children_differ_from_a_parent_in_one_choice_and_none_is_proposed_twice():
+    space = small_space(4, 4, 4, 4)
+    controller = Evolution(space, EvolutionSettings(population=8, tournament=8), rng_seed=0)
+    first = controller.propose(8)
+    assert len({tuple(row) for row in first}) == 8
+    rewards = first @ [1, 0.1, 0.01, 0.001]
+    controller.observe(first, rewards)
+    best = first[rewards.argmax()]
+    children = controller.propose(10)
+    assert ((children != best).sum(1) == 1).all()
+    assert len({tuple(row) for row in np.vstack([first, children])}) == 18
+
+
+def test_the_oldest_die_however_good_they_were():
+    space = small_space(10, 10)
+    controller = Evolution(space, EvolutionSettings(population=2, tournament=2), rng_seed=0)
+    controller.observe(np.array([[9, 9]]), np.array([1.0]))
+    controller.observe(np.array([[0, 0], [0, 1]]), np.array([0.1, 0.2]))
+    assert all((child == [0, 1]).sum() == 1 for child in controller.propose(5))
+
+
+def test_an_exhausted_space_is_proposed_again():
+    controller = Evolution(small_space(2, 2), EvolutionSettings(population=4, tournament=2), rng_seed=0)
+    for _ in range(3):
+        indices = controller.propose(4)
+        controller.observe(indices, indices.sum(1))
+    assert indices.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("evolution", {"tournament": 0}, "allowed: 1 <= tournament <= population"),
+        ("evolution", {"again": 1.0}, "allowed: from 0 to below 1"),
+        ("reinforce", {"lr": 0}, "it must be above 0"),
+        ("reinforce", {"beta2": 1}, "allowed: from 0 to below 1"),
+        ("reinforce", {"entropy": -1}, "it must be at least 0"),
+    ],
+)
+def test_settings_are_checked(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        controllers.make(name, small_space(2), settings=settings)
+
+
+# ---- the mathematics of reinforce
+
+
+def scrambled_reinforce(space):
+    controller = Reinforce(space, rng_seed=0)
+    controller.logits = controller.logits + np.random.default_rng(1).normal(size=controller.logits.shape)
+    return controller
+
+
+def test_reinforce_probabilities_of_all_networks_sum_to_one():
+    space = conditional_space()
+    points = np.array(list(itertools.product(range(2), range(3), range(2))))
+    networks = np.unique(space.canonical(points), axis=0)
+    assert len(networks) == 2 + 2 * 3
+    p = np.exp(scrambled_reinforce(space).log_prob(networks))
+    assert p.sum() == pytest.approx(1)
+    assert p.std() > 0.01
+
+
+def test_reinforce_log_probability_is_the_sum_over_active_choices():
+    controller = scrambled_reinforce(conditional_space())
+    log_p = np.log(np.maximum(controller.probabilities(), 1e-9))
+    assert controller.log_prob(np.array([[0, 2, 1]]))[0] == pytest.approx(log_p[0, 0] + log_p[2, 1])
+    assert controller.log_prob(np.array([[1, 2, 1]]))[0] == pytest.approx(log_p[0, 1] + log_p[1, 2] + log_p[2, 1])
+
+
+def test_reinforce_gradients_equal_finite_differences():
+    space = conditional_space()
+    controller = scrambled_reinforce(space)
+    points = np.array([[0, 2, 1], [1, 1, 0], [1, 2, 1]])
+    gradient = controller.log_prob_gradient(points)
+    entropy = controller._entropy_gradient()
+    logits, step = controller.logits.copy(), 1e-6
+    for c, o in itertools.product(range(3), range(3)):
+        if np.isfinite(logits[c, o]):
+            values = []
+            for sign in (1, -1):
+                controller.logits = logits.copy()
+                controller.logits[c, o] += sign * step
+                values.append(np.append(controller.log_prob(points), controller.entropy().sum()))
+            difference = (values[0] - values[1]) / (2 * step)
+            np.testing.assert_allclose(difference[:-1], gradient[:, c, o], atol=1e-6)
+            assert difference[-1] == pytest.approx(entropy[c, o], abs=1e-6)
+
+
+def test_reinforce_samples_follow_the_probabilities():
+    controller = scrambled_reinforce(small_space(3, 2))
+    drawn = controller.propose(20000)
+    for c, size in enumerate((3, 2)):
+        shares = np.bincount(drawn[:, c], minlength=size) / 20000
+        np.testing.assert_allclose(shares, controller.probabilities()[c, :size], atol=4 * np.sqrt(0.25 / 20000))
+
+
+def test_reinforce_makes_good_networks_likelier_whatever_the_rewards_scale():
+    space = small_space(4, 4, 4)
+    for scale in (1, 1000):
+        controller = controllers.make("reinforce", space, rng_seed=0)
+        for _ in range(60):
+            indices = controller.propose(16)
+            controller.observe(indices, scale * (indices == 2).mean(1))
+        assert (controller.propose(64) == 2).mean() > 0.8  # 0.25 by chance
 
 
 # ---- the mathematics of rnn_ppo

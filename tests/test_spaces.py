@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces import cost, rewrite, spaces, zoo
+from search_spaces.accel_nasbench import options_of
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower
 from search_spaces.space import Choice, Part, SearchSpace
@@ -62,7 +63,7 @@ def test_mutate_changes_one_choice(space):
 
 @pytest.mark.parametrize("name", spaces.names())
 def test_parts_are_the_units_of_the_decoded_network(name):
-    space = spaces.get(name, base_width=0.5)
+    space = spaces.get(name, base_width=1.0 if name == "accel_nasbench" else 0.5)
     for row in space.sample(np.random.default_rng(1), 50):
         options = space.describe(row)
         parts = [unit for part in space.parts for unit in part.units(*(options[c] for c in part.choices))]
@@ -153,3 +154,59 @@ def test_width_multiplier_of_random_networks():
         assert len(narrow.blocks) == len(arch.blocks)
     with pytest.raises(ValueError, match="width is 0"):
         rewrite.width_multiplier(arch, 0)
+
+
+@pytest.mark.parametrize("name", spaces.names())
+def test_choices_that_do_not_matter_change_nothing_and_all_others_something(name):
+    space = spaces.get(name)
+    rng = np.random.default_rng(0)
+    points = space.sample(rng, 300)
+    active = space.active(points)
+    assert active.any(axis=0).all()
+    conditional = np.array([choice.when is not None for choice in space.choices])
+    assert (~active).any(axis=0)[conditional].all() or not conditional.any()
+    canonical = space.canonical(points)
+    for point, same in zip(points, canonical, strict=True):
+        assert space.decode(point) == space.decode(same)
+    changed = [space.mutate(rng, point) for point in points]
+    assert (space.canonical(np.array(changed)) != canonical).any(axis=1).all()
+
+
+def test_conditions_are_checked():
+    def space(when):
+        choices = (Choice("layers", (0, 1)), Choice("kernel", (3, 5), when=when))
+        return SearchSpace(name="mine", choices=choices, decode=lambda _: zoo.get("mobilenet_v2"))
+
+    assert space(("layers", (1,))).active(np.array([[0, 1], [1, 1]])).tolist() == [[True, False], [True, True]]
+    for wrong in (("depth", (1,)), ("layers", (2,)), ("kernel", (3,))):
+        with pytest.raises(ValueError, match="allowed: options of a choice that is for all networks"):
+            space(wrong)
+
+
+def test_accel_nasbench_has_the_benchmarks_networks():
+    """Parameters of rows of the benchmark's table (its column params_m)."""
+    space = spaces.get("accel_nasbench")
+    assert space.size == 36**6 * 48
+    assert accel(space, "6466611", "3535533", "1233222", "0000000") == 2_501_160
+    assert accel(space, "6166464", "3533355", "1321212", "0000000") == 3_444_360
+    assert accel(space, "4644616", "5535353", "3222333", "0010001") == 6_213_160
+
+
+def accel(space, *digits):
+    names = ("expansion", "kernel", "layers", "se")
+    options = {
+        f"block{b + 1}.{n}": int(d[b]) * (0.25 if n == "se" else 1)
+        for n, d in zip(names, digits, strict=True)
+        for b in range(7)
+    }
+    return cost.params(space.decode(space.encode(options)))
+
+
+def test_options_of_a_network_are_those_it_was_decoded_from():
+    space = spaces.get("accel_nasbench")
+    for row in space.sample(np.random.default_rng(0), 50):
+        found = [option for block in options_of(space.decode(row)) for option in block]
+        assert found == list(space.describe(row).values())
+    for other in (zoo.get("mnasnet_a1"), zoo.get("mobilenet_v1"), spaces.get("mnasnet").decode(np.ones(42, int))):
+        with pytest.raises(ValueError, match="is not a network of the space accel_nasbench"):
+            options_of(other)

@@ -8,6 +8,7 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,14 +37,14 @@ class Controller(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    return ("rnn_ppo", "random")
+    return ("rnn_ppo", "reinforce", "evolution", "random")
 
 
 def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[str, Any] | None = None) -> Controller:
     """The controller `name` for `space`.
 
     Args:
-        settings: values for the controller's own settings (`rnn_ppo.PPOSettings`); the rest have their defaults.
+        settings: values for the controller's own settings (like `rnn_ppo.PPOSettings`); the rest have their defaults.
 
     Raises:
         ValueError: no such controller or setting.
@@ -52,10 +53,15 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
     if name == "rnn_ppo":
         from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
 
-        known = set(PPOSettings.__dataclass_fields__)
-        if unknown := set(settings) - known:
-            raise ValueError(f"controller rnn_ppo has no setting {min(unknown)!r}; allowed: {', '.join(sorted(known))}")
-        return RNNPPO(space, PPOSettings(**settings), rng_seed=rng_seed)
+        return RNNPPO(space, _settings(PPOSettings, name, settings), rng_seed=rng_seed)
+    if name == "reinforce":
+        from nas.controllers.reinforce import Reinforce, ReinforceSettings
+
+        return Reinforce(space, _settings(ReinforceSettings, name, settings), rng_seed=rng_seed)
+    if name == "evolution":
+        from nas.controllers.evolution import Evolution, EvolutionSettings
+
+        return Evolution(space, _settings(EvolutionSettings, name, settings), rng_seed=rng_seed)
     if name == "random":
         from nas.controllers.random import Random
 
@@ -63,3 +69,11 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
             raise ValueError(f"controller random has no setting {min(settings)!r}; it has none")
         return Random(space, rng_seed=rng_seed)
     raise ValueError(f"no controller {name!r}; there are: {', '.join(names())}")
+
+
+def _settings(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
+    """The settings, an instance of the dataclass `kind`, with the `given` values."""
+    known = [field.name for field in fields(kind)]
+    if unknown := set(given) - set(known):
+        raise ValueError(f"controller {name} has no setting {min(unknown)!r}; allowed: {', '.join(sorted(known))}")
+    return kind(**given)

@@ -44,6 +44,7 @@ class RNNPPO:
     """The controller; see the module's text."""
 
     def __init__(self, space: SearchSpace, settings: PPOSettings | None = None, *, rng_seed: int = 0) -> None:
+        self._space = space
         self._settings = settings or PPOSettings()
         self._generator = torch.Generator().manual_seed(rng_seed)
         with torch.random.fork_rng(devices=[]):
@@ -64,12 +65,14 @@ class RNNPPO:
         known = ~np.isnan(rewards)
         if not known.any():
             return
-        tokens = torch.from_numpy(np.asarray(indices)[known].astype(np.int64))
+        points = np.asarray(indices)[known]
+        tokens = torch.from_numpy(points.astype(np.int64))
+        active = torch.from_numpy(self._space.active(points))
         advantages = torch.from_numpy(self._advantages(rewards[known])).float()
         with torch.no_grad():
-            before, _ = self.policy(tokens)
+            before, _ = self.policy(tokens, active)
         for _ in range(self._settings.epochs):
-            log_prob, entropy = self.policy(tokens)
+            log_prob, entropy = self.policy(tokens, active)
             ratio = (log_prob - before).exp()
             clipped = ratio.clamp(1 - self._settings.clip, 1 + self._settings.clip)
             gain = torch.minimum(ratio * advantages, clipped * advantages).mean()
@@ -125,8 +128,11 @@ class Policy(nn.Module):
             nn.init.zeros_(head.bias)
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, C) tokens -> (n,) log-probabilities, (n,) mean entropies of the C choices, in nats."""
+    def forward(self, tokens: Tensor, active: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(n, C) tokens -> (n,) log-probabilities, (n,) mean entropies of the C choices, in nats.
+
+        Where `active` (n, C) is false a choice does not matter for the network: it counts in neither.
+        """
         n = len(tokens)
         start = torch.zeros(n, 1, dtype=torch.int64)
         inputs = torch.cat([start, (tokens + self.offsets)[:, :-1]], dim=1)
@@ -135,8 +141,9 @@ class Policy(nn.Module):
         entropy = torch.zeros(n)
         for c, head in enumerate(self.heads):
             log_p = head(states[:, c]).log_softmax(-1)  # (n, options)
-            log_prob = log_prob + log_p.gather(1, tokens[:, c : c + 1]).squeeze(1)
-            entropy = entropy - (log_p.exp() * log_p).sum(-1)
+            counts = torch.ones(n) if active is None else active[:, c].float()
+            log_prob = log_prob + counts * log_p.gather(1, tokens[:, c : c + 1]).squeeze(1)
+            entropy = entropy - counts * (log_p.exp() * log_p).sum(-1)
         return log_prob, entropy / len(self.sizes)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,149 @@
+"""Fits the surrogate of the accel_nasbench space: `python -m experiments.fit_surrogate path=imagenet_top1.csv`
+
+`path` is Accel-NASBench's table of networks and their ImageNet accuracies: columns `expand`, `kernel`, `layers`, `se`
+(a digit for each of 7 blocks) and `top1_percent`. It prints how far predictions are off for networks that were left
+out of the fit (five folds; networks that stand twice are one), and writes nas/evaluators/accel_nasbench.json.
+
+How: a ridge regression to -log(ceiling - top1) gives every option a main effect. These, standardised in each choice
+and weighted by the choice's importance, are the numbers z of `nas.evaluators.surrogate`; a second ridge regression, on
+z and all products of two, is the polynomial. The weights make products of unimportant choices cost more.
+"""
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
+from nas.run_dir import write_text
+from search_spaces import spaces
+
+CEILING = 0.72
+IMPORTANCE = 0.6  # power of a choice's importance that weights its z
+RIDGE_Z, RIDGE = 0.1, 3.0  # of the main effects and of the polynomial's products
+FOLDS = 5
+
+
+def main() -> None:
+    given = dict(arg.split("=", 1) for arg in sys.argv[1:])
+    if set(given) != {"path"}:
+        sys.exit("error: give path=FILE, Accel-NASBench's table of accuracies (imagenet_top1.csv)")
+    indices, top1 = read(Path(given["path"]))
+    predicted = np.empty_like(top1)
+    for fold in np.array_split(np.random.default_rng(0).permutation(len(top1)), FOLDS):
+        rest = np.setdiff1d(np.arange(len(top1)), fold)
+        predicted[fold] = fit(indices[rest], top1[rest]).top1(indices[fold])
+    error = {
+        "spearman": round(spearman(predicted, top1), 5),
+        "mae": round(float(np.abs(predicted - top1).mean()), 6),
+        "worst": round(float(np.abs(predicted - top1).max()), 6),
+    }
+    found = fit(indices, top1)
+    facts = {
+        "source": "Accel-NASBench, arXiv:2404.08005",
+        "licence": "the table of accuracies: Apache-2.0, github afzalxo/Accel-NASBench",
+        "command": "python -m experiments.fit_surrogate path=imagenet_top1.csv",
+        "networks": len(top1),
+        "error": {**error, "how": f"{FOLDS}-fold cross-validation, fractions"},
+    }
+    write_text(COEFFICIENTS, to_json(found, facts))
+    print(f"{len(top1)} networks, top-1 {100 * top1.min():.1f} to {100 * top1.max():.1f} %")
+    print(f"left out:  Spearman {error['spearman']:.4f}, mean error {100 * error['mae']:.3f} points, ", end="")
+    print(f"worst {100 * error['worst']:.2f}")
+    print(f"wrote {COEFFICIENTS.name}")
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the space (n, C) and their top-1 (n,), the mean where a network stands several times."""
+    space = spaces.get("accel_nasbench")
+    rows: dict[tuple[int, ...], list[float]] = defaultdict(list)
+    columns = {"expansion": ("expand", 1), "kernel": ("kernel", 1), "layers": ("layers", 1), "se": ("se", 0.25)}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            options = {
+                f"block{b + 1}.{name}": int(row[column][b]) * unit
+                for b in range(7)
+                for name, (column, unit) in columns.items()
+            }
+            rows[tuple(space.encode(options).tolist())].append(float(row["top1_percent"]) / 100)
+    return np.array(list(rows)), np.array([np.mean(values) for values in rows.values()])
+
+
+def fit(indices: np.ndarray, top1: np.ndarray) -> Surrogate:
+    """The surrogate of these networks."""
+    u = -np.log(CEILING - top1)
+    z = _numbers(indices, u)
+    columns = np.stack([np.take(numbers, column) for numbers, column in zip(z, indices.T, strict=True)]).T
+    rows, cols = np.tril_indices(columns.shape[1])
+    products = columns[:, rows] * columns[:, cols]
+    intercept, weights = _ridge(
+        np.hstack([columns, products]), u, np.r_[np.full(len(z), 0.01), np.full(len(rows), RIDGE)]
+    )
+    quadratic = np.zeros((len(z), len(z)))
+    quadratic[rows, cols] = weights[len(z) :]
+    return Surrogate(
+        z=tuple(map(tuple, z)),
+        intercept=intercept,
+        linear=weights[: len(z)],
+        quadratic=quadratic,
+        ceiling=CEILING,
+        facts={},
+    )
+
+
+def _numbers(indices: np.ndarray, u: np.ndarray) -> list[list[float]]:
+    """z of every option: its main effect on u, standardised in its choice, times the choice's importance."""
+    choices = spaces.get("accel_nasbench").choices
+    one_hot = [
+        (column[:, None] == np.arange(len(choice.options)))[:, 1:]
+        for choice, column in zip(choices, indices.T, strict=True)
+    ]
+    _, effects = _ridge(np.hstack(one_hot).astype(float), u, RIDGE_Z)
+    per_choice = np.split(effects, np.cumsum([x.shape[1] for x in one_hot])[:-1])
+    spread = [np.concatenate([[0.0], own])[column].std() for own, column in zip(per_choice, indices.T, strict=True)]
+    found = []
+    for own, column, deviation in zip(per_choice, indices.T, spread, strict=True):
+        numbers = np.concatenate([[0.0], own])
+        weight = max(deviation / max(spread), 0.05) ** IMPORTANCE
+        found.append(((numbers - numbers[column].mean()) / deviation * weight).tolist())
+    return found
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, penalty: np.ndarray | float) -> tuple[float, np.ndarray]:
+    """Intercept and weights (k,) of y (n,) on x (n, k)."""
+    middle = x.mean(axis=0)
+    centred = x - middle
+    gram = centred.T @ centred + np.diag(np.broadcast_to(penalty, x.shape[1]))
+    weights = np.linalg.solve(gram, centred.T @ (y - y.mean()))
+    return float(y.mean() - middle @ weights), weights
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation, ties sharing their mean rank."""
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
+def to_json(found: Surrogate, facts: dict) -> str:
+    """A line for each coefficient of a choice."""
+
+    def numbers(values: object) -> str:
+        return json.dumps([float(f"{value:.6g}") for value in np.ravel(np.asarray(values))])
+
+    quadratic = ",\n  ".join(numbers(row[: i + 1]) for i, row in enumerate(found.quadratic))
+    z = ",\n  ".join(map(numbers, found.z))
+    return (
+        f'{{\n "facts": {json.dumps(facts)},\n "ceiling": {found.ceiling},\n "intercept": {found.intercept!r},\n'
+        f' "linear": {numbers(found.linear)},\n "z": [\n  {z}\n ],\n "quadratic": [\n  {quadratic}\n ]\n}}\n'
+    )
+
+
+if __name__ == "__main__":
+    main()

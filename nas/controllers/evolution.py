@@ -1,0 +1,101 @@
+"""Regularized evolution (arXiv:1802.01548): the best of a few of the youngest networks has a child, the oldest dies.
+
+Death by age, not by rank, is the regularization: a network that was lucky once is forgotten, and what stays is what
+does well again and again. Unlike the paper's, a child is never a network that was proposed before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+
+__all__ = ["Evolution", "EvolutionSettings"]
+
+_TRIES = 100  # at a child that is new
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvolutionSettings:
+    """Settings of the controller.
+
+    Attributes:
+        population: how many of the youngest networks live.
+        tournament: of how many of them, drawn at random, the best is the parent.
+        again: a child has one choice changed, with this probability another one, and so on.
+    """
+
+    population: int = 50
+    tournament: int = 25
+    again: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tournament <= self.population:
+            raise ValueError(
+                f"controller evolution: tournament={self.tournament}, population={self.population}; "
+                "allowed: 1 <= tournament <= population"
+            )
+        if not 0 <= self.again < 1:
+            raise ValueError(f"controller evolution: again={self.again}; allowed: from 0 to below 1")
+
+
+class Evolution:
+    """The controller; see the module's text."""
+
+    def __init__(self, space: SearchSpace, settings: EvolutionSettings | None = None, *, rng_seed: int = 0) -> None:
+        self._space = space
+        self._settings = settings or EvolutionSettings()
+        self._rng = np.random.default_rng(rng_seed)
+        self._population: list[tuple[float, tuple[int, ...]]] = []  # reward and point, the oldest first
+        self._known: set[tuple[int, ...]] = set()  # canonical points that were proposed or observed
+
+    def propose(self, n: int) -> np.ndarray:
+        """(n, C) index vectors: random ones until a population was proposed, then children."""
+        return np.array([self._new() for _ in range(n)])
+
+    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
+        """Adds the networks `indices` (n, C) with `rewards` (n,) to the population; NaN rewards are left out."""
+        for point, reward in zip(np.asarray(indices), np.asarray(rewards, dtype=np.float64), strict=True):
+            self._known.add(self._canonical(point))
+            if not np.isnan(reward):
+                self._population.append((float(reward), tuple(point.tolist())))
+        del self._population[: -self._settings.population]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rng": self._rng.bit_generator.state,
+            "population": [(reward, list(point)) for reward, point in self._population],
+            "known": sorted(map(list, self._known)),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = state["rng"]
+        self._population = [(reward, tuple(point)) for reward, point in state["population"]]
+        self._known = set(map(tuple, state["known"]))
+
+    def _new(self) -> np.ndarray:
+        """A point that was not proposed before, unless `_TRIES` did not find one."""
+        young = len(self._known) < self._settings.population or not self._population
+
+        def draw() -> np.ndarray:
+            return self._space.sample(self._rng, 1)[0] if young else self._child()
+
+        point, tries = draw(), 1
+        while self._canonical(point) in self._known and tries < _TRIES:
+            point, tries = draw(), tries + 1
+        self._known.add(self._canonical(point))
+        return point
+
+    def _child(self) -> np.ndarray:
+        size = min(self._settings.tournament, len(self._population))
+        drawn = self._rng.choice(len(self._population), size=size, replace=False)
+        _, parent = max((self._population[i] for i in drawn), key=lambda member: member[0])
+        child = self._space.mutate(self._rng, parent)
+        while self._rng.random() < self._settings.again:
+            child = self._space.mutate(self._rng, child)
+        return child
+
+    def _canonical(self, point: np.ndarray) -> tuple[int, ...]:
+        return tuple(self._space.canonical(point[None])[0].tolist())

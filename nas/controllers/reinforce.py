@@ -1,0 +1,130 @@
+"""TuNAS's controller (arXiv:2008.06120, section 3.2): independent logits for every choice, trained by REINFORCE.
+
+No network: p(point) is the product of one softmax a choice, over the choices that matter for the point. The gradient
+is that of the log-probability times the reward above an exponential moving average; Adam without momentum turns it
+into steps whose length does not depend on the rewards' scale.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+
+__all__ = ["Reinforce", "ReinforceSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings:
+    """Settings of the controller.
+
+    Attributes:
+        lr: Adam's learning rate (beta1 = 0).
+        beta2: of Adam.
+        baseline_decay: of the moving average of rewards.
+        entropy: weight of the entropy bonus, in units of the rewards' moving mean deviation; the paper has none.
+    """
+
+    lr: float = 0.1
+    beta2: float = 0.999
+    baseline_decay: float = 0.95
+    entropy: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"controller reinforce: lr={self.lr}; it must be above 0")
+        for name in ("beta2", "baseline_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"controller reinforce: {name}={getattr(self, name)}; allowed: from 0 to below 1")
+        if self.entropy < 0:
+            raise ValueError(f"controller reinforce: entropy={self.entropy}; it must be at least 0")
+
+
+class Reinforce:
+    """The controller; see the module's text.
+
+    Attributes:
+        logits: (C, O) of the options of every choice; -inf where a choice has fewer than O options.
+    """
+
+    def __init__(self, space: SearchSpace, settings: ReinforceSettings | None = None, *, rng_seed: int = 0) -> None:
+        self._space = space
+        self._settings = settings or ReinforceSettings()
+        self._rng = np.random.default_rng(rng_seed)
+        sizes = np.array([len(choice.options) for choice in space.choices])
+        self._exists = np.arange(sizes.max()) < sizes[:, None]
+        self.logits = np.where(self._exists, 0.0, -np.inf)
+        self._second = np.zeros(self.logits.shape)  # Adam's second moment
+        self._steps = 0
+        self._baseline: float | None = None
+        self._scale = 0.0
+
+    def propose(self, n: int) -> np.ndarray:
+        """(n, C) index vectors drawn from the policy."""
+        noise = self._rng.gumbel(size=(n, *self.logits.shape))
+        return (self.logits + noise).argmax(axis=2)
+
+    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
+        """One step on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
+        rewards = np.asarray(rewards, dtype=np.float64)
+        known = ~np.isnan(rewards)
+        if not known.any():
+            return
+        indices, rewards = np.asarray(indices)[known], rewards[known]
+        decay = self._settings.baseline_decay
+        mean = float(rewards.mean())
+        self._baseline = mean if self._baseline is None else decay * self._baseline + (1 - decay) * mean
+        above = rewards - self._baseline
+        self._scale = decay * self._scale + (1 - decay) * float(np.abs(above).mean())
+        gradient = (above[:, None, None] * self.log_prob_gradient(indices)).mean(axis=0)
+        gradient += self._settings.entropy * self._scale * self._entropy_gradient()
+        self._steps += 1
+        beta2 = self._settings.beta2
+        self._second = beta2 * self._second + (1 - beta2) * gradient**2
+        root = np.sqrt(self._second / (1 - beta2**self._steps))
+        self.logits = self.logits + self._settings.lr * gradient / np.maximum(root, 1e-12)
+
+    def probabilities(self) -> np.ndarray:
+        """(C, O) of the options of every choice."""
+        p = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return p / p.sum(axis=1, keepdims=True)
+
+    def log_prob(self, indices: np.ndarray) -> np.ndarray:
+        """(n,) log-probability of the networks `indices` (n, C): choices that do not matter do not count."""
+        indices = np.asarray(indices)
+        log_p = np.log(np.maximum(self.probabilities(), 1e-300))
+        each = log_p[np.arange(indices.shape[1]), indices]
+        return (each * self._space.active(indices)).sum(axis=1)
+
+    def log_prob_gradient(self, indices: np.ndarray) -> np.ndarray:
+        """(n, C, O) the gradient of `log_prob` in the logits."""
+        indices = np.asarray(indices)
+        taken = indices[:, :, None] == np.arange(self.logits.shape[1])
+        return np.where(self._space.active(indices)[:, :, None], taken - self.probabilities(), 0.0)
+
+    def entropy(self) -> np.ndarray:
+        """(C,) of every choice, in nats."""
+        p = self.probabilities()
+        return -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rng": self._rng.bit_generator.state,
+            "logits": self.logits.copy(),
+            "second": self._second.copy(),
+            "steps": self._steps,
+            "baseline": self._baseline,
+            "scale": self._scale,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = state["rng"]
+        self.logits, self._second = state["logits"].copy(), state["second"].copy()
+        self._steps, self._baseline, self._scale = state["steps"], state["baseline"], state["scale"]
+
+    def _entropy_gradient(self) -> np.ndarray:
+        """(C, O) of the sum of entropies in the logits: -p (log p + H)."""
+        p = self.probabilities()
+        return -p * (np.log(np.maximum(p, 1e-300)) + self.entropy()[:, None])
