@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,8 @@ __all__ = ["EvaluationError", "best", "search"]
 
 MAX_FAILURES_IN_A_ROW = 8
 
+RewardFunction = Callable[[float, float], float]
+
 
 class EvaluationError(ValueError):
     """Every evaluation fails: something is wrong with the evaluator, not with the networks."""
@@ -27,12 +30,14 @@ def search(
     controller: Controller,
     evaluate: Evaluate,
     latency_ms: Callable[[Arch], float],
-    reward: Callable[[float, float], float],
+    reward: RewardFunction,
     samples: int,
     batch: int = 8,
     executor: Executor | None = None,
     journal: Journal | None = None,
     on_trial: Callable[[Trial], None] | None = None,
+    adjust_after: int | None = None,
+    adjust: Callable[[Sequence[Trial]], RewardFunction] | None = None,
 ) -> list[Trial]:
     """Searches `space` and returns the trials in order.
 
@@ -42,11 +47,13 @@ def search(
 
     Args:
         evaluate: network to top-1 in [0, 1], or to an `Evaluation`.
-        reward: (top1, latency_ms) to the number to maximise. A failed evaluation has reward 0.
+        reward: (top1, latency_ms) to the number to maximise. A failed or diverged evaluation has reward 0.
         samples: number of trials.
         batch: trials between two updates of the controller.
         executor: where evaluations run; in this process if None.
         on_trial: called with each trial as it is done, replayed ones included.
+        adjust_after, adjust: after so many trials `adjust` is called with them, once; what it returns is the reward of
+            all trials that are returned and of what the controller sees from then on.
 
     Raises:
         JournalError: the journal belongs to another search.
@@ -96,7 +103,11 @@ def search(
                 finish(i, _reuse(finished[first], start + i, points[i]))
         trials += [finished[i] for i in range(len(archs))]
         _stop_if_nothing_works(trials)
-        controller.observe(indices, np.array([finished[i].reward for i in range(len(archs))]))
+        controller.observe(indices, _told(trials, len(archs)))
+        if adjust and adjust_after is not None and len(trials) >= adjust_after:
+            reward, adjust = adjust(trials), None
+            trials = [_rewarded(trial, reward) for trial in trials]
+            first_seen = {trial.arch: trial for trial in reversed(trials)}
     return trials
 
 
@@ -119,7 +130,7 @@ def _trial(
     arch: Arch,
     evaluation: Evaluation,
     latency_ms: float,
-    reward: Callable[[float, float], float],
+    reward: RewardFunction,
 ) -> Trial:
     ok = evaluation.status == "ok"
     value = reward(evaluation.top1, latency_ms) if ok else 0.0
@@ -137,6 +148,18 @@ def _trial(
         seconds=evaluation.seconds,
         note=note,
     )
+
+
+def _told(trials: Sequence[Trial], n: int) -> np.ndarray:
+    """(n,) what the controller is told of the last `n` trials: a diverged training is as bad as the worst network so
+    far, and a failed evaluation says nothing about its network (NaN)."""
+    worst = min((trial.reward for trial in trials if trial.status == "ok"), default=0.0)
+    rewards = {"diverged": min(0.0, worst), "failed": math.nan}
+    return np.array([rewards.get(trial.status, trial.reward) for trial in trials[len(trials) - n :]])
+
+
+def _rewarded(trial: Trial, reward: RewardFunction) -> Trial:
+    return replace(trial, reward=reward(trial.top1, trial.latency_ms)) if trial.status == "ok" else trial
 
 
 def _reuse(trial: Trial, sample: int, indices: tuple[int, ...]) -> Trial:

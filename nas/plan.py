@@ -1,7 +1,7 @@
 """The plan of a search: what the command line says, as plain objects, and in words for the person who waits."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import latency_luts
 from latency_luts import LatencyModel
 from nas import reward
 from nas.estimate import machine_factor, training_seconds_an_image
+from nas.evaluators.surrogate import Surrogate
+from nas.reward import Reward
 from nas.settings import kept_table, read_recipe, read_workers
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, zoo
@@ -35,26 +37,39 @@ REFERENCES = {
 }
 
 
+_SURROGATE_S = 0.004  # a sample with its controller, decoding, latency and journal
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A search, as read from the command line."""
+    """A search, as read from the command line.
+
+    Attributes:
+        adjust_after: after so many samples w is set anew, so that the search meets its target; None: never.
+        recipe: how samples are trained; None for an evaluator that trains nothing.
+    """
 
     space: SearchSpace
     latency: LatencyModel
     target_ms: float
-    reward_name: str
-    w: float
+    reward: Reward
+    adjust_after: int | None
     samples: int
     batch: int
-    recipe: Recipe
+    recipe: Recipe | None
     final_epochs: int
     rng_seed: int
     workers: int
 
-    def reward(self, top1: float, latency_ms: float) -> float:
-        if self.reward_name == "hard":
-            return reward.hard(top1, latency_ms, target_ms=self.target_ms)
-        return reward.soft(top1, latency_ms, target_ms=self.target_ms, w=self.w)
+    @property
+    def references(self) -> Mapping[str, Callable[[], Arch]]:
+        """Published networks that the evaluator can judge: one that trains nothing knows only its space."""
+        return REFERENCES if self.recipe else {}
+
+    @property
+    def accuracy(self) -> str:
+        """What the samples' top-1 is, in words."""
+        return "top-1 on the holdout after a short training" if self.recipe else "ImageNet top-1 as predicted"
 
 
 def read_space(settings: Settings) -> SearchSpace:
@@ -96,15 +111,40 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         space=space,
         latency=latency,
         target_ms=target_ms,
-        reward_name=settings.choice("reward", reward.NAMES),
-        w=settings.number("w", high=0),
+        reward=_read_reward(settings, target_ms),
+        adjust_after=_read_adjust_after(settings),
         samples=settings.integer("samples", low=1),
         batch=settings.integer("batch", low=1),
-        recipe=read_recipe(settings),
+        recipe=_read_recipe(settings, space),
         final_epochs=settings.integer("final.epochs", low=1),
         rng_seed=settings.integer("rng_seed", low=0),
         workers=read_workers(settings),
     )
+
+
+def _read_recipe(settings: Settings, space: SearchSpace) -> Recipe | None:
+    if settings.choice("evaluator.name", ("proxy_training", "surrogate")) == "proxy_training":
+        return read_recipe(settings)
+    if space.name != "accel_nasbench":
+        raise ValueError(f"the surrogate knows the networks of space=accel_nasbench only, not of {space.name}")
+    return None
+
+
+def _read_reward(settings: Settings, target_ms: float) -> Reward:
+    return Reward(
+        name=settings.choice("reward", reward.NAMES),
+        target_ms=target_ms,
+        w=settings.number("w", high=0),
+        beta=-settings.number("beta", above=0),
+    )
+
+
+def _read_adjust_after(settings: Settings) -> int | None:
+    if settings.value("adjust_after") is None:
+        return None
+    if settings.value("reward") != "soft":
+        raise ValueError(f"adjust_after adjusts w; reward={settings.value('reward')} has none: use reward=soft")
+    return settings.integer("adjust_after", low=1)
 
 
 def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str, Any]) -> None:
@@ -116,30 +156,35 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
         reach = f"random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
     except latency_luts.MissingUnitsError:
         reach = "its units that the table lacks will be measured first"
-    if plan.reward_name == "hard":
-        formula = "ACC below the target, ACC × (LAT/TAR)^-1 above it"
-    else:
-        formula = f"ACC × (LAT/TAR)^{plan.w:g}"
+    adjusted = f"; w is adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     recipe = plan.recipe
+    if recipe:
+        evaluation = f"{recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "
+        evaluation += f"then {plan.final_epochs} epochs for the best"
+        minutes = _estimate_minutes(plan, recipe, settings, data, sampled[:20])
+    else:
+        evaluation = f"{plan.samples} samples; {Surrogate.load().describe()}"
+        minutes = plan.samples * _SURROGATE_S / 60
     console.print(
         f"space       {plan.space.name}, {plan.space.size:.3g} networks ({len(plan.space.choices)} choices), "
         f"base width {settings.value('space.base_width')}; {reach}\n"
         f"target      {plan.target_ms:.1f} ms on {plan.latency.describe()}\n"
-        f"reward      {formula}\n"
-        f"evaluation  {recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "
-        f"then {plan.final_epochs} epochs for the best\n"
+        f"reward      {plan.reward.describe()}{adjusted}\n"
+        f"evaluation  {evaluation}\n"
         f"controller  {settings.value('controller.name')}, learning after every {plan.batch} samples; "
         f"executor {settings.value('executor')}, {plan.workers} worker{'s' * (plan.workers > 1)}\n"
-        f"estimate    about {_estimate_minutes(plan, settings, data, sampled[:20]):.1f} minutes"
+        f"estimate    about {minutes:.1f} minutes"
     )
 
 
-def _estimate_minutes(plan: Plan, settings: Settings, data: Mapping[str, Any], sampled: list[Arch]) -> float:
+def _estimate_minutes(
+    plan: Plan, recipe: Recipe, settings: Settings, data: Mapping[str, Any], sampled: list[Arch]
+) -> float:
     facts = {"fashion_mnist_mini": (28, 5000), "fashion_mnist": (28, 55000), "cifar10": (32, 45000)}
     px, images = facts.get(data["name"], (data["resolution_px"] or 64, 10000))
     images = data["train_images"] or images
     min_px = settings.integer("evaluator.min_px", low=1)
     small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
     image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
-    proxies_s = (plan.samples + len(REFERENCES)) * images * plan.recipe.epochs * image_s / plan.workers
+    proxies_s = (plan.samples + len(REFERENCES)) * images * recipe.epochs * image_s / plan.workers
     return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting

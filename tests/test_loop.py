@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nas import controllers, reward
+from nas import controllers, pareto, reward
 from nas.executor import SerialExecutor
 from nas.journal import Journal, JournalError
 from nas.loop import EvaluationError, best, search
@@ -196,3 +196,70 @@ def test_every_line_is_plain_json(journal_path):
     first, *rest = (json.loads(line) for line in journal_path.read_text().splitlines())
     assert first["record"] == {"journal": 1}
     assert [item["record"]["sample"] for item in rest] == [0, 1, 2, 3]
+
+
+def test_w_is_adjusted_once_and_counts_for_all_trials(space):
+    """After 8 trials another reward: the returned trials all have it, continued runs too."""
+    calls = []
+
+    def adjust(trials):
+        calls.append(len(trials))
+        return lambda top1, ms: 10 * top1
+
+    plain = run(space, samples=8)
+    trials = run(space, samples=16, adjust_after=6, adjust=adjust)
+    assert calls == [8]
+    assert [t.indices for t in trials[:8]] == [t.indices for t in plain]
+    assert [t.reward for t in trials] == [pytest.approx(10 * t.top1) for t in trials]
+
+
+def test_an_adjusted_search_continues(space, tmp_path):
+    def go(samples):
+        return run(
+            space,
+            samples=samples,
+            journal=Journal(tmp_path / "journal.jsonl", space.decode),
+            adjust_after=8,
+            adjust=lambda trials: lambda top1, ms: 10 * top1,
+        )
+
+    go(10)
+    assert same(go(20), run(space, samples=20, adjust_after=8, adjust=lambda trials: lambda top1, ms: 10 * top1))
+
+
+def test_a_diverged_training_counts_as_the_worst_and_a_failed_one_says_nothing(space):
+    """Rewards may be negative: 0 would make a broken network the best."""
+    told = []
+
+    class Watched:
+        def propose(self, n):
+            return space.sample(np.random.default_rng(len(told)), n)
+
+        def observe(self, indices, rewards):
+            told.append(rewards)
+
+    statuses = iter(["ok", "diverged", "failed", "ok"])
+    search(
+        space=space,
+        controller=Watched(),
+        evaluate=lambda arch: Evaluation(top1=0.5, status=next(statuses)),
+        latency_ms=latency_ms,
+        reward=lambda top1, ms: -ms,
+        samples=4,
+        batch=4,
+    )
+    good, diverged, failed, _ = told[0]
+    assert diverged <= good < 0
+    assert np.isnan(failed)
+
+
+def test_front_and_hypervolume():
+    def trial(sample, top1, ms, status="ok"):
+        return Trial(sample=sample, indices=(0,), arch=None, top1=top1, latency_ms=ms, reward=0, status=status)
+
+    trials = [trial(0, 0.5, 2), trial(1, 0.4, 3), trial(2, 0.8, 6), trial(3, 0.8, 7), trial(4, 0.9, 1, "failed")]
+    assert [t.sample for t in pareto.front(trials)] == [0, 2]
+    top1s, ms = np.array([[t.top1, t.latency_ms] for t in trials[:4]]).T
+    assert pareto.hypervolume(top1s, ms, reference_ms=10) == pytest.approx((0.5 * 4 + 0.8 * 4) / 10)
+    assert pareto.hypervolume(top1s, ms, reference_ms=2) == 0
+    assert pareto.hypervolume(np.array([]), np.array([]), reference_ms=2) == 0

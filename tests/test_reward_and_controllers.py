@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from nas import controllers, reward
+from nas.controllers.bayesian import Bayesian, BayesianSettings, GaussianProcess
 from nas.controllers.evolution import Evolution, EvolutionSettings
 from nas.controllers.reinforce import Reinforce
 from nas.controllers.rnn_ppo import RNNPPO, Policy, PPOSettings
+from nas.reward import Reward
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
 
@@ -49,9 +51,36 @@ def test_hard_is_a_limit():
     assert reward.hard(0.7, 150, target_ms=75) == pytest.approx(0.35)
 
 
+def test_absolute_costs_the_same_on_both_sides_of_the_target():
+    """TuNAS, equation 2 and its example: beta times the relative distance."""
+    assert reward.absolute(0.7, 75, target_ms=75, beta=-0.1) == pytest.approx(0.7)
+    assert reward.absolute(0.7, 60, target_ms=75, beta=-0.1) == pytest.approx(0.7 - 0.02)
+    assert reward.absolute(0.7, 90, target_ms=75, beta=-0.1) == pytest.approx(0.7 - 0.02)
+
+
+def test_a_reward_is_the_function_of_its_name():
+    rewards = {name: Reward(name=name, target_ms=75, w=-0.15, beta=-0.2)(0.7, 150) for name in reward.NAMES}
+    assert rewards == {
+        "soft": reward.soft(0.7, 150, target_ms=75, w=-0.15),
+        "hard": reward.hard(0.7, 150, target_ms=75),
+        "absolute": reward.absolute(0.7, 150, target_ms=75, beta=-0.2),
+    }
+
+
+def test_the_adjusted_w_is_the_slope_of_accuracy_at_the_target():
+    """Where log ACC is a - b / latency, soft's best latency is at -w = b / latency."""
+    latency_ms = np.linspace(10, 100, 1000)
+    top1 = np.exp(-0.2 - 4 / latency_ms)
+    assert reward.w_that_meets(40, top1, latency_ms) == pytest.approx(-4 / 40, rel=0.05)
+    with pytest.raises(ValueError, match="no network was evaluated yet"):
+        reward.w_that_meets(40, [], [])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: reward.absolute(0.7, 10, target_ms=75, beta=0), "beta=0: it must be below 0"),
+        (lambda: reward.absolute(0.7, 0, target_ms=75), "both must be above 0"),
         (lambda: reward.soft(0.7, 10, target_ms=75, w=0.1), "w=0.1: it must be at most 0"),
         (lambda: reward.soft(0.7, 0, target_ms=75), "latency 0 ms, target 75 ms: both must be above 0"),
         (lambda: reward.hard(0.7, 10, target_ms=-1), "both must be above 0"),
@@ -154,7 +183,9 @@ def test_global_random_state_is_left_alone(name):
 
 
 def test_unknown_controller_or_setting():
-    with pytest.raises(ValueError, match="no controller 'annealing'; there are: rnn_ppo, reinforce, evolution, random"):
+    with pytest.raises(
+        ValueError, match="no controller 'annealing'; there are: rnn_ppo, reinforce, evolution, bayesian, random"
+    ):
         controllers.make("annealing", small_space(2))
     with pytest.raises(ValueError, match="rnn_ppo has no setting 'lrr'; allowed: baseline_decay, clip"):
         controllers.make("rnn_ppo", small_space(2), settings={"lrr": 1})
@@ -194,11 +225,71 @@ def test_an_exhausted_space_is_proposed_again():
     assert indices.shape == (4, 2)
 
 
+# ---- the mathematics of bayesian
+
+
+def test_the_process_knows_what_it_was_told_and_draws_around_its_mean():
+    rng = np.random.default_rng(0)
+    sizes = [3, 4, 2, 5]
+    points = np.unique(rng.integers(0, sizes, (60, 4)), axis=0)
+    rewards = 5 + points @ [1.0, -0.5, 2.0, 0.1] + 0.5 * points[:, 0] * points[:, 1]
+    process = GaussianProcess(points[:40], rewards[:40], sizes)
+    np.testing.assert_allclose(process.mean(points[:40]), rewards[:40], atol=0.02)  # exact rewards: next to no noise
+    assert np.corrcoef(process.mean(points[40:]), rewards[40:])[0, 1] > 0.9
+    assert process.weights.argmin() == 3  # the choice that matters least
+    drawn = process.draw(points, 4000, rng)
+    np.testing.assert_allclose(drawn.mean(axis=0), process.mean(points), atol=0.1)
+    assert drawn[:, :40].std(axis=0).max() < drawn[:, 40:].std(axis=0).min()
+
+
+def test_the_process_takes_noise_for_noise():
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, 4, (200, 6))
+    exact = points[:, 0] + 0.5 * points[:, 1]
+    process = GaussianProcess(points, exact + rng.standard_normal(200), [4] * 6)
+    assert process.noise >= 0.2
+    assert np.abs(process.mean(points) - exact).mean() < 0.5  # 0.8 for the rewards themselves
+
+
+def test_the_process_equals_its_formula():
+    """Mean and deviation of the posterior from the kernel's definition."""
+    points = np.array([[0, 0], [1, 0], [1, 1]])
+    rewards = np.array([0.0, 1.0, 3.0])
+    process = GaussianProcess(points, rewards, [2, 2])
+
+    def k(a, b):
+        return math.exp(-sum(w for w, x, y in zip(process.weights, a, b, strict=True) if x != y) / process.length)
+
+    kernel = np.array([[k(a, b) for b in points] for a in points]) + process.noise * np.eye(3)
+    new = [0, 1]
+    across = np.array([k(new, a) for a in points])
+    y = (rewards - rewards.mean()) / rewards.std()
+    expected = rewards.mean() + rewards.std() * across @ np.linalg.solve(kernel, y)
+    assert process.mean(np.array([new]))[0] == pytest.approx(expected)
+
+
+def test_bayesian_finds_the_best_of_a_space_with_an_interaction():
+    space = small_space(6, 6, 6, 6)
+    controller = Bayesian(space, BayesianSettings(random=16), rng_seed=0)
+
+    def rewards(indices):
+        return -np.abs(indices - 3).sum(1) - 4 * ((indices[:, 0] == 2) != (indices[:, 1] == 4))
+
+    seen = []
+    for _ in range(15):
+        indices = controller.propose(8)
+        controller.observe(indices, rewards(indices))
+        seen += indices.tolist()
+    assert len({tuple(row) for row in seen}) == len(seen)  # none twice
+    assert rewards(np.array(seen)).max() == 0  # 3, 3, 3, 3: one of 1296, with 120 samples
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
         ("evolution", {"tournament": 0}, "allowed: 1 <= tournament <= population"),
         ("evolution", {"again": 1.0}, "allowed: from 0 to below 1"),
+        ("bayesian", {"random": 1}, "random=1; it must be at least 2"),
         ("reinforce", {"lr": 0}, "it must be above 0"),
         ("reinforce", {"beta2": 1}, "allowed: from 0 to below 1"),
         ("reinforce", {"entropy": -1}, "it must be at least 0"),

@@ -37,7 +37,7 @@ class Controller(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    return ("rnn_ppo", "reinforce", "evolution", "random")
+    return ("rnn_ppo", "reinforce", "evolution", "bayesian", "random")
 
 
 def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[str, Any] | None = None) -> Controller:
@@ -62,6 +62,10 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
         from nas.controllers.evolution import Evolution, EvolutionSettings
 
         return Evolution(space, _settings(EvolutionSettings, name, settings), rng_seed=rng_seed)
+    if name == "bayesian":
+        from nas.controllers.bayesian import Bayesian, BayesianSettings
+
+        return Bayesian(space, _settings(BayesianSettings, name, settings), rng_seed=rng_seed)
     if name == "random":
         from nas.controllers.random import Random
 

@@ -40,24 +40,29 @@ def write_report(run_dir: Path, result: Mapping[str, Any], trials: Sequence[Tria
         )
         for name, r in rows.items()
     ]
-    head = ("network", "proxy top-1", "ms", "of target", "reward", "MAdds", "params")
+    head = ("network", "top-1", "ms", "of target", "reward", "MAdds", "params")
     choices = sorted(trials, key=lambda t: -t.reward)[:10]
     top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
+    tested = best.get("final_test_top1")
+    after = "" if tested is None else f" After the final training: {tested:.1%} on the test images."
     body = [
         f"<h1>A network for {target:.1f} ms</h1>",
-        f"<p>Best of {result['samples']} samples ({result['networks_trained']} networks trained). After the final "
-        f"training: {best['final_test_top1']:.1%} on the test images.</p>",
+        f"<p>Best of {result['samples']} samples ({result['networks_evaluated']} networks evaluated).{after}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
-        "<h2>Beside published networks, under the same proxy training</h2>",
+        f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         table(head, networks, best=list(rows).index(winner)),
         "<h2>Accuracy against latency</h2>",
         image(run_dir / "pareto.png"),
+        f"<p>Hypervolume {result['hypervolume']:.4f}: the share of the rectangle up to twice the target and a top-1 "
+        f"of 1 that the {len(result['pareto_front'])} networks of the Pareto front dominate.</p>",
         "<h2>Reward</h2>",
         image(run_dir / "rewards.png"),
+        "<h2>Latency of the samples</h2>",
+        image(run_dir / "latencies.png"),
         "<h2>What was chosen</h2>",
         table(*by_block(best["choices"])),
         "<h2>The ten best samples</h2>",
-        table(("sample", "proxy top-1", "ms", "reward"), top),
+        table(("sample", "top-1", "ms", "reward"), top),
     ]
     write_page(run_dir / "report.html", "Architecture search", body)
 

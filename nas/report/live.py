@@ -1,6 +1,7 @@
 """What a person sees while a search runs."""
 
-from collections.abc import Callable
+from collections import deque
+from statistics import median
 from types import TracebackType
 
 from rich.console import Console
@@ -24,6 +25,7 @@ class Live:
         self._every = every
         self._best: Trial | None = None
         self._seen = 0
+        self._recent_ms: deque[float] = deque(maxlen=max(20, samples // 20))
         self._progress = Progress(
             TextColumn("search"),
             BarColumn(bar_width=24),
@@ -37,17 +39,23 @@ class Live:
         )
         self._task = self._progress.add_task("search", total=samples, best="")
 
-    def __enter__(self) -> Callable[[Trial], None]:
+    def __enter__(self) -> "Live":
         self._progress.start()
-        return self.on_trial
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
 
+    def say(self, line: str) -> None:
+        """Prints that the reward has changed; what was best before may not be now."""
+        self._progress.console.print(line)
+        self._best = None
+
     def on_trial(self, trial: Trial) -> None:
         self._seen += 1
+        self._recent_ms.append(trial.latency_ms)
         if trial.status == "ok" and (self._best is None or trial.reward > self._best.reward):
             self._best = trial
             self._progress.console.print(
@@ -58,6 +66,7 @@ class Live:
             self._progress.console.print(f"sample {trial.sample:4d}: {trial.status}: {trial.note}")
         best = self._best
         text = f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms" if best else ""
+        text += f", lately {median(self._recent_ms) / self._target_ms:.2f} of the target"
         self._progress.update(self._task, completed=self._seen, best=text)
         if not self._console.is_terminal and self._seen % self._every == 0:
             elapsed = self._progress.tasks[0].elapsed or 0.0

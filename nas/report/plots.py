@@ -5,20 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nas import pareto
 from nas.trial import Trial
 
-__all__ = ["BEST", "GREY", "INK", "REFERENCE", "new_figure", "pareto_front", "plot_pareto", "plot_rewards", "save"]
+__all__ = ["BEST", "GREY", "INK", "REFERENCE", "new_figure", "plot_latencies", "plot_pareto", "plot_rewards", "save"]
 
 INK, GREY, BEST, REFERENCE = "#1f4e79", "#9aa5b1", "#c8352b", "#2a7f3f"
-
-
-def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that no other beats in both top-1 and latency, fastest first."""
-    front: list[Trial] = []
-    for trial in sorted((t for t in trials if t.status == "ok"), key=lambda t: (t.latency_ms, -t.top1)):
-        if not front or trial.top1 > front[-1].top1:
-            front.append(trial)
-    return front
 
 
 def plot_pareto(
@@ -30,6 +22,7 @@ def plot_pareto(
     target_ms: float,
     title: str,
     latency_label: str,
+    top1_label: str,
 ) -> None:
     """Top-1 against latency: samples, their Pareto front, the target, the winner and the references.
 
@@ -39,9 +32,9 @@ def plot_pareto(
     figure, axes = new_figure()
     good = [t for t in trials if t.status == "ok"]
     x, y = [t.latency_ms for t in good], [100 * t.top1 for t in good]
-    order = axes.scatter(x, y, c=[t.sample for t in good], cmap=_blues(), s=22, label="samples")
+    order = axes.scatter(x, y, c=[t.sample for t in good], cmap=_blues(), s=_size(good), label="samples")
     figure.colorbar(order, ax=axes, label="sample number", pad=0.01, aspect=40)
-    front = pareto_front(trials)
+    front = pareto.front(trials)
     axes.step(
         [t.latency_ms for t in front],
         [100 * t.top1 for t in front],
@@ -51,20 +44,21 @@ def plot_pareto(
         label="Pareto front",
     )
     axes.axvline(target_ms, color=GREY, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
-    axes.scatter(
-        [ms for ms, _ in references.values()],
-        [100 * top1 for _, top1 in references.values()],
-        marker="D",
-        s=40,
-        color=REFERENCE,
-        label="references",
-        zorder=3,
-    )
+    if references:
+        axes.scatter(
+            [ms for ms, _ in references.values()],
+            [100 * top1 for _, top1 in references.values()],
+            marker="D",
+            s=40,
+            color=REFERENCE,
+            label="references",
+            zorder=3,
+        )
     for name, (ms, top1) in references.items():
         axes.annotate(name, (ms, 100 * top1), xytext=(5, -10), textcoords="offset points", fontsize=7, color=REFERENCE)
     axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="best reward", zorder=4)
     axes.set_xlabel(latency_label)
-    axes.set_ylabel("proxy top-1 on the holdout (%)")
+    axes.set_ylabel(f"{top1_label} (%)")
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
     save(figure, path)
@@ -75,7 +69,7 @@ def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
     figure, axes = new_figure()
     rewards = np.array([t.reward for t in trials])
     samples = np.arange(len(rewards))
-    axes.scatter(samples, rewards, s=16, color=GREY, label="samples")
+    axes.scatter(samples, rewards, s=_size(trials), color=GREY, label="samples")
     axes.step(samples, np.maximum.accumulate(rewards), where="post", color=BEST, lw=1.5, label="best so far")
     window = max(2, len(rewards) // 8)
     if len(rewards) >= 2 * window:
@@ -86,6 +80,31 @@ def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
     save(figure, path)
+
+
+def plot_latencies(path: Path, trials: Sequence[Trial], *, target_ms: float, title: str, latency_label: str) -> None:
+    """Latency of each sample, their median over a moving window, and the target with 3 % on either side."""
+    figure, axes = new_figure()
+    latencies_ms = np.array([t.latency_ms for t in trials])
+    samples = np.arange(len(trials))
+    axes.scatter(samples, latencies_ms, s=_size(trials), color=GREY, label="samples")
+    window = max(2, len(trials) // 8)
+    if len(trials) >= 2 * window:
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(latencies_ms, window), axis=1)
+        axes.plot(samples[window - 1 :], medians, color=INK, lw=1.5, label=f"median of the last {window}")
+    axes.axhspan(0.97 * target_ms, 1.03 * target_ms, color=BEST, alpha=0.15, lw=0, label="3 % around the target")
+    axes.axhline(target_ms, color=BEST, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
+    axes.set_xlabel("sample")
+    axes.set_ylabel(latency_label)
+    axes.set_ylim(bottom=0)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(fontsize=8, loc="upper right")
+    save(figure, path)
+
+
+def _size(trials: Sequence[Trial]) -> float:
+    """Of a sample's dot: smaller for many."""
+    return float(np.clip(1500 / max(len(trials), 1), 3, 22))
 
 
 def new_figure(width: float = 8, height: float = 4.8):

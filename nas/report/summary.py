@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from nas.reward import Reward
 from nas.trial import Trial
 from search_spaces import cost
 from search_spaces.arch import Arch
@@ -25,9 +26,9 @@ def row(arch: Arch, top1: float, latency_ms: float, reward: float) -> dict[str, 
     }
 
 
-def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, device: str) -> Table:
-    """One line a network: top-1 under the proxy, latency against the target, reward, multiply-adds, parameters."""
-    table = Table(title=f"Under the same proxy training, latency on {device}", title_justify="left")
+def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, accuracy: str, device: str) -> Table:
+    """One line a network: top-1 (`accuracy` says of what), latency, share of the target, reward, cost."""
+    table = Table(title=f"{accuracy[0].upper()}{accuracy[1:]}; latency on {device}", title_justify="left")
     table.add_column("network", no_wrap=True)
     for name in ("top-1", "ms", "of target", "reward", "MAdds", "params"):
         table.add_column(name, justify="right")
@@ -73,21 +74,21 @@ def blocks_table(options: Mapping[str, Any]) -> Table:
     return table
 
 
-def advice(winner: Trial, trials: Sequence[Trial], *, target_ms: float, reward_name: str, w: float) -> list[str]:
+def advice(winner: Trial, trials: Sequence[Trial], reward: Reward) -> list[str]:
     """What a person should know before believing the result."""
-    lines = []
+    lines, target_ms = [], reward.target_ms
     if winner.latency_ms < FAR_BELOW_TARGET * target_ms:
         remedy = "a harder data set, or a wider space (space.base_width=...)"
-        if reward_name == "soft":
-            remedy = f"reward=hard, a smaller |w| (now {w:g}), or {remedy}"
+        if reward.name == "soft":
+            remedy = f"reward=absolute, a smaller |w| (now {reward.w:g}), or {remedy}"
         lines.append(
             f"The winner needs only {winner.latency_ms / target_ms:.0%} of the target: on this data the reward pays "
             f"more for speed than for accuracy. Remedies: {remedy}."
         )
     if winner.latency_ms > 1.1 * target_ms:
         remedy = "more samples, or a smaller space.base_width"
-        if reward_name == "soft":
-            remedy = f"reward=hard, a larger |w| (now {w:g}), or {remedy}"
+        if reward.name == "soft":
+            remedy = f"reward=absolute, a larger |w| (now {reward.w:g}), or {remedy}"
         lines.append(f"The winner is {winner.latency_ms / target_ms - 1:.0%} over the target. Remedies: {remedy}.")
     failed = sum(trial.status == "failed" for trial in trials)
     diverged = sum(trial.status == "diverged" for trial in trials)

@@ -1,0 +1,206 @@
+"""Bayesian optimisation of networks: a Gaussian process over the choices, Thompson sampling among children of the best.
+
+For searches of tens to thousands of samples, where a policy has not begun to learn. The kernel falls with the choices
+in which two networks differ,
+
+    k(a, b) = exp(-sum over the choices that differ of weight_c / length),
+
+and so holds main effects and interactions of all orders. A choice's weight is how much its options differ in a ridge
+regression to the rewards so far; length and noise are those of the highest marginal likelihood. Hence it goes on
+without a setting from exact rewards to the noisy ones of short trainings. (Neural architecture search by Gaussian
+processes: arXiv:1802.07191; by local changes of the best networks: arXiv:1910.11858.)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+
+__all__ = ["Bayesian", "BayesianSettings", "GaussianProcess"]
+
+_LENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+_NOISES = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.7, 2.0)  # variance, in units of the kernel's
+_LEAST_WEIGHT = 0.1
+_RIDGE = 10.0
+_FEW = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class BayesianSettings:
+    """Settings of the controller.
+
+    Attributes:
+        random: samples before the first model.
+        parents: how many of the best networks, as the model sees them, have children.
+        children: how many, at each proposal of a batch.
+        window: observations that the model is made of: the latest half of so many, and the best half.
+    """
+
+    random: int = 24
+    parents: int = 12
+    children: int = 256
+    window: int = 400
+
+    def __post_init__(self) -> None:
+        for name in ("random", "parents", "children", "window"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"controller bayesian: {name}={getattr(self, name)}; it must be at least 2")
+
+
+class Bayesian:
+    """The controller; see the module's text."""
+
+    def __init__(self, space: SearchSpace, settings: BayesianSettings | None = None, *, rng_seed: int = 0) -> None:
+        self._space = space
+        self._settings = settings or BayesianSettings()
+        self._rng = np.random.default_rng(rng_seed)
+        self._points = np.zeros((0, len(space.choices)), dtype=np.int64)  # canonical, observed
+        self._rewards = np.zeros(0)
+        self._known: set[tuple[int, ...]] = set()  # canonical, proposed or observed
+
+    def propose(self, n: int) -> np.ndarray:
+        """(n, C) index vectors: random ones at first, then draws from the model; new ones as long as there are."""
+        if len(self._known) < self._settings.random or len(self._rewards) < 2:
+            found = self._random(n)
+        else:
+            found = self._draws(n)
+        self._known.update(map(tuple, found.tolist()))
+        return found
+
+    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
+        """Learns from the rewards (n,) of `indices` (n, C); NaN rewards are left out."""
+        points = self._space.canonical(np.asarray(indices))
+        rewards = np.asarray(rewards, dtype=np.float64)
+        self._known.update(map(tuple, points.tolist()))
+        good = ~np.isnan(rewards)
+        self._points = np.vstack([self._points, points[good]])
+        self._rewards = np.append(self._rewards, rewards[good])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rng": self._rng.bit_generator.state,
+            "points": self._points.copy(),
+            "rewards": self._rewards.copy(),
+            "known": sorted(map(list, self._known)),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = state["rng"]
+        self._points, self._rewards = state["points"].copy(), state["rewards"].copy()
+        self._known = set(map(tuple, state["known"]))
+
+    def _random(self, n: int) -> np.ndarray:
+        """(n, C) canonical points, new ones as long as a few tries find them."""
+        drawn = self._space.canonical(self._space.sample(self._rng, 10 * n))
+        order = sorted(range(len(drawn)), key=lambda i: tuple(drawn[i].tolist()) in self._known)  # the new ones first
+        distinct = {tuple(drawn[i].tolist()): i for i in reversed(order)}
+        picked = sorted(distinct.values(), key=order.index)
+        return drawn[(picked + order)[:n]]
+
+    def _draws(self, n: int) -> np.ndarray:
+        """(n, C) canonical points, each the best child by a function drawn from the model."""
+        rows = self._window()
+        points, rewards = self._points[rows], self._rewards[rows]
+        model = GaussianProcess(points, rewards, [len(choice.options) for choice in self._space.choices])
+        parents = points[np.argsort(-model.mean(points), kind="stable")[: self._settings.parents]]
+        children = self._children(parents)
+        if len(children) < n:  # the neighbourhood is exhausted
+            return np.vstack([children, self._random(n - len(children))])
+        values = model.draw(children, n, self._rng)
+        picked: list[int] = []
+        for own in values:
+            own[picked] = -np.inf
+            picked.append(int(own.argmax()))
+        return children[picked]
+
+    def _window(self) -> np.ndarray:
+        count, half = len(self._rewards), self._settings.window // 2
+        if count <= 2 * half:
+            return np.arange(count)
+        return np.union1d(np.arange(count - half, count), np.argsort(-self._rewards, kind="stable")[:half])
+
+    def _children(self, parents: np.ndarray) -> np.ndarray:
+        """(m, C) distinct canonical points that were not proposed yet: one to three changes from a parent."""
+        count = self._settings.children
+        found = parents[self._rng.integers(len(parents), size=count)]
+        sizes = np.array([len(choice.options) for choice in self._space.choices])
+        changes = self._rng.choice([1, 2, 3], size=count, p=[0.5, 0.3, 0.2])
+        for change in range(3):
+            may = self._space.active(found) & (sizes > 1)
+            column = np.where(may, self._rng.random(found.shape), -1.0).argmax(axis=1)
+            rows = np.flatnonzero((change < changes) & may.any(axis=1))
+            own, size = found[rows, column[rows]], sizes[column[rows]]
+            found[rows, column[rows]] = (own + 1 + np.floor(self._rng.random(len(rows)) * (size - 1))) % size
+        distinct = dict.fromkeys(map(tuple, self._space.canonical(found).tolist()))
+        new = [point for point in distinct if point not in self._known]
+        return np.array(new, dtype=np.int64).reshape(-1, len(sizes))
+
+
+class GaussianProcess:
+    """A Gaussian process over points (n, C) with C choices of `sizes` options, fitted to rewards (n,)."""
+
+    def __init__(self, points: np.ndarray, rewards: np.ndarray, sizes: list[int]) -> None:
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)])
+        self._mean, self._deviation = float(rewards.mean()), max(float(rewards.std()), 1e-12)
+        y = (rewards - self._mean) / self._deviation
+        one_hot = self._one_hot(points)
+        self.weights = self._importance(one_hot, y)  # (C,), 1 in the mean
+        self._per_option = np.repeat(self.weights, sizes)
+        self._x = one_hot
+        apart = self._apart(one_hot, one_hot)
+        some = np.unique(np.linspace(0, len(y) - 1, _FEW).astype(int))  # enough for three numbers
+        self.length, self.noise, self._amplitude = _most_likely(apart[np.ix_(some, some)], y[some])
+        kernel = np.exp(-apart / self.length) + self.noise * np.eye(len(y))
+        self._cholesky = np.linalg.cholesky(kernel)
+        self._alpha = np.linalg.solve(self._cholesky.T, np.linalg.solve(self._cholesky, y))
+
+    def mean(self, points: np.ndarray) -> np.ndarray:
+        """(m,) expected rewards of points (m, C)."""
+        return self._mean + self._deviation * (self._kernel(self._one_hot(points), self._x) @ self._alpha)
+
+    def draw(self, points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, m) joint draws of the rewards of points (m, C)."""
+        x = self._one_hot(points)
+        across = self._kernel(x, self._x)
+        solved = np.linalg.solve(self._cholesky, across.T)
+        covariance = self._kernel(x, x) - solved.T @ solved + 1e-6 * np.eye(len(x))
+        root = np.sqrt(self._amplitude) * np.linalg.cholesky(covariance)
+        values = across @ self._alpha + (root @ rng.standard_normal((len(x), count))).T
+        return self._mean + self._deviation * values
+
+    def _one_hot(self, points: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(points), self._offsets[-1]))
+        found[np.arange(len(points))[:, None], self._offsets[:-1] + points] = 1
+        return found
+
+    def _apart(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Summed weights of the choices that differ."""
+        return np.maximum(self.weights.sum() - (a * self._per_option) @ b.T, 0.0)
+
+    def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.exp(-self._apart(a, b) / self.length)
+
+    def _importance(self, one_hot: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(C,) range of the effects of each choice's options, at least a tenth of the mean, scaled to a mean of 1."""
+        x = one_hot - one_hot.mean(axis=0)
+        effects = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ y)
+        ranges = np.array([np.ptp(own) for own in np.split(effects, self._offsets[1:-1])])
+        weights = np.maximum(ranges / max(ranges.mean(), 1e-12), _LEAST_WEIGHT)
+        return weights / weights.mean()
+
+
+def _most_likely(apart: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Length, noise and amplitude (variance) of the highest marginal likelihood, over a grid."""
+    best = (-np.inf, 0.0, 0.0, 0.0)
+    for length in _LENGTHS:
+        values, vectors = np.linalg.eigh(np.exp(-apart / length))
+        squares = (vectors.T @ y) ** 2
+        for noise in _NOISES:
+            spectrum = np.maximum(values, 1e-10) + noise
+            amplitude = max(float((squares / spectrum).mean()), 1e-12)
+            likelihood = -0.5 * len(y) * np.log(amplitude) - 0.5 * np.log(spectrum).sum()
+            best = max(best, (float(likelihood), length, noise, amplitude))
+    return best[1:]

@@ -1,0 +1,164 @@
+"""What a search does besides searching: published networks to compare with, the final training, results for people."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from nas import pareto
+from nas.executor import Executor
+from nas.plan import Plan
+from nas.report import summary
+from nas.run_dir import read_json, write_json, write_text
+from nas.trial import Trial
+from search_spaces import text
+from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
+
+__all__ = ["Found", "final_training", "references", "show", "write"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes:
+        references: name of a published network to its figures, see `summary.row`.
+        final: of the winner's final training; None if nothing is trained.
+    """
+
+    trials: list[Trial]
+    winner: Trial
+    references: Mapping[str, Mapping[str, Any]]
+    final: Mapping[str, Any] | None
+
+    @property
+    def median_ms(self) -> float:
+        """Median latency of the last tenth of the samples: where the search has arrived."""
+        return float(np.median([trial.latency_ms for trial in self.trials[-max(1, len(self.trials) // 10) :]]))
+
+
+def references(
+    run_dir: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+) -> dict[str, dict[str, Any]]:
+    """The published networks, evaluated as the samples are; kept in the run directory."""
+    path = run_dir / "references.json"
+    rows: dict[str, dict[str, Any]] = read_json(path) or {}
+    todo = [name for name in plan.references if name not in rows]
+    archs = [plan.references[name]() for name in todo]
+    latencies_ms = [plan.latency.latency_ms(arch) for arch in archs]
+    for i, evaluation in executor.run(evaluate, archs):
+        if evaluation.status == "failed":  # no accuracy of 0, but none at all: nothing to compare with
+            raise ValueError(f"the reference {todo[i]} could not be evaluated: {evaluation.note}")
+        value = plan.reward(evaluation.top1, latencies_ms[i])
+        rows[todo[i]] = summary.row(archs[i], evaluation.top1, latencies_ms[i], value)
+        write_json(path, rows)
+    return {name: rows[name] for name in plan.references}
+
+
+def final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", plan: Plan) -> dict[str, Any]:
+    """Trains the winner for longer, measures it on `test`, and writes its weights and ONNX graph."""
+    record_path = run_dir / "final.json"
+    arch = evaluator.small(winner.arch)
+    identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs}
+    record = read_json(record_path)
+    if record and {name: record.get(name) for name in identity} == identity:
+        return record
+    from safetensors.torch import save_file
+
+    from search_spaces import onnx_net
+
+    net, holdout_top1, test_top1 = evaluator.train_fully(
+        winner.arch, epochs=plan.final_epochs, threads=plan.workers, rng_seed=plan.rng_seed
+    )
+    state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    partial = run_dir / "best.safetensors.partial"
+    save_file(state, partial, metadata={"arch": text.to_json(arch)})
+    partial.replace(run_dir / "best.safetensors")
+    onnx_net.export(arch, run_dir / "best.onnx", net=net)
+    record = {**identity, "holdout_top1": holdout_top1, "test_top1": test_top1}
+    write_json(record_path, record)
+    return record
+
+
+def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
+    """Writes ``result.json``, the network, the pictures and the report."""
+    from nas.report import html, plots
+
+    latency, trials, winner = plan.latency, found.trials, found.winner
+    top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
+    trained = (
+        {"final_holdout_top1": found.final["holdout_top1"], "final_test_top1": found.final["test_top1"]}
+        if found.final
+        else {}
+    )
+    result = {
+        "best": {
+            "sample": winner.sample,
+            **summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward),
+            "choices": plan.space.describe(winner.indices),
+            **trained,
+            "arch": text.to_dict(winner.arch),
+        },
+        "references": found.references,
+        "target_ms": plan.target_ms,
+        "latency_model": latency.describe(),
+        "accuracy": plan.accuracy,
+        "samples": len(trials),
+        "networks_evaluated": sum(t.reused is None and t.status != "failed" for t in trials),
+        "pareto_front": [t.sample for t in pareto.front(trials)],
+        "hypervolume": pareto.hypervolume(*top1_ms.T, reference_ms=2 * plan.target_ms),
+        "median_ms_of_last_tenth": found.median_ms,
+        "seconds_of_last_call": round(seconds, 1),
+    }
+    write_json(run_dir / "result.json", result)
+    write_text(run_dir / "best.json", text.to_json(winner.arch))
+    title = f"{plan.space.name}, target {plan.target_ms:.1f} ms on {latency.device}, {len(trials)} samples"
+    latency_label = f"latency on {latency.device} ({latency.table.kind}), ms"
+    plots.plot_pareto(
+        run_dir / "pareto.png",
+        trials,
+        winner,
+        {name: (r["latency_ms"], r["top1"]) for name, r in found.references.items()},
+        target_ms=plan.target_ms,
+        title=title,
+        latency_label=latency_label,
+        top1_label=plan.accuracy,
+    )
+    plots.plot_rewards(run_dir / "rewards.png", trials, title=title)
+    plots.plot_latencies(
+        run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
+    )
+    html.write_report(run_dir, result, trials)
+
+
+def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
+    """Prints the result."""
+    winner, final = found.winner, found.final
+    rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **found.references}
+    console.print(
+        summary.result_table(rows, target_ms=plan.target_ms, accuracy=plan.accuracy, device=plan.latency.device)
+    )
+    console.print(summary.blocks_table(plan.space.describe(winner.indices)))
+    console.print(f"latency model: {plan.latency.describe()}")
+    console.print(
+        f"the last tenth of the samples has a median latency of {found.median_ms:.1f} ms "
+        f"({found.median_ms / plan.target_ms:.2f} of the target)"
+    )
+    if final:
+        console.print(
+            f"after {final['epochs']} epochs the found network has top-1 {final['test_top1']:.1%} on the test images "
+            f"({final['holdout_top1']:.1%} on the holdout)"
+        )
+    for line in summary.advice(winner, found.trials, plan.reward):
+        console.print(f"note: {line}")
+    files = "best.json (the network), " + ("best.onnx and best.safetensors (trained on this data), " if final else "")
+    console.print(
+        f"{len(found.trials)} samples in {seconds / 60:.1f} minutes; everything is in {run_dir}: report.html, "
+        f"result.json, {files}journal.jsonl"
+    )
