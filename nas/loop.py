@@ -53,7 +53,7 @@ def search(
         executor: where evaluations run; in this process if None.
         on_trial: called with each trial as it is done, replayed ones included.
         adjust_after, adjust: after so many trials `adjust` is called with them, once; what it returns is the reward of
-            all trials that are returned and of what the controller sees from then on.
+            all trials that are returned, and the controller is told of all of them again.
 
     Raises:
         JournalError: the journal belongs to another search.
@@ -108,6 +108,7 @@ def search(
             reward, adjust = adjust(trials), None
             trials = [_rewarded(trial, reward) for trial in trials]
             first_seen = {trial.arch: trial for trial in reversed(trials)}
+            controller.observe(np.array([trial.indices for trial in trials]), _told(trials, len(trials)))
     return trials
 
 

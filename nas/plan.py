@@ -45,7 +45,7 @@ class Plan:
     """A search, as read from the command line.
 
     Attributes:
-        adjust_after: after so many samples w is set anew, so that the search meets its target; None: never.
+        adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
         recipe: how samples are trained; None for an evaluator that trains nothing.
     """
 
@@ -135,6 +135,7 @@ def _read_reward(settings: Settings, target_ms: float) -> Reward:
         name=settings.choice("reward", reward.NAMES),
         target_ms=target_ms,
         w=settings.number("w", high=0),
+        w_above=None if settings.value("w_above") is None else settings.number("w_above", high=0),
         beta=-settings.number("beta", above=0),
     )
 
@@ -143,7 +144,7 @@ def _read_adjust_after(settings: Settings) -> int | None:
     if settings.value("adjust_after") is None:
         return None
     if settings.value("reward") != "soft":
-        raise ValueError(f"adjust_after adjusts w; reward={settings.value('reward')} has none: use reward=soft")
+        raise ValueError(f"adjust_after bends reward=soft, not reward={settings.value('reward')}; leave it out")
     return settings.integer("adjust_after", low=1)
 
 
@@ -156,7 +157,7 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
         reach = f"random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
     except latency_luts.MissingUnitsError:
         reach = "its units that the table lacks will be measured first"
-    adjusted = f"; w is adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
+    adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     recipe = plan.recipe
     if recipe:
         evaluation = f"{recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "

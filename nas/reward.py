@@ -5,11 +5,11 @@ TuNAS (arXiv:2008.06120, equation 2): ``ACC + beta * |LAT / TAR - 1|``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["NAMES", "Reward", "absolute", "hard", "soft", "w_that_meets"]
+__all__ = ["NAMES", "Reward", "absolute", "adjusted", "hard", "soft"]
 
 NAMES = ("soft", "hard", "absolute")
 
@@ -20,42 +20,46 @@ class Reward:
 
     Attributes:
         w: of ``soft``.
+        w_above: of ``soft``, above the target; None: also w.
         beta: of ``absolute``.
     """
 
     name: str
     target_ms: float
     w: float = -0.07
-    beta: float = -0.1
+    w_above: float | None = None
+    beta: float = -0.2
 
     def __call__(self, top1: float, latency_ms: float) -> float:
         if self.name == "hard":
             return hard(top1, latency_ms, target_ms=self.target_ms)
         if self.name == "absolute":
             return absolute(top1, latency_ms, target_ms=self.target_ms, beta=self.beta)
-        return soft(top1, latency_ms, target_ms=self.target_ms, w=self.w)
+        return soft(top1, latency_ms, target_ms=self.target_ms, w=self.w, w_above=self.w_above)
 
     def describe(self) -> str:
         if self.name == "hard":
             return "ACC below the target, ACC × (LAT/TAR)^-1 above it"
         if self.name == "absolute":
             return f"ACC - {-self.beta:g} × |LAT/TAR - 1|"
-        return f"ACC × (LAT/TAR)^{self.w:g}"
+        above = "" if self.w_above is None else f", ^{self.w_above:g} above the target"
+        return f"ACC × (LAT/TAR)^{self.w:g}{above}"
 
 
-def soft(top1: float, latency_ms: float, *, target_ms: float, w: float = -0.07) -> float:
+def soft(top1: float, latency_ms: float, *, target_ms: float, w: float = -0.07, w_above: float | None = None) -> float:
     """The target is a rate of exchange: doubling the latency multiplies the reward by ``2 ** w`` on either side of it.
 
     MnasNet uses alpha = beta = w = -0.07 (0.953 for a doubling); MobileNetV3-Small w = -0.15 (0.901).
 
     Args:
         top1: accuracy in [0, 1].
-        w: at most 0.
+        w: at most 0; the paper's alpha.
+        w_above: the same above the target, the paper's beta; None: w.
 
     Raises:
         ValueError: a latency or target that is not positive, or w > 0.
     """
-    return _mnasnet(top1, latency_ms, target_ms, alpha=w, beta=w)
+    return _mnasnet(top1, latency_ms, target_ms, alpha=w, beta=w if w_above is None else w_above)
 
 
 def hard(top1: float, latency_ms: float, *, target_ms: float, beta: float = -1.0) -> float:
@@ -67,11 +71,12 @@ def hard(top1: float, latency_ms: float, *, target_ms: float, beta: float = -1.0
     return _mnasnet(top1, latency_ms, target_ms, alpha=0.0, beta=beta)
 
 
-def absolute(top1: float, latency_ms: float, *, target_ms: float, beta: float = -0.1) -> float:
+def absolute(top1: float, latency_ms: float, *, target_ms: float, beta: float = -0.2) -> float:
     """The target is met: being 10 % faster costs as much as being 10 % slower, so that a search lands on it.
 
-    It does as long as |beta| is more than a network gains by being slower: the accuracy for a doubling of the latency,
-    times 1.44. Below that rate searches end above their target.
+    It does as long as |beta| is more than networks gain by being slower: the accuracy for a doubling of the latency,
+    times 1.44. With less, searches end above their target. TuNAS has -0.1, for accuracies after a long training; after
+    a short one they differ more, hence -0.2.
 
     Raises:
         ValueError: a latency or target that is not positive, or beta >= 0.
@@ -83,26 +88,23 @@ def absolute(top1: float, latency_ms: float, *, target_ms: float, beta: float = 
     return top1 + beta * abs(latency_ms / target_ms - 1)
 
 
-def w_that_meets(target_ms: float, top1: Sequence[float], latency_ms: Sequence[float]) -> float:
-    """The w with which `soft` would have made the target the best latency, judging by networks that are known.
+def adjusted(reward: Reward, top1: Sequence[float], latency_ms: Sequence[float]) -> Reward:
+    """`soft` bent at the target, so that a search which misses it lands on it.
 
-    For each w the networks (n,) are ranked by their reward; it is the w whose best networks, a fiftieth and at least 5,
-    have the median latency that is nearest to the target.
+    Where the best networks (n,) so far, a fiftieth and at least 5, are slower than the target, being slower costs as
+    much as with `hard` from now on; where they are faster, being fast gains nothing any more. On the other side w
+    stays. Accuracy against latency being concave, the best reward is then at the target.
 
     Raises:
-        ValueError: no network is known.
+        ValueError: the reward is not `soft`, or no network is known.
     """
-    good = np.asarray(top1) > 0
-    accuracy, ratio = np.log(np.asarray(top1)[good]), np.log(np.asarray(latency_ms)[good] / target_ms)
-    if not len(accuracy):
-        raise ValueError("w cannot be adjusted: no network was evaluated yet")
-    count = min(len(accuracy), max(5, len(accuracy) // 50))
-
-    def miss(w: float) -> float:
-        best = np.argpartition(-(accuracy + w * ratio), count - 1)[:count]
-        return abs(float(np.median(ratio[best])))
-
-    return float(min(-np.geomspace(0.005, 2, 400), key=miss))
+    rewards = np.array([reward(a, ms) for a, ms in zip(top1, latency_ms, strict=True)])
+    if reward.name != "soft" or not len(rewards):
+        raise ValueError(f"reward={reward.name} with {len(rewards)} networks cannot be adjusted")
+    best = np.argsort(-rewards, kind="stable")[: max(5, len(rewards) // 50)]
+    if np.median(np.asarray(latency_ms)[best]) > reward.target_ms:
+        return replace(reward, w_above=-1.0)
+    return replace(reward, w=0.0, w_above=reward.w if reward.w_above is None else reward.w_above)
 
 
 def _mnasnet(top1: float, latency_ms: float, target_ms: float, *, alpha: float, beta: float) -> float:

@@ -7,7 +7,6 @@ its latency on the device, and lets a controller learn from ``ACC x (LAT/TAR)^w`
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from nas.journal import Journal
 from nas.loop import best, search
 from nas.plan import Plan, describe, read_latency, read_plan, read_space
 from nas.report.live import Live
-from nas.reward import Reward, w_that_meets
+from nas.reward import Reward, adjusted
 from nas.run_dir import open_run_dir
 from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
 from nas.training import sources
@@ -98,15 +97,13 @@ def main(settings: Settings) -> None:
 
 
 def _adjust(plan: Plan, live: Live) -> Callable[[Sequence[Trial]], Reward]:
-    """Gives the reward by which the networks sampled so far would have met the target."""
+    """Gives the reward with which a search lands on the target."""
 
     def adjust(trials: Sequence[Trial]) -> Reward:
         good = [trial for trial in trials if trial.status == "ok"]
-        w = w_that_meets(plan.target_ms, [trial.top1 for trial in good], [trial.latency_ms for trial in good])
-        live.say(
-            f"after {len(trials)} samples: w is {w:.3g} from now on; with {plan.reward.w:g} the best miss the target"
-        )
-        return replace(plan.reward, w=w)
+        bent = adjusted(plan.reward, [trial.top1 for trial in good], [trial.latency_ms for trial in good])
+        live.say(f"after {len(trials)} samples, to land on the target, the reward is from now on {bent.describe()}")
+        return bent
 
     return adjust
 

@@ -67,18 +67,28 @@ def test_a_reward_is_the_function_of_its_name():
     }
 
 
-def test_the_adjusted_w_is_the_slope_of_accuracy_at_the_target():
-    """Where log ACC is a - b / latency, soft's best latency is at -w = b / latency."""
-    latency_ms = np.linspace(10, 100, 1000)
+@pytest.mark.parametrize("w", [-0.02, -0.5])
+def test_an_adjusted_reward_has_its_best_at_the_target(w):
+    """Where log ACC is a - b / latency, soft's best latency is b / -w: 200 or 8, while the target is 40."""
+    latency_ms = np.linspace(5, 300, 2951)
     top1 = np.exp(-0.2 - 4 / latency_ms)
-    assert reward.w_that_meets(40, top1, latency_ms) == pytest.approx(-4 / 40, rel=0.05)
-    with pytest.raises(ValueError, match="no network was evaluated yet"):
-        reward.w_that_meets(40, [], [])
+
+    def best_ms(reward):
+        return latency_ms[np.argmax([reward(a, ms) for a, ms in zip(top1, latency_ms, strict=True)])]
+
+    before = Reward(name="soft", target_ms=40, w=w)
+    assert best_ms(before) == pytest.approx(-4 / w, rel=0.01)
+    assert best_ms(reward.adjusted(before, top1, latency_ms)) == pytest.approx(40, rel=0.01)
+    with pytest.raises(ValueError, match="with 0 networks cannot be adjusted"):
+        reward.adjusted(before, [], [])
+    with pytest.raises(ValueError, match="reward=hard with 1 networks"):
+        reward.adjusted(Reward(name="hard", target_ms=40), [0.5], [30])
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: reward.soft(0.7, 90, target_ms=75, w_above=0.1), "w=0.1: it must be at most 0"),
         (lambda: reward.absolute(0.7, 10, target_ms=75, beta=0), "beta=0: it must be below 0"),
         (lambda: reward.absolute(0.7, 0, target_ms=75), "both must be above 0"),
         (lambda: reward.soft(0.7, 10, target_ms=75, w=0.1), "w=0.1: it must be at most 0"),

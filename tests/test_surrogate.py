@@ -88,7 +88,7 @@ def test_a_search_with_the_surrogate(tmp_path):
     ("settings", "message"),
     [
         (["space=mnasnet"], "the surrogate knows the networks of space=accel_nasbench only"),
-        (["reward=hard", "adjust_after=10"], "adjust_after adjusts w; reward=hard has none"),
+        (["reward=hard", "adjust_after=10"], "adjust_after bends reward=soft, not reward=hard"),
         (["beta=0"], "beta=0: it must be a number above 0"),
         (["space.base_width=0.5"], "accel_nasbench has fixed channels: space.base_width=1"),
     ],

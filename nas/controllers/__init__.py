@@ -26,7 +26,10 @@ class Controller(Protocol):
         ...
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
-        """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out."""
+        """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out.
+
+        Where a reward has changed, points are observed again; then the latest counts.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

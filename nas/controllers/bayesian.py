@@ -71,13 +71,14 @@ class Bayesian:
         return found
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
-        """Learns from the rewards (n,) of `indices` (n, C); NaN rewards are left out."""
-        points = self._space.canonical(np.asarray(indices))
-        rewards = np.asarray(rewards, dtype=np.float64)
-        self._known.update(map(tuple, points.tolist()))
-        good = ~np.isnan(rewards)
-        self._points = np.vstack([self._points, points[good]])
-        self._rewards = np.append(self._rewards, rewards[good])
+        """Learns from the rewards (n,) of `indices` (n, C); NaN rewards are left out, and the latest of a point counts."""
+        told = dict(zip(map(tuple, self._points.tolist()), self._rewards.tolist(), strict=True))
+        for point, reward in zip(self._space.canonical(np.asarray(indices)).tolist(), rewards, strict=True):
+            self._known.add(tuple(point))
+            if not np.isnan(reward):
+                told[tuple(point)] = float(reward)
+        self._points = np.array(list(told), dtype=np.int64).reshape(-1, len(self._space.choices))
+        self._rewards = np.array(list(told.values()))
 
     def state_dict(self) -> dict[str, Any]:
         return {
