@@ -12,6 +12,8 @@ import numpy as np
 __all__ = ["NAMES", "Reward", "absolute", "adjusted", "hard", "soft"]
 
 NAMES = ("soft", "hard", "absolute")
+_NEAR = 0.03
+_BENT = -0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +91,12 @@ def absolute(top1: float, latency_ms: float, *, target_ms: float, beta: float = 
 
 
 def adjusted(reward: Reward, top1: Sequence[float], latency_ms: Sequence[float]) -> Reward:
-    """`soft` bent at the target, so that a search which misses it lands on it.
+    """`soft` bent at the target, if a search with it misses the target; else `reward` itself.
 
-    Where the best networks (n,) so far, a fiftieth and at least 5, are slower than the target, being slower costs as
-    much as with `hard` from now on; where they are faster, being fast gains nothing any more. On the other side w
-    stays. Accuracy against latency being concave, the best reward is then at the target.
+    The best latency of `soft` does not depend on the target, only on w: it is where a percent of latency is worth w
+    percent of accuracy. So where the best networks (n,) so far, a fiftieth and at least 5, are more than 3 % off, being
+    fast gains nothing any more, and being slow costs (LAT/TAR)^-0.3 or what it did cost, if that is more. As long as a
+    percent of latency is worth less than 0.3 % of accuracy, the best reward is then at the target.
 
     Raises:
         ValueError: the reward is not `soft`, or no network is known.
@@ -102,9 +105,9 @@ def adjusted(reward: Reward, top1: Sequence[float], latency_ms: Sequence[float])
     if reward.name != "soft" or not len(rewards):
         raise ValueError(f"reward={reward.name} with {len(rewards)} networks cannot be adjusted")
     best = np.argsort(-rewards, kind="stable")[: max(5, len(rewards) // 50)]
-    if np.median(np.asarray(latency_ms)[best]) > reward.target_ms:
-        return replace(reward, w_above=-1.0)
-    return replace(reward, w=0.0, w_above=reward.w if reward.w_above is None else reward.w_above)
+    if abs(np.median(np.asarray(latency_ms)[best]) / reward.target_ms - 1) <= _NEAR:
+        return reward
+    return replace(reward, w=0.0, w_above=min(_BENT, reward.w if reward.w_above is None else reward.w_above))
 
 
 def _mnasnet(top1: float, latency_ms: float, target_ms: float, *, alpha: float, beta: float) -> float:

@@ -102,7 +102,8 @@ def _adjust(plan: Plan, live: Live) -> Callable[[Sequence[Trial]], Reward]:
     def adjust(trials: Sequence[Trial]) -> Reward:
         good = [trial for trial in trials if trial.status == "ok"]
         bent = adjusted(plan.reward, [trial.top1 for trial in good], [trial.latency_ms for trial in good])
-        live.say(f"after {len(trials)} samples, to land on the target, the reward is from now on {bent.describe()}")
+        if bent != plan.reward:
+            live.say(f"after {len(trials)} samples, to land on the target, the reward is from now on {bent.describe()}")
         return bent
 
     return adjust

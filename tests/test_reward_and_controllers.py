@@ -79,6 +79,8 @@ def test_an_adjusted_reward_has_its_best_at_the_target(w):
     before = Reward(name="soft", target_ms=40, w=w)
     assert best_ms(before) == pytest.approx(-4 / w, rel=0.01)
     assert best_ms(reward.adjusted(before, top1, latency_ms)) == pytest.approx(40, rel=0.01)
+    good = Reward(name="soft", target_ms=40, w=-0.1)
+    assert reward.adjusted(good, top1, latency_ms) == good
     with pytest.raises(ValueError, match="with 0 networks cannot be adjusted"):
         reward.adjusted(before, [], [])
     with pytest.raises(ValueError, match="reward=hard with 1 networks"):

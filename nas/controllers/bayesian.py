@@ -71,7 +71,7 @@ class Bayesian:
         return found
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
-        """Learns from the rewards (n,) of `indices` (n, C); NaN rewards are left out, and the latest of a point counts."""
+        """Learns from the rewards (n,) of `indices` (n, C); NaN is left out, and of a point the latest counts."""
         told = dict(zip(map(tuple, self._points.tolist()), self._rewards.tolist(), strict=True))
         for point, reward in zip(self._space.canonical(np.asarray(indices)).tolist(), rewards, strict=True):
             self._known.add(tuple(point))

@@ -27,7 +27,7 @@ class ReinforceSettings:
         entropy: weight of the entropy bonus, in units of the rewards' moving mean deviation; the paper has none.
     """
 
-    lr: float = 0.1
+    lr: float = 0.2
     beta2: float = 0.999
     baseline_decay: float = 0.95
     entropy: float = 0.0
