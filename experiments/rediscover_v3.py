@@ -1,10 +1,11 @@
 """How near does NetAdapt come to MobileNetV3, and is it worth it? `python -m experiments.rediscover_v3 path=cifar-10`
 
 *Large*: MnasNet-A1 with MobileNetV3's redesigns, narrowed to the latency that MobileNetV3-Large has on this machine.
-*Small*: a network searched with w = -0.15 (adjusted after a third of the samples, since where that reward is highest does
-not depend on its target) for half more than MobileNetV3-Small's latency, with h-swish and squeeze-and-excite as in MobileNetV3, narrowed to MobileNetV3-Small's latency.
-Then the adapted network, its seed, the seed scaled uniformly to the same latency, adaptations whose steps are drawn at
-random and MobileNetV3 itself are trained alike on CIFAR-10, several times.
+*Small*: a network searched with w = -0.15 (adjusted after a third of the samples, since where that reward is highest
+does not depend on its target) for half more than MobileNetV3-Small's latency, with h-swish and squeeze-and-excite as
+in MobileNetV3, narrowed to MobileNetV3-Small's latency. Then the adapted network, its seed, the seed scaled uniformly
+to the same latency, adaptations whose steps are drawn at random and MobileNetV3 itself are trained alike on CIFAR-10,
+several times.
 
     python -m experiments.rediscover_v3 path=FOLDER [model=large] [images=10000] [epochs=12] [repeats=3] [samples=42]
 

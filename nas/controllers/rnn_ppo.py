@@ -33,10 +33,10 @@ class PPOSettings:
     """
 
     hidden: int = 64
-    lr: float = 5e-3
+    lr: float = 1e-3
     clip: float = 0.2
-    epochs: int = 4
-    entropy: float = 0.01
+    epochs: int = 2
+    entropy: float = 0.5
     baseline_decay: float = 0.9
 
 
