@@ -1,4 +1,4 @@
-"""Which controller finds the best network, how soon? `python -m experiments.search_quality [seeds=20] [samples=8000]`
+"""Which controller finds the best network, how soon? `python -m experiments.search_quality`
 
 On the accel_nasbench space, whose ImageNet accuracies are known (nas.evaluators.surrogate), with latencies of the
 pixel1 table: every controller of ours, and what one would pick instead from Optuna (TPE; NSGA-II on the reward, and on
@@ -9,7 +9,9 @@ accuracy and latency as two objectives). Benchmarks:
     absolute    ACC - 0.2 x |LAT/51 ms - 1|, TuNAS's reward
     noisy       soft, but every evaluation is off at random by 0.5 points (deviation): what short trainings give
 
-    python -m experiments.search_quality [benchmarks=soft,small,absolute,noisy] [methods=...] [seeds=20] [samples=8000]
+    python -m experiments.search_quality [benchmarks=soft,small,absolute,noisy] [methods=...] [seeds=20] [long_seeds=5]
+
+All seeds take 1,000 samples, the first `long_seeds` go on to 8,000.
 
 Regret is how far the true reward of the network that a method would return (the best by what it saw) is below that of
 the best known network, in percent. The best known network is the best of 200 local searches that change one choice or
@@ -74,11 +76,11 @@ def main() -> None:
         "benchmarks": ",".join(BENCHMARKS),
         "methods": ",".join((*OURS, *OTHERS)),
         "seeds": "20",
-        "samples": "8000",
+        "long_seeds": "5",
     }
     given |= dict(arg.split("=", 1) for arg in sys.argv[1:])
     todo = [
-        (benchmark, method, seed, min(int(given["samples"]), OTHERS.get(method, 10**9)))
+        (benchmark, method, seed, min(8000 if seed < int(given["long_seeds"]) else 1000, OTHERS.get(method, 8000)))
         for seed in range(int(given["seeds"]))
         for benchmark in given["benchmarks"].split(",")
         for method in given["methods"].split(",")
@@ -96,11 +98,13 @@ def main() -> None:
         for method in given["methods"].split(","):
             found = [_recorded(*item) for item in todo if item[:2] == (benchmark, method)]
             curves[method] = {
-                int(n): np.array([100 * (1 - run["best"][n] / best) for run in found]) for n in found[0]["best"]
+                int(n): np.array([100 * (1 - run["best"][n] / best) for run in found if n in run["best"]])
+                for n in found[0]["best"]
             }
             for budget in BUDGETS:
                 if str(budget) in found[0]["best"]:
-                    rows.append(_row(benchmark, method, budget, curves[method][budget], found))
+                    own = [run for run in found if str(budget) in run["best"]]
+                    rows.append(_row(benchmark, method, budget, curves[method][budget], own))
         _plot(RESULTS / f"search_quality_{benchmark}.png", benchmark, curves)
         _print(benchmark, best, [row for row in rows if row["benchmark"] == benchmark])
     with (RESULTS / "search_quality.csv").open("w", newline="") as file:
@@ -110,19 +114,23 @@ def main() -> None:
 
 
 def _row(benchmark: str, method: str, budget: int, regret: np.ndarray, runs: list[dict]) -> dict:
-    error = 1.96 * regret.std(ddof=1) / np.sqrt(len(regret)) if len(regret) > 1 else float("nan")
     return {
         "benchmark": benchmark,
         "method": method,
         "samples": budget,
         "regret %": f"{regret.mean():.4f}",
-        "+- (95 %)": f"{error:.4f}",
+        "+- (95 %)": f"{_half_width(regret):.4f}",
         "worst": f"{regret.max():.4f}",
         "hypervolume": f"{np.mean([run['hypervolume'][str(budget)] for run in runs]):.5f}",
         "median ms, last tenth": f"{np.mean([run['median_ms'][str(budget)] for run in runs]):.1f}",
         "s": f"{np.mean([run['seconds'][str(budget)] for run in runs]):.2f}",
         "seeds": len(regret),
     }
+
+
+def _half_width(regret: np.ndarray) -> float:
+    """Of the 95 % confidence interval of the mean."""
+    return float(1.96 * regret.std(ddof=1) / np.sqrt(len(regret))) if len(regret) > 1 else 0.0
 
 
 def _print(benchmark: str, best: float, rows: list[dict]) -> None:
@@ -145,9 +153,8 @@ def _plot(path: Path, benchmark: str, curves: dict[str, dict[int, np.ndarray]]) 
     figure, axes = plots.new_figure()
     for i, (method, curve) in enumerate(curves.items()):
         samples = np.array(list(curve))
-        regret = np.stack(list(curve.values()))  # (points, seeds)
-        mean = np.maximum(regret.mean(axis=1), 1e-4)
-        error = 1.96 * regret.std(axis=1, ddof=1) / np.sqrt(regret.shape[1]) if regret.shape[1] > 1 else 0 * mean
+        mean = np.array([max(regret.mean(), 1e-4) for regret in curve.values()])
+        error = np.array([_half_width(regret) for regret in curve.values()])
         color = f"C{i}"
         axes.plot(samples, mean, color=color, lw=1.6, ls="-" if method in OURS else "--", label=method)
         axes.fill_between(samples, np.maximum(mean - error, 1e-4), mean + error, color=color, alpha=0.15, lw=0)
@@ -181,7 +188,7 @@ def _run(benchmark: str, method: str, seed: int, samples: int) -> dict:
     true: list[float] = []
     points: list[tuple[float, float]] = []
     run: dict[str, dict[str, float]] = {"best": {}, "hypervolume": {}, "median_ms": {}, "seconds": {}}
-    marks = sorted({*np.geomspace(8, samples, 60).astype(int).tolist(), *(b for b in BUDGETS if b <= samples)})
+    marks = [n for n in sorted({*np.geomspace(8, 8000, 60).astype(int).tolist(), *BUDGETS}) if n <= samples]
     steps = _ours(method, seed, ask, reward) if method in OURS else _optuna(method, seed, ask, reward)
     started = time.perf_counter()
     best_seen = best_true = -np.inf
