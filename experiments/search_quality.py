@@ -16,8 +16,8 @@ All seeds take 1,000 samples, the first `long_seeds` go on to 8,000.
 Regret is how far the true reward of the network that a method would return (the best by what it saw) is below that of
 the best known network, in percent. The best known network is the best of 200 local searches that change one choice or
 two at a time. TPE's time grows with the square of the samples: it stops at 1,000. A run is recorded in
-runs/search_quality/ when it is done; the same command continues. Prints a table; search_quality.csv and .png go to
-experiments/results.
+runs/search_quality/ when it is done; the same command continues. Prints a table;
+search_quality_<benchmark>.csv and .png go to experiments/results.
 """
 
 import csv
@@ -91,10 +91,9 @@ def main() -> None:
             run.result()
             if i % 50 == 0:
                 print(f"{i} of {len(runs)} runs", flush=True)
-    rows = []
     for benchmark in given["benchmarks"].split(","):
         best = _best_known(benchmark)
-        curves = {}
+        rows, curves = [], {}
         for method in given["methods"].split(","):
             found = [_recorded(*item) for item in todo if item[:2] == (benchmark, method)]
             curves[method] = {
@@ -104,18 +103,17 @@ def main() -> None:
             for budget in BUDGETS:
                 if str(budget) in found[0]["best"]:
                     own = [run for run in found if str(budget) in run["best"]]
-                    rows.append(_row(benchmark, method, budget, curves[method][budget], own))
+                    rows.append(_row(method, budget, curves[method][budget], own))
         _plot(RESULTS / f"search_quality_{benchmark}.png", benchmark, curves)
-        _print(benchmark, best, [row for row in rows if row["benchmark"] == benchmark])
-    with (RESULTS / "search_quality.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+        _print(benchmark, best, rows)
+        with (RESULTS / f"search_quality_{benchmark}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
 
 
-def _row(benchmark: str, method: str, budget: int, regret: np.ndarray, runs: list[dict]) -> dict:
+def _row(method: str, budget: int, regret: np.ndarray, runs: list[dict]) -> dict:
     return {
-        "benchmark": benchmark,
         "method": method,
         "samples": budget,
         "regret %": f"{regret.mean():.4f}",
@@ -136,7 +134,7 @@ def _half_width(regret: np.ndarray) -> float:
 def _print(benchmark: str, best: float, rows: list[dict]) -> None:
     title = f"{benchmark}: {BENCHMARKS[benchmark][0].describe()}; best known reward {best:.5f}; * best at this budget"
     table = Table(title=title, title_justify="left")
-    columns = [name for name in rows[0] if name != "benchmark"]
+    columns = list(rows[0])
     for column in columns:
         table.add_column(column, justify="left" if column == "method" else "right")
     for budget in BUDGETS:

@@ -21,6 +21,9 @@ from search_spaces.arch import Arch
 __all__ = ["RayExecutor", "ResourceError"]
 
 
+_COUNT_EVERY_S = 5.0
+
+
 class ResourceError(ValueError):
     """The cluster cannot be reached, or can never give what a task asks for."""
 
@@ -42,7 +45,7 @@ class RayExecutor:
 
     Args:
         address: ``host:port`` of a cluster to join; None starts one on this machine for as long as it is needed.
-        workers: evaluations at a time; None: as many as the cluster's CPUs (and GPUs) allow.
+        workers: evaluations at a time; None: as many as the cluster's CPUs (and GPUs) allow, also as nodes come or go.
         num_cpus, num_gpus: what one evaluation takes; ``num_gpus`` may be a fraction.
         timeout_s: an evaluation that takes longer is cancelled and tried once more, then recorded as failed.
 
@@ -60,6 +63,8 @@ class RayExecutor:
         timeout_s: float = 3600,
     ) -> None:
         self.timeout_s = timeout_s
+        self._num_cpus, self._num_gpus, self._at_most = num_cpus, num_gpus, workers
+        self._counted = time.monotonic()
         self._temp_dir: str | None = None
         self._evaluate_ref: tuple[Evaluate, Any] | None = None
         if address is not None:
@@ -81,6 +86,7 @@ class RayExecutor:
             self.close()
             raise
         self.workers = min(workers or fits, fits)
+        """How many evaluations run at a time."""
         self._task = self._ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=2)(guarded)
 
     def __enter__(self) -> "RayExecutor":
@@ -99,6 +105,7 @@ class RayExecutor:
         waiting = [(i, 1) for i in range(len(archs))][::-1]
         running: dict[Any, tuple[int, int, float]] = {}  # ref -> position, attempt, start
         while waiting or running:
+            self._count_workers()
             while waiting and len(running) < self.workers:
                 i, attempt = waiting.pop()
                 ref = self._task.remote(self._evaluate_ref[1], archs[i])
@@ -126,6 +133,13 @@ class RayExecutor:
         self._ray.shutdown()
         if self._temp_dir:
             shutil.rmtree(self._temp_dir, ignore_errors=True)
+
+    def _count_workers(self) -> None:
+        """Every few seconds: the cluster may have grown or shrunk."""
+        now = time.monotonic()
+        if self._at_most is None and now - self._counted > _COUNT_EVERY_S:
+            self._counted = now
+            self.workers = max(1, _fits(self._ray.nodes(), self._num_cpus, self._num_gpus))
 
     def _result(self, ref: Any) -> Evaluation:
         try:
