@@ -88,7 +88,7 @@ def final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", pla
 
 def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     """Writes ``result.json``, the network, the pictures and the report."""
-    from nas.report import html, plots
+    from nas.report import html, interactive, plots
 
     latency, trials, winner = plan.latency, found.trials, found.winner
     top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
@@ -134,7 +134,18 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     plots.plot_latencies(
         run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
     )
-    html.write_report(run_dir, result, trials)
+    archs = {"found": winner.arch} | {name: plan.references[name]() for name in found.references}
+    environment = read_json(run_dir / "environment.json") or {}
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    html.write_report(
+        run_dir,
+        result,
+        trials,
+        pointed=interactive.dots(plan.space, trials, winner, found.references, target_ms=plan.target_ms),
+        blocks=interactive.strips(archs, latency),
+        facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
+        f"git commit {environment.get('git_commit')}",
+    )
 
 
 def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:

@@ -80,6 +80,10 @@ def test_a_search_with_the_surrogate(tmp_path):
     assert "final_test_top1" not in result["best"]
     assert not (tmp_path / "run" / "best.safetensors").exists()
     assert len(journal(tmp_path / "run")) == 400
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count('data-tip="sample ') >= 400  # a dot a sample
+    assert page.count('data-tip="found, block ') == len(result["best"]["arch"]["blocks"])
+    assert "http" not in page.replace("http://www.w3.org", "")  # nothing is loaded from anywhere
     assert "ImageNet top-1 as predicted" in done.stdout
     assert "4117 trained networks" in done.stdout
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.report.interactive import SCRIPT
 from nas.report.summary import by_block
 from nas.run_dir import write_text
 from nas.trial import Trial
@@ -22,8 +23,15 @@ img { max-width: 100%; } p.model { color: #52606d; }
 """
 
 
-def write_report(run_dir: Path, result: Mapping[str, Any], trials: Sequence[Trial]) -> None:
-    """Writes ``report.html`` from `result` (as in ``result.json``) and the run's pictures."""
+def write_report(
+    run_dir: Path, result: Mapping[str, Any], trials: Sequence[Trial], *, pointed: str, blocks: str, facts: str
+) -> None:
+    """Writes ``report.html`` from `result` (as in ``result.json``) and the run's pictures.
+
+    Args:
+        pointed, blocks: `interactive.dots` of the samples and `interactive.strips` of the networks.
+        facts: where the run was made, a line.
+    """
     best = result["best"]
     target = result["target_ms"]
     rows = {"found": best, **result["references"]}
@@ -52,17 +60,23 @@ def write_report(run_dir: Path, result: Mapping[str, Any], trials: Sequence[Tria
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         table(head, networks, best=list(rows).index(winner)),
         "<h2>Accuracy against latency</h2>",
-        image(run_dir / "pareto.png"),
+        "<p class=model>The pointer on a dot shows the network. Red: the best reward; green: published networks; "
+        "dashed: the target; line: the Pareto front.</p>",
+        pointed,
         f"<p>Hypervolume {result['hypervolume']:.4f}: the share of the rectangle up to twice the target and a top-1 "
         f"of 1 that the {len(result['pareto_front'])} networks of the Pareto front dominate.</p>",
         "<h2>Reward</h2>",
         image(run_dir / "rewards.png"),
         "<h2>Latency of the samples</h2>",
         image(run_dir / "latencies.png"),
+        "<h2>Where the time goes, block by block</h2>",
+        blocks,
         "<h2>What was chosen</h2>",
         table(*by_block(best["choices"])),
         "<h2>The ten best samples</h2>",
         table(("sample", "top-1", "ms", "reward"), top),
+        f"<p class=model>{html.escape(facts)}</p>",
+        SCRIPT,
     ]
     write_page(run_dir / "report.html", "Architecture search", body)
 

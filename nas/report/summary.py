@@ -57,12 +57,12 @@ def by_block(options: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             return ["choice", "option"], [[k, str(v)] for k, v in options.items()]
         blocks.setdefault(block, {})[choice] = value
     columns = list(dict.fromkeys(choice for choices in blocks.values() for choice in choices))
-    rows = [[block, *(_shown(c, choices.get(c, "-")) for c in columns)] for block, choices in blocks.items()]
+    relative = any(choices.get("layers", 1) <= 0 for choices in blocks.values())  # to the skeleton's number of layers
+    rows = [
+        [block, *(f"{v:+d}" if c == "layers" and relative else str(v) for c in columns for v in [choices.get(c, "-")])]
+        for block, choices in blocks.items()
+    ]
     return ["block", *columns], rows
-
-
-def _shown(choice: str, value: Any) -> str:
-    return f"{value:+d}" if choice == "layers" and isinstance(value, int) else str(value)
 
 
 def blocks_table(options: Mapping[str, Any]) -> Table:
