@@ -1,0 +1,133 @@
+"""The controllers as a search algorithm of Ray Tune."""
+
+import numpy as np
+import pytest
+
+from nas import controllers
+from search_spaces import zoo
+from search_spaces.space import Choice, SearchSpace
+
+# Ray's own warnings about its own future, and sockets and files that it leaves to the garbage collector
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def space_of(*sizes):
+    choices = tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes))
+    return SearchSpace(name="small", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
+
+
+SPACE = space_of(4, 4, 4)
+
+
+def searcher(space=SPACE, rng_seed=0, batch=4):
+    from nas.tune import ControllerSearcher
+
+    return ControllerSearcher(space, controllers.make("evolution", space, rng_seed=rng_seed), batch=batch)
+
+
+def reward(indices):
+    return float(sum(indices))
+
+
+def drive(algorithm, trials, start=0):
+    """`trials` trials one after the other; their points."""
+    points = []
+    for i in range(start, start + trials):
+        points.append(algorithm.suggest(f"t{i}")["indices"])
+        algorithm.on_trial_complete(f"t{i}", {"reward": reward(points[-1])})
+    return points
+
+
+def test_it_proposes_what_the_controller_does():
+    controller = controllers.make("evolution", SPACE, rng_seed=0)
+    expected = []
+    for _ in range(3):
+        indices = controller.propose(4)
+        controller.observe(indices, np.array([reward(row) for row in indices]))
+        expected += indices.tolist()
+    assert drive(searcher(), 12) == expected
+
+
+def test_it_waits_for_a_batch_but_never_for_nothing():
+    algorithm = searcher()
+    for i in range(4):
+        assert algorithm.suggest(f"t{i}")["network"].keys() == {"c0", "c1", "c2"}
+    assert algorithm.suggest("t4") is None
+    algorithm.on_trial_complete("t0", {"reward": 1.0})
+    algorithm.on_trial_complete("t1", error=True)
+    algorithm.on_trial_complete("t2", {"reward": float("nan")})
+    assert algorithm.suggest("t4") is None
+    algorithm.on_trial_complete("t3", None)
+    algorithm.on_trial_complete("unknown", {"reward": 1.0})
+    assert algorithm.suggest("t4") is not None
+
+
+@pytest.mark.parametrize("done", [0, 3, 4, 9])
+def test_a_restored_one_goes_on(done, tmp_path):
+    whole = drive(searcher(), 16)
+    first = searcher()
+    assert drive(first, done) == whole[:done]
+    live = first.suggest("live")["indices"]
+    first.save(str(tmp_path / "state"))
+    second = searcher()
+    second.restore(str(tmp_path / "state"))
+    second.on_trial_complete("live", {"reward": reward(live)})
+    assert [*whole[:done], live, *drive(second, 15 - done, start=done)] == whole
+
+
+def test_what_cannot_be_restored(tmp_path):
+    first = searcher()
+    drive(first, 6)
+    first.save(str(tmp_path / "state"))
+    for other in (searcher(rng_seed=1), searcher(batch=5), searcher(space_of(3, 2))):
+        with pytest.raises(ValueError, match="is of another space, controller, seed or batch"):
+            other.restore(str(tmp_path / "state"))
+    (tmp_path / "state").write_text("{")
+    with pytest.raises(ValueError, match="is not a searcher's checkpoint"):
+        searcher().restore(str(tmp_path / "state"))
+    with pytest.raises(ValueError, match="batch=0; it must be at least 1"):
+        searcher(batch=0)
+
+
+def test_in_a_tuner_with_asha_and_failures(tmp_path, monkeypatch):
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    def train(config):
+        if config["indices"] == [0, 0, 0] or sum(config["indices"]) == 1:
+            raise RuntimeError("no camera")
+        for epoch in range(1, 5):
+            tune.report({"reward": sum(config["indices"]) * epoch / 4})
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        tuner = tune.Tuner(
+            train,
+            tune_config=tune.TuneConfig(
+                metric="reward",
+                mode="max",
+                search_alg=searcher(),
+                num_samples=16,
+                scheduler=ASHAScheduler(max_t=4, grace_period=1),
+                max_concurrent_trials=2,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        )
+        results = tuner.fit()
+    finally:
+        ray.shutdown()
+    assert len(results) == 16
+    points = [tuple(result.config["indices"]) for result in results]
+    assert len(set(points)) == 16  # evolution proposes none twice
+    assert results.get_best_result().metrics["reward"] >= 6
