@@ -1,0 +1,171 @@
+"""Which short training ranks networks as a longer one does? `python -m experiments.proxy_validation`
+
+Random networks of the default space, all within a fifth of the target's latency, are trained for long (`reference`
+epochs on all images) with several seeds, and in cheaper ways: fewer epochs, fewer images, a smaller picture. Kendall's
+tau between a cheap ranking (one seed) and that of the long one (the mean of the other seeds), averaged over seeds, with
+the deviation over networks drawn with replacement; beside it the ceiling, what another long training says.
+
+    python -m experiments.proxy_validation [networks=16] [seeds=2] [reference=16] [dataset=cifar10 path=FOLDER]
+
+A training is recorded in runs/proxy_validation/ when it is done; the same command continues, also with more networks or
+seeds. Prints a table, and writes proxy_validation_<dataset>.csv and .png to experiments/results.
+"""
+
+import csv
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import latency_luts
+from latency_luts.validate import kendall_tau
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.records import Records
+from nas.report import plots
+from nas.training import sources
+from nas.training.datasets import Dataset
+from nas.training.recipe import Recipe
+from search_spaces import spaces
+from search_spaces.arch import Arch
+
+RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs/proxy_validation")
+DEFAULTS = {"networks": "16", "seeds": "2", "reference": "16", "dataset": "fashion_mnist_mini", "path": ""}
+BAND = (0.8, 1.2)  # of the target's latency
+TARGET_MS = 15.8
+ALL = {"fashion_mnist_mini": 5000, "cifar10": 10_000}  # images of the longest training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    epochs: int
+    images: int
+
+
+def main() -> None:
+    given = DEFAULTS | dict(arg.split("=", 1) for arg in sys.argv[1:])
+    if set(given) != set(DEFAULTS) or given["dataset"] not in ALL:
+        sys.exit(f"error: allowed are {', '.join(f'{k}=' for k in DEFAULTS)}; dataset: {', '.join(ALL)}")
+    networks, seeds, most = int(given["networks"]), int(given["seeds"]), ALL[given["dataset"]]
+    if networks < 4 or seeds < 2:
+        sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
+    reference = Proxy(epochs=int(given["reference"]), images=most)
+    proxies = [Proxy(epochs=epochs, images=most // part) for part in (1, 2, 5) for epochs in (1, 2, 4, 8)]
+    jobs = [(proxy, i, seed) for proxy in (*proxies, reference) for i in range(networks) for seed in range(seeds)]
+    known = _trained(jobs, given)
+    top1 = {
+        p: np.array([[known[p, i, s][0] for s in range(seeds)] for i in range(networks)]) for p in (*proxies, reference)
+    }
+    seconds = {p: float(np.median([known[p, i, s][1] for i in range(networks) for s in range(seeds)])) for p in top1}
+    rows = []
+    for proxy in sorted(top1, key=seconds.__getitem__):
+        tau, deviation = _tau(top1[proxy], top1[reference])
+        own = top1[proxy]
+        rows.append(
+            {
+                "training": "the reference" if proxy == reference else f"{proxy.epochs} epochs of {proxy.images}",
+                "s a network": f"{seconds[proxy]:.1f}",
+                "tau": f"{tau:.2f}",
+                "+-": f"{deviation:.2f}",
+                "top-1 %": f"{100 * own.mean():.1f}",
+                "between networks": f"{100 * own.mean(axis=1).std(ddof=1):.2f}",
+                "between seeds": f"{100 * np.sqrt(own.var(axis=1, ddof=1).mean()):.2f}",
+            }
+        )
+    _show(given, reference, rows)
+
+
+def _tau(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
+    """Mean tau of one cheap training (networks, seeds) with the mean of the long ones of other seeds, and its deviation
+    over networks drawn with replacement."""
+    seeds = cheap.shape[1]
+
+    def tau(rows: np.ndarray) -> float:
+        others = [np.delete(long[rows], s, axis=1).mean(axis=1) for s in range(seeds)]
+        return float(np.mean([kendall_tau(cheap[rows, s].tolist(), others[s].tolist()) for s in range(seeds)]))
+
+    rng = np.random.default_rng(0)
+    drawn = [np.unique(rng.integers(len(cheap), size=len(cheap))) for _ in range(200)]
+    return tau(np.arange(len(cheap))), float(np.std([tau(rows) for rows in drawn]))
+
+
+def _show(given: dict[str, str], reference: Proxy, rows: list[dict[str, str]]) -> None:
+    title = (
+        f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {reference.epochs} epochs "
+        f"of {reference.images} images (other seeds)"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "training" else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(highlight=False, width=120).print(table)
+    path = RESULTS / f"proxy_validation_{given['dataset']}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    figure, axes = plots.new_figure()
+    for row in rows:
+        x, y = float(row["s a network"]), float(row["tau"])
+        color = plots.BEST if row["training"] == "the reference" else plots.INK
+        axes.errorbar(x, y, yerr=float(row["+-"]), fmt="o", color=color, lw=1)
+        axes.annotate(row["training"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds a network, one core")
+    axes.set_ylabel("Kendall's tau with the longer training")
+    axes.set_title(title, loc="left", fontsize=9)
+    plots.save(figure, path.with_suffix(".png"))
+
+
+# ---- the trainings
+
+
+def _trained(
+    jobs: list[tuple[Proxy, int, int]], given: dict[str, str]
+) -> dict[tuple[Proxy, int, int], tuple[float, float]]:
+    """(top-1, seconds) of each job, the recorded ones and the others."""
+    records = Records(RUNS / f"{given['dataset']}.jsonl", "proxy_validation")
+    known = {
+        (Proxy(epochs=r["epochs"], images=r["images"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
+        for r in records.records
+    }
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        runs = {pool.submit(_train, *job, given["dataset"], given["path"]): job for job in jobs if job not in known}
+        for i, run in enumerate(as_completed(runs), 1):
+            proxy, network, seed = job = runs[run]
+            known[job] = top1, seconds = run.result()
+            records.append({**asdict(proxy), "network": network, "seed": seed, "top1": top1, "seconds": seconds})
+            if i % 20 == 0:
+                print(f"{i} of {len(runs)} trainings", flush=True)
+    return known
+
+
+def _train(proxy: Proxy, network: int, seed: int, dataset: str, path: str) -> tuple[float, float]:
+    evaluator = ProxyTraining(data=_data(dataset, path, proxy.images), recipe=Recipe(epochs=proxy.epochs))
+    evaluation = evaluator.evaluate(_network(network), rng_seed=seed)
+    return evaluation.top1, evaluation.seconds
+
+
+@cache
+def _data(dataset: str, path: str, images: int) -> Dataset:
+    return sources.load(dataset, path=Path(path) if path else None, train_images=images)
+
+
+@cache
+def _network(number: int) -> Arch:
+    """A random network of the default space within the band, always the same for a number."""
+    space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
+    drawn = map(space.decode, space.sample(np.random.default_rng(2), 40 * (number + 1)))
+    low_ms, high_ms = (TARGET_MS * share for share in BAND)
+    return [arch for arch in drawn if low_ms <= latency.latency_ms(arch) <= high_ms][number]
+
+
+if __name__ == "__main__":
+    main()
