@@ -13,7 +13,7 @@ milliseconds by the shipped models of Pixel 1, 2 and 3, and milliseconds of whol
 
     python -m experiments.mobilenet_v3_tables [bursts=40]
 
-Writes experiments/results/mobilenet_v3_tables.csv and mobilenet_v3_curves.png.
+Writes experiments/results/mobilenet_v3_tables.csv and .png, and mobilenet_v3_curves.png.
 """
 
 import csv
@@ -202,6 +202,8 @@ def main() -> None:
     with (RESULTS / "mobilenet_v3_tables.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     _picture(curves, here)
+    relative = {t: (here[t] / base - 1, written_out[t] / base - 1) for t in TABLE_5}
+    _bars(networks, here, {t: quantized[t] / here[t] for t in TABLE_4}, relative)
 
 
 def _timed(
@@ -229,6 +231,47 @@ def _picture(curves: dict[tuple[str, float, int], Arch], here: dict) -> None:
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
     figure.savefig(RESULTS / "mobilenet_v3_curves.png", dpi=120)
+
+
+def _bars(
+    networks: dict[str, Arch], here: dict, int8: dict[str, float], swishes: dict[str, tuple[float, float]]
+) -> None:
+    """Tables 3 to 5 as bars: the paper's figures beside ours."""
+    phone = latency_luts.load("pixel1")
+    scale = TABLE_3["V3-Large 1.0"][4] / here["V3-Large 1.0"]
+    optimised, percent = TABLE_5["h-swish @80 (V3-Large)"][0], 100
+    panels = {
+        "Table 3: ms on a Pixel 1": {
+            "paper": {title: TABLE_3[title][4] for title in networks},
+            "pixel1 table": {title: phone.latency_ms(arch) for title, arch in networks.items()},
+            f"here, times {scale:.1f}": {title: scale * here[title] for title in networks},
+        },
+        "Table 4: int8 / float32": {
+            "paper, Pixel 1": {title: q / full for title, (q, full) in TABLE_4.items()},
+            "here": int8,
+        },
+        "Table 5: more than h-swish @80, %": {
+            "paper": {title: percent * (a / optimised - 1) for title, (a, _) in TABLE_5.items()},
+            "here": {title: percent * a for title, (a, _) in swishes.items()},
+            "paper, not optimised": {title: percent * (b / optimised - 1) for title, (_, b) in TABLE_5.items()},
+            "here, written out": {title: percent * b for title, (_, b) in swishes.items()},
+        },
+    }
+    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    for axes, (title, series) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        height = 0.8 / len(series)
+        for i, (name, values) in enumerate(series.items()):
+            color = ("#9aa5b1", "#7aa6c2", "#1f4e79", "#c8352b")[i if len(series) > 2 else 2 * i]
+            axes.barh(
+                [y + i * height for y in range(len(values))], list(values.values()), height, label=name, color=color
+            )
+        names = list(next(iter(series.values())))
+        axes.set_yticks([y + 0.4 - height / 2 for y in range(len(names))], names, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3, axis="x")
+        axes.legend(fontsize=7)
+    figure.savefig(RESULTS / "mobilenet_v3_tables.png", dpi=110)
 
 
 if __name__ == "__main__":
