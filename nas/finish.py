@@ -134,6 +134,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     plots.plot_latencies(
         run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
     )
+    plots.plot_entropy(run_dir / "entropy.png", trials, title=title)
     archs = {"found": winner.arch} | {name: plan.references[name]() for name in found.references}
     environment = read_json(run_dir / "environment.json") or {}
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())

@@ -7,6 +7,7 @@ its latency on the device, and lets a controller learn from ``ACC x (LAT/TAR)^w`
 import functools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from nas.journal import Journal
 from nas.loop import best, search
 from nas.plan import Plan, describe, read_latency, read_plan, read_space
 from nas.report.live import Live
+from nas.report.tensorboard import Scalars
 from nas.reward import Reward, adjusted
 from nas.run_dir import open_run_dir
 from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
 # settings that change how, how far or where a search runs, but not what it finds
-MAY_DIFFER = ("samples", "executor", "workers", "ray", "run_dir", "tables_dir", "dry_run", "final")
+MAY_DIFFER = ("samples", "executor", "workers", "ray", "run_dir", "tables_dir", "dry_run", "final", "tensorboard")
 
 
 def main(settings: Settings) -> None:
@@ -41,6 +43,7 @@ def main(settings: Settings) -> None:
     latency = read_latency(settings, space, measure=not dry_run)
     plan = read_plan(settings, space, latency)
     settings.choice("executor", EXECUTORS)
+    tensorboard = settings.flag("tensorboard")
     data_settings = read_data_settings(settings)
     describe(console, plan, settings, data_settings)
     if dry_run:
@@ -68,7 +71,11 @@ def main(settings: Settings) -> None:
     try:
         with open_executor(settings) as executor:
             references = finish.references(run_dir, plan, evaluate, executor)
-            with Live(console, plan.samples, plan.target_ms, every=plan.batch) as live:
+            with ExitStack() as watching:
+                live = watching.enter_context(Live(console, plan.samples, plan.target_ms, every=plan.batch))
+                watchers = [live.on_trial]
+                if tensorboard:
+                    watchers.append(watching.enter_context(Scalars(run_dir / "tensorboard", plan.target_ms)).on_trial)
                 trials = search(
                     space=space,
                     controller=controller,
@@ -79,7 +86,7 @@ def main(settings: Settings) -> None:
                     batch=plan.batch,
                     executor=executor,
                     journal=journal,
-                    on_trial=live.on_trial,
+                    on_trial=_all(watchers),
                     adjust_after=plan.adjust_after,
                     adjust=_adjust(plan, live) if plan.adjust_after else None,
                 )
@@ -94,6 +101,14 @@ def main(settings: Settings) -> None:
     found = finish.Found(trials=trials, winner=winner, references=references, final=final)
     finish.write(run_dir, plan, found, time.perf_counter() - started)
     finish.show(console, run_dir, plan, found, time.perf_counter() - started)
+
+
+def _all(watchers: Sequence[Callable[[Trial], None]]) -> Callable[[Trial], None]:
+    def on_trial(trial: Trial) -> None:
+        for watch in watchers:
+            watch(trial)
+
+    return on_trial
 
 
 def _adjust(plan: Plan, live: Live) -> Callable[[Sequence[Trial]], Reward]:

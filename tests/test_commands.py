@@ -74,6 +74,7 @@ def test_a_search_leaves_everything_behind(finished):
         "pareto.png",
         "rewards.png",
         "latencies.png",
+        "entropy.png",
         "report.html",
     }
     result = json.loads((run_dir / "result.json").read_text())

@@ -71,7 +71,7 @@ SEARCH = ("nas.search", "space=accel_nasbench", "evaluator=surrogate", "+target=
 
 def test_a_search_with_the_surrogate(tmp_path):
     """Lands on its target with the absolute reward, and needs no data."""
-    settings = ("reward=absolute", "controller=bayesian", "samples=400", "batch=8")
+    settings = ("reward=absolute", "controller=bayesian", "samples=400", "batch=8", "tensorboard=true")
     done = command(*SEARCH, *settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -80,6 +80,9 @@ def test_a_search_with_the_surrogate(tmp_path):
     assert "final_test_top1" not in result["best"]
     assert not (tmp_path / "run" / "best.safetensors").exists()
     assert len(journal(tmp_path / "run")) == 400
+    events = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(events) == 1
+    assert events[0].read_bytes().count(b"best_reward") == 400
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count('data-tip="sample ') >= 400  # a dot a sample
     assert page.count('data-tip="found, block ') == len(result["best"]["arch"]["blocks"])

@@ -69,6 +69,8 @@ def write_report(
         image(run_dir / "rewards.png"),
         "<h2>Latency of the samples</h2>",
         image(run_dir / "latencies.png"),
+        "<h2>Entropy of the samples</h2>",
+        image(run_dir / "entropy.png"),
         "<h2>Where the time goes, block by block</h2>",
         blocks,
         "<h2>What was chosen</h2>",

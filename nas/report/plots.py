@@ -8,7 +8,18 @@ import numpy as np
 from nas import pareto
 from nas.trial import Trial
 
-__all__ = ["BEST", "GREY", "INK", "REFERENCE", "new_figure", "plot_latencies", "plot_pareto", "plot_rewards", "save"]
+__all__ = [
+    "BEST",
+    "GREY",
+    "INK",
+    "REFERENCE",
+    "new_figure",
+    "plot_entropy",
+    "plot_latencies",
+    "plot_pareto",
+    "plot_rewards",
+    "save",
+]
 
 INK, GREY, BEST, REFERENCE = "#1f4e79", "#9aa5b1", "#c8352b", "#2a7f3f"
 
@@ -100,6 +111,29 @@ def plot_latencies(path: Path, trials: Sequence[Trial], *, target_ms: float, tit
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="upper right")
     save(figure, path)
+
+
+def plot_entropy(path: Path, trials: Sequence[Trial], *, title: str) -> None:
+    """How varied the samples are: the entropy of a choice's options over a moving window, the mean over the choices.
+
+    Falling to 0 means that the controller proposes the same again and again.
+    """
+    figure, axes = new_figure(height=3.2)
+    indices = np.array([t.indices for t in trials])  # (n, C)
+    window = min(len(trials), max(16, len(trials) // 20))
+    ends = np.unique(np.linspace(window, len(trials), 200).astype(int))
+    axes.plot(ends - 1, [_entropy(indices[end - window : end]) for end in ends], color=INK, lw=1.5)
+    axes.set_xlabel("sample")
+    axes.set_ylabel(f"nats a choice, last {window} samples")
+    axes.set_ylim(bottom=0)
+    axes.set_title(title, loc="left", fontsize=10)
+    save(figure, path)
+
+
+def _entropy(indices: np.ndarray) -> float:
+    """Mean over the C choices of the entropy of their options in points (n, C), in nats."""
+    shares = [np.bincount(column) / len(column) for column in indices.T]
+    return float(np.mean([-(p[p > 0] * np.log(p[p > 0])).sum() for p in shares]))
 
 
 def _size(trials: Sequence[Trial]) -> float:

@@ -1,0 +1,49 @@
+"""A search's scalars for TensorBoard."""
+
+from pathlib import Path
+from types import TracebackType
+
+from nas.trial import Trial
+
+__all__ = ["Scalars"]
+
+
+class Scalars:
+    """Writes every trial's top-1, latency, its share of the target, reward and the best reward so far.
+
+    Use it as a context manager; look at them with ``tensorboard --logdir`` and the folder. A search that is continued
+    writes a file of its own, with all trials from the first.
+    """
+
+    def __init__(self, folder: Path, target_ms: float) -> None:
+        from tensorboardX import SummaryWriter
+
+        for old in folder.glob("events.out.*"):
+            old.unlink()
+        self._writer = SummaryWriter(str(folder))
+        self._target_ms = target_ms
+        self._best: float | None = None
+
+    def __enter__(self) -> "Scalars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def on_trial(self, trial: Trial) -> None:
+        if trial.status != "ok":
+            return
+        self._best = trial.reward if self._best is None else max(self._best, trial.reward)
+        scalars = {
+            "top1": trial.top1,
+            "latency_ms": trial.latency_ms,
+            "latency_of_target": trial.latency_ms / self._target_ms,
+            "reward": trial.reward,
+            "best_reward": self._best,
+        }
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, trial.sample)
+        if trial.sample % 10 == 0:
+            self._writer.flush()
