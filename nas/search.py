@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -43,6 +43,7 @@ def main(settings: Settings) -> None:
     latency = read_latency(settings, space, measure=not dry_run)
     plan = read_plan(settings, space, latency)
     settings.choice("executor", EXECUTORS)
+    engine = _read_engine(settings, plan)
     tensorboard = settings.flag("tensorboard")
     data_settings = read_data_settings(settings)
     describe(console, plan, settings, data_settings)
@@ -76,20 +77,23 @@ def main(settings: Settings) -> None:
                 watchers = [live.on_trial]
                 if tensorboard:
                     watchers.append(watching.enter_context(Scalars(run_dir / "tensorboard", plan.target_ms)).on_trial)
-                trials = search(
-                    space=space,
-                    controller=controller,
-                    evaluate=evaluate,
-                    latency_ms=latency.latency_ms,
-                    reward=plan.reward,
-                    samples=plan.samples,
-                    batch=plan.batch,
-                    executor=executor,
-                    journal=journal,
-                    on_trial=_all(watchers),
-                    adjust_after=plan.adjust_after,
-                    adjust=_adjust(plan, live) if plan.adjust_after else None,
-                )
+                common = {
+                    "space": space,
+                    "controller": controller,
+                    "latency_ms": latency.latency_ms,
+                    "reward": plan.reward,
+                    "samples": plan.samples,
+                    "batch": plan.batch,
+                    "journal": journal,
+                    "on_trial": _all(watchers),
+                }
+                if engine == "tune" and trainer:
+                    trials = _search_with_tune(settings, plan, trainer, run_dir, common)
+                else:
+                    adjust = _adjust(plan, live) if plan.adjust_after else None
+                    trials = search(
+                        evaluate=evaluate, executor=executor, adjust_after=plan.adjust_after, adjust=adjust, **common
+                    )
         winner = best(trials)
         final = None
         if trainer:
@@ -101,6 +105,29 @@ def main(settings: Settings) -> None:
     found = finish.Found(trials=trials, winner=winner, references=references, final=final)
     finish.write(run_dir, plan, found, time.perf_counter() - started)
     finish.show(console, run_dir, plan, found, time.perf_counter() - started)
+
+
+def _search_with_tune(
+    settings: Settings, plan: Plan, trainer: "ProxyTraining", run_dir: Path, common: dict[str, Any]
+) -> list[Trial]:
+    from nas.tune import search_with_tune
+
+    return search_with_tune(
+        evaluator=trainer,
+        rng_seed=plan.rng_seed,
+        storage=run_dir.resolve(),
+        workers=settings.integer("workers", low=1) if settings.value("workers") is not None else None,
+        grace_epochs=settings.integer("grace_epochs", low=1),
+        timeout_s=settings.number("ray.timeout_s", above=0),
+        **common,
+    )
+
+
+def _read_engine(settings: Settings, plan: Plan) -> str:
+    engine = settings.choice("engine", ("loop", "tune"))
+    if engine == "tune" and (settings.value("executor") != "ray" or plan.adjust_after or not plan.recipe):
+        raise ValueError("engine=tune takes executor=ray, an evaluator that trains, and no adjust_after")
+    return engine
 
 
 def _all(watchers: Sequence[Callable[[Trial], None]]) -> Callable[[Trial], None]:

@@ -1,4 +1,5 @@
-"""The controllers in Ray Tune: `ControllerSearcher` is a search algorithm for anyone's own Tuner.
+"""The controllers in Ray Tune: `ControllerSearcher`, a search algorithm for anyone's own Tuner, and `search_with_tune`,
+which is ``engine=tune`` of a search.
 
     space = spaces.get("mnasnet", base_width=0.35)
 
@@ -16,55 +17,91 @@ training; where that counts, `nas.loop.search` with `RayExecutor` costs 0.01 s.
 
 import json
 import math
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from nas.controllers import Controller
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.journal import Journal
 from nas.run_dir import write_text
+from nas.trial import Trial
+from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
-__all__ = ["ControllerSearcher"]
+__all__ = ["ControllerSearcher", "StalledError", "search_with_tune"]
 
 
 class ControllerSearcher(Searcher):
     """Proposes a controller's networks, and tells it of a batch when all of it is done.
 
-    A trial's config has ``indices`` (a list, the point of the space) and ``network`` ({choice name: option}). A trial
-    that fails, or reports NaN, tells the controller nothing.
+    A trial's config has ``indices`` (a list, the point of the space), ``network`` ({choice name: option}) and
+    ``sample`` (its number). A trial that fails, or reports NaN, tells the controller nothing.
 
     Args:
         controller: a new one, not used elsewhere: after `restore` its past is played to it again.
         metric: what the trials report; the higher the better.
         batch: proposals between two updates of the controller.
+        samples: how many networks to propose; None: as many as Tune asks for.
+        known: point and reward of samples of an earlier search with the same controller: not proposed again.
     """
 
-    def __init__(self, space: SearchSpace, controller: Controller, *, metric: str = "reward", batch: int = 8) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        controller: Controller,
+        *,
+        metric: str = "reward",
+        batch: int = 8,
+        samples: int | None = None,
+        known: Mapping[int, tuple[tuple[int, ...], float]] | None = None,
+    ) -> None:
         super().__init__(metric=metric, mode="max")
         if batch < 1:
             raise ValueError(f"batch={batch}; it must be at least 1")
         self._space, self._controller, self._batch = space, controller, batch
+        self._samples, self._known = samples, known or {}
         self._past: list[list[float]] = []  # rewards of the batches that the controller knows
         self._points: list[list[int]] = []  # the present batch,
         self._rewards: dict[int, float] = {}  # what is known of it (position to reward),
         self._live: dict[str, int] = {}  # what is under way (trial to position),
         self._next = 0  # and what was not begun
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next network; None while the batch is under way, which it never is without a trial that is live."""
-        if self._next == len(self._points):
-            if self._live:
-                return None
-            self._learn()
-            self._propose()
-        position = self._next
-        self._next += 1
+    def suggest(self, trial_id: str) -> Any:
+        """The next network; None while the batch is under way, which it never is without a trial that is live;
+        FINISHED after the last one.
+
+        Raises:
+            ValueError: the known samples are not what the controller proposes.
+        """
+        while True:
+            if self._next == len(self._points):
+                if self._live:
+                    return None
+                self._learn()
+                self._propose()
+            position, sample = self._next, self._batch * len(self._past) + self._next
+            if self._samples is not None and sample >= self._samples:
+                return Searcher.FINISHED
+            self._next += 1
+            if sample not in self._known:
+                break
+            point, self._rewards[position] = self._known[sample]
+            if list(point) != self._points[position]:
+                raise ValueError(
+                    f"sample {sample} is not what this search proposes; its settings or the program have changed: "
+                    "start again in another run_dir"
+                )
         self._live[trial_id] = position
         indices = self._points[position]
-        return {"indices": indices, "network": self._space.describe(indices)}
+        return {"sample": sample, "indices": indices, "network": self._space.describe(indices)}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Takes the reward of a trial that ended, well or not."""
@@ -117,3 +154,170 @@ class ControllerSearcher(Searcher):
             told = [self._rewards.get(i, math.nan) for i in range(len(self._points))]
             self._controller.observe(np.array(self._points), np.array(told))
             self._past.append(told)
+
+
+class StalledError(ValueError):
+    """Tune made no progress."""
+
+
+def search_with_tune(
+    *,
+    space: SearchSpace,
+    controller: Controller,
+    evaluator: ProxyTraining,
+    rng_seed: int,
+    latency_ms: Callable[[Arch], float],
+    reward: Callable[[float, float], float],
+    samples: int,
+    batch: int,
+    journal: Journal,
+    storage: Path,
+    workers: int | None = None,
+    grace_epochs: int = 1,
+    timeout_s: float = 3600,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> list[Trial]:
+    """`nas.loop.search` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
+
+    The journal has each trial when it ends; those that it has are not trained again. A network that was stopped has the
+    top-1 of its last epoch, and a note. With several workers the order in which trainings end decides which are
+    stopped: such a search is not the same again.
+
+    Args:
+        storage: an absolute folder for Tune's own files.
+        workers: trainings at a time; None: as many as there are CPUs.
+        grace_epochs: none is stopped before.
+        timeout_s: without any report for so long the search ends.
+
+    Raises:
+        StalledError: no training reported for `timeout_s`.
+        JournalError: the journal belongs to another search.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no copies of every result
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    known = {}
+    for sample, trial in sorted(journal.trials.items()):
+        known[sample] = (trial.indices, trial.reward if trial.status == "ok" else math.nan)
+        if on_trial:
+            on_trial(trial)
+    epochs = evaluator.recipe.epochs
+    asha = ASHAScheduler(time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2)
+
+    def record(config: Mapping[str, Any], result: Mapping[str, Any] | None) -> None:
+        sample, indices = config["sample"], tuple(config["indices"])
+        if sample in journal.trials:
+            return
+        arch = space.decode(indices)
+        result = result or {}
+        top1, done = result.get("top1"), result.get("epochs", 0)
+        status = "failed" if top1 is None else result.get("status", "ok")
+        trial = Trial(
+            sample=sample,
+            indices=indices,
+            arch=arch,
+            top1=top1 if status == "ok" and top1 is not None else 0.0,
+            latency_ms=latency_ms(arch),
+            reward=result["reward"] if status == "ok" else 0.0,
+            status=status,
+            seconds=result.get("time_total_s", 0.0),
+            note=f"stopped after {done} of {epochs} epochs" if status == "ok" and done < epochs else "",
+        )
+        journal.append(trial)
+        if on_trial:
+            on_trial(trial)
+
+    watchdog = _Watchdog(timeout_s)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(
+                _train, evaluator=evaluator, space=space, latency_ms=latency_ms, reward=reward, rng_seed=rng_seed
+            ),
+            {"cpu": 1},
+        ),
+        tune_config=tune.TuneConfig(
+            metric="reward",
+            mode="max",
+            search_alg=ControllerSearcher(space, controller, batch=batch, samples=samples, known=known),
+            scheduler=asha,
+            num_samples=samples,
+            max_concurrent_trials=workers,
+            reuse_actors=True,
+            trial_dirname_creator=_folder,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(storage), verbose=0, stop=watchdog, callbacks=[_Recorder(record, watchdog)]
+        ),
+    )
+    tuner.fit()
+    if watchdog.stalled:
+        raise StalledError(
+            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(journal.trials)} of {samples} samples are "
+            "kept: the same command continues"
+        )
+    return [journal.trials[sample] for sample in range(samples)]
+
+
+def _train(
+    config: dict[str, Any],
+    *,
+    evaluator: ProxyTraining,
+    space: SearchSpace,
+    latency_ms: Callable[[Arch], float],
+    reward: Callable[[float, float], float],
+    rng_seed: int,
+) -> None:
+    """A trial: trains the network and reports after each epoch."""
+    arch = space.decode(config["indices"])
+    ms = latency_ms(arch)
+
+    def on_epoch(epochs: int, top1: float) -> None:
+        tune.report({"epochs": epochs, "top1": top1, "reward": reward(top1, ms), "status": "ok"})
+
+    evaluation = evaluator.evaluate(arch, rng_seed, on_epoch=on_epoch)
+    if evaluation.status != "ok":
+        tune.report({"epochs": 0, "top1": 0.0, "reward": math.nan, "status": evaluation.status})
+
+
+class _Watchdog(tune.Stopper):
+    """Ends an experiment in which nothing happens: Tune itself would wait for ever."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s, self.last, self.stalled = timeout_s, time.monotonic(), False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.last = time.monotonic()
+        return False
+
+    def stop_all(self) -> bool:
+        self.stalled = self.stalled or time.monotonic() - self.last > self.timeout_s
+        return self.stalled
+
+
+class _Recorder(tune.Callback):
+    """Tells `record` of every trial that ends: its config and its last result.
+
+    Tune keeps a copy of it in a file that nothing here reads; the copy has nobody to tell.
+    """
+
+    def __init__(
+        self, record: Callable[[Mapping[str, Any], Mapping[str, Any] | None], None], watchdog: _Watchdog
+    ) -> None:
+        self._record, self._watchdog = record, watchdog
+
+    def __reduce__(self) -> tuple:
+        return _Recorder, (_nobody, _Watchdog(self._watchdog.timeout_s))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if not self._watchdog.stalled:
+            self._record(trial.config, trial.last_result)
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._record(trial.config, None)
+
+
+def _folder(trial: Any) -> str:
+    return f"sample{trial.config['sample']}-{trial.trial_id}"
+
+
+def _nobody(config: Mapping[str, Any], result: Mapping[str, Any] | None) -> None:
+    pass

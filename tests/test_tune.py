@@ -1,11 +1,18 @@
 """The controllers as a search algorithm of Ray Tune."""
 
+import os
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
 from nas import controllers
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
+from tests.test_commands import ROOT, TINY, journal, search
+from tests.test_kills import lines
 
 # Ray's own warnings about its own future, and sockets and files that it leaves to the garbage collector
 pytestmark = [
@@ -131,3 +138,52 @@ def test_in_a_tuner_with_asha_and_failures(tmp_path, monkeypatch):
     points = [tuple(result.config["indices"]) for result in results]
     assert len(set(points)) == 16  # evolution proposes none twice
     assert results.get_best_result().metrics["reward"] >= 6
+
+
+def test_known_samples_are_not_proposed_again():
+    from nas.tune import ControllerSearcher
+
+    whole = drive(searcher(), 10)
+    known = {i: (tuple(whole[i]), reward(whole[i])) for i in (0, 1, 2, 3, 5)}
+
+    def again(known):
+        controller = controllers.make("evolution", SPACE, rng_seed=0)
+        return ControllerSearcher(SPACE, controller, batch=4, samples=10, known=known)
+
+    algorithm = again(known)
+    assert drive(algorithm, 5) == [whole[i] for i in (4, 6, 7, 8, 9)]
+    assert algorithm.suggest("more") == ControllerSearcher.FINISHED
+    with pytest.raises(ValueError, match="sample 0 is not what this search proposes"):
+        again({0: ((3, 3, 3), 1.0)} if whole[0] != [3, 3, 3] else {0: ((0, 0, 0), 1.0)}).suggest("t")
+
+
+def test_a_search_by_tune_that_is_killed_and_continues(tmp_path):
+    settings = ["executor=ray", "engine=tune", "controller=evolution", "run_dir=run", "epochs=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *settings],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    path = tmp_path / "run" / "journal.jsonl"
+    deadline = time.monotonic() + 200
+    while lines(path) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    before = path.read_bytes()
+    done = search(*settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes().startswith(before)
+    records = journal(tmp_path / "run")
+    assert [record["sample"] for record in records] == [0, 1, 2, 3]
+    assert all(record["status"] == "ok" for record in records)
+    assert {record["note"] for record in records} <= {"", "stopped after 1 of 2 epochs"}
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_what_the_engine_cannot_do(tmp_path):
+    done = search("executor=serial", "engine=tune", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "engine=tune takes executor=ray, an evaluator that trains, and no adjust_after" in done.stderr

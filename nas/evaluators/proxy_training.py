@@ -5,6 +5,7 @@ spent on is measured by ``python -m experiments.proxy_signal``.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,13 @@ class ProxyTraining:
         small = rewrite.dropout(small, self.dropout)
         return rewrite.classes(rewrite.in_channels(small, self.data.channels), self.data.classes)
 
-    def evaluate(self, arch: Arch, rng_seed: int) -> Evaluation:
+    def evaluate(self, arch: Arch, rng_seed: int, on_epoch: Callable[[int, float], None] | None = None) -> Evaluation:
         """Trains `arch` from scratch. The same seed gives the same answer on the same machine.
 
         A training that diverges (NaN) is a result: status ``diverged``, top-1 0.
+
+        Args:
+            on_epoch: called after each epoch with the number of epochs and the top-1 so far.
         """
         import torch
 
@@ -58,7 +62,20 @@ class ProxyTraining:
         start = time.perf_counter()
         torch.set_num_threads(self.threads)
         net = new_net(self.small(arch), rng_seed=rng_seed)
-        trained = train(net, self.data.train, self.data, self.recipe, rng_seed=rng_seed, device=self.device)
+
+        def report(epochs: int) -> None:
+            if on_epoch:
+                on_epoch(epochs, top1(net, self.data.holdout, self.data, device=self.device))
+
+        trained = train(
+            net,
+            self.data.train,
+            self.data,
+            self.recipe,
+            rng_seed=rng_seed,
+            device=self.device,
+            on_epoch=report if on_epoch else None,
+        )
         if trained.diverged:
             seconds = time.perf_counter() - start
             return Evaluation(top1=0.0, status="diverged", seconds=seconds, note="the loss became NaN or infinite")

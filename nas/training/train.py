@@ -1,7 +1,7 @@
 """The training loop: what a proxy evaluation, a final training and NetAdapt's fine-tuning have in common."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,7 @@ def train(
     rng_seed: int,
     device: str = "cpu",
     moments: Moments | None = None,
+    on_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
     """Trains `net` in place on `split` with augmentation and label smoothing.
 
@@ -60,6 +61,7 @@ def train(
         net: a network ``(N, C, H, W) -> (N, classes)``; it is moved to `device` and to channels_last.
         data: gives the normalisation and whether mirroring is allowed.
         moments: the optimizer's state to begin with.
+        on_epoch: called with the number of epochs that are done, after each.
     """
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = _optimizer(net, recipe)
@@ -69,7 +71,7 @@ def train(
     warmup_steps = max(1, round(recipe.warmup * steps))
     rng = np.random.default_rng(rng_seed)
     autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu")
-    seen = 0
+    seen = epochs = 0
     with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
         torch.manual_seed(rng_seed)
         for step, (x, y, epoch_ends) in zip(range(steps), _endless(split, data, recipe, rng, device), strict=False):
@@ -82,6 +84,10 @@ def train(
             seen += len(y)
             if (epoch_ends or step == steps - 1) and not math.isfinite(loss.item()):
                 return Trained(seen, True, _moments(optimizer, net))
+            if epoch_ends and on_epoch:
+                epochs += 1
+                on_epoch(epochs)
+                net.train()
     return Trained(seen, False, _moments(optimizer, net))
 
 
