@@ -41,14 +41,25 @@ class _Here:
 
 
 class SerialExecutor:
-    """In this process, in order."""
+    """In this process, in order.
+
+    Args:
+        retries: how often an evaluation that failed is tried again.
+    """
+
+    def __init__(self, *, retries: int = 1) -> None:
+        self._retries = retries
 
     def share(self, value: Any) -> Shared:
         return _Here(value)
 
     def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         for i, arch in enumerate(archs):
-            yield i, guarded(evaluate, arch)
+            evaluation = guarded(evaluate, arch)
+            for _ in range(self._retries):
+                if evaluation.status == "failed":
+                    evaluation = guarded(evaluate, arch)
+            yield i, evaluation
 
 
 def guarded(evaluate: Evaluate, arch: Arch) -> Evaluation:

@@ -1,7 +1,7 @@
 """`RayExecutor`: evaluations as Ray tasks, on this machine or on a cluster.
 
 The evaluation (with its data set) goes into the object store once; each task gets one network. A crashed worker's task
-is retried by Ray, a straggler is cancelled and tried once more.
+is retried by Ray, a straggler is cancelled and tried again.
 """
 
 import os
@@ -47,7 +47,8 @@ class RayExecutor:
         address: ``host:port`` of a cluster to join; None starts one on this machine for as long as it is needed.
         workers: evaluations at a time; None: as many as the cluster's CPUs (and GPUs) allow, also as nodes come or go.
         num_cpus, num_gpus: what one evaluation takes; ``num_gpus`` may be a fraction.
-        timeout_s: an evaluation that takes longer is cancelled and tried once more, then recorded as failed.
+        timeout_s: an evaluation that takes longer is cancelled.
+        retries: how often an evaluation that failed or took too long is tried again, before it is recorded as failed.
 
     Raises:
         ResourceError: nothing answers at `address`, or no node can ever run one evaluation.
@@ -61,8 +62,9 @@ class RayExecutor:
         num_cpus: float = 1,
         num_gpus: float = 0,
         timeout_s: float = 3600,
+        retries: int = 1,
     ) -> None:
-        self.timeout_s = timeout_s
+        self.timeout_s, self.retries = timeout_s, retries
         self._num_cpus, self._num_gpus, self._at_most = num_cpus, num_gpus, workers
         self._counted = time.monotonic()
         self._temp_dir: str | None = None
@@ -114,18 +116,18 @@ class RayExecutor:
             for ref in ready:
                 i, attempt, _ = running.pop(ref)
                 evaluation = self._result(ref)
-                if evaluation.status == "failed" and attempt == 1:
-                    waiting.append((i, 2))
+                if evaluation.status == "failed" and attempt <= self.retries:
+                    waiting.append((i, attempt + 1))
                 else:
                     yield i, evaluation
             for ref, (i, attempt, start) in list(running.items()):
                 if time.monotonic() - start > self.timeout_s:
                     self._ray.cancel(ref, force=True)
                     del running[ref]
-                    if attempt == 1:
-                        waiting.append((i, 2))
+                    if attempt <= self.retries:
+                        waiting.append((i, attempt + 1))
                     else:
-                        note = f"took longer than {self.timeout_s:g} s, twice"
+                        note = f"took longer than {self.timeout_s:g} s, {attempt} times"
                         yield i, Evaluation(top1=0.0, status="failed", note=note)
 
     def close(self) -> None:

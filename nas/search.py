@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
 # settings that change how, how far or where a search runs, but not what it finds
-MAY_DIFFER = ("samples", "executor", "workers", "ray", "run_dir", "tables_dir", "dry_run", "final", "tensorboard")
+MAY_DIFFER = (
+    *("samples", "executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run", "final", "tensorboard"),
+)
 
 
 def main(settings: Settings) -> None:

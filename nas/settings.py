@@ -107,7 +107,7 @@ def read_workers(settings: Settings) -> int:
 def open_executor(settings: Settings) -> Iterator[Executor]:
     """The executor that a config names."""
     if settings.choice("executor", EXECUTORS) == "serial":
-        yield SerialExecutor()
+        yield SerialExecutor(retries=settings.integer("retries", low=0))
         return
     from nas.executor_ray import RayExecutor
 
@@ -117,5 +117,6 @@ def open_executor(settings: Settings) -> Iterator[Executor]:
         num_cpus=settings.number("ray.num_cpus", low=0),
         num_gpus=settings.number("ray.num_gpus", low=0),
         timeout_s=settings.number("ray.timeout_s", above=0),
+        retries=settings.integer("retries", low=0),
     ) as executor:
         yield executor

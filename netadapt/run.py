@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # settings that change how or where an adaptation runs, but not what it finds
 MAY_DIFFER = (
-    *("executor", "workers", "ray", "run_dir", "tables_dir", "dry_run"),
+    *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run"),
     *("final", "final_epochs", "final_repeats", "compare"),
 )
 

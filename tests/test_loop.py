@@ -124,7 +124,7 @@ def test_failures_and_divergence_are_results(space):
         return top1(arch)
 
     seen = []
-    trials = run(space, evaluate=evaluate)
+    trials = run(space, evaluate=evaluate, executor=SerialExecutor(retries=0))
     assert {t.status for t in trials} == {"ok", "diverged", "failed"}
     assert all(t.reward == 0 and t.top1 == 0 for t in trials if t.status != "ok")
     assert trials[0].note == "RuntimeError: the camera is on fire"
@@ -247,6 +247,7 @@ def test_a_diverged_training_counts_as_the_worst_and_a_failed_one_says_nothing(s
         reward=lambda top1, ms: -ms,
         samples=4,
         batch=4,
+        executor=SerialExecutor(retries=0),
     )
     good, diverged, failed, _ = told[0]
     assert diverged <= good < 0
@@ -263,3 +264,17 @@ def test_front_and_hypervolume():
     assert pareto.hypervolume(top1s, ms, reference_ms=10) == pytest.approx((0.5 * 4 + 0.8 * 4) / 10)
     assert pareto.hypervolume(top1s, ms, reference_ms=2) == 0
     assert pareto.hypervolume(np.array([]), np.array([]), reference_ms=2) == 0
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_a_failed_evaluation_is_tried_again_so_often(space, retries):
+    calls = []
+
+    def broken(arch):
+        calls.append(arch)
+        raise RuntimeError("no camera")
+
+    (arch,) = [space.decode(row) for row in space.sample(np.random.default_rng(0), 1)]
+    ((_, evaluation),) = SerialExecutor(retries=retries).run(broken, [arch])
+    assert (evaluation.status, evaluation.note) == ("failed", "RuntimeError: no camera")
+    assert len(calls) == 1 + retries
