@@ -7,13 +7,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nas import pareto
 from nas.trial import Trial
 
 __all__ = ["Live"]
 
 
 class Live:
-    """A progress bar with the best network so far, and a line for each new best one.
+    """A progress bar with the best network so far, the latency of late against the target, the size of the Pareto front
+    and the time that is left; and a line for each new best network.
 
     On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples.
     """
@@ -24,7 +26,8 @@ class Live:
         self._target_ms = target_ms
         self._every = every
         self._best: Trial | None = None
-        self._seen = 0
+        self._seen = self._front = 0
+        self._trials: list[Trial] = []
         self._recent_ms: deque[float] = deque(maxlen=max(20, samples // 20))
         self._progress = Progress(
             TextColumn("search"),
@@ -56,6 +59,9 @@ class Live:
     def on_trial(self, trial: Trial) -> None:
         self._seen += 1
         self._recent_ms.append(trial.latency_ms)
+        self._trials.append(trial)
+        if self._seen % self._every == 0:
+            self._front = len(pareto.front(self._trials))
         if trial.status == "ok" and (self._best is None or trial.reward > self._best.reward):
             self._best = trial
             self._progress.console.print(
@@ -67,6 +73,7 @@ class Live:
         best = self._best
         text = f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms" if best else ""
         text += f", lately {median(self._recent_ms) / self._target_ms:.2f} of the target"
+        text += f", {self._front} on the front" if self._front else ""
         self._progress.update(self._task, completed=self._seen, best=text)
         if not self._console.is_terminal and self._seen % self._every == 0:
             elapsed = self._progress.tasks[0].elapsed or 0.0
