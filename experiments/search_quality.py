@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,8 @@ class Asked:
     def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         reward, noise = BENCHMARKS[self.name]
         top1, latency_ms = _known(indices)
-        seen = top1 + noise * np.random.default_rng([self.rng_seed, *indices[0]]).standard_normal(len(top1))
+        draws = [np.random.default_rng([self.rng_seed, *row]).standard_normal() for row in indices] if noise else 0.0
+        seen = top1 + noise * np.array(draws)  # a network always has the same answer, whoever asks
         true = np.array([reward(a, ms) for a, ms in zip(top1, latency_ms, strict=True)])
         return seen, true, latency_ms
 
@@ -85,6 +87,11 @@ def main() -> None:
         for benchmark in given["benchmarks"].split(",")
         for method in given["methods"].split(",")
     ]
+    wrong = set(given["benchmarks"].split(",")) - set(BENCHMARKS) | set(given["methods"].split(",")) - {*OURS, *OTHERS}
+    if wrong:
+        sys.exit(f"error: no {min(wrong)!r}; there are: {', '.join((*BENCHMARKS, *OURS, *OTHERS))}")
+    if set(given["methods"].split(",")) & set(OTHERS) and find_spec("optuna") is None:
+        sys.exit("error: methods tpe and nsga2 need Optuna: pip install optuna; or leave them out of methods=")
     with ProcessPoolExecutor() as pool:
         runs = [pool.submit(_recorded, *item) for item in todo]
         for i, run in enumerate(as_completed(runs), 1):
@@ -227,10 +234,8 @@ def _ours(method: str, seed: int, ask: Asked, reward: Reward) -> Iterator[Step]:
 
 
 def _optuna(method: str, seed: int, ask: Asked, reward: Reward) -> Iterator[Step]:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        sys.exit("error: methods tpe and nsga2 need Optuna: pip install optuna; or leave them out of methods=")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     samplers: dict[str, Callable] = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}
     two = method.endswith("(two objectives)")

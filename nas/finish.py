@@ -12,6 +12,7 @@ from nas import pareto
 from nas.executor import Executor
 from nas.plan import Plan
 from nas.report import summary
+from nas.reward import Reward
 from nas.run_dir import read_json, write_json, write_text
 from nas.trial import Trial
 from search_spaces import text
@@ -20,7 +21,7 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
-__all__ = ["Found", "final_training", "references", "show", "write"]
+__all__ = ["Found", "final_training", "references", "rewarded", "show", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,14 @@ class Found:
     Attributes:
         references: name of a published network to its figures, see `summary.row`.
         final: of the winner's final training; None if nothing is trained.
+        reward: the one that counted at the end.
     """
 
     trials: list[Trial]
     winner: Trial
     references: Mapping[str, Mapping[str, Any]]
     final: Mapping[str, Any] | None
+    reward: Reward
 
     @property
     def median_ms(self) -> float:
@@ -59,6 +62,11 @@ def references(
         rows[todo[i]] = summary.row(archs[i], evaluation.top1, latencies_ms[i], value)
         write_json(path, rows)
     return {name: rows[name] for name in plan.references}
+
+
+def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dict[str, dict[str, Any]]:
+    """The references' figures by another reward."""
+    return {name: {**row, "reward": reward(row["top1"], row["latency_ms"])} for name, row in references.items()}
 
 
 def final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", plan: Plan) -> dict[str, Any]:
@@ -167,7 +175,7 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
             f"after {final['epochs']} epochs the found network has top-1 {final['test_top1']:.1%} on the test images "
             f"({final['holdout_top1']:.1%} on the holdout)"
         )
-    for line in summary.advice(winner, found.trials, plan.reward):
+    for line in summary.advice(winner, found.trials, found.reward):
         console.print(f"note: {line}")
     files = "best.json (the network), " + ("best.onnx and best.safetensors (trained on this data), " if final else "")
     console.print(

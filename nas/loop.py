@@ -52,8 +52,8 @@ def search(
         batch: trials between two updates of the controller.
         executor: where evaluations run; in this process if None.
         on_trial: called with each trial as it is done, replayed ones included.
-        adjust_after, adjust: after so many trials `adjust` is called with them, once; what it returns is the reward of
-            all trials that are returned, and the controller is told of all of them again.
+        adjust_after, adjust: after so many good trials `adjust` is called with all of them, once; what it returns is
+            the reward of all trials that are returned, and the controller is told of all of them again.
 
     Raises:
         JournalError: the journal belongs to another search.
@@ -104,7 +104,7 @@ def search(
         trials += [finished[i] for i in range(len(archs))]
         _stop_if_nothing_works(trials)
         controller.observe(indices, _told(trials, len(archs)))
-        if adjust and adjust_after is not None and len(trials) >= adjust_after:
+        if adjust and adjust_after is not None and sum(t.status == "ok" for t in trials) >= adjust_after:
             reward, adjust = adjust(trials), None
             trials = [_rewarded(trial, reward) for trial in trials]
             first_seen = {trial.arch: trial for trial in reversed(trials)}

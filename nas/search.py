@@ -46,6 +46,12 @@ def main(settings: Settings) -> None:
     plan = read_plan(settings, space, latency)
     settings.choice("executor", EXECUTORS)
     engine = _read_engine(settings, plan)
+    controller = controllers.make(
+        settings.choice("controller.name", controllers.names()),
+        space,
+        rng_seed=plan.rng_seed,
+        settings=settings.value("controller.settings"),
+    )
     tensorboard = settings.flag("tensorboard")
     data_settings = read_data_settings(settings)
     describe(console, plan, settings, data_settings)
@@ -56,12 +62,6 @@ def main(settings: Settings) -> None:
     if plan.recipe:
         trainer = read_evaluator(settings, plan.recipe, sources.load(**data_settings))
     evaluate = functools.partial((trainer or Surrogate.load()).evaluate, rng_seed=plan.rng_seed)
-    controller = controllers.make(
-        settings.choice("controller.name", controllers.names()),
-        space,
-        rng_seed=plan.rng_seed,
-        settings=settings.value("controller.settings"),
-    )
     run_dir = settings.path("run_dir") or Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
     config = {**settings.value(""), "run_dir": str(run_dir)}
     resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
@@ -75,7 +75,7 @@ def main(settings: Settings) -> None:
         with open_executor(settings) as executor:
             references = finish.references(run_dir, plan, evaluate, executor)
             with ExitStack() as watching:
-                live = watching.enter_context(Live(console, plan.samples, plan.target_ms, every=plan.batch))
+                live = watching.enter_context(Live(console, plan.samples, plan.reward, every=plan.batch))
                 watchers = [live.on_trial]
                 if tensorboard:
                     watchers.append(watching.enter_context(Scalars(run_dir / "tensorboard", plan.target_ms)).on_trial)
@@ -104,7 +104,8 @@ def main(settings: Settings) -> None:
     except KeyboardInterrupt:
         console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
         raise
-    found = finish.Found(trials=trials, winner=winner, references=references, final=final)
+    references = finish.rewarded(references, live.reward)
+    found = finish.Found(trials=trials, winner=winner, references=references, final=final, reward=live.reward)
     finish.write(run_dir, plan, found, time.perf_counter() - started)
     finish.show(console, run_dir, plan, found, time.perf_counter() - started)
 
@@ -121,6 +122,9 @@ def _search_with_tune(
         workers=settings.integer("workers", low=1) if settings.value("workers") is not None else None,
         grace_epochs=settings.integer("grace_epochs", low=1),
         timeout_s=settings.number("ray.timeout_s", above=0),
+        retries=settings.integer("retries", low=0),
+        num_cpus=settings.number("ray.num_cpus", low=0),
+        num_gpus=settings.number("ray.num_gpus", low=0),
         **common,
     )
 
@@ -129,6 +133,7 @@ def _read_engine(settings: Settings, plan: Plan) -> str:
     engine = settings.choice("engine", ("loop", "tune"))
     if engine == "tune" and (settings.value("executor") != "ray" or plan.adjust_after or not plan.recipe):
         raise ValueError("engine=tune takes executor=ray, an evaluator that trains, and no adjust_after")
+    settings.integer("grace_epochs", low=1)
     return engine
 
 
@@ -147,7 +152,7 @@ def _adjust(plan: Plan, live: Live) -> Callable[[Sequence[Trial]], Reward]:
         good = [trial for trial in trials if trial.status == "ok"]
         bent = adjusted(plan.reward, [trial.top1 for trial in good], [trial.latency_ms for trial in good])
         if bent != plan.reward:
-            live.say(f"after {len(trials)} samples, to land on the target, the reward is from now on {bent.describe()}")
+            live.change(bent, f"after {len(trials)} samples, to land on the target,")
         return bent
 
     return adjust

@@ -175,6 +175,9 @@ def search_with_tune(
     workers: int | None = None,
     grace_epochs: int = 1,
     timeout_s: float = 3600,
+    retries: int = 1,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> list[Trial]:
     """`nas.loop.search` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
@@ -188,10 +191,13 @@ def search_with_tune(
         workers: trainings at a time; None: as many as there are CPUs.
         grace_epochs: none is stopped before.
         timeout_s: without any report for so long the search ends.
+        retries: how often a training that fails is tried again.
+        num_cpus, num_gpus: what one training takes.
 
     Raises:
         StalledError: no training reported for `timeout_s`.
-        JournalError: the journal belongs to another search.
+        ValueError: the journal belongs to another search.
+        KeyboardInterrupt: Ctrl-C; what was trained is in the journal.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no copies of every result
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -203,7 +209,7 @@ def search_with_tune(
     epochs = evaluator.recipe.epochs
     asha = ASHAScheduler(time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2)
 
-    def record(config: Mapping[str, Any], result: Mapping[str, Any] | None) -> None:
+    def record(config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
         sample, indices = config["sample"], tuple(config["indices"])
         if sample in journal.trials:
             return
@@ -220,7 +226,7 @@ def search_with_tune(
             reward=result["reward"] if status == "ok" else 0.0,
             status=status,
             seconds=result.get("time_total_s", 0.0),
-            note=f"stopped after {done} of {epochs} epochs" if status == "ok" and done < epochs else "",
+            note=f"stopped after {done} of {epochs} epochs" if status == "ok" and done < epochs else note,
         )
         journal.append(trial)
         if on_trial:
@@ -232,7 +238,7 @@ def search_with_tune(
             tune.with_parameters(
                 _train, evaluator=evaluator, space=space, latency_ms=latency_ms, reward=reward, rng_seed=rng_seed
             ),
-            {"cpu": 1},
+            {"cpu": num_cpus, "gpu": num_gpus},
         ),
         tune_config=tune.TuneConfig(
             metric="reward",
@@ -245,7 +251,12 @@ def search_with_tune(
             trial_dirname_creator=_folder,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(storage), verbose=0, stop=watchdog, callbacks=[_Recorder(record, watchdog)]
+            name="tune",
+            storage_path=str(storage),
+            verbose=0,
+            stop=watchdog,
+            failure_config=tune.FailureConfig(max_failures=retries),
+            callbacks=[_Recorder(record, watchdog)],
         ),
     )
     tuner.fit()
@@ -254,6 +265,8 @@ def search_with_tune(
             f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(journal.trials)} of {samples} samples are "
             "kept: the same command continues"
         )
+    if any(sample not in journal.trials for sample in range(samples)):
+        raise KeyboardInterrupt  # which Tune has caught
     return [journal.trials[sample] for sample in range(samples)]
 
 
@@ -299,9 +312,7 @@ class _Recorder(tune.Callback):
     Tune keeps a copy of it in a file that nothing here reads; the copy has nobody to tell.
     """
 
-    def __init__(
-        self, record: Callable[[Mapping[str, Any], Mapping[str, Any] | None], None], watchdog: _Watchdog
-    ) -> None:
+    def __init__(self, record: Callable[..., None], watchdog: _Watchdog) -> None:
         self._record, self._watchdog = record, watchdog
 
     def __reduce__(self) -> tuple:
@@ -312,12 +323,13 @@ class _Recorder(tune.Callback):
             self._record(trial.config, trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._record(trial.config, None)
+        error = trial.get_pickled_error() or "the trial ended without a result"
+        self._record(trial.config, None, f"{type(error).__name__}: {error}".splitlines()[-1][:300])
 
 
 def _folder(trial: Any) -> str:
     return f"sample{trial.config['sample']}-{trial.trial_id}"
 
 
-def _nobody(config: Mapping[str, Any], result: Mapping[str, Any] | None) -> None:
+def _nobody(config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
     pass

@@ -278,3 +278,16 @@ def test_a_failed_evaluation_is_tried_again_so_often(space, retries):
     ((_, evaluation),) = SerialExecutor(retries=retries).run(broken, [arch])
     assert (evaluation.status, evaluation.note) == ("failed", "RuntimeError: no camera")
     assert len(calls) == 1 + retries
+
+
+def test_nothing_is_adjusted_before_a_network_is_good(space):
+    """Else a run whose first evaluations fail could never go on."""
+    statuses = iter(["diverged"] * 4 + ["ok"] * 8)
+    calls = []
+
+    def adjust(trials):
+        calls.append(len(trials))
+        return lambda top1, ms: top1
+
+    run(space, evaluate=lambda a: Evaluation(top1=0.5, status=next(statuses)), adjust_after=4, adjust=adjust)
+    assert calls == [8]

@@ -126,20 +126,24 @@ def test_proposals_stay_in_the_space(name, sizes, n):
 
 def test_choices_that_do_not_matter_are_survived_and_do_not_count(name):
     """Where the layer is left out, its kernel can be anything: no controller may learn from it."""
-    space = conditional_space()
-    controller = controllers.make(name, space, rng_seed=0)
+    more = tuple(Choice(f"c{i}", (0, 1, 2, 3)) for i in range(4))
+    space = SearchSpace(name="conditional", choices=(*conditional_space().choices, *more), decode=lambda indices: None)
+    early = {"evolution": {"population": 4, "tournament": 2}, "bayesian": {"random": 2}}  # learns from the beginning
+    controller = controllers.make(name, space, rng_seed=0, settings=early.get(name))
     for _ in range(5):
         indices = controller.propose(6)
         assert space.active(indices).shape == indices.shape
-        controller.observe(indices, 1.0 - space.canonical(indices)[:, 0])
+        controller.observe(indices, 1.0 - space.canonical(indices)[:, 0] + indices[:, 3])
     state, seen = controller.state_dict(), []
-    for kernel in (0, 2):
-        other = controllers.make(name, space, rng_seed=0)
+    told = ((0, np.array([0.2, 0.9])), (2, np.array([0.2, 0.9])), (0, np.array([9.0, 0.9])))
+    for kernel, rewards in told:
+        other = controllers.make(name, space, rng_seed=0, settings=early.get(name))
         other.load_state_dict(state)
-        other.observe(np.array([[0, kernel, 0], [0, kernel, 1]]), np.array([0.2, 0.9]))
-        seen.append(space.canonical(other.propose(8)))
-    if name != "rnn_ppo":  # whose later tokens may depend on any earlier one
+        other.observe(np.array([[0, kernel, 0, 1, 1, 1, 1], [0, kernel, 1, 1, 1, 1, 1]]), rewards)
+        seen.append(space.canonical(np.vstack([other.propose(8) for _ in range(4)])))
+    if name not in ("rnn_ppo", "evolution"):  # later tokens may depend on any earlier one; children inherit what slept
         assert (seen[0] == seen[1]).all()
+    assert name == "random" or (seen[0] != seen[2]).any()  # from what matters it learns
 
 
 def drive(controller, rounds):
@@ -296,9 +300,37 @@ def test_bayesian_finds_the_best_of_a_space_with_an_interaction():
     assert rewards(np.array(seen)).max() == 0  # 3, 3, 3, 3: one of 1296, with 120 samples
 
 
+def test_a_changed_reward_replaces_the_old_one():
+    space = small_space(4, 4, 4)
+    for controller in (
+        Evolution(space, EvolutionSettings(population=8, tournament=8), rng_seed=0),
+        Bayesian(space, BayesianSettings(random=2), rng_seed=0),
+    ):
+        points = np.unique(controller.propose(6), axis=0)
+        controller.observe(points, 10.0 + np.arange(len(points)))
+        controller.observe(points, -np.arange(len(points), dtype=float))
+        state = controller.state_dict()
+        told = state["rewards"] if "rewards" in state else [reward for reward, _ in state["population"]]
+        assert sorted(told) == sorted(-np.arange(len(points), dtype=float))
+
+
+def test_a_batch_larger_than_the_neighbourhood_is_still_chosen():
+    """Bayesian, batches of 300 with 256 children: better than chance."""
+    space = small_space(*[4] * 12)
+    controller = Bayesian(space, BayesianSettings(), rng_seed=0)
+    for _ in range(4):
+        indices = controller.propose(300)
+        assert len({tuple(row) for row in indices}) == 300
+        controller.observe(indices, (indices == 2).mean(1))
+    assert (indices == 2).mean() > 0.5  # 0.25 by chance
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
+        ("evolution", {"population": 50.5}, "population=50.5; it must be a whole number"),
+        ("reinforce", {"lr": "fast"}, "lr=fast; it must be a number"),
+        ("rnn_ppo", {"hidden": 0}, "hidden=0; it must be above 0"),
         ("evolution", {"tournament": 0}, "allowed: 1 <= tournament <= population"),
         ("evolution", {"again": 1.0}, "allowed: from 0 to below 1"),
         ("bayesian", {"random": 1}, "random=1; it must be at least 2"),

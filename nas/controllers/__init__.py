@@ -7,6 +7,7 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 >>> controller.observe(indices, rewards)       # (8,) floats
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Protocol
@@ -28,7 +29,8 @@ class Controller(Protocol):
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out.
 
-        Where a reward has changed, points are observed again; then the latest counts.
+        Where the reward is another one from now on, all points are observed again, at once: `evolution` and `bayesian`
+        forget the old rewards, the policies take it for one more batch.
         """
         ...
 
@@ -83,4 +85,8 @@ def _settings(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
     known = [field.name for field in fields(kind)]
     if unknown := set(given) - set(known):
         raise ValueError(f"controller {name} has no setting {min(unknown)!r}; allowed: {', '.join(sorted(known))}")
+    for field in fields(kind):
+        value, whole = given.get(field.name, field.default), field.type in (int, "int")
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+            raise ValueError(f"controller {name}: {field.name}={value}; it must be a {'whole ' if whole else ''}number")
     return kind(**given)

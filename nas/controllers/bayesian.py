@@ -35,7 +35,7 @@ class BayesianSettings:
     Attributes:
         random: samples before the first model.
         parents: how many of the best networks, as the model sees them, have children.
-        children: how many, at each proposal of a batch.
+        children: how many for a batch, at least 8 for each of its proposals.
         window: observations that the model is made of: the latest half of so many, and the best half.
     """
 
@@ -107,15 +107,14 @@ class Bayesian:
         points, rewards = self._points[rows], self._rewards[rows]
         model = GaussianProcess(points, rewards, [len(choice.options) for choice in self._space.choices])
         parents = points[np.argsort(-model.mean(points), kind="stable")[: self._settings.parents]]
-        children = self._children(parents)
-        if len(children) < n:  # the neighbourhood is exhausted
-            return np.vstack([children, self._random(n - len(children))])
-        values = model.draw(children, n, self._rng)
+        children = self._children(parents, max(self._settings.children, 8 * n))
         picked: list[int] = []
-        for own in values:
+        for own in model.draw(children, min(n, len(children)), self._rng) if len(children) else ():
             own[picked] = -np.inf
             picked.append(int(own.argmax()))
-        return children[picked]
+        found = children[picked]
+        self._known.update(map(tuple, found.tolist()))
+        return found if len(found) == n else np.vstack([found, self._random(n - len(found))])  # nothing new is near
 
     def _window(self) -> np.ndarray:
         count, half = len(self._rewards), self._settings.window // 2
@@ -123,9 +122,8 @@ class Bayesian:
             return np.arange(count)
         return np.union1d(np.arange(count - half, count), np.argsort(-self._rewards, kind="stable")[:half])
 
-    def _children(self, parents: np.ndarray) -> np.ndarray:
+    def _children(self, parents: np.ndarray, count: int) -> np.ndarray:
         """(m, C) distinct canonical points that were not proposed yet: one to three changes from a parent."""
-        count = self._settings.children
         found = parents[self._rng.integers(len(parents), size=count)]
         sizes = np.array([len(choice.options) for choice in self._space.choices])
         changes = self._rng.choice([1, 2, 3], size=count, p=[0.5, 0.3, 0.2])

@@ -60,7 +60,9 @@ class Evolution:
         for point, reward in zip(np.asarray(indices), np.asarray(rewards, dtype=np.float64), strict=True):
             self._known.add(self._canonical(point))
             if not np.isnan(reward):
-                self._population.append((float(reward), tuple(point.tolist())))
+                member = tuple(point.tolist())
+                self._population = [old for old in self._population if old[1] != member]
+                self._population.append((float(reward), member))
         del self._population[: -self._settings.population]
 
     def state_dict(self) -> dict[str, Any]:

@@ -39,6 +39,16 @@ class PPOSettings:
     entropy: float = 0.5
     baseline_decay: float = 0.9
 
+    def __post_init__(self) -> None:
+        for name in ("hidden", "lr", "clip", "epochs"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"controller rnn_ppo: {name}={getattr(self, name)}; it must be above 0")
+        if self.entropy < 0 or not 0 <= self.baseline_decay < 1:
+            raise ValueError(
+                f"controller rnn_ppo: entropy={self.entropy}, baseline_decay={self.baseline_decay}; "
+                "allowed: at least 0, and from 0 to below 1"
+            )
+
 
 class RNNPPO:
     """The controller; see the module's text."""

@@ -49,7 +49,7 @@ def write_report(
         for name, r in rows.items()
     ]
     head = ("network", "top-1", "ms", "of target", "reward", "MAdds", "params")
-    choices = sorted(trials, key=lambda t: -t.reward)[:10]
+    choices = sorted((t for t in trials if t.status == "ok"), key=lambda t: -t.reward)[:10]
     top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
     tested = best.get("final_test_top1")
     after = "" if tested is None else f" After the final training: {tested:.1%} on the test images."

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nas import pareto
+from nas.reward import Reward
 from nas.trial import Trial
 
 __all__ = ["Live"]
@@ -17,13 +18,17 @@ class Live:
     """A progress bar with the best network so far, the latency of late against the target, the size of the Pareto front
     and the time that is left; and a line for each new best network.
 
+    Attributes:
+        reward: the one that counts now.
+
     On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples.
     """
 
-    def __init__(self, console: Console, samples: int, target_ms: float, *, every: int = 8) -> None:
+    def __init__(self, console: Console, samples: int, reward: Reward, *, every: int = 8) -> None:
         self._console = console
         self._samples = samples
-        self._target_ms = target_ms
+        self._target_ms = reward.target_ms
+        self.reward = reward
         self._every = every
         self._best: Trial | None = None
         self._seen = self._front = 0
@@ -51,16 +56,16 @@ class Live:
     ) -> None:
         self._progress.stop()
 
-    def say(self, line: str) -> None:
-        """Prints that the reward has changed; what was best before may not be now."""
-        self._progress.console.print(line)
-        self._best = None
+    def change(self, reward: Reward, why: str) -> None:
+        """Another reward from now on; what was best before may not be now."""
+        self._progress.console.print(f"{why} the reward is from now on {reward.describe()}")
+        self.reward, self._best = reward, None
 
     def on_trial(self, trial: Trial) -> None:
         self._seen += 1
         self._recent_ms.append(trial.latency_ms)
         self._trials.append(trial)
-        if self._seen % self._every == 0:
+        if self._seen % max(self._every, self._samples // 100) == 0:
             self._front = len(pareto.front(self._trials))
         if trial.status == "ok" and (self._best is None or trial.reward > self._best.reward):
             self._best = trial
@@ -71,9 +76,12 @@ class Live:
         elif trial.status != "ok":
             self._progress.console.print(f"sample {trial.sample:4d}: {trial.status}: {trial.note}")
         best = self._best
-        text = f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms" if best else ""
-        text += f", lately {median(self._recent_ms) / self._target_ms:.2f} of the target"
-        text += f", {self._front} on the front" if self._front else ""
+        parts = [f"lately {median(self._recent_ms) / self._target_ms:.2f} of the target"]
+        if best:
+            parts.insert(0, f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms")
+        if self._front:
+            parts.append(f"{self._front} on the front")
+        text = ", ".join(parts)
         self._progress.update(self._task, completed=self._seen, best=text)
         if not self._console.is_terminal and self._seen % self._every == 0:
             elapsed = self._progress.tasks[0].elapsed or 0.0

@@ -78,8 +78,8 @@ def plot_pareto(
 def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
     """Reward of each sample, the best so far, and a moving average."""
     figure, axes = new_figure()
-    rewards = np.array([t.reward for t in trials])
-    samples = np.arange(len(rewards))
+    good = [t for t in trials if t.status == "ok"]
+    rewards, samples = np.array([t.reward for t in good]), np.array([t.sample for t in good])
     axes.scatter(samples, rewards, s=_size(trials), color=GREY, label="samples")
     axes.step(samples, np.maximum.accumulate(rewards), where="post", color=BEST, lw=1.5, label="best so far")
     window = max(2, len(rewards) // 8)

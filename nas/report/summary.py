@@ -57,9 +57,18 @@ def by_block(options: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             return ["choice", "option"], [[k, str(v)] for k, v in options.items()]
         blocks.setdefault(block, {})[choice] = value
     columns = list(dict.fromkeys(choice for choices in blocks.values() for choice in choices))
-    relative = any(choices.get("layers", 1) <= 0 for choices in blocks.values())  # to the skeleton's number of layers
+    relative = any(
+        isinstance(n, int) and n <= 0 for n in (choices.get("layers", 1) for choices in blocks.values())
+    )  # to the skeleton's number of layers
     rows = [
-        [block, *(f"{v:+d}" if c == "layers" and relative else str(v) for c in columns for v in [choices.get(c, "-")])]
+        [
+            block,
+            *(
+                f"{v:+d}" if c == "layers" and relative and isinstance(v, int) else str(v)
+                for c in columns
+                for v in [choices.get(c, "-")]
+            ),
+        ]
         for block, choices in blocks.items()
     ]
     return ["block", *columns], rows
