@@ -1,6 +1,7 @@
 """The controllers as a search algorithm of Ray Tune."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -157,21 +158,29 @@ def test_known_samples_are_not_proposed_again():
         again({0: ((3, 3, 3), 1.0)} if whole[0] != [3, 3, 3] else {0: ((0, 0, 0), 1.0)}).suggest("t")
 
 
-def test_a_search_by_tune_that_is_killed_and_continues(tmp_path):
+def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
+    """Ctrl-C after a sample, `kill -9` after another one, and then to the end."""
     settings = ["executor=ray", "engine=tune", "controller=evolution", "run_dir=run", "epochs=2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *settings],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     path = tmp_path / "run" / "journal.jsonl"
-    deadline = time.monotonic() + 200
-    while lines(path) < 3 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *settings],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        enough = max(2, lines(path) + 1)
+        deadline = time.monotonic() + 200
+        while lines(path) < enough and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(how)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == code, err
+        if how == signal.SIGINT:
+            assert "Traceback" not in err
+            assert "continue with the same command and run_dir=run" in out
     before = path.read_bytes()
     done = search(*settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
