@@ -44,7 +44,7 @@ def records(folder: Path) -> list[dict]:
     return found
 
 
-@pytest.mark.parametrize(("controller", "times"), [("evolution", 15), ("rnn_ppo", 5)])
+@pytest.mark.parametrize(("controller", "times"), [("evolution", 17), ("rnn_ppo", 3)])
 def test_a_search_killed_again_and_again_is_the_search_that_was_not(controller, times, tmp_path):
     """With the serial executor: the same journal, and the controller ends in the same state."""
     arguments = (controller, "240", "0.01")
