@@ -57,7 +57,7 @@ def main() -> None:
         rate = workers * rounds / taken
         rows.append(
             {
-                "workers": workers,
+                "workers": str(workers),
                 "networks a second": f"{rate:.2f}",
                 "of linear": f"{rate * serial_s / workers:.1%}",
                 "overhead, ms": f"{1e3 * (taken / rounds - seconds):.1f}",
