@@ -323,8 +323,8 @@ class _Recorder(tune.Callback):
             self._record(trial.config, trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error() or "the trial ended without a result"
-        self._record(trial.config, None, f"{type(error).__name__}: {error}".splitlines()[-1][:300])
+        lines = str(trial.get_pickled_error() or "").strip().splitlines()  # the last one is the cause
+        self._record(trial.config, None, lines[-1][:300] if lines else "the trial ended without a result")
 
 
 def _folder(trial: Any) -> str:
