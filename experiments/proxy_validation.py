@@ -1,11 +1,11 @@
 """Which short training ranks networks as a longer one does? `python -m experiments.proxy_validation`
 
 Random networks of the default space, all within a fifth of the target's latency, are trained for long (`reference`
-epochs on all images) with several seeds, and in cheaper ways: fewer epochs, fewer images. Kendall's tau between a cheap
-ranking (one seed) and that of the long one (the mean of the other seeds), averaged over seeds, with its deviation,
-estimated from halves of the networks; beside it the ceiling, what another long training says.
+epochs on all images) with several seeds, and in cheaper ways: fewer epochs, fewer images, smaller images. Kendall's tau
+between a cheap ranking (one seed) and that of the long one (the mean of the other seeds), averaged over seeds, with its
+deviation, estimated from halves of the networks; beside it the ceiling, what another long training says.
 
-    python -m experiments.proxy_validation [networks=16] [seeds=2] [reference=16] [dataset=cifar10 path=FOLDER]
+    python -m experiments.proxy_validation [networks=16] [seeds=2] [reference=12] [dataset=cifar10 path=FOLDER]
 
 A training is recorded in runs/proxy_validation/ when it is done; the same command continues, also with more networks or
 seeds. Prints a table, and writes proxy_validation_<dataset>.csv and .png to experiments/results.
@@ -36,16 +36,27 @@ from search_spaces.arch import Arch
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/proxy_validation")
-DEFAULTS = {"networks": "16", "seeds": "2", "reference": "16", "dataset": "fashion_mnist_mini", "path": ""}
+DEFAULTS = {"networks": "16", "seeds": "2", "reference": "12", "dataset": "fashion_mnist_mini", "path": ""}
 BAND = (0.8, 1.2)  # of the target's latency
 TARGET_MS = 15.8
-ALL = {"fashion_mnist_mini": 5000, "cifar10": 10_000}  # images of the longest training
+ALL = {"fashion_mnist_mini": 5000, "cifar10": 5000}  # images of the longest training
+SMALL_PX = {"fashion_mnist_mini": 20, "cifar10": 24}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
+    """A way to train.
+
+    Attributes:
+        px: images are resized to it; None: as they are.
+    """
+
     epochs: int
     images: int
+    px: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.epochs} epochs of {self.images}" + (f" at {self.px} px" if self.px else "")
 
 
 def main() -> None:
@@ -56,7 +67,12 @@ def main() -> None:
     if networks < 4 or seeds < 2:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
     reference = Proxy(epochs=int(given["reference"]), images=most)
-    proxies = [Proxy(epochs=epochs, images=most // part) for part in (1, 2, 5) for epochs in (1, 2, 4, 8)]
+    proxies = [
+        *(Proxy(epochs=epochs, images=most) for epochs in (1, 2, 4, 8)),
+        *(Proxy(epochs=epochs, images=most // 2) for epochs in (2, 4, 8)),
+        *(Proxy(epochs=epochs, images=most // 5) for epochs in (4, 8)),
+        *(Proxy(epochs=epochs, images=most, px=SMALL_PX[given["dataset"]]) for epochs in (2, 4, 8)),
+    ]
     proxies = [proxy for proxy in proxies if proxy != reference]
     jobs = [(proxy, i, seed) for proxy in (*proxies, reference) for i in range(networks) for seed in range(seeds)]
     known = _trained(jobs, given)
@@ -70,7 +86,7 @@ def main() -> None:
         own = top1[proxy]
         rows.append(
             {
-                "training": "the reference" if proxy == reference else f"{proxy.epochs} epochs of {proxy.images}",
+                "training": "the reference" if proxy == reference else str(proxy),
                 "s a network": f"{seconds[proxy]:.1f}",
                 "tau": f"{tau:.2f}",
                 "+-": f"{deviation:.2f}",
@@ -134,7 +150,7 @@ def _trained(
     """(top-1, seconds) of each job, the recorded ones and the others."""
     records = Records(RUNS / f"{given['dataset']}.jsonl", "proxy_validation")
     known = {
-        (Proxy(epochs=r["epochs"], images=r["images"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
+        (Proxy(epochs=r["epochs"], images=r["images"], px=r["px"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
         for r in records.records
     }
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -149,14 +165,14 @@ def _trained(
 
 
 def _train(proxy: Proxy, network: int, seed: int, dataset: str, path: str) -> tuple[float, float]:
-    evaluator = ProxyTraining(data=_data(dataset, path, proxy.images), recipe=Recipe(epochs=proxy.epochs))
+    evaluator = ProxyTraining(data=_data(dataset, path, proxy), recipe=Recipe(epochs=proxy.epochs))
     evaluation = evaluator.evaluate(_network(network), rng_seed=seed)
     return evaluation.top1, evaluation.seconds
 
 
 @cache
-def _data(dataset: str, path: str, images: int) -> Dataset:
-    return sources.load(dataset, path=Path(path) if path else None, train_images=images)
+def _data(dataset: str, path: str, proxy: Proxy) -> Dataset:
+    return sources.load(dataset, path=Path(path) if path else None, train_images=proxy.images, resolution_px=proxy.px)
 
 
 @cache

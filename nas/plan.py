@@ -182,7 +182,8 @@ def _estimate_minutes(
     plan: Plan, recipe: Recipe, settings: Settings, data: Mapping[str, Any], sampled: list[Arch]
 ) -> float:
     facts = {"fashion_mnist_mini": (28, 5000), "fashion_mnist": (28, 55000), "cifar10": (32, 45000)}
-    px, images = facts.get(data["name"], (data["resolution_px"] or 64, 10000))
+    px, images = facts.get(data["name"], (64, 10000))
+    px = data["resolution_px"] or px
     images = data["train_images"] or images
     min_px = settings.integer("evaluator.min_px", low=1)
     small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]

@@ -322,3 +322,13 @@ def test_a_download_is_checked(tmp_path, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", offline)
     with pytest.raises(DataError, match="could not be fetched .* by hand"):
         sources.fashion_mnist(tmp_path / "third", holdout_images=5, download=True)
+
+
+def test_any_data_set_is_resized_on_request() -> None:
+    as_it_is = sources.load("fashion_mnist_mini")
+    small = sources.load("fashion_mnist_mini", resolution_px=14)
+    assert small.resolution_px == 14
+    assert small.test.images.shape == (len(as_it_is.test), 14, 14, 1)
+    assert small.mean == pytest.approx(as_it_is.mean, abs=0.01)
+    with pytest.raises(sources.DataError, match="8 or more"):
+        sources.load("fashion_mnist_mini", resolution_px=4)

@@ -58,7 +58,7 @@ def load(
         path: its file or folder; not for ``fashion_mnist_mini``, which is part of the package.
         train_images: train on this many images only, drawn at random; None: all.
         holdout_images: size of the holdout, cut from the training images; None: the data set's own default.
-        resolution_px: of ``image_folder``'s images.
+        resolution_px: images are resized to it; None: as they are (``image_folder``: 64).
         download: fetch ``fashion_mnist`` to `path` if it is not there.
 
     Raises:
@@ -75,6 +75,8 @@ def load(
         data = image_folder(folder, resolution_px=resolution_px or 64, holdout_images=holdout_images)
     else:
         raise DataError(f"no data set {name!r}; there are: {', '.join(names())}")
+    if resolution_px is not None:
+        data = _resized(data, resolution_px)
     return data if train_images is None else _fewer(data, train_images)
 
 
@@ -175,6 +177,25 @@ def _fewer(data: Dataset, n: int) -> Dataset:
         return data
     _, train = cut_holdout(data.train, n, rng_seed=1)
     return make(data.name, train=train, holdout=data.holdout, test=data.test, classes=data.classes, flip=data.flip)
+
+
+def _resized(data: Dataset, px: int) -> Dataset:
+    if px == data.resolution_px:
+        return data
+    if px < 8:
+        raise DataError(f"dataset.resolution_px={px}: allowed are 8 or more")
+
+    def resized(split: Split) -> Split:
+        from PIL import Image
+
+        images = np.empty((len(split), px, px, data.channels), np.uint8)
+        for i, image in enumerate(split.images):
+            small = Image.fromarray(image[..., 0] if data.channels == 1 else image).resize((px, px))
+            images[i] = np.asarray(small).reshape(px, px, data.channels)
+        return Split(images, split.labels)
+
+    train, holdout, test = map(resized, (data.train, data.holdout, data.test))
+    return make(data.name, train=train, holdout=holdout, test=test, classes=data.classes, flip=data.flip)
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
