@@ -74,7 +74,7 @@ def main() -> None:
         *(Proxy(epochs=epochs, images=most, px=SMALL_PX[given["dataset"]]) for epochs in (2, 4, 8)),
     ]
     proxies = [proxy for proxy in proxies if proxy != reference]
-    jobs = [(proxy, i, seed) for proxy in (*proxies, reference) for i in range(networks) for seed in range(seeds)]
+    jobs = [(proxy, i, seed) for proxy in (reference, *proxies) for i in range(networks) for seed in range(seeds)]
     known = _trained(jobs, given)
     top1 = {
         p: np.array([[known[p, i, s][0] for s in range(seeds)] for i in range(networks)]) for p in (*proxies, reference)
