@@ -1,6 +1,7 @@
 """The search itself: propose, evaluate, reward, observe, journal."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -38,12 +39,13 @@ def search(
     on_trial: Callable[[Trial], None] | None = None,
     adjust_after: int | None = None,
     adjust: Callable[[Sequence[Trial]], RewardFunction] | None = None,
+    evaluate_again: Callable[[int], Evaluate] | None = None,
 ) -> list[Trial]:
     """Searches `space` and returns the trials in order.
 
     The controller learns after each batch, whatever order its evaluations finish in, so that a search is the same for
     every executor. A journal is replayed: trials that it has are not evaluated again, and the controller, being
-    deterministic, comes to where it was. A network that was sampled before is not evaluated again.
+    deterministic, comes to where it was.
 
     Args:
         evaluate: network to top-1 in [0, 1], or to an `Evaluation`.
@@ -54,6 +56,8 @@ def search(
         on_trial: called with each trial as it is done, replayed ones included.
         adjust_after, adjust: after so many good trials `adjust` is called with all of them, once; what it returns is
             the reward of all trials that are returned, and the controller is told of all of them again.
+        evaluate_again: gives for n = 1, 2, ... what evaluates a network that was evaluated n times before, like a
+            training with another seed. None: such a network is not evaluated again, its first result counts again.
 
     Raises:
         JournalError: the journal belongs to another search.
@@ -63,6 +67,7 @@ def search(
     done = dict(journal.trials) if journal else {}
     trials: list[Trial] = []
     first_seen: dict[Arch, Trial] = {}
+    times: Counter[Arch] = Counter()  # evaluations of each network
     for start in range(0, samples, batch):
         # always a whole batch, so that a search with more samples begins as this one does
         indices = controller.propose(batch)[: samples - start]
@@ -77,7 +82,11 @@ def search(
             if on_trial:
                 on_trial(trial)
 
+        waiting: dict[int, list[int]] = {}  # evaluations before -> positions
+        reused: list[int] = []
         for i, arch in enumerate(archs):
+            before, anew = times[arch], evaluate_again is not None or arch not in times
+            times[arch] += anew
             if old := done.get(start + i):
                 if old.indices != points[i]:
                     raise JournalError(
@@ -86,21 +95,18 @@ def search(
                     )
                 finish(i, old)
                 first_seen.setdefault(arch, old)
-        positions: dict[Arch, list[int]] = {}
-        for i, arch in enumerate(archs):
-            if i not in finished:
-                positions.setdefault(arch, []).append(i)
-        for arch in [arch for arch in positions if arch in first_seen]:
-            for i in positions.pop(arch):
-                finish(i, _reuse(first_seen[arch], start + i, points[i]))
-        todo = list(positions)
-        for j, evaluation in executor.run(evaluate, todo):
-            arch = todo[j]
-            first, *again = positions[arch]
-            finish(first, _trial(start + first, points[first], arch, evaluation, latency_ms(arch), reward))
-            first_seen[arch] = finished[first]
-            for i in again:
-                finish(i, _reuse(finished[first], start + i, points[i]))
+            elif anew:
+                waiting.setdefault(before, []).append(i)
+            else:
+                reused.append(i)
+        for before, positions in sorted(waiting.items()):
+            how = evaluate_again(before) if evaluate_again and before else evaluate
+            for j, evaluation in executor.run(how, [archs[i] for i in positions]):
+                i = positions[j]
+                finish(i, _trial(start + i, points[i], archs[i], evaluation, latency_ms(archs[i]), reward))
+                first_seen.setdefault(archs[i], finished[i])
+        for i in reused:
+            finish(i, _reuse(first_seen[archs[i]], start + i, points[i]))
         trials += [finished[i] for i in range(len(archs))]
         _stop_if_nothing_works(trials)
         controller.observe(indices, _told(trials, len(archs)))

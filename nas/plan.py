@@ -47,6 +47,7 @@ class Plan:
     Attributes:
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
         recipe: how samples are trained; None for an evaluator that trains nothing.
+        train_again: whether a network that is sampled again is trained again, with another seed.
     """
 
     space: SearchSpace
@@ -57,6 +58,7 @@ class Plan:
     samples: int
     batch: int
     recipe: Recipe | None
+    train_again: bool
     final_epochs: int
     rng_seed: int
     workers: int
@@ -116,6 +118,7 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         samples=settings.integer("samples", low=1),
         batch=settings.integer("batch", low=1),
         recipe=_read_recipe(settings, space),
+        train_again=_read_train_again(settings),
         final_epochs=settings.integer("final.epochs", low=1),
         rng_seed=settings.integer("rng_seed", low=0),
         workers=read_workers(settings),
@@ -128,6 +131,14 @@ def _read_recipe(settings: Settings, space: SearchSpace) -> Recipe | None:
     if space.name != "accel_nasbench":
         raise ValueError(f"the surrogate knows the networks of space=accel_nasbench only, not of {space.name}")
     return None
+
+
+def _read_train_again(settings: Settings) -> bool:
+    if settings.choice("duplicates", ("reuse", "train")) == "reuse":
+        return False
+    if settings.value("evaluator.name") != "proxy_training":
+        raise ValueError("duplicates=train is for evaluator=proxy_training: others give the same answer again")
+    return True
 
 
 def _read_reward(settings: Settings, target_ms: float) -> Reward:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from nas import controllers, finish
 from nas.evaluators.surrogate import Surrogate
+from nas.executor import Evaluate
 from nas.journal import Journal
 from nas.loop import best, search
 from nas.plan import Plan, describe, read_latency, read_plan, read_space
@@ -92,9 +93,13 @@ def main(settings: Settings) -> None:
                 if engine == "tune" and trainer:
                     trials = _search_with_tune(settings, plan, trainer, run_dir, common)
                 else:
-                    adjust = _adjust(plan, live) if plan.adjust_after else None
                     trials = search(
-                        evaluate=evaluate, executor=executor, adjust_after=plan.adjust_after, adjust=adjust, **common
+                        evaluate=evaluate,
+                        executor=executor,
+                        adjust_after=plan.adjust_after,
+                        adjust=_adjust(plan, live) if plan.adjust_after else None,
+                        evaluate_again=_with_another_seed(trainer, plan) if trainer and plan.train_again else None,
+                        **common,
                     )
         winner = best(trials)
         final = None
@@ -131,10 +136,15 @@ def _search_with_tune(
 
 def _read_engine(settings: Settings, plan: Plan) -> str:
     engine = settings.choice("engine", ("loop", "tune"))
-    if engine == "tune" and (settings.value("executor") != "ray" or plan.adjust_after or not plan.recipe):
-        raise ValueError("engine=tune takes executor=ray, an evaluator that trains, and no adjust_after")
+    unfit = settings.value("executor") != "ray" or plan.adjust_after or not plan.recipe or plan.train_again
+    if engine == "tune" and unfit:
+        raise ValueError("engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after")
     settings.integer("grace_epochs", low=1)
     return engine
+
+
+def _with_another_seed(trainer: "ProxyTraining", plan: Plan) -> Callable[[int], Evaluate]:
+    return lambda times: functools.partial(trainer.evaluate, rng_seed=plan.rng_seed + times)
 
 
 def _all(watchers: Sequence[Callable[[Trial], None]]) -> Callable[[Trial], None]:

@@ -20,6 +20,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,15 @@ from search_spaces.space import SearchSpace
 
 __all__ = ["ControllerSearcher", "StalledError", "search_with_tune"]
 
+_REUSES = 1000  # networks known already, one after the other; then the next is trained again
+
 
 class ControllerSearcher(Searcher):
     """Proposes a controller's networks, and tells it of a batch when all of it is done.
 
     A trial's config has ``indices`` (a list, the point of the space), ``network`` ({choice name: option}) and
-    ``sample`` (its number). A trial that fails, or reports NaN, tells the controller nothing.
+    ``sample`` (its number). A trial that fails, or reports NaN, tells the controller nothing. A network of an earlier
+    batch is not proposed to Tune again: the controller is told its reward again.
 
     Args:
         controller: a new one, not used elsewhere: after `restore` its past is played to it again.
@@ -51,6 +55,7 @@ class ControllerSearcher(Searcher):
         batch: proposals between two updates of the controller.
         samples: how many networks to propose; None: as many as Tune asks for.
         known: point and reward of samples of an earlier search with the same controller: not proposed again.
+        on_reuse: called with sample, point and the earlier sample of a network that is not proposed again.
     """
 
     def __init__(
@@ -62,12 +67,14 @@ class ControllerSearcher(Searcher):
         batch: int = 8,
         samples: int | None = None,
         known: Mapping[int, tuple[tuple[int, ...], float]] | None = None,
+        on_reuse: Callable[[int, tuple[int, ...], int], None] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode="max")
         if batch < 1:
             raise ValueError(f"batch={batch}; it must be at least 1")
         self._space, self._controller, self._batch = space, controller, batch
-        self._samples, self._known = samples, known or {}
+        self._samples, self._known, self._on_reuse = samples, known or {}, on_reuse
+        self._seen: dict[Arch, tuple[int, float]] = {}  # networks of past batches: sample and reward
         self._past: list[list[float]] = []  # rewards of the batches that the controller knows
         self._points: list[list[int]] = []  # the present batch,
         self._rewards: dict[int, float] = {}  # what is known of it (position to reward),
@@ -81,6 +88,7 @@ class ControllerSearcher(Searcher):
         Raises:
             ValueError: the known samples are not what the controller proposes.
         """
+        reused = 0
         while True:
             if self._next == len(self._points):
                 if self._live:
@@ -91,14 +99,20 @@ class ControllerSearcher(Searcher):
             if self._samples is not None and sample >= self._samples:
                 return Searcher.FINISHED
             self._next += 1
-            if sample not in self._known:
+            if sample in self._known:
+                point, self._rewards[position] = self._known[sample]
+                if list(point) != self._points[position]:
+                    raise ValueError(
+                        f"sample {sample} is not what this search proposes; its settings or the program have changed: "
+                        "start again in another run_dir"
+                    )
+            elif reused < _REUSES and (seen := self._seen.get(self._space.decode(self._points[position]))):
+                reused += 1
+                earlier, self._rewards[position] = seen
+                if self._on_reuse:
+                    self._on_reuse(sample, tuple(self._points[position]), earlier)
+            else:
                 break
-            point, self._rewards[position] = self._known[sample]
-            if list(point) != self._points[position]:
-                raise ValueError(
-                    f"sample {sample} is not what this search proposes; its settings or the program have changed: "
-                    "start again in another run_dir"
-                )
         self._live[trial_id] = position
         indices = self._points[position]
         return {"sample": sample, "indices": indices, "network": self._space.describe(indices)}
@@ -144,6 +158,9 @@ class ControllerSearcher(Searcher):
             raise ValueError(f"{checkpoint_path} is of another space, controller, seed or batch; use the same ones")
         self._rewards, self._live, self._next = rewards, live, begun
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_on_reuse": None}  # Tune keeps a copy, which nothing here reads
+
     def _propose(self) -> None:
         self._points = self._controller.propose(self._batch).tolist()
         self._rewards, self._next = {}, 0
@@ -153,6 +170,10 @@ class ControllerSearcher(Searcher):
         if self._points:
             told = [self._rewards.get(i, math.nan) for i in range(len(self._points))]
             self._controller.observe(np.array(self._points), np.array(told))
+            first = self._batch * len(self._past)
+            for i, (point, reward) in enumerate(zip(self._points, told, strict=True)):
+                if not math.isnan(reward):
+                    self._seen.setdefault(self._space.decode(point), (first + i, reward))
             self._past.append(told)
 
 
@@ -232,6 +253,13 @@ def search_with_tune(
         if on_trial:
             on_trial(trial)
 
+    def reuse(sample: int, point: tuple[int, ...], earlier: int) -> None:
+        if sample not in journal.trials:
+            trial = replace(journal.trials[earlier], sample=sample, indices=point, seconds=0.0, reused=earlier)
+            journal.append(trial)
+            if on_trial:
+                on_trial(trial)
+
     watchdog = _Watchdog(timeout_s)
     tuner = tune.Tuner(
         tune.with_resources(
@@ -243,7 +271,7 @@ def search_with_tune(
         tune_config=tune.TuneConfig(
             metric="reward",
             mode="max",
-            search_alg=ControllerSearcher(space, controller, batch=batch, samples=samples, known=known),
+            search_alg=ControllerSearcher(space, controller, batch=batch, samples=samples, known=known, on_reuse=reuse),
             scheduler=asha,
             num_samples=samples,
             max_concurrent_trials=workers,

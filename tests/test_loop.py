@@ -1,5 +1,6 @@
 """The loop, the journal, and what happens when things break."""
 
+import functools
 import json
 
 import numpy as np
@@ -111,6 +112,51 @@ def test_a_network_is_evaluated_once(space):
     )
     assert len(evaluated) == 1
     assert [t.reused for t in trials] == [None, 0, 0, 0, 0, 0]
+
+
+class Stubborn:
+    """Proposes two networks again and again."""
+
+    def __init__(self, space):
+        self.points = np.zeros((2, len(space.choices)), dtype=int)
+        self.points[1, 6] = 1  # block 2: block 1 is left out
+
+    def propose(self, n):
+        return self.points[np.arange(n) % 2]
+
+    def observe(self, indices, rewards):
+        assert len(rewards) == len(indices)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 4, 5])
+def test_on_request_it_is_evaluated_again_with_another_seed(space, tmp_path, stop):
+    evaluated = []
+
+    def once(journal, samples):
+        evaluated.clear()
+
+        def evaluate(arch, times=0):
+            evaluated.append(times)
+            return 0.5 + 0.01 * times
+
+        return search(
+            space=space,
+            controller=Stubborn(space),
+            evaluate=evaluate,
+            latency_ms=latency_ms,
+            reward=lambda top1, ms: top1,
+            samples=samples,
+            batch=4,
+            journal=journal,
+            evaluate_again=lambda times: functools.partial(evaluate, times=times),
+        )
+
+    if stop:
+        once(Journal(tmp_path / "journal.jsonl", space.decode), stop)
+    trials = once(Journal(tmp_path / "journal.jsonl", space.decode), 6)
+    assert [trial.top1 for trial in trials] == pytest.approx([0.5, 0.5, 0.51, 0.51, 0.52, 0.52])
+    assert all(trial.reused is None for trial in trials)
+    assert len(evaluated) == 6 - stop
 
 
 def test_failures_and_divergence_are_results(space):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,10 +25,15 @@ pytestmark = [
 
 def space_of(*sizes):
     choices = tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes))
-    return SearchSpace(name="small", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
+    small = zoo.get("mnasnet_small")
+
+    def decode(indices):
+        return replace(small, resolution_px=32 + int(np.ravel_multi_index(tuple(indices), sizes)))
+
+    return SearchSpace(name="small", choices=choices, decode=decode)
 
 
-SPACE = space_of(4, 4, 4)
+SPACE = space_of(40, 40, 40)
 
 
 def searcher(space=SPACE, rng_seed=0, batch=4):
@@ -169,7 +175,36 @@ def test_known_samples_are_not_proposed_again():
     assert drive(algorithm, 5) == [whole[i] for i in (4, 6, 7, 8, 9)]
     assert algorithm.suggest("more") == ControllerSearcher.FINISHED
     with pytest.raises(ValueError, match="sample 0 is not what this search proposes"):
-        again({0: ((3, 3, 3), 1.0)} if whole[0] != [3, 3, 3] else {0: ((0, 0, 0), 1.0)}).suggest("t")
+        again({0: (tuple(whole[1]), 1.0)}).suggest("t")
+
+
+def test_a_network_of_an_earlier_batch_is_not_trained_again(tmp_path):
+    from nas.tune import ControllerSearcher
+
+    told = []
+
+    class Stubborn:
+        def propose(self, n):
+            return np.array([[len(told), 1], [0, 1]])
+
+        def observe(self, indices, rewards):
+            told.append(list(zip(map(tuple, indices.tolist()), rewards.tolist(), strict=True)))
+
+    reused = []
+    space = space_of(4, 4)
+    algorithm = ControllerSearcher(space, Stubborn(), batch=2, samples=6, on_reuse=lambda *what: reused.append(what))
+    asked = []
+    while (config := algorithm.suggest("t")) != ControllerSearcher.FINISHED:
+        asked.append(config["sample"])
+        algorithm.on_trial_complete("t", {"reward": float("nan") if config["sample"] == 0 else float(config["sample"])})
+    assert asked == [0, 1, 2, 4]  # 0 failed; 1 is the same network, of the same batch
+    assert reused == [(3, (0, 1), 1), (5, (0, 1), 1)]
+    assert told[1] == [((1, 1), 2.0), ((0, 1), 1.0)]
+    alone = space_of(1)
+    without_end = ControllerSearcher(alone, controllers.make("random", alone), batch=2)
+    for i in range(3):  # there is no other network: it is trained again
+        assert without_end.suggest(f"t{i}")["indices"] == [0]
+        without_end.on_trial_complete(f"t{i}", {"reward": 1.0})
 
 
 def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
@@ -209,4 +244,4 @@ def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
 def test_what_the_engine_cannot_do(tmp_path):
     done = search("executor=serial", "engine=tune", cwd=tmp_path)
     assert done.returncode == 1
-    assert "engine=tune takes executor=ray, an evaluator that trains, and no adjust_after" in done.stderr
+    assert "engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after" in done.stderr
