@@ -29,7 +29,7 @@ from search_spaces.ops import (
     Upsample,
 )
 
-__all__ = ["BlockModule", "Net", "build"]
+__all__ = ["BlockModule", "Net", "activation", "build", "module_of"]
 
 
 def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
@@ -75,7 +75,7 @@ class BlockModule(nn.Module):
         super().__init__()
         self._steps: list[tuple[str, tuple[str, ...]]] = []
         for op in block.ops():
-            self.add_module(op.name, _module(op))
+            self.add_module(op.name, module_of(op))
             self._steps.append((op.name, op.inputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class _ConvAct(nn.Module):
             bias=op.bias or not op.norm,
         )
         self.norm = nn.BatchNorm2d(op.out_ch) if op.norm else None
-        self.act = _activation(op.act)
+        self.act = activation(op.act)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -113,7 +113,7 @@ class _LinearAct(nn.Module):
     def __init__(self, op: Linear) -> None:
         super().__init__()
         self.linear = nn.Linear(op.in_ch, op.out_ch)
-        self.act = _activation(op.act)
+        self.act = activation(op.act)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear(x.flatten(1))
@@ -184,7 +184,8 @@ class _AvgPool(nn.Module):
         return F.avg_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil, count_include_pad=False)
 
 
-def _module(op: Op) -> nn.Module:
+def module_of(op: Op) -> nn.Module:
+    """The freshly initialised module of one operator."""
     match op:
         case Conv():
             return _ConvAct(op)
@@ -199,7 +200,7 @@ def _module(op: Op) -> nn.Module:
         case Add():
             return _Add()
         case Act():
-            return _activation(op.act, inplace=False) or nn.Identity()
+            return activation(op.act, inplace=False) or nn.Identity()
         case Concat():
             return _Concat()
         case Slice():
@@ -218,7 +219,7 @@ def _module(op: Op) -> nn.Module:
             return nn.Dropout(op.rate)
 
 
-def _activation(name: str, *, inplace: bool = True) -> nn.Module | None:
+def activation(name: str, *, inplace: bool = True) -> nn.Module | None:
     """The module of one of `ops.ACTIVATIONS`; in place where its input is never needed again."""
     match name:
         case "none":

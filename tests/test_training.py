@@ -14,7 +14,7 @@ from nas.training import sources
 from nas.training.datasets import Split, cut_holdout, make
 from nas.training.recipe import Recipe
 from nas.training.sources import DataError
-from nas.training.train import _normalise, _schedule, _shift_and_flip, batches, new_net, top1
+from nas.training.train import _shift_and_flip, batches, new_net, normalise, schedule, top1
 from search_spaces import zoo
 
 RECIPE = Recipe(epochs=12, batch=16, crop_px=1)
@@ -96,7 +96,7 @@ def test_batches_are_channels_last_and_normalised(stripes):
     assert x.mean().abs() < 0.1
     assert x.std() == pytest.approx(1, abs=0.1)
     colour = make("c", train=rgb(8), holdout=rgb(4), test=rgb(4), classes=2)
-    y = _normalise(torch.from_numpy(colour.train.images), colour, "cpu")
+    y = normalise(torch.from_numpy(colour.train.images), colour, "cpu")
     assert y.shape == (8, 3, 6, 6)
     assert y.is_contiguous(memory_format=torch.channels_last)
 
@@ -119,7 +119,7 @@ def test_augmentation_shifts_and_mirrors_whole_images():
 
 
 def test_the_schedule_warms_up_and_ends_near_zero():
-    lr = [_schedule(step, 10, 100) for step in range(100)]
+    lr = [schedule(step, 10, 100) for step in range(100)]
     assert lr[:10] == sorted(lr[:10])
     assert max(lr) == pytest.approx(1)
     assert lr[10:] == sorted(lr[10:], reverse=True)

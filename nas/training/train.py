@@ -14,7 +14,18 @@ from nas.training.recipe import Recipe
 from search_spaces import torch_net
 from search_spaces.arch import Arch
 
-__all__ = ["Moments", "Trained", "batches", "new_net", "top1", "train"]
+__all__ = [
+    "Moments",
+    "Trained",
+    "augmented",
+    "batches",
+    "new_net",
+    "new_optimizer",
+    "normalise",
+    "schedule",
+    "top1",
+    "train",
+]
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ def train(
         on_epoch: called with the number of epochs that are done, after each.
     """
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = _optimizer(net, recipe)
+    optimizer = new_optimizer(net, recipe)
     if moments is not None:
         _set_moments(optimizer, net, moments)
     steps = recipe.steps or max(1, len(split) // recipe.batch) * recipe.epochs
@@ -75,7 +86,7 @@ def train(
     with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
         torch.manual_seed(rng_seed)
         for step, (x, y, epoch_ends) in zip(range(steps), _endless(split, data, recipe, rng, device), strict=False):
-            _set_lr(optimizer, recipe.lr * _schedule(step, warmup_steps, steps))
+            _set_lr(optimizer, recipe.lr * schedule(step, warmup_steps, steps))
             optimizer.zero_grad(set_to_none=True)
             with autocast:
                 loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
@@ -97,7 +108,7 @@ def top1(net: nn.Module, split: Split, data: Dataset, *, batch: int = 250, devic
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode():
         for start in range(0, len(split), batch):
-            x = _normalise(torch.from_numpy(split.images[start : start + batch]), data, device)
+            x = normalise(torch.from_numpy(split.images[start : start + batch]), data, device)
             y = torch.from_numpy(split.labels[start : start + batch]).to(device)
             correct += (net(x).argmax(1) == y).sum()
     return correct.item() / len(split)
@@ -108,10 +119,15 @@ def batches(split: Split, data: Dataset, recipe: Recipe, *, rng: np.random.Gener
     order = rng.permutation(len(split))
     size = min(recipe.batch, len(split))
     for start in range(0, len(split) - size + 1, size):
-        picked = order[start : start + size]
-        images = split.images[picked]
-        images = _shift_and_flip(images, recipe.crop_px, data.flip, rng)
-        yield _normalise(torch.from_numpy(images), data, device), torch.from_numpy(split.labels[picked]).to(device)
+        yield augmented(split, order[start : start + size], data, crop_px=recipe.crop_px, rng=rng, device=device)
+
+
+def augmented(
+    split: Split, picked: np.ndarray, data: Dataset, *, crop_px: int, rng: np.random.Generator, device: str
+) -> tuple[Tensor, Tensor]:
+    """The images `picked` of `split`, shifted and mirrored at random: x (n, C, H, W) float, y (n,) int64."""
+    images = _shift_and_flip(split.images[picked], crop_px, data.flip, rng)
+    return normalise(torch.from_numpy(images), data, device), torch.from_numpy(split.labels[picked]).to(device)
 
 
 def _endless(
@@ -139,7 +155,7 @@ def _shift_and_flip(images: np.ndarray, crop_px: int, flip: bool, rng: np.random
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _normalise(images: Tensor, data: Dataset, device: str) -> Tensor:
+def normalise(images: Tensor, data: Dataset, device: str) -> Tensor:
     """(N, H, W, C) uint8 -> (N, C, H, W) float in channels_last, mean 0 and deviation 1 by channel."""
     x = images.to(device).float()
     mean = torch.tensor(data.mean, device=device) * 255
@@ -147,14 +163,15 @@ def _normalise(images: Tensor, data: Dataset, device: str) -> Tensor:
     return x.sub_(mean).div_(std.clamp(min=1.0)).permute(0, 3, 1, 2)
 
 
-def _schedule(step: int, warmup_steps: int, steps: int) -> float:
-    """Linear warm-up to 1, then cosine to 0."""
+def schedule(step: int, warmup_steps: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up to 1, then cosine to 0."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW; weights of convolutions and linear layers decay, biases and batch norm do not."""
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]

@@ -1,0 +1,94 @@
+"""Shared weights in a file, with the state of their optimizer and the number of updates that made them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.supernet.module import Supernet
+
+__all__ = ["CheckpointError", "load", "read", "save"]
+
+FORMAT = 1
+_STATE = {"first": "exp_avg", "second": "exp_avg_sq", "updates": "step"}  # of AdamW
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, or belongs to other shared weights."""
+
+
+def save(
+    path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer, step: int, identity: Mapping[str, Any]
+) -> None:
+    """Writes a safetensors file; it is complete or unchanged.
+
+    Args:
+        step: updates done.
+        identity: what `load` must be given again: the space, the data and the settings.
+    """
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    for name, weight in supernet.weights.items():
+        tensors[name] = weight.detach().contiguous()
+        for part, key in _STATE.items():
+            if state := optimizer.state.get(weight):
+                tensors[f"{name}:{part}"] = state[key].contiguous()
+    about = {"supernet": str(FORMAT), "step": str(step), "identity": json.dumps(identity, sort_keys=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata=about)
+    partial.replace(path)
+
+
+def load(path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer, identity: Mapping[str, Any]) -> int:
+    """Puts what `save` wrote into `supernet` and `optimizer`; returns the number of updates, 0 if there is no file.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another identity or version.
+    """
+    if not path.exists():
+        return 0
+    tensors, step, _ = read(path, identity)
+    for name, weight in supernet.weights.items():
+        weight.data.copy_(tensors[name])
+        if f"{name}:first" in tensors:
+            optimizer.state[weight] = {
+                "step": tensors[f"{name}:updates"].to(weight.device),
+                "exp_avg": torch.empty_like(weight).copy_(tensors[f"{name}:first"]),
+                "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"{name}:second"]),
+            }
+    return step
+
+
+def read(path: Path, identity: Mapping[str, Any] | None = None) -> tuple[dict[str, Tensor], int, dict[str, Any]]:
+    """Tensors, updates and identity of a file.
+
+    Args:
+        identity: the file must have it.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of another identity or version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("supernet") != str(FORMAT):
+                raise CheckpointError(f"{path} holds no shared weights of format {FORMAT}; use another run_dir")
+            found = json.loads(about["identity"])
+            for name in sorted({*found, *(identity or found)}):
+                wanted = found.get(name) if identity is None else identity.get(name)
+                if found.get(name) != wanted:
+                    raise CheckpointError(
+                        f"{path} holds shared weights with {name}={found.get(name)}, not {wanted}; use another run_dir"
+                    )
+            return {name: file.get_tensor(name) for name in file.keys()}, int(about["step"]), found  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, KeyError) as e:
+        if isinstance(e, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is damaged ({e}); remove it and train again") from None

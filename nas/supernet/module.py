@@ -1,0 +1,306 @@
+"""`Supernet`: weights that all networks of a space share, and a network's way through them.
+
+Every place of the space (`search_spaces.places`) has the weights of every operator that may stand there, each as
+large as the largest network needs. A network takes the first channels of them; operators of different kinds of blocks
+have weights of their own, and so do, with ``kernels="own"``, kernels of different sizes (else a small kernel is the
+centre of the largest). Batch norm is computed from the batch itself while training; for evaluation each network's own
+statistics are estimated anew (`Supernet.calibrate`).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces import torch_net
+from search_spaces.arch import Arch, Block
+from search_spaces.ops import Conv, Linear, Op
+from search_spaces.places import Place, Places
+
+__all__ = ["KERNELS", "Path", "Statistics", "Supernet"]
+
+KERNELS = ("own", "centre")
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Mean and variance (C,) of what each batch norm of a path normalises, by the name of its convolution."""
+
+_EPS = 1e-5  # of batch norm, torch's default
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One operator of a path.
+
+    Attributes:
+        name: like ``blocks.3.expand``, as in `torch_net.Net`.
+        inputs: names of the steps that it reads; "" is the image.
+        key: of its weights; "" if it has none.
+        done: names of the steps whose values nothing after this one reads.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    op: Op
+    key: str
+    done: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Path:
+    """A network's way through the shared weights.
+
+    Attributes:
+        arch: the network, for the images of the data set.
+    """
+
+    arch: Arch
+    steps: tuple[_Step, ...]
+
+
+class Supernet(nn.Module):
+    """Shared weights of the networks of a space.
+
+    Args:
+        places: of the space.
+        in_ch, classes: of the data set.
+        kernels: one of `KERNELS`.
+        generator: source of the initial weights, which are distributed as those of `torch_net.build`; torch's global
+            one if None.
+        device: where the weights are; ``meta`` for their shapes alone.
+
+    Raises:
+        ValueError: an operator whose weights cannot be shared (grouped, but not depthwise convolutions).
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        *,
+        in_ch: int,
+        classes: int,
+        kernels: str = "own",
+        generator: torch.Generator | None = None,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.places, self.kernels = places, kernels
+        parameters: dict[str, Tensor] = {}
+        for name, (shape, depthwise) in _shapes(places, in_ch, classes, kernels).items():
+            value = torch.empty(shape, device=device)
+            if device != "meta":
+                _initialise(value, name.rsplit("/", 1)[1], depthwise, generator)
+            parameters[name] = value.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else value
+        self.weights = nn.ParameterDict(parameters)
+
+    def path(self, arch: Arch, small: Arch) -> Path:
+        """The way of `arch`.
+
+        Args:
+            arch: a network of the space.
+            small: the same network for the images of the data set (`ProxyTraining.small`).
+
+        Raises:
+            ValueError: `arch` is not a network of the space.
+        """
+        steps: list[_Step] = []
+        source = ""
+        for i, (place, block) in enumerate(zip(self.places.of(arch), small.blocks, strict=True)):
+            for op, key in _keyed(block, place, self.kernels):
+                inputs = tuple(source if name == "input" else f"blocks.{i}.{name}" for name in op.inputs)
+                steps.append(_Step(f"blocks.{i}.{op.name}", inputs, op, key))
+            source = steps[-1].name
+        last = {name: i for i, step in enumerate(steps) for name in step.inputs}
+        done: dict[int, list[str]] = {}
+        for name, i in last.items():
+            done.setdefault(i, []).append(name)
+        return Path(small, tuple(replace(step, done=tuple(done.get(i, ()))) for i, step in enumerate(steps)))
+
+    def forward(self, x: Tensor, path: Path) -> Tensor:
+        """``(N, in_ch, H, W) -> (N, classes)``; batch norm uses the batch's own statistics."""
+
+        def convolve(step: _Step, x: Tensor) -> Tensor:
+            op: Conv = step.op  # type: ignore[assignment]
+            x = _conv(x, op, *self._conv_weights(step))
+            return F.batch_norm(x, None, None, *self._norm_weights(step), training=True, eps=_EPS) if op.norm else x
+
+        return self._run(x, path, convolve)
+
+    @torch.no_grad()
+    def calibrate(self, path: Path, batches: Iterable[Tensor]) -> Statistics:
+        """Batch norm's statistics of a path: means over `batches` of images ``(N, in_ch, H, W)``."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        seen = 0
+
+        def convolve(step: _Step, x: Tensor) -> Tensor:
+            op: Conv = step.op  # type: ignore[assignment]
+            x = _conv(x, op, *self._conv_weights(step))
+            if not op.norm:
+                return x
+            weight, bias = self._norm_weights(step)
+            if step.name not in found:
+                found[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
+            return F.batch_norm(x, *found[step.name], weight, bias, training=True, momentum=1 / (seen + 1), eps=_EPS)
+
+        for x in batches:
+            self._run(x, path, convolve)
+            seen += 1
+        return found
+
+    @torch.no_grad()
+    def folded(self, path: Path, statistics: Statistics) -> Callable[[Tensor], Tensor]:
+        """The path's network for inference, ``(N, in_ch, H, W) -> (N, classes)``, with batch norm folded into its
+        convolutions."""
+        weights: dict[str, tuple[Tensor, Tensor | None]] = {}
+        for step in path.steps:
+            if isinstance(step.op, Conv):
+                weight, bias = self._conv_weights(step)
+                if step.op.norm:
+                    mean, var = statistics[step.name]
+                    gamma, beta = self._norm_weights(step)
+                    scale = gamma * torch.rsqrt(var + _EPS)
+                    shift = beta - mean * scale
+                    weight, bias = weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
+                weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
+
+        def convolve(step: _Step, x: Tensor) -> Tensor:
+            return _conv(x, step.op, *weights[step.name])  # type: ignore[arg-type]
+
+        return partial(self._run, path=path, convolve=convolve)
+
+    @torch.no_grad()
+    def state_dict_of(self, path: Path, statistics: Statistics) -> dict[str, Tensor]:
+        """The path's weights as the state of ``torch_net.build(path.arch)``."""
+        state: dict[str, Tensor] = {}
+        for step in path.steps:
+            if isinstance(step.op, Conv):
+                weight, bias = self._conv_weights(step)
+                state[f"{step.name}.conv.weight"] = weight
+                if bias is not None:
+                    state[f"{step.name}.conv.bias"] = bias
+                if step.op.norm:
+                    norm = f"{step.name}.norm"
+                    state[f"{norm}.weight"], state[f"{norm}.bias"] = self._norm_weights(step)
+                    state[f"{norm}.running_mean"], state[f"{norm}.running_var"] = statistics[step.name]
+                    state[f"{norm}.num_batches_tracked"] = torch.tensor(0)
+            elif isinstance(step.op, Linear):
+                state[f"{step.name}.linear.weight"], state[f"{step.name}.linear.bias"] = self._linear_weights(step)
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def _run(self, x: Tensor, path: Path, convolve: Callable[[_Step, Tensor], Tensor]) -> Tensor:
+        values = {"": x}
+        for step in path.steps:
+            match step.op:
+                case Conv():
+                    x = _act(convolve(step, values[step.inputs[0]]), step.op.act)
+                case Linear():
+                    weight, bias = self._linear_weights(step)
+                    x = _act(F.linear(values[step.inputs[0]].flatten(1), weight, bias), step.op.act)
+                case _:
+                    x = _plain(step.op).train(self.training)(*(values[name] for name in step.inputs))
+            for name in step.done:
+                del values[name]
+            values[step.name] = x
+        return x
+
+    def _conv_weights(self, step: _Step) -> tuple[Tensor, Tensor | None]:
+        op: Conv = step.op  # type: ignore[assignment]
+        weight = self.weights[f"{step.key}/weight"]
+        height, width = op.size
+        top, left = (weight.shape[2] - height) // 2, (weight.shape[3] - width) // 2
+        weight = weight[: op.out_ch, : op.in_ch // op.groups, top : top + height, left : left + width]
+        return weight, self.weights[f"{step.key}/bias"][: op.out_ch] if op.bias or not op.norm else None
+
+    def _norm_weights(self, step: _Step) -> tuple[Tensor, Tensor]:
+        out_ch = step.op.out_ch  # type: ignore[union-attr]
+        return self.weights[f"{step.key}/gamma"][:out_ch], self.weights[f"{step.key}/beta"][:out_ch]
+
+    def _linear_weights(self, step: _Step) -> tuple[Tensor, Tensor]:
+        op: Linear = step.op  # type: ignore[assignment]
+        return self.weights[f"{step.key}/weight"][: op.out_ch, : op.in_ch], self.weights[f"{step.key}/bias"][
+            : op.out_ch
+        ]
+
+
+def _shapes(places: Places, in_ch: int, classes: int, kernels: str) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """For every shared tensor its shape, the largest that some network of the space needs, and whether it belongs to a
+    depthwise convolution."""
+    shapes: dict[str, tuple[tuple[int, ...], bool]] = {}
+    first, last = min(places.blocks), max(places.blocks)
+    for place, blocks in sorted(places.blocks.items()):
+        for block in blocks:
+            if place == first:
+                block = replace(block, in_ch=in_ch)
+            if place == last:
+                block = replace(block, out_ch=classes)
+            for op, key in _keyed(block, place, kernels):
+                for name, shape in _op_shapes(op).items():
+                    before, _ = shapes.get(f"{key}/{name}", (shape, False))
+                    shapes[f"{key}/{name}"] = tuple(map(max, before, shape)), isinstance(op, Conv) and op.depthwise
+    return dict(sorted(shapes.items()))
+
+
+def _op_shapes(op: Op) -> dict[str, tuple[int, ...]]:
+    match op:
+        case Conv():
+            if op.groups > 1 and not op.depthwise:
+                raise ValueError(f"weights of grouped convolutions ({op.name}, {op.groups} groups) cannot be shared")
+            shapes: dict[str, tuple[int, ...]] = {"weight": (op.out_ch, op.in_ch // op.groups, *op.size)}
+            if op.bias or not op.norm:
+                shapes["bias"] = (op.out_ch,)
+            if op.norm:
+                shapes["gamma"] = shapes["beta"] = (op.out_ch,)
+            return shapes
+        case Linear():
+            return {"weight": (op.out_ch, op.in_ch), "bias": (op.out_ch,)}
+        case _:
+            return {}
+
+
+@lru_cache(maxsize=100_000)
+def _keyed(block: Block, place: Place, kernels: str) -> tuple[tuple[Op, str], ...]:
+    """The operators of a block, each with the key of its weights."""
+
+    def key(op: Op) -> str:
+        if not isinstance(op, Conv | Linear):
+            return ""
+        own = kernels == "own" and isinstance(op, Conv) and op.size != (1, 1)
+        size = "x".join(map(str, op.size)) if own else ""  # type: ignore[union-attr]
+        return f"part{place[0]}/{place[1]}/{type(block).__name__}/{op.name}{size}"
+
+    return tuple((op, key(op)) for op in block.ops())
+
+
+def _initialise(value: Tensor, kind: str, depthwise: bool, generator: torch.Generator | None) -> None:
+    if kind == "gamma":
+        value.fill_(1)
+    elif kind != "weight":
+        value.zero_()
+    elif value.ndim == 4:
+        fan_out = (1 if depthwise else value.shape[0]) * value.shape[2] * value.shape[3]
+        value.normal_(std=math.sqrt(2 / fan_out), generator=generator)
+    else:
+        value.normal_(std=0.01, generator=generator)
+
+
+@cache
+def _plain(op: Op) -> nn.Module:
+    """The module of an operator without weights."""
+    return torch_net.module_of(op)
+
+
+@cache
+def _activation(name: str) -> nn.Module | None:
+    return torch_net.activation(name)
+
+
+def _act(x: Tensor, name: str) -> Tensor:
+    module = _activation(name)
+    return x if module is None else module(x)
+
+
+def _conv(x: Tensor, op: Conv, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv2d(x, weight, bias, op.stride, op.padding, op.dilation, op.groups)
