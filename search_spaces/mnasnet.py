@@ -58,7 +58,13 @@ def mnasnet(*, base_width: float = 1.0, resolution_px: int = 224, classes: int =
     check_skeleton(base_width, resolution_px, classes)
     choices = tuple(_choice(b, choice) for b in range(1, len(STAGES) + 1) for choice in _PER_BLOCK)
     skeleton = _Skeleton(base_width=base_width, resolution_px=resolution_px, classes=classes)
-    return SearchSpace(name="mnasnet", choices=choices, decode=skeleton.decode, parts=skeleton.parts())
+    return SearchSpace(
+        name="mnasnet",
+        choices=choices,
+        decode=skeleton.decode,
+        parts=skeleton.parts(),
+        largest_options={"skip": "identity"},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """`Choice` and `SearchSpace`: a set of networks, each an int vector."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -60,6 +60,8 @@ class SearchSpace:
         decode: pure function of an int vector (C,), one option index for each choice, to the `Arch`.
         parts: the stretches of a network, in order: together the units of `decode`'s network for the same options.
             Empty where the space is not made of parts; then its units cannot be listed.
+        largest_options: options of the network `largest` by the last word of a choice's name, like {"skip": "identity"},
+            for choices where it does not have the last option.
 
     Example:
         >>> choices = (Choice("kernel", (3, 5)), Choice("layers", (1, 2)))
@@ -72,6 +74,7 @@ class SearchSpace:
     choices: tuple[Choice, ...]
     decode: Callable[[Indices], Arch]
     parts: tuple[Part, ...] = ()
+    largest_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]
@@ -97,6 +100,13 @@ class SearchSpace:
     def size(self) -> int:
         """Number of index vectors. Different vectors may decode to the same network."""
         return prod(len(choice.options) for choice in self.choices)
+
+    @property
+    def largest(self) -> np.ndarray:
+        """(C,) the point of the network with the most channels and layers, built as is known to train well: weights that
+        all networks share are trained on it first."""
+        options = {c.name: self.largest_options.get(c.name.rsplit(".", 1)[-1], c.options[-1]) for c in self.choices}
+        return self.encode(options)
 
     def units(self) -> frozenset[Unit]:
         """Every unit that some network of the space has: what its latency table needs.

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from nas.supernet.checkpoint import CheckpointError
 from nas.supernet.module import Supernet
+from nas.supernet.train import PHASES, Phase, Training
+from nas.training import sources
+from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, torch_net
 from search_spaces.arch import Arch
 from search_spaces.places import Places
@@ -40,3 +44,72 @@ def test_a_network_alone_computes_what_it_computes_in_the_supernet(name, kernels
             batch = net.train()(x)
             torch.testing.assert_close(shared, alone, rtol=1e-8, atol=1e-8)
             torch.testing.assert_close(supernet(x, path), batch, rtol=1e-8, atol=1e-8)
+
+
+# ---- training
+
+
+def training(folder, *, steps: int = 12, **changes) -> Training:
+    from nas.evaluators.proxy_training import ProxyTraining
+
+    torch.set_num_threads(1)
+    data = sources.load("fashion_mnist_mini", train_images=96)
+    recipe = Recipe(steps=steps, batch=16)
+    trainer = ProxyTraining(data=data, recipe=recipe)
+    supernet = make("mnasnet")
+    space = supernet.places.space
+
+    def path(indices):
+        arch = space.decode(indices)
+        return supernet.path(arch, trainer.small(arch))
+
+    settings = {
+        "supernet": supernet,
+        "data": data,
+        "recipe": recipe,
+        "phases": {name: Phase(share=1, lr=1e-3) for name in PHASES},
+        "largest": path(space.largest),
+        "draw": lambda rng: path(space.sample(rng, 1)[0]),
+        "rng_seed": 3,
+        "identity": {"space": "mnasnet"},
+        "file": folder / "shared.safetensors",
+    }
+    return Training(**{**settings, **changes})
+
+
+def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path):
+    whole = training(tmp_path / "whole")
+    phases = []
+    assert whole.run(lambda step, phase, loss: phases.append((step, phase)))
+    assert phases == [(4, "largest"), (8, "align"), (12, "mixed")]
+    for _ in range(3):  # 5 + 5 + 2 updates, each time with a new supernet
+        again = training(tmp_path / "pieces")
+        ended = again.run(stop_after=5)
+    assert ended
+    for name, weight in whole.supernet.weights.items():
+        assert torch.equal(weight, again.supernet.weights[name]), name
+
+
+def test_what_a_checkpoint_must_be(tmp_path):
+    one = training(tmp_path)
+    one.run(stop_after=1)
+    with pytest.raises(CheckpointError, match="holds shared weights with space=mnasnet, not mobilenet_v3"):
+        training(tmp_path, identity={"space": "mobilenet_v3"}).run()
+    one.file.write_bytes(one.file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        training(tmp_path).run()
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    phases = {name: Phase(share=1, lr=1e30) for name in PHASES}
+    with pytest.raises(ValueError, match="diverged after 4 updates; try a lower learning rate"):
+        training(tmp_path, phases=phases).run()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_nothing_is_wider_than_the_largest_network(name):
+    space = spaces.get(name, base_width=0.35)
+    places = Places(space)
+    largest = dict(zip(places.of(space.decode(space.largest)), space.decode(space.largest).blocks, strict=True))
+    for place, blocks in places.blocks.items():
+        assert largest[place].out_ch == max(block.out_ch for block in blocks)

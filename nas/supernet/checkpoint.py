@@ -14,6 +14,7 @@ __all__ = ["CheckpointError", "load", "read", "save"]
 
 FORMAT = 1
 _STATE = {"first": "exp_avg", "second": "exp_avg_sq", "updates": "step"}  # of AdamW
+_TEACHER = "teacher/"
 
 
 class CheckpointError(ValueError):
@@ -21,17 +22,23 @@ class CheckpointError(ValueError):
 
 
 def save(
-    path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer, step: int, identity: Mapping[str, Any]
+    path: Path,
+    supernet: Supernet,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    identity: Mapping[str, Any],
+    teacher: Mapping[str, Tensor],
 ) -> None:
     """Writes a safetensors file; it is complete or unchanged.
 
     Args:
         step: updates done.
         identity: what `load` must be given again: the space, the data and the settings.
+        teacher: weights of the network that others learn from; empty if there is none yet.
     """
     from safetensors.torch import save_file
 
-    tensors: dict[str, Tensor] = {}
+    tensors = {f"{_TEACHER}{name}": value.contiguous() for name, value in teacher.items()}
     for name, weight in supernet.weights.items():
         tensors[name] = weight.detach().contiguous()
         for part, key in _STATE.items():
@@ -44,14 +51,19 @@ def save(
     partial.replace(path)
 
 
-def load(path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer, identity: Mapping[str, Any]) -> int:
-    """Puts what `save` wrote into `supernet` and `optimizer`; returns the number of updates, 0 if there is no file.
+def load(
+    path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer, identity: Mapping[str, Any]
+) -> tuple[int, dict[str, Tensor]]:
+    """Puts what `save` wrote into `supernet` and `optimizer`.
+
+    Returns:
+        The number of updates, 0 if there is no file, and the teacher's weights.
 
     Raises:
         CheckpointError: the file is damaged, or of another identity or version.
     """
     if not path.exists():
-        return 0
+        return 0, {}
     tensors, step, _ = read(path, identity)
     for name, weight in supernet.weights.items():
         weight.data.copy_(tensors[name])
@@ -61,7 +73,7 @@ def load(path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer, ident
                 "exp_avg": torch.empty_like(weight).copy_(tensors[f"{name}:first"]),
                 "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"{name}:second"]),
             }
-    return step
+    return step, {name.removeprefix(_TEACHER): t for name, t in tensors.items() if name.startswith(_TEACHER)}
 
 
 def read(path: Path, identity: Mapping[str, Any] | None = None) -> tuple[dict[str, Tensor], int, dict[str, Any]]:

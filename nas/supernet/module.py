@@ -8,9 +8,10 @@ statistics are estimated anew (`Supernet.calibrate`).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,9 @@ from search_spaces.arch import Arch, Block
 from search_spaces.ops import Conv, Linear, Op
 from search_spaces.places import Place, Places
 
-__all__ = ["KERNELS", "Path", "Statistics", "Supernet"]
+__all__ = ["KERNELS", "Path", "Statistics", "Stretch", "Supernet"]
 
-KERNELS = ("own", "centre")
+KERNELS = ("centre", "own")
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and variance (C,) of what each batch norm of a path normalises, by the name of its convolution."""
@@ -37,7 +38,7 @@ class _Step:
 
     Attributes:
         name: like ``blocks.3.expand``, as in `torch_net.Net`.
-        inputs: names of the steps that it reads; "" is the image.
+        inputs: names of the steps that it reads; "" is what stands before the stretch.
         key: of its weights; "" if it has none.
         done: names of the steps whose values nothing after this one reads.
     """
@@ -50,15 +51,37 @@ class _Step:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """The operators that one part of the space gives a network.
+
+    Attributes:
+        part: its number.
+        in_ch: channels that it reads.
+        last: number of its last block in the network.
+    """
+
+    part: int
+    in_ch: int
+    last: int
+    steps: tuple[_Step, ...]
+
+
+@dataclass(frozen=True)
 class Path:
     """A network's way through the shared weights.
 
     Attributes:
         arch: the network, for the images of the data set.
+        stretches: in order; parts that give no block are left out.
     """
 
     arch: Arch
-    steps: tuple[_Step, ...]
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def steps(self) -> Iterator[_Step]:
+        """Every operator, in order."""
+        return (step for stretch in self.stretches for step in stretch.steps)
 
 
 class Supernet(nn.Module):
@@ -82,7 +105,7 @@ class Supernet(nn.Module):
         *,
         in_ch: int,
         classes: int,
-        kernels: str = "own",
+        kernels: str = "centre",
         generator: torch.Generator | None = None,
         device: str = "cpu",
     ) -> None:
@@ -106,28 +129,35 @@ class Supernet(nn.Module):
         Raises:
             ValueError: `arch` is not a network of the space.
         """
-        steps: list[_Step] = []
-        source = ""
-        for i, (place, block) in enumerate(zip(self.places.of(arch), small.blocks, strict=True)):
-            for op, key in _keyed(block, place, self.kernels):
-                inputs = tuple(source if name == "input" else f"blocks.{i}.{name}" for name in op.inputs)
-                steps.append(_Step(f"blocks.{i}.{op.name}", inputs, op, key))
-            source = steps[-1].name
-        last = {name: i for i, step in enumerate(steps) for name in step.inputs}
-        done: dict[int, list[str]] = {}
-        for name, i in last.items():
-            done.setdefault(i, []).append(name)
-        return Path(small, tuple(replace(step, done=tuple(done.get(i, ()))) for i, step in enumerate(steps)))
+        places, blocks = self.places.of(arch), small.blocks
+        stretches = []
+        for part, group in groupby(range(len(blocks)), key=lambda i: places[i][0]):
+            numbers = list(group)
+            steps: list[_Step] = []
+            source = ""
+            for i in numbers:
+                for op, key in _keyed(blocks[i], places[i], self.kernels):
+                    inputs = tuple(source if name == "input" else f"blocks.{i}.{name}" for name in op.inputs)
+                    steps.append(_Step(f"blocks.{i}.{op.name}", inputs, op, key))
+                source = steps[-1].name
+            stretches.append(Stretch(part, blocks[numbers[0]].in_ch, numbers[-1], _with_done(steps)))
+        return Path(small, tuple(stretches))
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """``(N, in_ch, H, W) -> (N, classes)``; batch norm uses the batch's own statistics."""
+        for stretch in path.stretches:
+            x = self.stretch(x, stretch)
+        return x
+
+    def stretch(self, x: Tensor, stretch: Stretch) -> Tensor:
+        """A part of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
 
         def convolve(step: _Step, x: Tensor) -> Tensor:
             op: Conv = step.op  # type: ignore[assignment]
             x = _conv(x, op, *self._conv_weights(step))
             return F.batch_norm(x, None, None, *self._norm_weights(step), training=True, eps=_EPS) if op.norm else x
 
-        return self._run(x, path, convolve)
+        return self._run(x, stretch, convolve)
 
     @torch.no_grad()
     def calibrate(self, path: Path, batches: Iterable[Tensor]) -> Statistics:
@@ -146,7 +176,8 @@ class Supernet(nn.Module):
             return F.batch_norm(x, *found[step.name], weight, bias, training=True, momentum=1 / (seen + 1), eps=_EPS)
 
         for x in batches:
-            self._run(x, path, convolve)
+            for stretch in path.stretches:
+                x = self._run(x, stretch, convolve)
             seen += 1
         return found
 
@@ -169,7 +200,12 @@ class Supernet(nn.Module):
         def convolve(step: _Step, x: Tensor) -> Tensor:
             return _conv(x, step.op, *weights[step.name])  # type: ignore[arg-type]
 
-        return partial(self._run, path=path, convolve=convolve)
+        def forward(x: Tensor) -> Tensor:
+            for stretch in path.stretches:
+                x = self._run(x, stretch, convolve)
+            return x
+
+        return forward
 
     @torch.no_grad()
     def state_dict_of(self, path: Path, statistics: Statistics) -> dict[str, Tensor]:
@@ -190,9 +226,9 @@ class Supernet(nn.Module):
                 state[f"{step.name}.linear.weight"], state[f"{step.name}.linear.bias"] = self._linear_weights(step)
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def _run(self, x: Tensor, path: Path, convolve: Callable[[_Step, Tensor], Tensor]) -> Tensor:
+    def _run(self, x: Tensor, stretch: Stretch, convolve: Callable[[_Step, Tensor], Tensor]) -> Tensor:
         values = {"": x}
-        for step in path.steps:
+        for step in stretch.steps:
             match step.op:
                 case Conv():
                     x = _act(convolve(step, values[step.inputs[0]]), step.op.act)
@@ -223,6 +259,14 @@ class Supernet(nn.Module):
         return self.weights[f"{step.key}/weight"][: op.out_ch, : op.in_ch], self.weights[f"{step.key}/bias"][
             : op.out_ch
         ]
+
+
+def _with_done(steps: list[_Step]) -> tuple[_Step, ...]:
+    last = {name: i for i, step in enumerate(steps) for name in step.inputs}
+    done: dict[int, list[str]] = {}
+    for name, i in last.items():
+        done.setdefault(i, []).append(name)
+    return tuple(replace(step, done=tuple(done.get(i, ()))) for i, step in enumerate(steps))
 
 
 def _shapes(places: Places, in_ch: int, classes: int, kernels: str) -> dict[str, tuple[tuple[int, ...], bool]]:

@@ -1,8 +1,20 @@
-"""Training shared weights: each update on a batch of images and on networks drawn from the space."""
+"""Training shared weights, in three phases.
+
+Networks that take different operators compute features that have nothing to do with each other, and shared weights
+behind them learn nothing: trained on random networks of the `mnasnet` space from the start, they are at chance level
+after 3,000 updates. So
+
+1. *largest*: the space's largest network is trained alone. It is the teacher from here on, with weights that stay.
+2. *align*: every stretch of a random network learns to compute what the teacher's stretch computes from the same input,
+   each by itself (block-wise distillation, DNA, arXiv:1911.13053). Thereafter operators can stand in for each other.
+3. *mixed*: random networks are trained as a whole.
+
+What each phase is worth: ``python -m experiments.shared_weights_ranking``.
+"""
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
@@ -14,16 +26,25 @@ from torch.nn import functional as F
 
 from nas.supernet import checkpoint
 from nas.supernet.module import Path, Supernet
-from nas.training.datasets import Dataset, Split
+from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
-from nas.training.train import augmented, new_optimizer, schedule
+from nas.training.train import augmented, new_optimizer, normalise, schedule
+from search_spaces import torch_net
 
-__all__ = ["Draw", "Training"]
+__all__ = ["PHASES", "Phase", "Training"]
 
+PHASES = ("largest", "align", "mixed")
 _REPORT_EVERY = 20  # updates
+_STATISTICS_IMAGES = 512
+_LEAST_VARIANCE = 1e-4  # of a teacher's feature: channels that say nothing do not count for more
 
-Draw = Callable[[np.random.Generator], Sequence[Path]]
-"""The networks of one update; which they are depends on the generator alone."""
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A phase of the training: its share of all updates, and its peak learning rate."""
+
+    share: float
+    lr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +55,10 @@ class Training:
     with the weights of an uninterrupted one, bit for bit (on the same machine, with the same number of threads).
 
     Attributes:
+        recipe: epochs or steps of all phases together, batch, decay, label smoothing; its `lr` is not used.
+        phases: by the names in `PHASES`.
+        largest: the teacher; nowhere may another network of the space have more channels.
+        draw: a random network; which one depends on the generator alone.
         identity: what a checkpoint must have been made with.
         file: of the checkpoint.
         every_s: seconds between two checkpoints.
@@ -42,7 +67,9 @@ class Training:
     supernet: Supernet
     data: Dataset
     recipe: Recipe
-    draw: Draw
+    phases: Mapping[str, Phase]
+    largest: Path
+    draw: Callable[[np.random.Generator], Path]
     rng_seed: int
     identity: Mapping[str, Any]
     file: File
@@ -52,13 +79,19 @@ class Training:
     @property
     def steps(self) -> int:
         """Updates in all."""
-        return self.recipe.steps or max(1, len(self.data.train) // self.recipe.batch) * self.recipe.epochs
+        return self.recipe.steps or self._in_epoch * self.recipe.epochs
 
-    def run(self, on_step: Callable[[int, float], None] | None = None, stop_after: int | None = None) -> bool:
+    @property
+    def ends(self) -> dict[str, int]:
+        """For each phase the number of updates after which it is over."""
+        shares = np.cumsum([self.phases[name].share for name in PHASES])
+        return {name: round(self.steps * share / shares[-1]) for name, share in zip(PHASES, shares, strict=True)}
+
+    def run(self, on_step: Callable[[int, str, float], None] | None = None, stop_after: int | None = None) -> bool:
         """Trains from the checkpoint to the end, or for `stop_after` updates; returns whether that is the end.
 
         Args:
-            on_step: called now and then with the number of updates done and the mean loss since the last call.
+            on_step: called now and then with the number of updates done, the phase, and the mean loss since then.
 
         Raises:
             nas.supernet.checkpoint.CheckpointError: the file is damaged, or belongs to other shared weights.
@@ -67,49 +100,119 @@ class Training:
         net = self.supernet
         net.to(self.device).train()
         optimizer = new_optimizer(net, self.recipe)
-        done = checkpoint.load(self.file, net, optimizer, self.identity)
+        done, kept = checkpoint.load(self.file, net, optimizer, self.identity)
+        teacher = self._teacher(kept) if kept else None
         end = self.steps if stop_after is None else min(self.steps, done + stop_after)
-        warmup = max(1, round(self.recipe.warmup * self.steps))
-        autocast = torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.device != "cpu")
-        saved = time.monotonic()
-        total, summed = torch.zeros((), device=self.device), 0
+        saved, total, summed = time.monotonic(), torch.zeros((), device=self.device), 0
         for step in range(done, end):
-            rng = np.random.default_rng((self.rng_seed, step))
-            x, y = self._batch(step, rng)
+            phase, first, last = self._phase(step)
+            if step == first and step:
+                optimizer.state.clear()  # another loss, another learning rate
+            if phase != "largest" and teacher is None:
+                kept = net.state_dict_of(self.largest, net.calibrate(self.largest, self._plain_batches()))
+                teacher = self._teacher(kept)
+            warmup = max(1, round(self.recipe.warmup * (last - first)))
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.lr * schedule(step, warmup, self.steps)
+                group["lr"] = self.phases[phase].lr * schedule(step - first, warmup, last - first)
             optimizer.zero_grad(set_to_none=True)
-            paths = self.draw(rng)
-            for path in paths:
-                with autocast:
-                    loss = F.cross_entropy(net(x, path), y, label_smoothing=self.recipe.label_smoothing)
-                (loss / len(paths)).backward()
-                total += loss.detach() / len(paths)
+            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.device != "cpu"):
+                loss = self._loss(step, phase, teacher)
+            loss.backward()
             optimizer.step()
+            total += loss.detach()
             summed += 1
-            if (step + 1) % _REPORT_EVERY == 0 or step + 1 == end:
+            if (step + 1) % _REPORT_EVERY == 0 or step + 1 in (last, end):
                 mean = total.item() / summed
                 if not math.isfinite(mean):
                     raise ValueError(
-                        f"the training of the shared weights diverged after {step + 1} updates; try a lower learning "
-                        f"rate than {self.recipe.lr:g}"
+                        f"the training of the shared weights diverged after {step + 1} updates; "
+                        f"try a lower learning rate than {self.phases[phase].lr:g} (evaluator.{phase}.lr)"
                     )
                 total.zero_()
                 summed = 0
                 if on_step:
-                    on_step(step + 1, mean)
+                    on_step(step + 1, phase, mean)
                 if time.monotonic() - saved > self.every_s:
-                    checkpoint.save(self.file, net, optimizer, step + 1, self.identity)
+                    checkpoint.save(self.file, net, optimizer, step + 1, self.identity, kept)
                     saved = time.monotonic()
         if end > done:
-            checkpoint.save(self.file, net, optimizer, end, self.identity)
+            checkpoint.save(self.file, net, optimizer, end, self.identity, kept)
         return end == self.steps
 
+    def _phase(self, step: int) -> tuple[str, int, int]:
+        """The phase of an update, its first update, and the one after its last."""
+        first = 0
+        for name, last in self.ends.items():
+            if step < last:
+                return name, first, last
+            first = last
+        raise ValueError(f"the training has {self.steps} updates; there is no number {step}")
+
+    def _loss(self, step: int, phase: str, teacher: "_Teacher | None") -> Tensor:
+        rng = np.random.default_rng((self.rng_seed, step))
+        x, y = self._batch(step, rng)
+        path = self.largest if phase == "largest" else self.draw(rng)
+        if phase == "align":
+            assert teacher is not None
+            return _unlike(self.supernet, path, x, teacher)
+        return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
+
+    @property
+    def _in_epoch(self) -> int:
+        return max(1, len(self.data.train) // self.recipe.batch)
+
     def _batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        split: Split = self.data.train
-        size = min(self.recipe.batch, len(split))
-        in_epoch = max(1, len(split) // size)
-        epoch, number = divmod(step, in_epoch)
-        order = np.random.default_rng((self.rng_seed, epoch, 1)).permutation(len(split))
+        epoch, number = divmod(step, self._in_epoch)
+        size = min(self.recipe.batch, len(self.data.train))
+        order = np.random.default_rng((self.rng_seed, epoch, 1)).permutation(len(self.data.train))
         picked = order[number * size : (number + 1) * size]
-        return augmented(split, picked, self.data, crop_px=self.recipe.crop_px, rng=rng, device=self.device)
+        return augmented(self.data.train, picked, self.data, crop_px=self.recipe.crop_px, rng=rng, device=self.device)
+
+    def _plain_batches(self) -> Iterator[Tensor]:
+        images = self.data.train.images[:_STATISTICS_IMAGES]
+        for start in range(0, len(images), 256):
+            yield normalise(torch.from_numpy(images[start : start + 256]), self.data, self.device)
+
+    def _teacher(self, weights: Mapping[str, Tensor]) -> "_Teacher":
+        return _Teacher(self.largest, weights, self._plain_batches(), self.device)
+
+
+class _Teacher:
+    """A network that stays as it is: its features after each part of the space, and their variances."""
+
+    def __init__(self, path: Path, weights: Mapping[str, Tensor], batches: Iterator[Tensor], device: str) -> None:
+        self._part_after = {stretch.last: stretch.part for stretch in path.stretches}
+        with torch.device(device):
+            self._net = torch_net.build(path.arch)
+        self._net.load_state_dict(weights)
+        self._net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        features = [self.features(x) for x in batches]
+        self.variances = {
+            part: torch.cat([f[part].float().transpose(0, 1).flatten(1) for f in features], 1).var(1)
+            for part in self._part_after.values()
+        }
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> dict[int, Tensor]:
+        """(N, C, H, W) after each part, (N, classes) after the last."""
+        found = {}
+        for i, block in enumerate(self._net.blocks):
+            x = block(x)
+            if i in self._part_after:
+                found[self._part_after[i]] = x
+        return found
+
+
+def _unlike(net: Supernet, path: Path, x: Tensor, teacher: _Teacher) -> Tensor:
+    """How far the stretches of a network are from the teacher's, each on the teacher's input: the mean over stretches
+    and channels of the squared difference, in variances of the teacher's feature. The last stretch, with the classes,
+    does not count."""
+    features = teacher.features(x)
+    losses = []
+    for stretch in path.stretches[:-1]:
+        mine, x_next = net.stretch(x[:, : stretch.in_ch], stretch), features[stretch.part]
+        channels = mine.shape[1]
+        squares = (mine - x_next[:, :channels]).square().mean((0, 2, 3))
+        losses.append((squares / teacher.variances[stretch.part][:channels].clamp(min=_LEAST_VARIANCE)).mean())
+        x = x_next
+    return torch.stack(losses).mean()
