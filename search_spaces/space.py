@@ -60,8 +60,8 @@ class SearchSpace:
         decode: pure function of an int vector (C,), one option index for each choice, to the `Arch`.
         parts: the stretches of a network, in order: together the units of `decode`'s network for the same options.
             Empty where the space is not made of parts; then its units cannot be listed.
-        largest_options: options of the network `largest` by the last word of a choice's name, like {"skip": "identity"},
-            for choices where it does not have the last option.
+        largest_options: options of the network `largest`, by the last word of a choice's name, where it does not have
+            the last one: {"skip": "identity"}.
 
     Example:
         >>> choices = (Choice("kernel", (3, 5)), Choice("layers", (1, 2)))
@@ -103,8 +103,10 @@ class SearchSpace:
 
     @property
     def largest(self) -> np.ndarray:
-        """(C,) the point of the network with the most channels and layers, built as is known to train well: weights that
-        all networks share are trained on it first."""
+        """(C,) the point of the network with the most channels and layers, built as is known to train well.
+
+        Weights that all networks share are trained on it first.
+        """
         options = {c.name: self.largest_options.get(c.name.rsplit(".", 1)[-1], c.options[-1]) for c in self.choices}
         return self.encode(options)
 
