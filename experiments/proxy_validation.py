@@ -56,7 +56,9 @@ class Proxy:
     px: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.epochs} epochs of {self.images}" + (f" at {self.px} px" if self.px else "")
+        return f"{self.epochs} epoch{'s' * (self.epochs > 1)} of {self.images}" + (
+            f" at {self.px} px" if self.px else ""
+        )
 
 
 def main() -> None:
@@ -75,14 +77,14 @@ def main() -> None:
     ]
     proxies = [proxy for proxy in proxies if proxy != reference]
     jobs = [(proxy, i, seed) for proxy in (reference, *proxies) for i in range(networks) for seed in range(seeds)]
-    known = _trained(jobs, given)
+    known = trained(jobs, given["dataset"], given["path"])
     top1 = {
         p: np.array([[known[p, i, s][0] for s in range(seeds)] for i in range(networks)]) for p in (*proxies, reference)
     }
     seconds = {p: float(np.median([known[p, i, s][1] for i in range(networks) for s in range(seeds)])) for p in top1}
     rows = []
     for proxy in sorted(top1, key=seconds.__getitem__):
-        tau, deviation = _tau(top1[proxy], top1[reference])
+        tau, deviation = tau_of(top1[proxy], top1[reference])
         own = top1[proxy]
         rows.append(
             {
@@ -98,7 +100,7 @@ def main() -> None:
     _show(given, reference, rows)
 
 
-def _tau(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
+def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
     """Mean tau of one cheap training (networks, seeds) with the mean of the long ones of other seeds, and its deviation
     estimated from halves of the networks."""
     seeds = cheap.shape[1]
@@ -129,12 +131,16 @@ def _show(given: dict[str, str], reference: Proxy, rows: list[dict[str, str]]) -
         writer.writeheader()
         writer.writerows(rows)
     figure, axes = plots.new_figure()
-    for row in rows:
+    for i, row in enumerate(rows):  # in the order of their seconds
         x, y = float(row["s a network"]), float(row["tau"])
         color = plots.BEST if row["training"] == "the reference" else plots.INK
         axes.errorbar(x, y, yerr=float(row["+-"]), fmt="o", color=color, lw=1)
-        axes.annotate(row["training"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
+        axes.annotate(row["training"], (x, y), xytext=(4, 14 - 9 * (i % 4)), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
+    axes.set_xticks(ticks := [2, 3, 5, 10, 20, 30, 50, 100], labels=map(str, ticks))
+    axes.minorticks_off()
+    seconds = [float(row["s a network"]) for row in rows]
+    axes.set_xlim(0.85 * min(seconds), 1.5 * max(seconds))
     axes.set_xlabel("seconds a network, one core")
     axes.set_ylabel("Kendall's tau with the longer training")
     axes.set_title(title, loc="left", fontsize=9)
@@ -144,17 +150,17 @@ def _show(given: dict[str, str], reference: Proxy, rows: list[dict[str, str]]) -
 # ---- the trainings
 
 
-def _trained(
-    jobs: list[tuple[Proxy, int, int]], given: dict[str, str]
+def trained(
+    jobs: list[tuple[Proxy, int, int]], dataset: str, path: str
 ) -> dict[tuple[Proxy, int, int], tuple[float, float]]:
-    """(top-1, seconds) of each job, the recorded ones and the others."""
-    records = Records(RUNS / f"{given['dataset']}.jsonl", "proxy_validation")
+    """(top-1, seconds) of `jobs` (training, network, seed) and of all others that are recorded."""
+    records = Records(RUNS / f"{dataset}.jsonl", "proxy_validation")
     known = {
         (Proxy(epochs=r["epochs"], images=r["images"], px=r["px"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
         for r in records.records
     }
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        runs = {pool.submit(_train, *job, given["dataset"], given["path"]): job for job in jobs if job not in known}
+        runs = {pool.submit(_train, *job, dataset, path): job for job in jobs if job not in known}
         for i, run in enumerate(as_completed(runs), 1):
             proxy, network, seed = job = runs[run]
             known[job] = top1, seconds = run.result()
@@ -166,7 +172,7 @@ def _trained(
 
 def _train(proxy: Proxy, network: int, seed: int, dataset: str, path: str) -> tuple[float, float]:
     evaluator = ProxyTraining(data=_data(dataset, path, proxy), recipe=Recipe(epochs=proxy.epochs))
-    evaluation = evaluator.evaluate(_network(network), rng_seed=seed)
+    evaluation = evaluator.evaluate(network(network), rng_seed=seed)
     return evaluation.top1, evaluation.seconds
 
 
@@ -176,7 +182,7 @@ def _data(dataset: str, path: str, proxy: Proxy) -> Dataset:
 
 
 @cache
-def _network(number: int) -> Arch:
+def network(number: int) -> Arch:
     """A random network of the default space within the band, always the same for a number."""
     space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
     drawn = map(space.decode, space.sample(np.random.default_rng(2), 40 * (number + 1)))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import sources
 from nas.training.recipe import Recipe
-from nas.training.train import _optimizer, batches, new_net, train
+from nas.training.train import batches, new_net, new_optimizer, train
 from search_spaces import zoo
 
 IMAGES, TURNS = 1280, 7
@@ -41,7 +41,7 @@ def main() -> None:
 
 def _bare(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> None:
     net.train()
-    optimizer = _optimizer(net, recipe)
+    optimizer = new_optimizer(net, recipe)
     for _ in range(IMAGES // recipe.batch):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing).backward()
