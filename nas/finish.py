@@ -1,7 +1,7 @@
 """What a search does besides searching: published networks to compare with, the final training, results for people."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,10 @@ from rich.console import Console
 
 from nas import pareto
 from nas.executor import Executor
+from nas.loop import best
 from nas.plan import Plan
 from nas.report import summary
+from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.run_dir import read_json, write_json, write_text
 from nas.trial import Trial
@@ -21,7 +23,16 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
-__all__ = ["Found", "final_training", "references", "rewarded", "show", "write"]
+__all__ = [
+    "Found",
+    "best_of",
+    "final_training",
+    "finalists",
+    "references",
+    "rewarded",
+    "show",
+    "write",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,7 @@ class Found:
     Attributes:
         references: name of a published network to its figures, see `summary.row`.
         final: of the winner's final training; None if nothing is trained.
+        finalists: the best trials by shared weights, and what each has after a training of its own; None without any.
         reward: the one that counted at the end.
     """
 
@@ -39,6 +51,7 @@ class Found:
     references: Mapping[str, Mapping[str, Any]]
     final: Mapping[str, Any] | None
     reward: Reward
+    finalists: list[Finalist] | None = None
 
     @property
     def median_ms(self) -> float:
@@ -62,6 +75,41 @@ def references(
         rows[todo[i]] = summary.row(archs[i], evaluation.top1, latencies_ms[i], value)
         write_json(path, rows)
     return {name: rows[name] for name in plan.references}
+
+
+def finalists(
+    run_dir: Path, trials: Sequence[Trial], n: int, evaluate: Callable[[Arch], Any], executor: Executor
+) -> list[Finalist]:
+    """The `n` best networks, the best first, trained by themselves; kept in the run directory.
+
+    Raises:
+        ValueError: a training failed.
+    """
+    path = run_dir / "finalists.json"
+    known: dict[str, float | None] = read_json(path) or {}
+    good = sorted((t for t in trials if t.status == "ok"), key=lambda t: (-t.reward, t.sample))
+    chosen = list({trial.arch: trial for trial in reversed(good)}.values())[::-1][:n]
+    todo = [trial for trial in chosen if text.to_json(trial.arch) not in known]
+    for i, evaluation in executor.run(evaluate, [trial.arch for trial in todo]):
+        if evaluation.status == "failed":
+            raise ValueError(f"the network of sample {todo[i].sample} could not be trained: {evaluation.note}")
+        known[text.to_json(todo[i].arch)] = evaluation.top1 if evaluation.status == "ok" else None
+        write_json(path, known)
+    return [Finalist(trial=trial, top1=known[text.to_json(trial.arch)]) for trial in chosen]
+
+
+def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:
+    """The winner: the best of the finalists by their own trainings if there are any, else the best of the trials."""
+    if finalists is None:
+        return best(trials)
+    own = [
+        replace(f.trial, top1=f.top1, reward=reward(f.top1, f.trial.latency_ms))
+        for f in finalists
+        if f.top1 is not None
+    ]
+    if not own:
+        raise ValueError("the trainings of all finalists diverged (NaN); try a lower evaluator.lr")
+    return best(own)
 
 
 def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dict[str, dict[str, Any]]:
@@ -99,6 +147,8 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     from nas.report import html, interactive, plots
 
     latency, trials, winner = plan.latency, found.trials, found.winner
+    # beside samples with shared weights only what was measured as they were
+    shown, beside = (trials[winner.sample], {}) if plan.shared else (winner, found.references)
     top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
     trained = (
         {"final_holdout_top1": found.final["holdout_top1"], "final_test_top1": found.final["test_top1"]}
@@ -114,9 +164,11 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
             "arch": text.to_dict(winner.arch),
         },
         "references": found.references,
+        "finalists": summary.finalist_rows(found.finalists, found.reward) if found.finalists else None,
         "target_ms": plan.target_ms,
         "latency_model": latency.describe(),
         "accuracy": plan.accuracy,
+        "sample_accuracy": plan.sample_accuracy,
         "samples": len(trials),
         "networks_evaluated": sum(t.reused is None and t.status != "failed" for t in trials),
         "pareto_front": [t.sample for t in pareto.front(trials)],
@@ -131,12 +183,12 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     plots.plot_pareto(
         run_dir / "pareto.png",
         trials,
-        winner,
-        {name: (r["latency_ms"], r["top1"]) for name, r in found.references.items()},
+        shown,
+        {name: (r["latency_ms"], r["top1"]) for name, r in beside.items()},
         target_ms=plan.target_ms,
         title=title,
         latency_label=latency_label,
-        top1_label=plan.accuracy,
+        top1_label=plan.sample_accuracy,
     )
     plots.plot_rewards(run_dir / "rewards.png", trials, title=title)
     plots.plot_latencies(
@@ -150,7 +202,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         run_dir,
         result,
         trials,
-        pointed=interactive.dots(plan.space, trials, winner, found.references, target_ms=plan.target_ms),
+        pointed=interactive.dots(plan.space, trials, shown, beside, target_ms=plan.target_ms),
         blocks=interactive.strips(archs, latency),
         facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
         f"git commit {environment.get('git_commit')}",
@@ -164,6 +216,9 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
     console.print(
         summary.result_table(rows, target_ms=plan.target_ms, accuracy=plan.accuracy, device=plan.latency.device)
     )
+    if found.finalists:
+        console.print(summary.finalists_table(found.finalists, found.reward))
+        console.print(summary.agreement(found.finalists))
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
     console.print(f"latency model: {plan.latency.describe()}")
     console.print(

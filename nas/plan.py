@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from latency_luts import LatencyModel
 from nas import reward
 from nas.estimate import machine_factor, training_seconds_an_image
 from nas.evaluators.surrogate import Surrogate
+from nas.reach import reach
 from nas.reward import Reward
 from nas.settings import kept_table, read_recipe, read_workers
+from nas.supernet.phases import KERNELS, PHASES, Phase
+from nas.supernet.prepare import SharedPlan
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, zoo
 from search_spaces.arch import Arch
@@ -37,6 +40,8 @@ REFERENCES = {
 }
 
 
+_THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
+_INFERENCE_SHARE = 0.3  # of the time that an image takes in training
 _SURROGATE_S = 0.004  # a sample with its controller, decoding, latency and journal
 
 
@@ -46,7 +51,8 @@ class Plan:
 
     Attributes:
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
-        recipe: how samples are trained; None for an evaluator that trains nothing.
+        recipe: how networks are trained by themselves; None for an evaluator that trains nothing.
+        shared: the weights that samples are evaluated with; None: each is trained.
         train_again: whether a network that is sampled again is trained again, with another seed.
     """
 
@@ -58,6 +64,7 @@ class Plan:
     samples: int
     batch: int
     recipe: Recipe | None
+    shared: SharedPlan | None
     train_again: bool
     final_epochs: int
     rng_seed: int
@@ -70,8 +77,13 @@ class Plan:
 
     @property
     def accuracy(self) -> str:
-        """What the samples' top-1 is, in words."""
+        """What the result's top-1 is, in words."""
         return "top-1 on the holdout after a short training" if self.recipe else "ImageNet top-1 as predicted"
+
+    @property
+    def sample_accuracy(self) -> str:
+        """What the samples' top-1 is, in words."""
+        return "top-1 on the holdout with shared weights" if self.shared else self.accuracy
 
 
 def read_space(settings: Settings) -> SearchSpace:
@@ -109,6 +121,7 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         target_ms = settings.number("target.target_ms", above=0)
     else:
         target_ms = latency.latency_ms(zoo.get(settings.choice("target.like", zoo.names())))
+    _check_target(target_ms, space, latency)
     return Plan(
         space=space,
         latency=latency,
@@ -118,6 +131,7 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         samples=settings.integer("samples", low=1),
         batch=settings.integer("batch", low=1),
         recipe=_read_recipe(settings, space),
+        shared=_read_shared(settings, space),
         train_again=_read_train_again(settings),
         final_epochs=settings.integer("final.epochs", low=1),
         rng_seed=settings.integer("rng_seed", low=0),
@@ -125,12 +139,51 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
     )
 
 
+def _check_target(target_ms: float, space: SearchSpace, latency: LatencyModel) -> None:
+    try:
+        low_ms, high_ms = reach(space, latency)
+    except latency_luts.MissingUnitsError:
+        return  # they will be measured first
+    if target_ms < low_ms:
+        raise ValueError(
+            f"the target, {target_ms:.3g} ms, is below all networks of this space, which take {low_ms:.3g} to "
+            f"{high_ms:.3g} ms; raise target.target_ms or lower space.base_width"
+        )
+
+
 def _read_recipe(settings: Settings, space: SearchSpace) -> Recipe | None:
-    if settings.choice("evaluator.name", ("proxy_training", "surrogate")) == "proxy_training":
+    if settings.choice("evaluator.name", ("proxy_training", "shared_weights", "surrogate")) != "surrogate":
         return read_recipe(settings)
     if space.name != "accel_nasbench":
         raise ValueError(f"the surrogate knows the networks of space=accel_nasbench only, not of {space.name}")
     return None
+
+
+def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
+    if settings.value("evaluator.name") != "shared_weights":
+        return None
+    if not space.parts:
+        raise ValueError(f"evaluator=shared_weights is for spaces that are made of parts, which {space.name} is not")
+    at = "evaluator.shared"
+    recipe = replace(
+        read_recipe(settings),
+        epochs=settings.integer(f"{at}.epochs", low=1),
+        batch=settings.integer(f"{at}.batch", low=2),
+    )
+    return SharedPlan(
+        recipe=recipe,
+        phases={
+            name: Phase(
+                share=settings.number(f"{at}.{name}.share", low=0), lr=settings.number(f"{at}.{name}.lr", above=0)
+            )
+            for name in PHASES
+        },
+        kernels=settings.choice(f"{at}.kernels", KERNELS),
+        band=settings.number(f"{at}.band", above=0),
+        images=settings.integer(f"{at}.images", low=1),
+        bn_images=settings.integer(f"{at}.bn_images", low=2),
+        finalists=settings.integer(f"{at}.finalists", low=1),
+    )
 
 
 def _read_train_again(settings: Settings) -> bool:
@@ -172,6 +225,11 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
     recipe = plan.recipe
     if recipe:
         evaluation = f"{recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "
+        if plan.shared:
+            evaluation = f"{plan.samples} samples with weights shared by all, trained for {plan.shared.recipe.epochs} "
+            evaluation += (
+                f"epochs of {data['name']}; {recipe.epochs} epochs by each of {plan.shared.finalists} finalists, "
+            )
         evaluation += f"then {plan.final_epochs} epochs for the best"
         minutes = _estimate_minutes(plan, recipe, settings, data, sampled[:20])
     else:
@@ -199,5 +257,11 @@ def _estimate_minutes(
     min_px = settings.integer("evaluator.min_px", low=1)
     small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
     image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
-    proxies_s = (plan.samples + len(REFERENCES)) * images * recipe.epochs * image_s / plan.workers
+    trained = plan.shared.finalists if plan.shared else plan.samples
+    proxies_s = (trained + len(REFERENCES)) * images * recipe.epochs * image_s / plan.workers
+    if plan.shared:
+        speedup = plan.workers**_THREADS_HELP
+        proxies_s += plan.shared.recipe.epochs * images * image_s / speedup
+        looked_at = plan.shared.images + plan.shared.bn_images
+        proxies_s += plan.samples * looked_at * image_s * _INFERENCE_SHARE / plan.workers
     return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting

@@ -12,21 +12,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from nas import controllers, finish
 from nas.evaluators.surrogate import Surrogate
-from nas.executor import Evaluate
+from nas.executor import Evaluate, Shared
 from nas.journal import Journal
-from nas.loop import best, search
+from nas.loop import search
 from nas.plan import Plan, describe, read_latency, read_plan, read_space
 from nas.report.live import Live
 from nas.report.tensorboard import Scalars
 from nas.reward import Reward, adjusted
 from nas.run_dir import open_run_dir
 from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
+from nas.supernet.prepare import SharedPlan
 from nas.training import sources
-from nas.trial import Trial
+from nas.trial import Evaluation, Trial
+from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ def main(settings: Settings) -> None:
     trainer: ProxyTraining | None = None
     if plan.recipe:
         trainer = read_evaluator(settings, plan.recipe, sources.load(**data_settings))
-    evaluate = functools.partial((trainer or Surrogate.load()).evaluate, rng_seed=plan.rng_seed)
+    by_itself = functools.partial((trainer or Surrogate.load()).evaluate, rng_seed=plan.rng_seed)
     run_dir = settings.path("run_dir") or Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
     config = {**settings.value(""), "run_dir": str(run_dir)}
     resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
@@ -73,8 +76,12 @@ def main(settings: Settings) -> None:
         + (f" after {len(journal.trials)} samples" if journal.trials else "")
     )
     try:
+        weights = _shared_weights(run_dir, plan, trainer, console) if trainer and plan.shared else None
         with open_executor(settings) as executor:
-            references = finish.references(run_dir, plan, evaluate, executor)
+            references = finish.references(run_dir, plan, by_itself, executor)
+            evaluate = by_itself
+            if trainer and plan.shared:
+                evaluate = _with_shared_weights(plan, plan.shared, trainer, executor.share(weights), run_dir)
             with ExitStack() as watching:
                 live = watching.enter_context(Live(console, plan.samples, plan.reward, every=plan.batch))
                 watchers = [live.on_trial]
@@ -101,7 +108,11 @@ def main(settings: Settings) -> None:
                         evaluate_again=_with_another_seed(trainer, plan) if trainer and plan.train_again else None,
                         **common,
                     )
-        winner = best(trials)
+            finalists = None
+            if plan.shared:
+                console.print(f"training the {plan.shared.finalists} best networks by themselves")
+                finalists = finish.finalists(run_dir, trials, plan.shared.finalists, by_itself, executor)
+        winner = finish.best_of(trials, finalists, live.reward)
         final = None
         if trainer:
             console.print(f"training the best network for {plan.final_epochs} epochs")
@@ -110,9 +121,44 @@ def main(settings: Settings) -> None:
         console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
         raise
     references = finish.rewarded(references, live.reward)
-    found = finish.Found(trials=trials, winner=winner, references=references, final=final, reward=live.reward)
+    found = finish.Found(
+        trials=trials, winner=winner, references=references, final=final, reward=live.reward, finalists=finalists
+    )
     finish.write(run_dir, plan, found, time.perf_counter() - started)
     finish.show(console, run_dir, plan, found, time.perf_counter() - started)
+
+
+def _shared_weights(run_dir: Path, plan: Plan, trainer: "ProxyTraining", console: Console) -> dict[str, np.ndarray]:
+    from nas.supernet.prepare import prepare
+
+    assert plan.shared
+    return prepare(
+        run_dir,
+        plan.shared,
+        space=plan.space,
+        latency=plan.latency,
+        target_ms=plan.target_ms,
+        trainer=trainer,
+        rng_seed=plan.rng_seed,
+        threads=plan.workers,
+        console=console,
+    )
+
+
+def _with_shared_weights(
+    plan: Plan, shared: SharedPlan, trainer: "ProxyTraining", weights: Shared, run_dir: Path
+) -> Callable[[Arch], Evaluation]:
+    from nas.evaluators.shared_weights import SharedWeights
+
+    return SharedWeights(
+        key=str(run_dir.resolve()),
+        space=plan.space,
+        weights=weights,
+        trainer=trainer,
+        kernels=shared.kernels,
+        images=shared.images,
+        bn_images=shared.bn_images,
+    ).evaluate
 
 
 def _search_with_tune(
@@ -136,7 +182,8 @@ def _search_with_tune(
 
 def _read_engine(settings: Settings, plan: Plan) -> str:
     engine = settings.choice("engine", ("loop", "tune"))
-    unfit = settings.value("executor") != "ray" or plan.adjust_after or not plan.recipe or plan.train_again
+    trains = settings.value("evaluator.name") == "proxy_training" and not plan.train_again
+    unfit = settings.value("executor") != "ray" or plan.adjust_after or not trains
     if engine == "tune" and unfit:
         raise ValueError("engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after")
     settings.integer("grace_epochs", low=1)

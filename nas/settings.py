@@ -62,7 +62,7 @@ def read_evaluator(settings: Settings, recipe: Recipe, data: "Dataset") -> "Prox
     """The evaluator that a config names, with `recipe` on `data`."""
     from nas.evaluators.proxy_training import ProxyTraining
 
-    settings.choice("evaluator.name", ("proxy_training",))
+    settings.choice("evaluator.name", ("proxy_training", "shared_weights"))
     device = settings.choice("evaluator.device", ("cpu", "cuda"))
     if device == "cuda":
         import torch

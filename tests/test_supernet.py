@@ -6,7 +6,8 @@ import torch
 
 from nas.supernet.checkpoint import CheckpointError
 from nas.supernet.module import Supernet
-from nas.supernet.train import PHASES, Phase, Training
+from nas.supernet.phases import PHASES, Phase
+from nas.supernet.train import Training
 from nas.training import sources
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, torch_net

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.report.interactive import SCRIPT
-from nas.report.summary import by_block
+from nas.report.summary import FINALISTS_HEAD, by_block, finalist_cells
 from nas.run_dir import write_text
 from nas.trial import Trial
 
@@ -53,13 +53,17 @@ def write_report(
     top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
     tested = best.get("final_test_top1")
     after = "" if tested is None else f" After the final training: {tested:.1%} on the test images."
+    finalists = []
+    if result["finalists"]:
+        finalists = ["<h2>The finalists</h2>", table(FINALISTS_HEAD, finalist_cells(result["finalists"]))]
     body = [
         f"<h1>A network for {target:.1f} ms</h1>",
         f"<p>Best of {result['samples']} samples ({result['networks_evaluated']} networks evaluated).{after}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         table(head, networks, best=list(rows).index(winner)),
-        "<h2>Accuracy against latency</h2>",
+        *finalists,
+        f"<h2>Accuracy against latency: {result['sample_accuracy']}</h2>",
         "<p class=model>The pointer on a dot shows the network. Red: the best reward; green: published networks; "
         "dashed: the target; line: the Pareto front.</p>",
         pointed,

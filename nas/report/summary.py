@@ -1,6 +1,7 @@
 """The end of a search, for people: a table of the winner beside the references, and advice."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +11,19 @@ from nas.trial import Trial
 from search_spaces import cost
 from search_spaces.arch import Arch
 
-__all__ = ["advice", "blocks_table", "by_block", "result_table", "row"]
+__all__ = [
+    "FINALISTS_HEAD",
+    "Finalist",
+    "advice",
+    "agreement",
+    "blocks_table",
+    "by_block",
+    "finalist_cells",
+    "finalist_rows",
+    "finalists_table",
+    "result_table",
+    "row",
+]
 
 FAR_BELOW_TARGET = 0.7
 
@@ -81,6 +94,71 @@ def blocks_table(options: Mapping[str, Any]) -> Table:
     for row_ in rows:
         table.add_row(*row_)
     return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """A network that was among the best with shared weights, and its top-1 after a short training by itself; None if
+    that diverged."""
+
+    trial: Trial
+    top1: float | None
+
+
+def finalist_rows(finalists: Sequence[Finalist], reward: Reward) -> list[dict[str, Any]]:
+    """The figures of the finalists, the best with shared weights first."""
+    return [
+        {
+            "sample": f.trial.sample,
+            "shared_top1": f.trial.top1,
+            "top1": f.top1,
+            "latency_ms": f.trial.latency_ms,
+            "shared_reward": f.trial.reward,
+            "reward": None if f.top1 is None else reward(f.top1, f.trial.latency_ms),
+        }
+        for f in finalists
+    ]
+
+
+FINALISTS_HEAD = ("sample", "with shared weights", "trained by itself", "ms", "reward")
+
+
+def finalist_cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """`finalist_rows` as the cells of a table with the columns `FINALISTS_HEAD`."""
+    return [
+        (
+            str(row["sample"]),
+            f"{row['shared_top1']:.1%}",
+            "diverged" if row["top1"] is None else f"{row['top1']:.1%}",
+            f"{row['latency_ms']:.1f}",
+            "" if row["reward"] is None else f"{row['reward']:.4f}",
+        )
+        for row in rows
+    ]
+
+
+def finalists_table(finalists: Sequence[Finalist], reward: Reward) -> Table:
+    table = Table(title="The finalists: top-1 on the holdout", title_justify="left")
+    for name in FINALISTS_HEAD:
+        table.add_column(name, justify="right")
+    for cells in finalist_cells(finalist_rows(finalists, reward)):
+        table.add_row(*cells)
+    return table
+
+
+def agreement(finalists: Sequence[Finalist]) -> str:
+    """How far shared weights and trainings of their own agree on the finalists, in words."""
+    both = [(f.trial.top1, f.top1) for f in finalists if f.top1 is not None]
+    if len(both) < 2:
+        return "fewer than two finalists were trained: nothing to compare"
+    shared, own = map(list, zip(*both, strict=True))
+    pairs = [(i, j) for i in range(len(both)) for j in range(i)]
+    same = sum((shared[i] - shared[j]) * (own[i] - own[j]) > 0 for i, j in pairs)
+    return (
+        f"shared weights and trainings of their own put {same} of {len(pairs)} pairs of finalists in the same order; "
+        f"the finalists' top-1 is {min(own):.1%} to {max(own):.1%} by themselves, {min(shared):.1%} to "
+        f"{max(shared):.1%} with shared weights"
+    )
 
 
 def advice(winner: Trial, trials: Sequence[Trial], reward: Reward) -> list[str]:

@@ -22,9 +22,7 @@ from search_spaces.arch import Arch, Block
 from search_spaces.ops import Conv, Linear, Op
 from search_spaces.places import Place, Places
 
-__all__ = ["KERNELS", "Path", "Statistics", "Stretch", "Supernet"]
-
-KERNELS = ("centre", "own")
+__all__ = ["Path", "Statistics", "Stretch", "Supernet"]
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and variance (C,) of what each batch norm of a path normalises, by the name of its convolution."""
@@ -90,7 +88,7 @@ class Supernet(nn.Module):
     Args:
         places: of the space.
         in_ch, classes: of the data set.
-        kernels: one of `KERNELS`.
+        kernels: one of `nas.supernet.phases.KERNELS`.
         generator: source of the initial weights, which are distributed as those of `torch_net.build`; torch's global
             one if None.
         device: where the weights are; ``meta`` for their shapes alone.

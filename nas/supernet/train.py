@@ -26,25 +26,17 @@ from torch.nn import functional as F
 
 from nas.supernet import checkpoint
 from nas.supernet.module import Path, Supernet
+from nas.supernet.phases import PHASES, Phase
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
 from nas.training.train import augmented, new_optimizer, normalise, schedule
 from search_spaces import torch_net
 
-__all__ = ["PHASES", "Phase", "Training"]
+__all__ = ["Training"]
 
-PHASES = ("largest", "align", "mixed")
 _REPORT_EVERY = 20  # updates
 _STATISTICS_IMAGES = 512
 _LEAST_VARIANCE = 1e-4  # of a teacher's feature: channels that say nothing do not count for more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A phase of the training: its share of all updates, and its peak learning rate."""
-
-    share: float
-    lr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +93,15 @@ class Training:
         net.to(self.device).train()
         optimizer = new_optimizer(net, self.recipe)
         done, kept = checkpoint.load(self.file, net, optimizer, self.identity)
-        teacher = self._teacher(kept) if kept else None
+        teacher = None
         end = self.steps if stop_after is None else min(self.steps, done + stop_after)
         saved, total, summed = time.monotonic(), torch.zeros((), device=self.device), 0
         for step in range(done, end):
             phase, first, last = self._phase(step)
             if step == first and step:
                 optimizer.state.clear()  # another loss, another learning rate
-            if phase != "largest" and teacher is None:
-                kept = net.state_dict_of(self.largest, net.calibrate(self.largest, self._plain_batches()))
+            if phase == "align" and teacher is None:
+                kept = kept or net.state_dict_of(self.largest, net.calibrate(self.largest, self._plain_batches()))
                 teacher = self._teacher(kept)
             warmup = max(1, round(self.recipe.warmup * (last - first)))
             for group in optimizer.param_groups:
@@ -126,7 +118,7 @@ class Training:
                 if not math.isfinite(mean):
                     raise ValueError(
                         f"the training of the shared weights diverged after {step + 1} updates; "
-                        f"try a lower learning rate than {self.phases[phase].lr:g} (evaluator.{phase}.lr)"
+                        f"try a lower learning rate than {self.phases[phase].lr:g} (evaluator.shared.{phase}.lr)"
                     )
                 total.zero_()
                 summed = 0

@@ -1,0 +1,35 @@
+"""The latencies that the networks of a space have."""
+
+import numpy as np
+
+from latency_luts import LatencyModel
+from search_spaces.space import SearchSpace
+
+__all__ = ["reach"]
+
+
+def reach(space: SearchSpace, latency: LatencyModel) -> tuple[float, float]:
+    """Latency in ms of the fastest and of the slowest network, as local searches over single choices find them.
+
+    Raises:
+        latency_luts.MissingUnitsError: the table does not have all units of a network.
+    """
+    rows = space.sample(np.random.default_rng(0), 2000)
+    ms = latency.latency_ms_batch(space, rows)
+    return _descend(space, latency, rows[ms.argmin()], +1), _descend(space, latency, rows[ms.argmax()], -1)
+
+
+def _descend(space: SearchSpace, latency: LatencyModel, point: np.ndarray, sign: int) -> float:
+    """The lowest `sign` x latency that changing one choice at a time comes to."""
+    best = np.inf
+    while True:
+        rows = []
+        for c, choice in enumerate(space.choices):
+            changed = np.repeat(point[None], len(choice.options), axis=0)
+            changed[:, c] = np.arange(len(choice.options))
+            rows.append(changed)
+        neighbours = np.concatenate(rows)
+        ms = sign * latency.latency_ms_batch(space, neighbours)
+        if ms.min() >= best:
+            return float(sign * best)
+        best, point = ms.min(), neighbours[ms.argmin()]

@@ -1,0 +1,163 @@
+"""Shared weights for a search: trains them, or continues, or reads them where they are done."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+
+from latency_luts import LatencyModel
+from nas.supernet.phases import PHASES, Phase
+from nas.training.recipe import Recipe
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.supernet.module import Supernet
+
+__all__ = ["SharedPlan", "prepare"]
+
+FILE = "shared.safetensors"  # in a run's directory
+_SAY_EVERY_S = 20.0
+_DRAWN_AT_ONCE = 16
+_MOST_DRAWS = 1000
+_BYTES_A_WEIGHT = 16  # itself, its gradient, and AdamW's two means
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedPlan:
+    """How shared weights are trained and used.
+
+    Attributes:
+        recipe: of their training, all phases together.
+        phases: see `nas.supernet.train.Training`.
+        kernels: see `nas.supernet.phases.KERNELS`.
+        band: networks are drawn whose latency is within this share of the target: 0.5 for half to one and a half times.
+        images: of the holdout, for one evaluation.
+        bn_images: for batch norm's statistics.
+        finalists: so many of the best networks are trained by themselves; the winner is the best of them.
+    """
+
+    recipe: Recipe
+    phases: Mapping[str, Phase]
+    kernels: str
+    band: float
+    images: int
+    bn_images: int
+    finalists: int
+
+
+def prepare(
+    run_dir: Path,
+    shared: SharedPlan,
+    *,
+    space: SearchSpace,
+    latency: LatencyModel,
+    target_ms: float,
+    trainer: "ProxyTraining",
+    rng_seed: int,
+    threads: int,
+    console: Console,
+) -> dict[str, np.ndarray]:
+    """The trained weights by name.
+
+    Raises:
+        ValueError: they do not fit into memory, or no network is drawn within the band.
+        nas.supernet.checkpoint.CheckpointError: the file in `run_dir` is damaged or of another search.
+    """
+    import torch
+
+    from nas.supernet.module import Supernet
+    from nas.supernet.train import Training
+    from search_spaces.places import Places
+
+    torch.set_num_threads(threads)
+    data = trainer.data
+    sizes = {"in_ch": data.channels, "classes": data.classes, "kernels": shared.kernels}
+    places = Places(space)
+    _check_memory(Supernet(places, device="meta", **sizes), space)
+    net = Supernet(places, generator=torch.Generator().manual_seed(rng_seed), **sizes)
+
+    def path(indices: np.ndarray):
+        arch = space.decode(indices)
+        return net.path(arch, trainer.small(arch))
+
+    draw = within(space, latency, target_ms * (1 - shared.band), target_ms * (1 + shared.band))
+    training = Training(
+        supernet=net,
+        data=data,
+        recipe=shared.recipe,
+        phases=shared.phases,
+        largest=path(space.largest),
+        draw=lambda rng: path(draw(rng)),
+        rng_seed=rng_seed,
+        identity={
+            "space": space.name,
+            "networks": f"{space.size:.6g}",
+            "data": f"{data.name}, {len(data.train)} images of {data.resolution_px} px, {data.classes} classes",
+            "recipe": asdict(shared.recipe),
+            "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
+            "kernels": shared.kernels,
+            "rng_seed": rng_seed,
+        },
+        file=run_dir / FILE,
+        device=trainer.device,
+    )
+    training.run(_Progress(console, training.steps))
+    return {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
+
+
+def within(
+    space: SearchSpace, latency: LatencyModel, low_ms: float, high_ms: float
+) -> Callable[[np.random.Generator], np.ndarray]:
+    """Draws points (C,) of `space`, uniformly among those with a latency from `low_ms` to `high_ms`."""
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        for _ in range(_MOST_DRAWS):
+            rows = space.sample(rng, _DRAWN_AT_ONCE)
+            ms = latency.latency_ms_batch(space, rows)
+            if ((low_ms <= ms) & (ms <= high_ms)).any():
+                return rows[((low_ms <= ms) & (ms <= high_ms)).argmax()]
+        raise ValueError(
+            f"none of {_MOST_DRAWS * _DRAWN_AT_ONCE} random networks takes {low_ms:.1f} to {high_ms:.1f} ms; "
+            "change space.base_width, or raise evaluator.shared.band"
+        )
+
+    return draw
+
+
+def _check_memory(shapes: "Supernet", space: SearchSpace) -> None:
+    import os
+
+    needed = _BYTES_A_WEIGHT * sum(weight.numel() for weight in shapes.weights.values())
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
+    if needed > 0.8 * available:
+        raise ValueError(
+            f"training the shared weights of space {space.name} takes {needed / 2**30:.1f} GiB, and this machine has "
+            f"{available / 2**30:.1f}; lower space.base_width, or take away options"
+        )
+
+
+class _Progress:
+    """Says now and then how far the training is."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console, self._steps = console, steps
+        self._start: tuple[int, float] | None = None
+        self._said, self._phase = 0.0, ""
+
+    def __call__(self, step: int, phase: str, loss: float) -> None:
+        now = time.monotonic()
+        first, began = self._start = self._start or (step, now)
+        if now - self._said < _SAY_EVERY_S and phase == self._phase and step < self._steps:
+            return
+        self._said, self._phase = now, phase
+        left = (now - began) / max(1, step - first) * (self._steps - step) if step > first else 0.0
+        place = f"phase {PHASES.index(phase) + 1} of {len(PHASES)} ({phase})"
+        self._console.print(
+            f"shared weights: {step}/{self._steps} updates, {place}, loss {loss:.3f}"
+            + (f", {left:.0f} s left" if left else "")
+        )

@@ -1,0 +1,118 @@
+"""Searches with shared weights, as a user runs them, on tiny data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import latency_luts
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.evaluators.shared_weights import SharedWeights
+from nas.executor import SerialExecutor
+from nas.reach import reach
+from nas.supernet import prepare
+from nas.training import sources
+from nas.training.recipe import Recipe
+from nas.training.train import top1
+from search_spaces import spaces, torch_net
+from tests.test_commands import ROOT, TINY, journal, search
+from tests.test_kills import lines
+
+SHARED = [
+    "evaluator=shared_weights",
+    "samples=6",
+    "dataset.train_images=96",
+    "evaluator.shared.epochs=3",
+    "evaluator.shared.batch=32",
+    "evaluator.shared.finalists=2",
+    "evaluator.shared.images=100",
+    "run_dir=run",
+]
+
+
+def test_a_search_under_ray_that_is_killed_is_the_serial_one(tmp_path):
+    for name in ("serial", "ray"):
+        (tmp_path / name).mkdir()
+    done = search(*SHARED, "executor=serial", cwd=tmp_path / "serial")
+    assert done.returncode == 0, done.stderr
+    assert "shared weights: 9/9 updates, phase 3 of 3 (mixed)" in done.stdout
+    assert "shared weights and trainings of their own put" in done.stdout
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *SHARED, "executor=ray"],
+        cwd=tmp_path / "ray",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    written = tmp_path / "ray" / "run" / "journal.jsonl"
+    while lines(written) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    weights = (tmp_path / "ray" / "run" / "shared.safetensors").stat().st_mtime_ns
+    done = search(*SHARED, "executor=ray", cwd=tmp_path / "ray")
+    assert done.returncode == 0, done.stderr
+    assert "continuing run after" in done.stdout
+    assert (tmp_path / "ray" / "run" / "shared.safetensors").stat().st_mtime_ns == weights
+    assert journal(tmp_path / "ray" / "run") == journal(tmp_path / "serial" / "run")
+    first, second = (json.loads((tmp_path / name / "run" / "result.json").read_text()) for name in ("serial", "ray"))
+    assert first["finalists"] == second["finalists"]
+    assert first["best"]["top1"] == max((f for f in first["finalists"]), key=lambda f: f["reward"])["top1"]
+    report = (tmp_path / "serial" / "run" / "report.html").read_text()
+    assert "The finalists" in report
+    assert "with shared weights" in report
+
+
+def test_an_inherited_network_is_as_accurate_alone():
+    torch.set_num_threads(1)
+    data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=300)
+    trainer = ProxyTraining(data=data, recipe=Recipe())
+    space = spaces.get("mnasnet", base_width=0.35)
+    from nas.supernet.module import Supernet
+    from search_spaces.places import Places
+
+    net = Supernet(Places(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
+    weights = {name: weight.detach().numpy() for name, weight in net.weights.items()}
+    evaluator = SharedWeights(
+        key="test", space=space, weights=SerialExecutor().share(weights), trainer=trainer, kernels="centre",
+        images=300, bn_images=96,
+    )  # fmt: skip
+    arch = space.decode(space.sample(np.random.default_rng(0), 1)[0])
+    evaluation = evaluator.evaluate(arch)
+    alone = torch_net.build(trainer.small(arch))
+    alone.load_state_dict(evaluator.inherited(arch))
+    assert evaluation.top1 == pytest.approx(top1(alone, data.holdout, data), abs=2 / 300)
+    with pytest.raises(ValueError, match="is not one of space 'mnasnet'"):
+        evaluator.evaluate(spaces.get("mobilenet_v3").decode([0] * 75))
+
+
+def test_what_a_space_reaches():
+    space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
+    low_ms, high_ms = reach(space, latency)
+    ms = latency.latency_ms_batch(space, space.sample(np.random.default_rng(5), 20_000))
+    assert low_ms < ms.min() < ms.max() < high_ms
+
+
+def test_a_band_without_networks():
+    space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
+    draw = prepare.within(space, latency, 10.0, 12.0)
+    rng = np.random.default_rng(0)
+    assert all(10 <= latency.latency_ms_batch(space, draw(rng)[None])[0] <= 12 for _ in range(20))
+    with pytest.raises(ValueError, match=r"random networks takes 1\.0 to 1\.1 ms; change space\.base_width"):
+        prepare.within(space, latency, 1.0, 1.1)(rng)
+
+
+def test_a_space_that_is_too_large(monkeypatch):
+    from nas.supernet.module import Supernet
+    from search_spaces.places import Places
+
+    space = spaces.get("mnasnet", base_width=4)
+    shapes = Supernet(Places(space), in_ch=3, classes=1000, device="meta")
+    monkeypatch.setattr(os, "sysconf", lambda name: 2**30 if name == "SC_PHYS_PAGES" else 1)
+    with pytest.raises(ValueError, match="takes 4.9 GiB, and this machine has 1.0; lower space.base_width"):
+        prepare._check_memory(shapes, space)
