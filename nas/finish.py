@@ -165,6 +165,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         },
         "references": found.references,
         "finalists": summary.finalist_rows(found.finalists, found.reward) if found.finalists else None,
+        "agreement": summary.agreement(found.finalists) if found.finalists else None,
         "target_ms": plan.target_ms,
         "latency_model": latency.describe(),
         "accuracy": plan.accuracy,

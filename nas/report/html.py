@@ -55,7 +55,12 @@ def write_report(
     after = "" if tested is None else f" After the final training: {tested:.1%} on the test images."
     finalists = []
     if result["finalists"]:
-        finalists = ["<h2>The finalists</h2>", table(FINALISTS_HEAD, finalist_cells(result["finalists"]))]
+        finalists = [
+            "<h2>The finalists: top-1 on the holdout</h2>",
+            table(FINALISTS_HEAD, finalist_cells(result["finalists"])),
+            f"<p>The winner is the best of those that were best with shared weights, by a training of its own; "
+            f"{html.escape(result['agreement'])}.</p>",
+        ]
     body = [
         f"<h1>A network for {target:.1f} ms</h1>",
         f"<p>Best of {result['samples']} samples ({result['networks_evaluated']} networks evaluated).{after}</p>",
