@@ -1,4 +1,4 @@
-"""Rewards against the paper's numbers; controllers against one conformance suite and against mathematics."""
+"""Controllers against one conformance suite and against mathematics."""
 
 import itertools
 import math
@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from nas import controllers, reward
+from nas import controllers
 from nas.controllers.bayesian import Bayesian, BayesianSettings, GaussianProcess
 from nas.controllers.evolution import Evolution, EvolutionSettings
 from nas.controllers.reinforce import Reinforce
 from nas.controllers.rnn_ppo import RNNPPO, Policy, PPOSettings
-from nas.reward import Reward
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
 
@@ -30,77 +29,6 @@ def conditional_space() -> SearchSpace:
         Choice("se", (False, True)),
     )
     return SearchSpace(name="conditional", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
-
-
-# ---- rewards
-
-
-def test_doubling_the_latency_costs_what_the_paper_says():
-    for w, factor in ((-0.07, 0.953), (-0.15, 0.901)):
-        one, two = (reward.soft(0.7, ms, target_ms=75, w=w) for ms in (40, 80))
-        assert two / one == pytest.approx(factor, abs=5e-4)
-
-
-def test_at_the_target_the_reward_is_the_accuracy():
-    assert reward.soft(0.7, 75, target_ms=75, w=-0.07) == pytest.approx(0.7)
-    assert reward.hard(0.7, 75, target_ms=75) == pytest.approx(0.7)
-
-
-def test_hard_is_a_limit():
-    assert reward.hard(0.7, 10, target_ms=75) == pytest.approx(0.7)
-    assert reward.hard(0.7, 150, target_ms=75) == pytest.approx(0.35)
-
-
-def test_absolute_costs_the_same_on_both_sides_of_the_target():
-    """TuNAS, equation 2 and its example: beta times the relative distance."""
-    assert reward.absolute(0.7, 75, target_ms=75, beta=-0.1) == pytest.approx(0.7)
-    assert reward.absolute(0.7, 60, target_ms=75, beta=-0.1) == pytest.approx(0.7 - 0.02)
-    assert reward.absolute(0.7, 90, target_ms=75, beta=-0.1) == pytest.approx(0.7 - 0.02)
-
-
-def test_a_reward_is_the_function_of_its_name():
-    rewards = {name: Reward(name=name, target_ms=75, w=-0.15, beta=-0.2)(0.7, 150) for name in reward.NAMES}
-    assert rewards == {
-        "soft": reward.soft(0.7, 150, target_ms=75, w=-0.15),
-        "hard": reward.hard(0.7, 150, target_ms=75),
-        "absolute": reward.absolute(0.7, 150, target_ms=75, beta=-0.2),
-    }
-
-
-@pytest.mark.parametrize("w", [-0.02, -0.5])
-def test_an_adjusted_reward_has_its_best_at_the_target(w):
-    """Where log ACC is a - b / latency, soft's best latency is b / -w: 200 or 8, while the target is 40."""
-    latency_ms = np.linspace(5, 300, 2951)
-    top1 = np.exp(-0.2 - 4 / latency_ms)
-
-    def best_ms(reward):
-        return latency_ms[np.argmax([reward(a, ms) for a, ms in zip(top1, latency_ms, strict=True)])]
-
-    before = Reward(name="soft", target_ms=40, w=w)
-    assert best_ms(before) == pytest.approx(-4 / w, rel=0.01)
-    assert best_ms(reward.adjusted(before, top1, latency_ms)) == pytest.approx(40, rel=0.01)
-    good = Reward(name="soft", target_ms=40, w=-0.1)
-    assert reward.adjusted(good, top1, latency_ms) == good
-    with pytest.raises(ValueError, match="with 0 networks cannot be adjusted"):
-        reward.adjusted(before, [], [])
-    with pytest.raises(ValueError, match="reward=hard with 1 networks"):
-        reward.adjusted(Reward(name="hard", target_ms=40), [0.5], [30])
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: reward.soft(0.7, 90, target_ms=75, w_above=0.1), "w=0.1: it must be at most 0"),
-        (lambda: reward.absolute(0.7, 10, target_ms=75, beta=0), "beta=0: it must be below 0"),
-        (lambda: reward.absolute(0.7, 0, target_ms=75), "both must be above 0"),
-        (lambda: reward.soft(0.7, 10, target_ms=75, w=0.1), "w=0.1: it must be at most 0"),
-        (lambda: reward.soft(0.7, 0, target_ms=75), "latency 0 ms, target 75 ms: both must be above 0"),
-        (lambda: reward.hard(0.7, 10, target_ms=-1), "both must be above 0"),
-    ],
-)
-def test_reward_messages(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 # ---- every controller
