@@ -170,9 +170,9 @@ def trained(
     return known
 
 
-def _train(proxy: Proxy, network: int, seed: int, dataset: str, path: str) -> tuple[float, float]:
+def _train(proxy: Proxy, number: int, seed: int, dataset: str, path: str) -> tuple[float, float]:
     evaluator = ProxyTraining(data=_data(dataset, path, proxy), recipe=Recipe(epochs=proxy.epochs))
-    evaluation = evaluator.evaluate(network(network), rng_seed=seed)
+    evaluation = evaluator.evaluate(network(number), rng_seed=seed)
     return evaluation.top1, evaluation.seconds
 
 

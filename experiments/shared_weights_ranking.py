@@ -66,6 +66,8 @@ def main() -> None:
             f"dataset: {', '.join(proxy_validation.ALL)}"
         )
     networks, seeds, epochs = int(given["networks"]), int(given["seeds"]), int(given["epochs"])
+    if networks < 4 or seeds < 2:
+        sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
     reference = Proxy(epochs=REFERENCE_EPOCHS, images=IMAGES)
     jobs = [(reference, i, seed) for i in range(networks) for seed in range(seeds)]
     known = trained(jobs, given["dataset"], given["path"])
@@ -79,13 +81,9 @@ def main() -> None:
             rows.append(_row(what, seconds, top1.mean(axis=1), tau_of(top1, long)))
     for variant in variants:
         top1, seconds = _shared(variant, epochs, networks, given)
-        # of all seeds of the long trainings, none of which the shared weights have seen
-        rows.append(_row(f"shared, {variant}, {epochs} epochs in all", seconds, top1, _tau(top1, long.mean(axis=1))))
+        tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
+        rows.append(_row(f"shared, {variant}, {epochs} epochs in all", seconds, top1, tau))
     _show(given, rows)
-
-
-def _tau(shared: np.ndarray, own: np.ndarray) -> tuple[float, float]:
-    return tau_of(np.stack([shared, shared], axis=1), np.stack([own, own], axis=1))
 
 
 def _row(what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float]) -> dict[str, str]:

@@ -100,7 +100,7 @@ def finalists(
 
 def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:
     """The winner: the best of the finalists by their own trainings if there are any, else the best of the trials."""
-    if finalists is None:
+    if not finalists:  # none are wanted, or no trial is good
         return best(trials)
     own = [
         replace(f.trial, top1=f.top1, reward=reward(f.top1, f.trial.latency_ms))

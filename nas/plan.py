@@ -170,13 +170,16 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
         epochs=settings.integer(f"{at}.epochs", low=1),
         batch=settings.integer(f"{at}.batch", low=2),
     )
+    shares = {name: settings.number(f"{at}.{name}.share", low=0) for name in PHASES}
+    if not sum(shares.values()) or (shares["align"] and not shares["largest"]):
+        raise ValueError(
+            f"{at}: shares {', '.join(f'{name} {share:g}' for name, share in shares.items())}; allowed: some above 0, "
+            "and with align also largest"
+        )
     return SharedPlan(
         recipe=recipe,
         phases={
-            name: Phase(
-                share=settings.number(f"{at}.{name}.share", low=0), lr=settings.number(f"{at}.{name}.lr", above=0)
-            )
-            for name in PHASES
+            name: Phase(share=share, lr=settings.number(f"{at}.{name}.lr", above=0)) for name, share in shares.items()
         },
         kernels=settings.choice(f"{at}.kernels", KERNELS),
         band=settings.number(f"{at}.band", above=0),

@@ -64,7 +64,9 @@ def main(settings: Settings) -> None:
 
     trainer: ProxyTraining | None = None
     if plan.recipe:
-        trainer = read_evaluator(settings, plan.recipe, sources.load(**data_settings))
+        trainer = read_evaluator(
+            settings, plan.recipe, sources.load(**data_settings), allowed=("proxy_training", "shared_weights")
+        )
     by_itself = functools.partial((trainer or Surrogate.load()).evaluate, rng_seed=plan.rng_seed)
     run_dir = settings.path("run_dir") or Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
     config = {**settings.value(""), "run_dir": str(run_dir)}
@@ -76,11 +78,11 @@ def main(settings: Settings) -> None:
         + (f" after {len(journal.trials)} samples" if journal.trials else "")
     )
     try:
-        weights = _shared_weights(run_dir, plan, trainer, console) if trainer and plan.shared else None
         with open_executor(settings) as executor:
             references = finish.references(run_dir, plan, by_itself, executor)
             evaluate = by_itself
             if trainer and plan.shared:
+                weights = _shared_weights(run_dir, plan, trainer, console)
                 evaluate = _with_shared_weights(plan, plan.shared, trainer, executor.share(weights), run_dir)
             with ExitStack() as watching:
                 live = watching.enter_context(Live(console, plan.samples, plan.reward, every=plan.batch))
@@ -149,9 +151,10 @@ def _with_shared_weights(
     plan: Plan, shared: SharedPlan, trainer: "ProxyTraining", weights: Shared, run_dir: Path
 ) -> Callable[[Arch], Evaluation]:
     from nas.evaluators.shared_weights import SharedWeights
+    from nas.supernet.prepare import FILE
 
     return SharedWeights(
-        key=str(run_dir.resolve()),
+        key=f"{run_dir.resolve()} {(run_dir / FILE).stat().st_mtime_ns}",
         space=plan.space,
         weights=weights,
         trainer=trainer,

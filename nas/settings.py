@@ -1,7 +1,7 @@
 """What the commands of nas and netadapt read from their configs in the same way."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +58,13 @@ def read_data_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def read_evaluator(settings: Settings, recipe: Recipe, data: "Dataset") -> "ProxyTraining":
-    """The evaluator that a config names, with `recipe` on `data`."""
+def read_evaluator(
+    settings: Settings, recipe: Recipe, data: "Dataset", *, allowed: Sequence[str] = ("proxy_training",)
+) -> "ProxyTraining":
+    """What trains networks by themselves, with `recipe` on `data`, where the config names one of the `allowed`."""
     from nas.evaluators.proxy_training import ProxyTraining
 
-    settings.choice("evaluator.name", ("proxy_training", "shared_weights"))
+    settings.choice("evaluator.name", allowed)
     device = settings.choice("evaluator.device", ("cpu", "cuda"))
     if device == "cuda":
         import torch

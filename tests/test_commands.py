@@ -189,6 +189,15 @@ def test_dry_run(tmp_path):
         (["+target=pixel1_small", "reward=sofd"], "reward=sofd; did you mean soft?; allowed: soft, hard"),
         (["+target=pixel1_small", "target.device=pixel9"], "no latency table for device 'pixel9'; did you mean pixel"),
         (["+target=pixel1_small", "target.target_ms=-3"], "target.target_ms=-3: it must be a number above 0"),
+        (
+            ["+target=pixel1_small", "target.target_ms=1"],
+            "the target, 1 ms, is below all networks of this space, which",
+        ),
+        (
+            ["+target=pixel1_small", "evaluator=shared_weights", "evaluator.shared.largest.share=0"],
+            "allowed: some above 0, and with align also largest",
+        ),
+        (["+target=pixel1_small", "evaluator=surrogate", "duplicates=train"], "the surrogate knows the networks of"),
         (["+target=pixel1_small", "space.base_width=0"], "space.base_width=0: it must be a number above 0"),
         (["+target=pixel1_small", "executor=dask"], "executor=dask; allowed: ray, serial"),
         (["+target=pixel1_small", "dataset=cifar10"], "data set 'cifar10' needs dataset.path="),

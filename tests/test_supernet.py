@@ -47,16 +47,27 @@ def test_a_network_alone_computes_what_it_computes_in_the_supernet(name, kernels
             torch.testing.assert_close(supernet(x, path), batch, rtol=1e-8, atol=1e-8)
 
 
+def test_statistics_are_those_of_all_images_together():
+    supernet = make("mnasnet").double().eval()
+    arch = supernet.places.space.decode(supernet.places.space.largest)
+    path = supernet.path(arch, small(arch))
+    images = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(1)).double()
+    first = next(iter(path.steps)).name  # what the first norm sees does not depend on other statistics
+    whole, pieces = (supernet.calibrate(path, batches)[first] for batches in ([images], images.split([20, 12, 8])))
+    torch.testing.assert_close(whole[0], pieces[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(whole[1], pieces[1], rtol=0.02, atol=0)  # the variance within batches
+
+
 # ---- training
 
 
-def training(folder, *, steps: int = 12, **changes) -> Training:
+def training(folder, *, steps: int = 12, dropout: float = 0.0, **changes) -> Training:
     from nas.evaluators.proxy_training import ProxyTraining
 
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=96)
     recipe = Recipe(steps=steps, batch=16)
-    trainer = ProxyTraining(data=data, recipe=recipe)
+    trainer = ProxyTraining(data=data, recipe=recipe, dropout=dropout)
     supernet = make("mnasnet")
     space = supernet.places.space
 
@@ -78,17 +89,24 @@ def training(folder, *, steps: int = 12, **changes) -> Training:
     return Training(**{**settings, **changes})
 
 
-def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path):
-    whole = training(tmp_path / "whole")
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, dropout):
+    whole = training(tmp_path / "whole", dropout=dropout)
     phases = []
     assert whole.run(lambda step, phase, loss: phases.append((step, phase)))
     assert phases == [(4, "largest"), (8, "align"), (12, "mixed")]
     for _ in range(3):  # 5 + 5 + 2 updates, each time with a new supernet
-        again = training(tmp_path / "pieces")
+        again = training(tmp_path / "pieces", dropout=dropout)
         ended = again.run(stop_after=5)
     assert ended
     for name, weight in whole.supernet.weights.items():
         assert torch.equal(weight, again.supernet.weights[name]), name
+
+
+def test_nothing_learns_from_a_network_that_was_not_trained(tmp_path):
+    phases = {name: Phase(share=name != "largest", lr=1e-3) for name in PHASES}
+    with pytest.raises(ValueError, match="gets no update before others learn from it"):
+        training(tmp_path, phases=phases).run()
 
 
 def test_what_a_checkpoint_must_be(tmp_path):

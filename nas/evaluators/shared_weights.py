@@ -59,28 +59,26 @@ class SharedWeights:
         """
         import torch
 
-        from nas.training.datasets import part
+        from nas.training.datasets import drawn, part
 
         start = time.perf_counter()
         torch.set_num_threads(self.trainer.threads)
         data, net = self.trainer.data, self._supernet()
         path = net.path(arch, self.trainer.small(arch))
         holdout = part(data.holdout, self.images)
-        correct = 0
         with torch.inference_mode():
-            forward = net.folded(path, net.calibrate(path, self._batches(part(data.train, self.bn_images))))
-            for i, x in enumerate(self._batches(holdout)):
-                labels = torch.from_numpy(holdout.labels[i * _BATCH : (i + 1) * _BATCH]).to(x.device)
-                correct += int((forward(x).argmax(1) == labels).sum())
+            forward = net.folded(path, net.calibrate(path, self._batches(drawn(data.train, self.bn_images))))
+            answers = torch.cat([forward(x).argmax(1) for x in self._batches(holdout)])
+        correct = int((answers.cpu().numpy() == holdout.labels).sum())
         return Evaluation(top1=correct / len(holdout), seconds=time.perf_counter() - start)
 
     def inherited(self, arch: Arch) -> dict[str, "Tensor"]:
         """The weights of `arch` as the state of ``torch_net.build(trainer.small(arch))``, on the CPU."""
-        from nas.training.datasets import part
+        from nas.training.datasets import drawn
 
         net = self._supernet()
         path = net.path(arch, self.trainer.small(arch))
-        statistics = net.calibrate(path, self._batches(part(self.trainer.data.train, self.bn_images)))
+        statistics = net.calibrate(path, self._batches(drawn(self.trainer.data.train, self.bn_images)))
         return {name: value.cpu() for name, value in net.state_dict_of(path, statistics).items()}
 
     def _batches(self, split: "Split"):
@@ -88,8 +86,7 @@ class SharedWeights:
 
         from nas.training.train import normalise
 
-        for start in range(0, len(split), _BATCH):
-            images = split.images[start : start + _BATCH]
+        for images in np.array_split(split.images, -(-len(split) // _BATCH)):
             yield normalise(torch.from_numpy(images), self.trainer.data, self.trainer.device)
 
     def _supernet(self) -> "Supernet":

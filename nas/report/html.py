@@ -53,8 +53,9 @@ def write_report(
     top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
     tested = best.get("final_test_top1")
     after = "" if tested is None else f" After the final training: {tested:.1%} on the test images."
-    finalists = []
+    finalists, published = [], "green: published networks; "
     if result["finalists"]:
+        published = ""  # their top-1 is not by shared weights
         finalists = [
             "<h2>The finalists: top-1 on the holdout</h2>",
             table(FINALISTS_HEAD, finalist_cells(result["finalists"])),
@@ -69,8 +70,8 @@ def write_report(
         table(head, networks, best=list(rows).index(winner)),
         *finalists,
         f"<h2>Accuracy against latency: {result['sample_accuracy']}</h2>",
-        "<p class=model>The pointer on a dot shows the network. Red: the best reward; green: published networks; "
-        "dashed: the target; line: the Pareto front.</p>",
+        f"<p class=model>The pointer on a dot shows the network. Red: the winner; {published}dashed: the target; line: "
+        "the Pareto front.</p>",
         pointed,
         f"<p>Hypervolume {result['hypervolume']:.4f}: the share of the rectangle up to twice the target and a top-1 "
         f"of 1 that the {len(result['pareto_front'])} networks of the Pareto front dominate.</p>",

@@ -78,7 +78,7 @@ def dots(
             )
             for name, r in references.items()
         ),
-        _dot(x(winner.latency_ms), y(winner.top1), 7, BEST, 1, "the best reward\n" + _words(space, winner)),
+        _dot(x(winner.latency_ms), y(winner.top1), 7, BEST, 1, "the winner\n" + _words(space, winner)),
     ]
     return _svg(_WIDTH, _HEIGHT, parts)
 

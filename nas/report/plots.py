@@ -67,7 +67,7 @@ def plot_pareto(
         )
     for name, (ms, top1) in references.items():
         axes.annotate(name, (ms, 100 * top1), xytext=(5, -10), textcoords="offset points", fontsize=7, color=REFERENCE)
-    axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="best reward", zorder=4)
+    axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="the winner", zorder=4)
     axes.set_xlabel(latency_label)
     axes.set_ylabel(f"{top1_label} (%)")
     axes.set_title(title, loc="left", fontsize=10)

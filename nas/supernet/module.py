@@ -159,9 +159,9 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, path: Path, batches: Iterable[Tensor]) -> Statistics:
-        """Batch norm's statistics of a path: means over `batches` of images ``(N, in_ch, H, W)``."""
+        """Batch norm's statistics of a path: means over the images of `batches`, ``(N, in_ch, H, W)`` each."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        seen = 0
+        seen, now = 0, 0
 
         def convolve(step: _Step, x: Tensor) -> Tensor:
             op: Conv = step.op  # type: ignore[assignment]
@@ -171,12 +171,15 @@ class Supernet(nn.Module):
             weight, bias = self._norm_weights(step)
             if step.name not in found:
                 found[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
-            return F.batch_norm(x, *found[step.name], weight, bias, training=True, momentum=1 / (seen + 1), eps=_EPS)
+            return F.batch_norm(
+                x, *found[step.name], weight, bias, training=True, momentum=now / (seen + now), eps=_EPS
+            )
 
         for x in batches:
+            now = len(x)
             for stretch in path.stretches:
                 x = self._run(x, stretch, convolve)
-            seen += 1
+            seen += now
         return found
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ FILE = "shared.safetensors"  # in a run's directory
 _SAY_EVERY_S = 20.0
 _DRAWN_AT_ONCE = 16
 _MOST_DRAWS = 1000
-_BYTES_A_WEIGHT = 16  # itself, its gradient, and AdamW's two means
+_BYTES_A_WEIGHT = 28  # itself, its gradient, AdamW's two means, and a copy for the checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,9 @@ def prepare(
         arch = space.decode(indices)
         return net.path(arch, trainer.small(arch))
 
-    draw = within(space, latency, target_ms * (1 - shared.band), target_ms * (1 + shared.band))
+    band_ms = [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
+    draw = within(space, latency, *band_ms)
+    draw(np.random.default_rng(rng_seed))  # if there is nothing to draw, better now than after the first phase
     training = Training(
         supernet=net,
         data=data,
@@ -97,6 +99,9 @@ def prepare(
         identity={
             "space": space.name,
             "networks": f"{space.size:.6g}",
+            "weights": sum(weight.numel() for weight in net.weights.values()),
+            "band_ms": band_ms,
+            "min_px": trainer.min_px,
             "data": f"{data.name}, {len(data.train)} images of {data.resolution_px} px, {data.classes} classes",
             "recipe": asdict(shared.recipe),
             "phases": {name: asdict(phase) for name, phase in shared.phases.items()},

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from nas.supernet import checkpoint
 from nas.supernet.module import Path, Supernet
 from nas.supernet.phases import PHASES, Phase
-from nas.training.datasets import Dataset
+from nas.training.datasets import Dataset, drawn
 from nas.training.recipe import Recipe
 from nas.training.train import augmented, new_optimizer, normalise, schedule
 from search_spaces import torch_net
@@ -87,9 +87,11 @@ class Training:
 
         Raises:
             nas.supernet.checkpoint.CheckpointError: the file is damaged, or belongs to other shared weights.
-            ValueError: the loss became NaN or infinite.
+            ValueError: there is nothing to align with, or the loss became NaN or infinite.
         """
-        net = self.supernet
+        net, ends = self.supernet, self.ends
+        if ends["largest"] == 0 < ends["align"]:
+            raise ValueError("the largest network gets no update before others learn from it; give it a larger share")
         net.to(self.device).train()
         optimizer = new_optimizer(net, self.recipe)
         done, kept = checkpoint.load(self.file, net, optimizer, self.identity)
@@ -147,7 +149,9 @@ class Training:
         if phase == "align":
             assert teacher is not None
             return _unlike(self.supernet, path, x, teacher)
-        return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
+            torch.manual_seed(int(rng.integers(2**62)))
+            return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
 
     @property
     def _in_epoch(self) -> int:
@@ -161,9 +165,9 @@ class Training:
         return augmented(self.data.train, picked, self.data, crop_px=self.recipe.crop_px, rng=rng, device=self.device)
 
     def _plain_batches(self) -> Iterator[Tensor]:
-        images = self.data.train.images[:_STATISTICS_IMAGES]
-        for start in range(0, len(images), 256):
-            yield normalise(torch.from_numpy(images[start : start + 256]), self.data, self.device)
+        images = drawn(self.data.train, _STATISTICS_IMAGES).images
+        for chunk in np.array_split(images, -(-len(images) // 256)):
+            yield normalise(torch.from_numpy(chunk), self.data, self.device)
 
     def _teacher(self, weights: Mapping[str, Tensor]) -> "_Teacher":
         return _Teacher(self.largest, weights, self._plain_batches(), self.device)

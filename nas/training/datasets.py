@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Dataset", "Split", "cut_holdout", "part"]
+__all__ = ["Dataset", "Split", "cut_holdout", "drawn", "part"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def part(split: Split, n: int) -> Split:
     """`n` images of `split`, evenly spaced, in their order; all if it has fewer."""
     places = np.linspace(0, len(split) - 1, min(n, len(split))).astype(np.int64)
     return Split(split.images[places], split.labels[places])
+
+
+def drawn(split: Split, n: int) -> Split:
+    """`n` images of `split`, drawn at random, always the same ones; all, in random order, if it has fewer."""
+    order = np.random.default_rng(0).permutation(len(split))[:n]
+    return Split(split.images[order], split.labels[order])
 
 
 def _statistics(images: np.ndarray) -> dict[str, tuple[float, ...]]:

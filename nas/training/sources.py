@@ -75,9 +75,8 @@ def load(
         data = image_folder(folder, resolution_px=resolution_px or 64, holdout_images=holdout_images)
     else:
         raise DataError(f"no data set {name!r}; there are: {', '.join(names())}")
-    if resolution_px is not None:
-        data = _resized(data, resolution_px)
-    return data if train_images is None else _fewer(data, train_images)
+    data = data if train_images is None else _fewer(data, train_images)
+    return data if resolution_px is None else _resized(data, resolution_px)
 
 
 def fashion_mnist_mini(*, holdout_images: int | None = None) -> Dataset:
