@@ -36,34 +36,35 @@ SHARED = [
 ]
 
 
-def test_a_search_under_ray_that_is_killed_is_the_serial_one(tmp_path):
-    for name in ("serial", "ray"):
-        (tmp_path / name).mkdir()
-    done = search(*SHARED, "executor=serial", cwd=tmp_path / "serial")
+def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    done = search(*SHARED, "executor=ray", "workers=1", cwd=whole)
     assert done.returncode == 0, done.stderr
     assert "shared weights: 9/9 updates, phase 3 of 3 (mixed)" in done.stdout
     assert "shared weights and trainings of their own put" in done.stdout
+    serial = [*SHARED, "executor=serial", "workers=1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *SHARED, "executor=ray"],
-        cwd=tmp_path / "ray",
+        [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *serial],
+        cwd=killed,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
     )
-    written = tmp_path / "ray" / "run" / "journal.jsonl"
-    while lines(written) < 2 and process.poll() is None:
+    while lines(killed / "run" / "journal.jsonl") < 2 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    weights = (tmp_path / "ray" / "run" / "shared.safetensors").stat().st_mtime_ns
-    done = search(*SHARED, "executor=ray", cwd=tmp_path / "ray")
+    weights = (killed / "run" / "shared.safetensors").stat().st_mtime_ns
+    done = search(*serial, cwd=killed)
     assert done.returncode == 0, done.stderr
     assert "continuing run after" in done.stdout
-    assert (tmp_path / "ray" / "run" / "shared.safetensors").stat().st_mtime_ns == weights
-    assert journal(tmp_path / "ray" / "run") == journal(tmp_path / "serial" / "run")
-    first, second = (json.loads((tmp_path / name / "run" / "result.json").read_text()) for name in ("serial", "ray"))
+    assert (killed / "run" / "shared.safetensors").stat().st_mtime_ns == weights
+    assert journal(killed / "run") == journal(whole / "run")
+    first, second = (json.loads((folder / "run" / "result.json").read_text()) for folder in (whole, killed))
     assert first["finalists"] == second["finalists"]
-    assert first["best"]["top1"] == max((f for f in first["finalists"]), key=lambda f: f["reward"])["top1"]
-    report = (tmp_path / "serial" / "run" / "report.html").read_text()
+    assert first["best"]["top1"] == max(first["finalists"], key=lambda row: row["reward"])["top1"]
+    report = (whole / "run" / "report.html").read_text()
     assert "The finalists" in report
     assert "with shared weights" in report
 
