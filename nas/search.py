@@ -1,6 +1,7 @@
 """`python -m nas.search +target=pixel1_small w=-0.15`: finds a network for a device.
 
-Samples networks from a space, measures what each can do (by a short training, or by what a surrogate says), looks up
+Samples networks from a space, measures what each can do (by a short training, with weights that all
+networks share, or by what a surrogate says), looks up
 its latency on the device, and lets a controller learn from ``ACC x (LAT/TAR)^w`` what to sample next.
 """
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.supernet.module import Supernet
 
-__all__ = ["CheckpointError", "load", "read", "save"]
+__all__ = ["CheckpointError", "load", "save"]
 
 FORMAT = 1
 _STATE = {"first": "exp_avg", "second": "exp_avg_sq", "updates": "step"}  # of AdamW
@@ -64,7 +64,7 @@ def load(
     """
     if not path.exists():
         return 0, {}
-    tensors, step, _ = read(path, identity)
+    tensors, step = _read(path, identity)
     for name, weight in supernet.weights.items():
         weight.data.copy_(tensors[name])
         if f"{name}:first" in tensors:
@@ -76,15 +76,8 @@ def load(
     return step, {name.removeprefix(_TEACHER): t for name, t in tensors.items() if name.startswith(_TEACHER)}
 
 
-def read(path: Path, identity: Mapping[str, Any] | None = None) -> tuple[dict[str, Tensor], int, dict[str, Any]]:
-    """Tensors, updates and identity of a file.
-
-    Args:
-        identity: the file must have it.
-
-    Raises:
-        CheckpointError: the file cannot be read, or is of another identity or version.
-    """
+def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
+    """Tensors and number of updates."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -93,13 +86,13 @@ def read(path: Path, identity: Mapping[str, Any] | None = None) -> tuple[dict[st
             if about.get("supernet") != str(FORMAT):
                 raise CheckpointError(f"{path} holds no shared weights of format {FORMAT}; use another run_dir")
             found = json.loads(about["identity"])
-            for name in sorted({*found, *(identity or found)}):
-                wanted = found.get(name) if identity is None else identity.get(name)
-                if found.get(name) != wanted:
+            for name in sorted({*found, *identity}):
+                if found.get(name) != identity.get(name):
                     raise CheckpointError(
-                        f"{path} holds shared weights with {name}={found.get(name)}, not {wanted}; use another run_dir"
+                        f"{path} holds shared weights with {name}={found.get(name)}, not {identity.get(name)}; "
+                        "use another run_dir"
                     )
-            return {name: file.get_tensor(name) for name in file.keys()}, int(about["step"]), found  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, int(about["step"])  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError) as e:
         if isinstance(e, CheckpointError):
             raise

@@ -150,10 +150,13 @@ class Supernet(nn.Module):
     def stretch(self, x: Tensor, stretch: Stretch) -> Tensor:
         """A part of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
 
-        def convolve(step: _Step, x: Tensor) -> Tensor:
-            op: Conv = step.op  # type: ignore[assignment]
-            x = _conv(x, op, *self._conv_weights(step))
-            return F.batch_norm(x, None, None, *self._norm_weights(step), training=True, eps=_EPS) if op.norm else x
+        def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
+            x = _conv(x, op, *self._conv_weights(step.key, op))
+            return (
+                F.batch_norm(x, None, None, *self._norm_weights(step.key, op), training=True, eps=_EPS)
+                if op.norm
+                else x
+            )
 
         return self._run(x, stretch, convolve)
 
@@ -163,12 +166,11 @@ class Supernet(nn.Module):
         found: dict[str, tuple[Tensor, Tensor]] = {}
         seen, now = 0, 0
 
-        def convolve(step: _Step, x: Tensor) -> Tensor:
-            op: Conv = step.op  # type: ignore[assignment]
-            x = _conv(x, op, *self._conv_weights(step))
+        def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
+            x = _conv(x, op, *self._conv_weights(step.key, op))
             if not op.norm:
                 return x
-            weight, bias = self._norm_weights(step)
+            weight, bias = self._norm_weights(step.key, op)
             if step.name not in found:
                 found[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
             return F.batch_norm(
@@ -189,17 +191,17 @@ class Supernet(nn.Module):
         weights: dict[str, tuple[Tensor, Tensor | None]] = {}
         for step in path.steps:
             if isinstance(step.op, Conv):
-                weight, bias = self._conv_weights(step)
+                weight, bias = self._conv_weights(step.key, step.op)
                 if step.op.norm:
                     mean, var = statistics[step.name]
-                    gamma, beta = self._norm_weights(step)
+                    gamma, beta = self._norm_weights(step.key, step.op)
                     scale = gamma * torch.rsqrt(var + _EPS)
                     shift = beta - mean * scale
                     weight, bias = weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
                 weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
 
-        def convolve(step: _Step, x: Tensor) -> Tensor:
-            return _conv(x, step.op, *weights[step.name])  # type: ignore[arg-type]
+        def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
+            return _conv(x, op, *weights[step.name])
 
         def forward(x: Tensor) -> Tensor:
             for stretch in path.stretches:
@@ -214,52 +216,47 @@ class Supernet(nn.Module):
         state: dict[str, Tensor] = {}
         for step in path.steps:
             if isinstance(step.op, Conv):
-                weight, bias = self._conv_weights(step)
+                weight, bias = self._conv_weights(step.key, step.op)
                 state[f"{step.name}.conv.weight"] = weight
                 if bias is not None:
                     state[f"{step.name}.conv.bias"] = bias
                 if step.op.norm:
                     norm = f"{step.name}.norm"
-                    state[f"{norm}.weight"], state[f"{norm}.bias"] = self._norm_weights(step)
+                    state[f"{norm}.weight"], state[f"{norm}.bias"] = self._norm_weights(step.key, step.op)
                     state[f"{norm}.running_mean"], state[f"{norm}.running_var"] = statistics[step.name]
                     state[f"{norm}.num_batches_tracked"] = torch.tensor(0)
             elif isinstance(step.op, Linear):
-                state[f"{step.name}.linear.weight"], state[f"{step.name}.linear.bias"] = self._linear_weights(step)
+                weight, bias = self._linear_weights(step.key, step.op)
+                state[f"{step.name}.linear.weight"], state[f"{step.name}.linear.bias"] = weight, bias
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def _run(self, x: Tensor, stretch: Stretch, convolve: Callable[[_Step, Tensor], Tensor]) -> Tensor:
+    def _run(self, x: Tensor, stretch: Stretch, convolve: Callable[[_Step, Conv, Tensor], Tensor]) -> Tensor:
         values = {"": x}
         for step in stretch.steps:
             match step.op:
-                case Conv():
-                    x = _act(convolve(step, values[step.inputs[0]]), step.op.act)
-                case Linear():
-                    weight, bias = self._linear_weights(step)
-                    x = _act(F.linear(values[step.inputs[0]].flatten(1), weight, bias), step.op.act)
-                case _:
-                    x = _plain(step.op).train(self.training)(*(values[name] for name in step.inputs))
+                case Conv() as op:
+                    x = _act(convolve(step, op, values[step.inputs[0]]), op.act)
+                case Linear() as op:
+                    x = _act(F.linear(values[step.inputs[0]].flatten(1), *self._linear_weights(step.key, op)), op.act)
+                case op:
+                    x = _plain(op).train(self.training)(*(values[name] for name in step.inputs))
             for name in step.done:
                 del values[name]
             values[step.name] = x
         return x
 
-    def _conv_weights(self, step: _Step) -> tuple[Tensor, Tensor | None]:
-        op: Conv = step.op  # type: ignore[assignment]
-        weight = self.weights[f"{step.key}/weight"]
+    def _conv_weights(self, key: str, op: Conv) -> tuple[Tensor, Tensor | None]:
+        weight = self.weights[f"{key}/weight"]
         height, width = op.size
         top, left = (weight.shape[2] - height) // 2, (weight.shape[3] - width) // 2
         weight = weight[: op.out_ch, : op.in_ch // op.groups, top : top + height, left : left + width]
-        return weight, self.weights[f"{step.key}/bias"][: op.out_ch] if op.bias or not op.norm else None
+        return weight, self.weights[f"{key}/bias"][: op.out_ch] if op.bias or not op.norm else None
 
-    def _norm_weights(self, step: _Step) -> tuple[Tensor, Tensor]:
-        out_ch = step.op.out_ch  # type: ignore[union-attr]
-        return self.weights[f"{step.key}/gamma"][:out_ch], self.weights[f"{step.key}/beta"][:out_ch]
+    def _norm_weights(self, key: str, op: Conv) -> tuple[Tensor, Tensor]:
+        return self.weights[f"{key}/gamma"][: op.out_ch], self.weights[f"{key}/beta"][: op.out_ch]
 
-    def _linear_weights(self, step: _Step) -> tuple[Tensor, Tensor]:
-        op: Linear = step.op  # type: ignore[assignment]
-        return self.weights[f"{step.key}/weight"][: op.out_ch, : op.in_ch], self.weights[f"{step.key}/bias"][
-            : op.out_ch
-        ]
+    def _linear_weights(self, key: str, op: Linear) -> tuple[Tensor, Tensor]:
+        return self.weights[f"{key}/weight"][: op.out_ch, : op.in_ch], self.weights[f"{key}/bias"][: op.out_ch]
 
 
 def _with_done(steps: list[_Step]) -> tuple[_Step, ...]:
@@ -312,8 +309,9 @@ def _keyed(block: Block, place: Place, kernels: str) -> tuple[tuple[Op, str], ..
     def key(op: Op) -> str:
         if not isinstance(op, Conv | Linear):
             return ""
-        own = kernels == "own" and isinstance(op, Conv) and op.size != (1, 1)
-        size = "x".join(map(str, op.size)) if own else ""  # type: ignore[union-attr]
+        size = ""
+        if kernels == "own" and isinstance(op, Conv) and op.size != (1, 1):
+            size = "x".join(map(str, op.size))
         return f"part{place[0]}/{place[1]}/{type(block).__name__}/{op.name}{size}"
 
     return tuple((op, key(op)) for op in block.ops())

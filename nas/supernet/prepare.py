@@ -1,5 +1,6 @@
 """Shared weights for a search: trains them, or continues, or reads them where they are done."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.supernet.module import Supernet
 
-__all__ = ["SharedPlan", "prepare"]
+__all__ = ["FILE", "SharedPlan", "prepare", "within"]
 
 FILE = "shared.safetensors"  # in a run's directory
 _SAY_EVERY_S = 20.0
@@ -135,8 +136,6 @@ def within(
 
 
 def _check_memory(shapes: "Supernet", space: SearchSpace) -> None:
-    import os
-
     needed = _BYTES_A_WEIGHT * sum(weight.numel() for weight in shapes.weights.values())
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
     if needed > 0.8 * available:

@@ -178,8 +178,7 @@ class _Teacher:
 
     def __init__(self, path: Path, weights: Mapping[str, Tensor], batches: Iterator[Tensor], device: str) -> None:
         self._part_after = {stretch.last: stretch.part for stretch in path.stretches}
-        with torch.device(device):
-            self._net = torch_net.build(path.arch)
+        self._net = torch_net.build(path.arch)
         self._net.load_state_dict(weights)
         self._net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         features = [self.features(x) for x in batches]
