@@ -10,7 +10,7 @@ search: .venv/installed
 	$(RUN) nas.search +target=pixel1_small w=-0.15
 
 test: .venv/installed
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 check: lint types test
 
