@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -225,6 +225,7 @@ def _ours(method: str, seed: int, ask: Asked, reward: Reward) -> Iterator[Step]:
 
     torch.set_num_threads(1)
     controller = controllers.make(method, _space(), rng_seed=seed)
+    controllers.inform(controller, partial(_model()[0].latency_ms_batch, _space()), reward)
     while True:
         indices = controller.propose(BATCH)
         top1, true, latency_ms = ask(indices)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.controllers import Controller
+from nas.controllers import Controller, inform
 from nas.executor import Evaluate, Executor, SerialExecutor
 from nas.journal import Journal, JournalError
 from nas.trial import Evaluation, Trial
@@ -40,6 +40,7 @@ def search(
     adjust_after: int | None = None,
     adjust: Callable[[Sequence[Trial]], RewardFunction] | None = None,
     evaluate_again: Callable[[int], Evaluate] | None = None,
+    latency_ms_batch: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[Trial]:
     """Searches `space` and returns the trials in order.
 
@@ -58,6 +59,8 @@ def search(
             the reward of all trials that are returned, and the controller is told of all of them again.
         evaluate_again: gives for n = 1, 2, ... what evaluates a network that was evaluated n times before, like a
             training with another seed. None: such a network is not evaluated again, its first result counts again.
+        latency_ms_batch: milliseconds (n,) of points (n, C), for controllers that use what is known beforehand;
+            `reward` must then be linear in the accuracy.
 
     Raises:
         JournalError: the journal belongs to another search.
@@ -68,6 +71,8 @@ def search(
     trials: list[Trial] = []
     first_seen: dict[Arch, Trial] = {}
     times: Counter[Arch] = Counter()  # evaluations of each network
+    if latency_ms_batch:
+        inform(controller, latency_ms_batch, reward)
     for start in range(0, samples, batch):
         # always a whole batch, so that a search with more samples begins as this one does
         indices = controller.propose(batch)[: samples - start]
@@ -114,6 +119,8 @@ def search(
             reward, adjust = adjust(trials), None
             trials = [_rewarded(trial, reward) for trial in trials]
             first_seen = {trial.arch: trial for trial in reversed(trials)}
+            if latency_ms_batch:
+                inform(controller, latency_ms_batch, reward)
             controller.observe(np.array([trial.indices for trial in trials]), _told(trials, len(trials)))
     return trials
 

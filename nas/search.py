@@ -94,6 +94,7 @@ def main(settings: Settings) -> None:
                     "space": space,
                     "controller": controller,
                     "latency_ms": latency.latency_ms,
+                    "latency_ms_batch": functools.partial(latency.latency_ms_batch, space),
                     "reward": plan.reward,
                     "samples": plan.samples,
                     "batch": plan.batch,

@@ -29,7 +29,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
-from nas.controllers import Controller
+from nas.controllers import Controller, inform
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.journal import Journal
 from nas.run_dir import write_text
@@ -200,6 +200,7 @@ def search_with_tune(
     num_cpus: float = 1,
     num_gpus: float = 0,
     on_trial: Callable[[Trial], None] | None = None,
+    latency_ms_batch: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[Trial]:
     """`nas.loop.search` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
 
@@ -222,6 +223,8 @@ def search_with_tune(
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no copies of every result
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    if latency_ms_batch:
+        inform(controller, latency_ms_batch, reward)
     known = {}
     for sample, trial in sorted(journal.trials.items()):
         known[sample] = (trial.indices, trial.reward if trial.status == "ok" else math.nan)

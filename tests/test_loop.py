@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nas import controllers, pareto, reward
+from nas.controllers.random import Random
 from nas.executor import SerialExecutor
 from nas.journal import Journal, JournalError
 from nas.loop import EvaluationError, best, search
@@ -257,6 +258,26 @@ def test_w_is_adjusted_once_and_counts_for_all_trials(space):
     assert calls == [8]
     assert [t.indices for t in trials[:8]] == [t.indices for t in plain]
     assert [t.reward for t in trials] == [pytest.approx(10 * t.top1) for t in trials]
+
+
+def test_a_controller_that_uses_it_is_told_what_is_known_of_points(space):
+    class Informed(Random):
+        told = ()
+
+        def inform(self, latency_ms, reward):
+            self.told += ((latency_ms(np.zeros((2, 5))).tolist(), reward(1.0, 3.0)),)
+
+    controller = Informed(space, rng_seed=0)
+    known = {"latency_ms": latency_ms, "latency_ms_batch": lambda points: np.full(len(points), 5.0)}
+    search(space=space, controller=controller, evaluate=top1, reward=lambda top1, ms: top1 / ms, samples=4, **known)
+    assert controller.told == (([5, 5], 1 / 3),)
+    changed = {"adjust_after": 4, "adjust": lambda trials: lambda top1, ms: 9.0}  # another reward is told anew
+    search(
+        space=space, controller=controller, evaluate=top1, reward=lambda top1, ms: 6.0, samples=4, **known, **changed
+    )
+    assert [reward for _, reward in controller.told[1:]] == [6, 9]
+    plain = controllers.make("random", space)
+    search(space=space, controller=plain, evaluate=top1, reward=lambda top1, ms: 6.0, samples=4, **known)
 
 
 def test_an_adjusted_search_continues(space, tmp_path):

@@ -8,7 +8,7 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from search_spaces.space import SearchSpace
 
-__all__ = ["Controller", "make", "names"]
+__all__ = ["Controller", "inform", "make", "names"]
 
 
 class Controller(Protocol):
@@ -39,6 +39,14 @@ class Controller(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def inform(
+    controller: Controller, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]
+) -> None:
+    """Tells a controller that can use it (`bayesian.Bayesian.inform`) what is known of points beforehand."""
+    if hasattr(controller, "inform"):
+        controller.inform(latency_ms, reward)  # type: ignore[attr-defined]
 
 
 def names() -> tuple[str, ...]:

@@ -9,9 +9,13 @@ and so holds main effects and interactions of all orders. A choice's weight is h
 regression to the rewards so far; length and noise are those of the highest marginal likelihood. Hence it goes on
 without a setting from exact rewards to the noisy ones of short trainings. (Neural architecture search by Gaussian
 processes: arXiv:1802.07191; by local changes of the best networks: arXiv:1910.11858.)
+
+The latency of a network is known before it is evaluated. Once told of it (`Bayesian.inform`) the process models what
+is not known, the accuracy beyond its trend with the latency, and each draw of it is rewarded with the network's own
+latency (composite Bayesian optimisation, arXiv:1906.01537).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +30,7 @@ _NOISES = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.7, 2.0)  # variance, in units of the k
 _LEAST_WEIGHT = 0.1
 _RIDGE = 10.0
 _FEW = 200
+_CHANGES = (0.35, 0.25, 0.2, 0.1, 0.1)  # how often a child differs from its parent in 1, 2, ... choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +41,20 @@ class BayesianSettings:
         random: samples before the first model.
         parents: how many of the best networks, as the model sees them, have children.
         children: how many for a batch, at least 8 for each of its proposals.
+        drawn: of how many children functions are drawn, at least 8 for each proposal: half of them those of the best
+            means, half any. (Without those, networks that hit a latency are rarely among them; with those alone, too
+            little is new.)
         window: observations that the model is made of: the latest half of so many, and the best half.
     """
 
     random: int = 24
-    parents: int = 12
-    children: int = 256
+    parents: int = 24
+    children: int = 4096
+    drawn: int = 512
     window: int = 400
 
     def __post_init__(self) -> None:
-        for name in ("random", "parents", "children", "window"):
+        for name in ("random", "parents", "children", "drawn", "window"):
             if getattr(self, name) < 2:
                 raise ValueError(f"controller bayesian: {name}={getattr(self, name)}; it must be at least 2")
 
@@ -60,6 +69,16 @@ class Bayesian:
         self._points = np.zeros((0, len(space.choices)), dtype=np.int64)  # canonical, observed
         self._rewards = np.zeros(0)
         self._known: set[tuple[int, ...]] = set()  # canonical, proposed or observed
+        self._informed: tuple[Callable[[np.ndarray], np.ndarray], Callable[[float, float], float]] | None = None
+
+    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
+        """Tells what is known of points before they are evaluated; may be told anew.
+
+        Args:
+            latency_ms: of points (n, C), (n,) above 0.
+            reward: (top1, latency_ms) to the rewards that are observed; at each latency a growing linear function.
+        """
+        self._informed = latency_ms, reward
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors: random ones at first, then draws from the model; new ones as long as there are."""
@@ -93,6 +112,9 @@ class Bayesian:
         self._points, self._rewards = state["points"].copy(), state["rewards"].copy()
         self._known = set(map(tuple, state["known"]))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_informed": None}  # of whoever takes a copy; functions cannot be pickled
+
     def _random(self, n: int) -> np.ndarray:
         """(n, C) canonical points, new ones as long as a few tries find them."""
         drawn = self._space.canonical(self._space.sample(self._rng, 10 * n))
@@ -104,17 +126,35 @@ class Bayesian:
     def _draws(self, n: int) -> np.ndarray:
         """(n, C) canonical points, each the best child by a function drawn from the model."""
         rows = self._window()
-        points, rewards = self._points[rows], self._rewards[rows]
-        model = GaussianProcess(points, rewards, [len(choice.options) for choice in self._space.choices])
-        parents = points[np.argsort(-model.mean(points), kind="stable")[: self._settings.parents]]
+        points, worth = self._points[rows], self._worth(self._points[rows])
+        seen = (self._rewards[rows] - worth.offset) / worth.gain
+        slope = _slope(worth.log_ms, seen)
+        sizes = [len(choice.options) for choice in self._space.choices]
+        model = GaussianProcess(points, seen - slope * worth.log_ms, sizes)
+        parents = points[np.argsort(-worth.of(model.mean(points), slope), kind="stable")[: self._settings.parents]]
         children = self._children(parents, max(self._settings.children, 8 * n))
+        worth = self._worth(children)
+        most = max(self._settings.drawn, 8 * n)
+        if len(children) > most:  # they are in no order
+            likeliest = np.argsort(-worth.of(model.mean(children), slope), kind="stable")[: most // 2]
+            kept = np.union1d(likeliest, np.arange(most // 2))
+            children, worth = children[kept], self._worth(children[kept])
         picked: list[int] = []
-        for own in model.draw(children, min(n, len(children)), self._rng) if len(children) else ():
+        for draw in model.draw(children, min(n, len(children)), self._rng) if len(children) else ():
+            own = worth.of(draw, slope)
             own[picked] = -np.inf
             picked.append(int(own.argmax()))
         found = children[picked]
         self._known.update(map(tuple, found.tolist()))
         return found if len(found) == n else np.vstack([found, self._random(n - len(found))])  # nothing new is near
+
+    def _worth(self, points: np.ndarray) -> "_Worth":
+        if self._informed is None or not len(points):
+            return _Worth(np.ones(len(points)), np.zeros(len(points)), np.zeros(len(points)))
+        latency_ms, reward = self._informed
+        ms = latency_ms(points)
+        offset = np.array([reward(0.0, x) for x in ms])
+        return _Worth(np.array([reward(1.0, x) for x in ms]) - offset, offset, np.log(ms))
 
     def _window(self) -> np.ndarray:
         count, half = len(self._rewards), self._settings.window // 2
@@ -123,11 +163,11 @@ class Bayesian:
         return np.union1d(np.arange(count - half, count), np.argsort(-self._rewards, kind="stable")[:half])
 
     def _children(self, parents: np.ndarray, count: int) -> np.ndarray:
-        """(m, C) distinct canonical points that were not proposed yet: one to three changes from a parent."""
+        """(m, C) distinct canonical points that were not proposed yet: one to five changes from a parent."""
         found = parents[self._rng.integers(len(parents), size=count)]
         sizes = np.array([len(choice.options) for choice in self._space.choices])
-        changes = self._rng.choice([1, 2, 3], size=count, p=[0.5, 0.3, 0.2])
-        for change in range(3):
+        changes = self._rng.choice([1, 2, 3, 4, 5], size=count, p=_CHANGES)
+        for change in range(len(_CHANGES)):
             may = self._space.active(found) & (sizes > 1)
             column = np.where(may, self._rng.random(found.shape), -1.0).argmax(axis=1)
             rows = np.flatnonzero((change < changes) & may.any(axis=1))
@@ -136,6 +176,25 @@ class Bayesian:
         distinct = dict.fromkeys(map(tuple, self._space.canonical(found).tolist()))
         new = [point for point in distinct if point not in self._known]
         return np.array(new, dtype=np.int64).reshape(-1, len(sizes))
+
+
+@dataclass(frozen=True)
+class _Worth:
+    """What accuracies of points (n,) would be worth: ``gain * top1 + offset``; and the logarithm of their latencies."""
+
+    gain: np.ndarray
+    offset: np.ndarray
+    log_ms: np.ndarray
+
+    def of(self, residual: np.ndarray, slope: float) -> np.ndarray:
+        """(n,) rewards, where top-1 is `residual` above its trend with the latency."""
+        return self.gain * (residual + slope * self.log_ms) + self.offset
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the line through the points; 0 if they are all above each other."""
+    apart = x - x.mean()
+    return float(apart @ y / (apart @ apart)) if apart @ apart > 1e-9 else 0.0
 
 
 class GaussianProcess:
