@@ -119,7 +119,7 @@ def _shared(variant: str, epochs: int, networks: int, given: dict[str, str]) -> 
             finalists=1,
         )
         start = time.perf_counter()
-        weights = prepare(
+        weights, _ = prepare(
             folder,
             plan,
             space=space,

@@ -16,7 +16,7 @@ from nas.evaluators.surrogate import Surrogate
 from nas.reach import reach
 from nas.reward import Reward
 from nas.settings import kept_table, read_recipe, read_workers
-from nas.supernet.phases import KERNELS, PHASES, Phase
+from nas.supernet.phases import KERNELS, MODES, PHASES, Phase
 from nas.supernet.prepare import SharedPlan
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, zoo
@@ -160,8 +160,15 @@ def _read_recipe(settings: Settings, space: SearchSpace) -> Recipe | None:
 
 
 def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
+    mode = settings.choice("mode", MODES)
     if settings.value("evaluator.name") != "shared_weights":
+        if mode == "joint":
+            raise ValueError(
+                "mode=joint is for evaluator=shared_weights, whose weights and controller it trains together"
+            )
         return None
+    if mode == "joint" and settings.value("adjust_after") is not None:
+        raise ValueError("adjust_after is not for mode=joint; reward=absolute lands on the target")
     if not space.parts:
         raise ValueError(f"evaluator=shared_weights is for spaces that are made of parts, which {space.name} is not")
     at = "evaluator.shared"
@@ -186,6 +193,8 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
         images=settings.integer(f"{at}.images", low=1),
         bn_images=settings.integer(f"{at}.bn_images", low=2),
         finalists=settings.integer(f"{at}.finalists", low=1),
+        mode=mode,
+        policy_lr=settings.number(f"{at}.policy_lr", above=0),
     )
 
 
@@ -244,9 +253,16 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
         f"target      {plan.target_ms:.1f} ms on {plan.latency.describe()}\n"
         f"reward      {plan.reward.describe()}{adjusted}\n"
         f"evaluation  {evaluation}\n"
-        f"controller  {settings.value('controller.name')}, learning after every {plan.batch} samples; "
+        f"controller  {_controller(plan, settings)}, learning after every {plan.batch} samples; "
         f"executor {settings.value('executor')}, {plan.workers} worker{'s' * (plan.workers > 1)}\n"
         f"estimate    about {minutes:.1f} minutes"
+    )
+
+
+def _controller(plan: Plan, settings: Settings) -> str:
+    joint = plan.shared and plan.shared.mode == "joint"
+    return (
+        "reinforce, which learns already while the weights are trained" if joint else settings.value("controller.name")
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from nas import controllers, finish
+from nas.controllers import Controller
 from nas.evaluators.surrogate import Surrogate
 from nas.executor import Evaluate, Shared
 from nas.journal import Journal
@@ -83,7 +84,8 @@ def main(settings: Settings) -> None:
             references = finish.references(run_dir, plan, by_itself, executor)
             evaluate = by_itself
             if trainer and plan.shared:
-                weights = _shared_weights(run_dir, plan, trainer, console)
+                weights, learned = _shared_weights(run_dir, plan, trainer, console)
+                controller = learned or controller
                 evaluate = _with_shared_weights(plan, plan.shared, trainer, executor.share(weights), run_dir)
             with ExitStack() as watching:
                 live = watching.enter_context(Live(console, plan.samples, plan.reward, every=plan.batch))
@@ -132,7 +134,9 @@ def main(settings: Settings) -> None:
     finish.show(console, run_dir, plan, found, time.perf_counter() - started)
 
 
-def _shared_weights(run_dir: Path, plan: Plan, trainer: "ProxyTraining", console: Console) -> dict[str, np.ndarray]:
+def _shared_weights(
+    run_dir: Path, plan: Plan, trainer: "ProxyTraining", console: Console
+) -> tuple[dict[str, np.ndarray], Controller | None]:
     from nas.supernet.prepare import prepare
 
     assert plan.shared
@@ -146,6 +150,7 @@ def _shared_weights(run_dir: Path, plan: Plan, trainer: "ProxyTraining", console
         rng_seed=plan.rng_seed,
         threads=plan.workers,
         console=console,
+        reward=plan.reward,
     )
 
 

@@ -69,6 +69,23 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     assert "with shared weights" in report
 
 
+def test_weights_and_controller_are_trained_together(tmp_path):
+    joint = [*SHARED, "mode=joint", "executor=serial", "workers=1"]
+    done = search(*joint, "reward=absolute", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "controller  reinforce, which learns already while the weights are trained" in done.stdout
+    assert "9/9 updates, phase 3 of 3 (mixed)" in done.stdout
+    assert "policy: entropy" in done.stdout
+    before = journal(tmp_path / "run")
+    done = search(*joint, "reward=absolute", "samples=8", cwd=tmp_path)  # goes on with the same controller
+    assert done.returncode == 0, done.stderr
+    assert journal(tmp_path / "run")[: len(before)] == before
+    refused = search(*joint, "adjust_after=4", cwd=tmp_path)
+    assert "adjust_after is not for mode=joint; reward=absolute lands on the target" in refused.stderr
+    refused = search("mode=joint", cwd=tmp_path)
+    assert "mode=joint is for evaluator=shared_weights" in refused.stderr
+
+
 def test_an_inherited_network_is_as_accurate_alone():
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=300)

@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+import latency_luts
+from nas.controllers.reinforce import Reinforce, ReinforceSettings
+from nas.reward import Reward
 from nas.supernet.checkpoint import CheckpointError
 from nas.supernet.module import Supernet
 from nas.supernet.phases import PHASES, Phase
+from nas.supernet.policy import Policy
 from nas.supernet.train import Training
 from nas.training import sources
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, torch_net
 from search_spaces.arch import Arch
 from search_spaces.places import Places
+from search_spaces.space import Choice, SearchSpace
 
 SPACES = ("mnasnet", "mobilenet_v3")
 
@@ -61,7 +66,7 @@ def test_statistics_are_those_of_all_images_together():
 # ---- training
 
 
-def training(folder, *, steps: int = 12, dropout: float = 0.0, **changes) -> Training:
+def training(folder, *, steps: int = 12, dropout: float = 0.0, joint: bool = False, **changes) -> Training:
     from nas.evaluators.proxy_training import ProxyTraining
 
     torch.set_num_threads(1)
@@ -86,21 +91,65 @@ def training(folder, *, steps: int = 12, dropout: float = 0.0, **changes) -> Tra
         "identity": {"space": "mnasnet"},
         "file": folder / "shared.safetensors",
     }
+    if joint:
+        latency = latency_luts.load("pixel1")
+        settings["policy"] = Policy(
+            Reinforce(space, rng_seed=0),
+            path=path,
+            latency_ms=lambda points: latency.latency_ms_batch(space, points),
+            reward=Reward(name="absolute", target_ms=15.8),
+            data=data,
+            batch=16,
+        )
     return Training(**{**settings, **changes})
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, dropout):
-    whole = training(tmp_path / "whole", dropout=dropout)
+@pytest.mark.parametrize(("dropout", "joint"), [(0.0, True), (0.2, False)])
+def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, dropout, joint):
+    whole = training(tmp_path / "whole", dropout=dropout, joint=joint)
     phases = []
     assert whole.run(lambda step, phase, loss: phases.append((step, phase)))
     assert phases == [(4, "largest"), (8, "align"), (12, "mixed")]
     for _ in range(3):  # 5 + 5 + 2 updates, each time with a new supernet
-        again = training(tmp_path / "pieces", dropout=dropout)
+        again = training(tmp_path / "pieces", dropout=dropout, joint=joint)
         ended = again.run(stop_after=5)
     assert ended
     for name, weight in whole.supernet.weights.items():
         assert torch.equal(weight, again.supernet.weights[name]), name
+    if whole.policy and again.policy:
+        np.testing.assert_array_equal(whole.policy.controller.logits, again.policy.controller.logits)
+        assert not (whole.policy.controller.logits == 0).all()
+
+
+def test_a_policy_learns_what_the_weights_can_do_and_what_the_target_is():
+    """A net that is right as often as three of its choices are good; latency is the sum of the choices."""
+    data = sources.load("fashion_mnist_mini", train_images=32)
+    space = SearchSpace(name="small", choices=tuple(Choice(f"c{i}", (0, 1, 2)) for i in range(5)), decode=tuple)
+    rng = np.random.default_rng(0)
+
+    def net(x, good):
+        images = (255 * (x * data.std[0] + data.mean[0])).round().to(torch.uint8).numpy().transpose(0, 2, 3, 1)
+        labels = [data.holdout.labels[known[image.tobytes()]] for image in images]
+        right = rng.random(len(labels)) < 0.3 + 0.2 * good
+        answers = np.where(right, labels, (np.array(labels) + 1) % 10)
+        return torch.nn.functional.one_hot(torch.from_numpy(answers), 10)
+
+    known = {image.tobytes(): i for i, image in enumerate(data.holdout.images)}
+    policy = Policy(
+        Reinforce(space, ReinforceSettings(lr=0.05)),
+        path=lambda point: int((point[:3] == 2).sum()),
+        latency_ms=lambda points: 1.0 + points.sum(axis=1),
+        reward=Reward(name="absolute", target_ms=8, beta=-0.5),
+        data=data,
+        batch=64,
+    )
+    for step in range(600):
+        policy.learn(net, step / 600, rng)
+    assert policy.most_likely()[:3].tolist() == [2, 2, 2]  # 0.9 right
+    assert policy.most_likely()[3:].sum() == 1  # and 8 ms
+    again = Policy(Reinforce(space), path=int, latency_ms=len, reward=policy._reward, data=data, batch=64)
+    again.load(policy.tensors())
+    np.testing.assert_array_equal(again.controller.logits, policy.controller.logits)
 
 
 def test_nothing_learns_from_a_network_that_was_not_trained(tmp_path):

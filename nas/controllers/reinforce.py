@@ -47,11 +47,13 @@ class Reinforce:
 
     Attributes:
         logits: (C, O) of the options of every choice; -inf where a choice has fewer than O options.
+        lr: as in the settings; may be changed between steps.
     """
 
     def __init__(self, space: SearchSpace, settings: ReinforceSettings | None = None, *, rng_seed: int = 0) -> None:
         self._space = space
         self._settings = settings or ReinforceSettings()
+        self.lr = self._settings.lr
         self._rng = np.random.default_rng(rng_seed)
         sizes = np.array([len(choice.options) for choice in space.choices])
         self._exists = np.arange(sizes.max()) < sizes[:, None]
@@ -63,7 +65,11 @@ class Reinforce:
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors drawn from the policy."""
-        noise = self._rng.gumbel(size=(n, *self.logits.shape))
+        return self.draw(n, self._rng)
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """As `propose`, by another generator."""
+        noise = rng.gumbel(size=(n, *self.logits.shape))
         return (self.logits + noise).argmax(axis=2)
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
@@ -84,7 +90,7 @@ class Reinforce:
         beta2 = self._settings.beta2
         self._second = beta2 * self._second + (1 - beta2) * gradient**2
         root = np.sqrt(self._second / (1 - beta2**self._steps))
-        self.logits = self.logits + self._settings.lr * gradient / np.maximum(root, 1e-12)
+        self.logits = self.logits + self.lr * gradient / np.maximum(root, 1e-12)
 
     def probabilities(self) -> np.ndarray:
         """(C, O) of the options of every choice."""

@@ -14,7 +14,7 @@ __all__ = ["CheckpointError", "load", "save"]
 
 FORMAT = 1
 _STATE = {"first": "exp_avg", "second": "exp_avg_sq", "updates": "step"}  # of AdamW
-_TEACHER = "teacher/"
+_BESIDE = ("teacher/", "policy/")
 
 
 class CheckpointError(ValueError):
@@ -27,18 +27,18 @@ def save(
     optimizer: torch.optim.Optimizer,
     step: int,
     identity: Mapping[str, Any],
-    teacher: Mapping[str, Tensor],
+    beside: Mapping[str, Tensor],
 ) -> None:
     """Writes a safetensors file; it is complete or unchanged.
 
     Args:
         step: updates done.
         identity: what `load` must be given again: the space, the data and the settings.
-        teacher: weights of the network that others learn from; empty if there is none yet.
+        beside: other tensors of the training; their names begin with ``teacher/`` or ``policy/``.
     """
     from safetensors.torch import save_file
 
-    tensors = {f"{_TEACHER}{name}": value.contiguous() for name, value in teacher.items()}
+    tensors = {name: value.contiguous() for name, value in beside.items()}
     for name, weight in supernet.weights.items():
         tensors[name] = weight.detach().contiguous()
         for part, key in _STATE.items():
@@ -57,7 +57,7 @@ def load(
     """Puts what `save` wrote into `supernet` and `optimizer`.
 
     Returns:
-        The number of updates, 0 if there is no file, and the teacher's weights.
+        The number of updates, 0 if there is no file, and the tensors `beside`.
 
     Raises:
         CheckpointError: the file is damaged, or of another identity or version.
@@ -73,7 +73,7 @@ def load(
                 "exp_avg": torch.empty_like(weight).copy_(tensors[f"{name}:first"]),
                 "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"{name}:second"]),
             }
-    return step, {name.removeprefix(_TEACHER): t for name, t in tensors.items() if name.startswith(_TEACHER)}
+    return step, {name: tensor for name, tensor in tensors.items() if name.startswith(_BESIDE)}
 
 
 def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:

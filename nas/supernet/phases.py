@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-__all__ = ["KERNELS", "PHASES", "Phase"]
+__all__ = ["KERNELS", "MODES", "PHASES", "Phase"]
 
 KERNELS = ("centre", "own")
 """A small kernel is the centre of the largest, or has weights of its own."""
+
+MODES = ("two_stage", "joint")
+"""Weights first, of random networks, then the controller; or both at once, on the networks of the controller."""
 
 PHASES = ("largest", "align", "mixed")
 

@@ -11,6 +11,8 @@ import numpy as np
 from rich.console import Console
 
 from latency_luts import LatencyModel
+from nas.controllers.reinforce import Reinforce, ReinforceSettings
+from nas.reward import Reward
 from nas.supernet.phases import PHASES, Phase
 from nas.training.recipe import Recipe
 from search_spaces.space import SearchSpace
@@ -18,6 +20,7 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.supernet.module import Supernet
+    from nas.supernet.policy import Policy
 
 __all__ = ["FILE", "SharedPlan", "prepare", "within"]
 
@@ -40,6 +43,8 @@ class SharedPlan:
         images: of the holdout, for one evaluation.
         bn_images: for batch norm's statistics.
         finalists: so many of the best networks are trained by themselves; the winner is the best of them.
+        mode: see `nas.supernet.phases.MODES`.
+        policy_lr: highest learning rate of the policy, with mode ``joint``.
     """
 
     recipe: Recipe
@@ -49,6 +54,8 @@ class SharedPlan:
     images: int
     bn_images: int
     finalists: int
+    mode: str = "two_stage"
+    policy_lr: float = 0.02
 
 
 def prepare(
@@ -62,8 +69,12 @@ def prepare(
     rng_seed: int,
     threads: int,
     console: Console,
-) -> dict[str, np.ndarray]:
-    """The trained weights by name.
+    reward: Reward | None = None,
+) -> tuple[dict[str, np.ndarray], Reinforce | None]:
+    """The trained weights by name, and the controller that learned with them.
+
+    Args:
+        reward: of the policy; without it, or with mode ``two_stage``, there is none.
 
     Raises:
         ValueError: they do not fit into memory, or no network is drawn within the band.
@@ -72,6 +83,7 @@ def prepare(
     import torch
 
     from nas.supernet.module import Supernet
+    from nas.supernet.policy import Policy
     from nas.supernet.train import Training
     from search_spaces.places import Places
 
@@ -89,6 +101,17 @@ def prepare(
     band_ms = [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
     draw = within(space, latency, *band_ms)
     draw(np.random.default_rng(rng_seed))  # if there is nothing to draw, better now than after the first phase
+    policy = None
+    if shared.mode == "joint" and reward:
+        policy = Policy(
+            Reinforce(space, ReinforceSettings(lr=shared.policy_lr), rng_seed=rng_seed),
+            path=path,
+            latency_ms=lambda points: latency.latency_ms_batch(space, points),
+            reward=reward,
+            data=data,
+            batch=shared.recipe.batch,
+            device=trainer.device,
+        )
     training = Training(
         supernet=net,
         data=data,
@@ -108,12 +131,15 @@ def prepare(
             "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
             "kernels": shared.kernels,
             "rng_seed": rng_seed,
+            "policy": {**asdict(reward), "lr": shared.policy_lr} if policy and reward else None,
         },
         file=run_dir / FILE,
         device=trainer.device,
+        policy=policy,
     )
-    training.run(_Progress(console, training.steps))
-    return {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
+    training.run(_Progress(console, training.steps, policy))
+    weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
+    return weights, policy.controller if policy else None
 
 
 def within(
@@ -148,8 +174,8 @@ def _check_memory(shapes: "Supernet", space: SearchSpace) -> None:
 class _Progress:
     """Says now and then how far the training is."""
 
-    def __init__(self, console: Console, steps: int) -> None:
-        self._console, self._steps = console, steps
+    def __init__(self, console: Console, steps: int, policy: "Policy | None") -> None:
+        self._console, self._steps, self._policy = console, steps, policy
         self._start: tuple[int, float] | None = None
         self._said, self._phase = 0.0, ""
 
@@ -163,5 +189,6 @@ class _Progress:
         place = f"phase {PHASES.index(phase) + 1} of {len(PHASES)} ({phase})"
         self._console.print(
             f"shared weights: {step}/{self._steps} updates, {place}, loss {loss:.3f}"
+            + (f"; policy: {self._policy.describe()}" if self._policy and phase == "mixed" else "")
             + (f", {left:.0f} s left" if left else "")
         )

@@ -7,7 +7,7 @@ after 3,000 updates. So
 1. *largest*: the space's largest network is trained alone. It is the teacher from here on, with weights that stay.
 2. *align*: every stretch of a random network learns to compute what the teacher's stretch computes from the same input,
    each by itself (block-wise distillation, DNA, arXiv:1911.13053). Thereafter operators can stand in for each other.
-3. *mixed*: random networks are trained as a whole.
+3. *mixed*: random networks are trained as a whole; or those of a policy that learns with them (`nas.supernet.policy`).
 
 What each phase is worth: ``python -m experiments.shared_weights_ranking``.
 """
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from nas.supernet import checkpoint
 from nas.supernet.module import Path, Supernet
 from nas.supernet.phases import PHASES, Phase
+from nas.supernet.policy import Policy
 from nas.training.datasets import Dataset, drawn
 from nas.training.recipe import Recipe
 from nas.training.train import augmented, new_optimizer, normalise, schedule
@@ -51,6 +52,7 @@ class Training:
         phases: by the names in `PHASES`.
         largest: the teacher; nowhere may another network of the space have more channels.
         draw: a random network; which one depends on the generator alone.
+        policy: draws the networks of the last phase instead, and learns after each of its updates.
         identity: what a checkpoint must have been made with.
         file: of the checkpoint.
         every_s: seconds between two checkpoints.
@@ -67,6 +69,7 @@ class Training:
     file: File
     device: str = "cpu"
     every_s: float = 30.0
+    policy: Policy | None = None
 
     @property
     def steps(self) -> int:
@@ -94,8 +97,10 @@ class Training:
             raise ValueError("the largest network gets no update before others learn from it; give it a larger share")
         net.to(self.device).train()
         optimizer = new_optimizer(net, self.recipe)
-        done, kept = checkpoint.load(self.file, net, optimizer, self.identity)
-        teacher = None
+        done, beside = checkpoint.load(self.file, net, optimizer, self.identity)
+        kept, teacher = _under("teacher/", beside), None
+        if self.policy and done:
+            self.policy.load(_under("policy/", beside))
         end = self.steps if stop_after is None else min(self.steps, done + stop_after)
         saved, total, summed = time.monotonic(), torch.zeros((), device=self.device), 0
         for step in range(done, end):
@@ -113,6 +118,9 @@ class Training:
                 loss = self._loss(step, phase, teacher)
             loss.backward()
             optimizer.step()
+            if self.policy and phase == "mixed":
+                rng = np.random.default_rng((self.rng_seed, step, 2))
+                self.policy.learn(net, (step - first) / (last - first), rng)
             total += loss.detach()
             summed += 1
             if (step + 1) % _REPORT_EVERY == 0 or step + 1 in (last, end):
@@ -127,11 +135,17 @@ class Training:
                 if on_step:
                     on_step(step + 1, phase, mean)
                 if time.monotonic() - saved > self.every_s:
-                    checkpoint.save(self.file, net, optimizer, step + 1, self.identity, kept)
+                    self._save(optimizer, step + 1, kept)
                     saved = time.monotonic()
         if end > done:
-            checkpoint.save(self.file, net, optimizer, end, self.identity, kept)
+            self._save(optimizer, end, kept)
         return end == self.steps
+
+    def _save(self, optimizer: torch.optim.Optimizer, step: int, kept: Mapping[str, Tensor]) -> None:
+        beside = {f"teacher/{name}": value for name, value in kept.items()}
+        if self.policy:
+            beside |= {f"policy/{name}": value for name, value in self.policy.tensors().items()}
+        checkpoint.save(self.file, self.supernet, optimizer, step, self.identity, beside)
 
     def _phase(self, step: int) -> tuple[str, int, int]:
         """The phase of an update, its first update, and the one after its last."""
@@ -145,7 +159,10 @@ class Training:
     def _loss(self, step: int, phase: str, teacher: "_Teacher | None") -> Tensor:
         rng = np.random.default_rng((self.rng_seed, step))
         x, y = self._batch(step, rng)
-        path = self.largest if phase == "largest" else self.draw(rng)
+        if phase == "largest":
+            path = self.largest
+        else:
+            path = self.policy.draw(rng) if self.policy and phase == "mixed" else self.draw(rng)
         if phase == "align":
             assert teacher is not None
             return _unlike(self.supernet, path, x, teacher)
@@ -171,6 +188,10 @@ class Training:
 
     def _teacher(self, weights: Mapping[str, Tensor]) -> "_Teacher":
         return _Teacher(self.largest, weights, self._plain_batches(), self.device)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 class _Teacher:

@@ -1,0 +1,385 @@
+"""Which way of evaluating finds the better network in the same time? `python -m experiments.equal_time`
+
+Searches the default space for 15.8 ms on a Pixel 1 with the reward ACC - 0.2 x |LAT/TAR - 1|, which lands on the
+target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one core, on which each of them runs here):
+
+    rnn_ppo         MnasNet's way: each sample is trained for 4 epochs of 5,000 images
+    random          the same with random networks
+    bayesian        each sample is trained for 2 epochs of 2,500 images only; the best 4 for 4 of 5,000
+    bayesian_4      as bayesian, with the longer training of rnn_ppo for each sample
+    shared          one training for all networks, then samples by RNN and PPO; the best 4 are trained for 4 epochs
+
+The network that each returns is then trained for long with `final_seeds` seeds, and measured on the test images; beside
+them stand published networks after the same training.
+
+    python -m experiments.equal_time [methods=rnn_ppo,random,bayesian,bayesian_4,shared] [minutes=5,15] [seeds=2]
+                                     [final_seeds=2] [dataset=cifar10 path=FOLDER]
+
+Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
+of shared weights and finalists took; the controllers' own (under 2 %) is left out. Prints a table;
+equal_time_<dataset>.csv and .png go to experiments/results.
+"""
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import latency_luts
+from nas import controllers
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.evaluators.shared_weights import SharedWeights
+from nas.executor import Evaluate, SerialExecutor
+from nas.journal import Journal
+from nas.loop import best, search
+from nas.records import Records
+from nas.report import plots
+from nas.reward import Reward
+from nas.run_dir import read_json, write_json
+from nas.supernet.phases import PHASES, Phase
+from nas.supernet.prepare import SharedPlan, prepare
+from nas.training import sources
+from nas.training.datasets import Dataset
+from nas.training.recipe import Recipe
+from nas.trial import Trial
+from search_spaces import spaces, text, zoo
+from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
+
+RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs/equal_time")
+DEFAULTS = {
+    "methods": "rnn_ppo,random,bayesian,bayesian_4,shared",
+    "minutes": "5,15",
+    "seeds": "2",
+    "final_seeds": "2",
+    "dataset": "fashion_mnist_mini",
+    "path": "",
+}
+TARGET_MS = 15.8
+REWARD = Reward(name="absolute", target_ms=TARGET_MS, beta=-0.2)
+CORES = 2  # of the machine whose minutes are meant
+FINALISTS = 4
+BATCH = 6
+ORDINARY = (4, 5000)  # epochs and images of the ordinary training, also of the finalists
+FINAL = {"fashion_mnist_mini": (30, 5000), "cifar10": (10, 20000)}  # epochs and images of the last training
+REFERENCES = {
+    "mobilenet_v3_small": zoo.get("mobilenet_v3_small"),
+    "mnasnet_small": zoo.get("mnasnet_small"),
+    "mobilenet_v2 0.35": zoo.get("mobilenet_v2", width=0.35),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to search.
+
+    Attributes:
+        training: epochs and images of each sample; None with shared weights.
+        finalists: so many of the best are trained in the ordinary way, and the best of those is returned.
+    """
+
+    controller: str
+    training: tuple[int, int] | None = ORDINARY
+    finalists: int = 0
+
+
+METHODS = {
+    "rnn_ppo": Method(controller="rnn_ppo"),
+    "random": Method(controller="random"),
+    "bayesian": Method(controller="bayesian", training=(2, 2500), finalists=FINALISTS),
+    "bayesian_4": Method(controller="bayesian"),
+    "shared": Method(controller="rnn_ppo", training=None, finalists=FINALISTS),
+}
+SHARED_EPOCHS_A_MINUTE = 9  # takes about 60 % of the time
+SHARED_SHARES, SHARED_LRS = (0.1, 0.2, 0.7), (3e-3, 3e-3, 1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A search; those that share no weights go on from their shorter ones."""
+
+    dataset: str
+    path: str
+    method: str
+    seed: int
+    minutes: int
+
+    @property
+    def folder(self) -> Path:
+        length = f"-{self.minutes}" if METHODS[self.method].training is None else ""
+        return RUNS / f"{self.dataset}-{self.method}-{self.seed}{length}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    arch: Arch
+    latency_ms: float
+    samples: int
+    seconds: float
+
+
+def main() -> None:
+    given = DEFAULTS | dict(arg.split("=", 1) for arg in sys.argv[1:])
+    methods = given["methods"].split(",")
+    if set(given) != set(DEFAULTS) or not set(methods) <= set(METHODS) or given["dataset"] not in FINAL:
+        sys.exit(
+            f"error: allowed are {', '.join(f'{k}=' for k in DEFAULTS)}; methods: {', '.join(METHODS)}; "
+            f"dataset: {', '.join(FINAL)}"
+        )
+    budgets = sorted(int(minutes) for minutes in given["minutes"].split(","))
+    where = {"dataset": given["dataset"], "path": given["path"]}
+    jobs = [
+        Job(**where, method=method, seed=seed, minutes=minutes)
+        for minutes in budgets
+        for seed in range(int(given["seeds"]))
+        for method in methods
+    ]
+    found: dict[Job, Found] = {}
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for minutes in budgets:  # the longer ones go on from the shorter
+            runs = {pool.submit(_searched, job): job for job in jobs if job.minutes == minutes}
+            for run in as_completed(runs):
+                found[runs[run]] = run.result()
+                print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
+    archs = [outcome.arch for outcome in found.values()] + list(REFERENCES.values())
+    test_top1 = _finally_trained(archs, int(given["final_seeds"]), **where)
+    _show(given["dataset"], found, test_top1)
+
+
+# ---- searches
+
+
+class _TimeIsUpError(Exception):
+    """The time is over."""
+
+
+def _searched(job: Job) -> Found:
+    method, data, space = METHODS[job.method], _data(job.dataset, job.path, ORDINARY[1]), _space()
+    ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
+    known = read_json(job.folder / f"found-{job.minutes}.json")
+    if known is None:
+        seconds, evaluate = 0.0, _trained_by_itself(job, method)
+        if method.training is None:
+            seconds, evaluate = _shared(job, ordinary)
+        left = 60 * CORES * job.minutes - seconds
+        if method.finalists:
+            left -= method.finalists * _seconds_of_a_finalist(job, ordinary)
+        trials = _trials_within(job, method, space, evaluate, left)
+        seconds += sum(trial.seconds for trial in trials)
+        winner = best(trials)
+        if method.finalists:
+            winner, spent = _best_finalist(job, trials, method.finalists, ordinary)
+            seconds += spent
+        known = {"sample": winner.sample, "samples": len(trials), "seconds": seconds, "indices": winner.indices}
+        write_json(job.folder / f"found-{job.minutes}.json", known)
+    arch = space.decode(np.array(known["indices"]))
+    latency_ms = _latency().latency_ms(arch)
+    return Found(arch=arch, latency_ms=latency_ms, samples=known["samples"], seconds=known["seconds"])
+
+
+def _trained_by_itself(job: Job, method: Method) -> Evaluate:
+    epochs, images = method.training or ORDINARY
+    trainer = ProxyTraining(data=_data(job.dataset, job.path, images), recipe=Recipe(epochs=epochs))
+    return partial(trainer.evaluate, rng_seed=job.seed)
+
+
+def _trials_within(job: Job, method: Method, space: SearchSpace, evaluate: Evaluate, seconds: float) -> list[Trial]:
+    """Samples until their evaluations have taken `seconds`."""
+    controller = controllers.make(method.controller, space, rng_seed=job.seed)
+    trials: list[Trial] = []
+
+    def on_trial(trial: Trial) -> None:
+        trials.append(trial)
+        if sum(t.seconds for t in trials) > seconds:
+            raise _TimeIsUpError
+
+    try:
+        search(
+            space=space,
+            controller=controller,
+            evaluate=evaluate,
+            latency_ms=_latency().latency_ms,
+            latency_ms_batch=partial(_latency().latency_ms_batch, space),
+            reward=REWARD,
+            samples=100_000,
+            batch=BATCH,
+            journal=Journal(job.folder / "journal.jsonl", space.decode),
+            on_trial=on_trial,
+        )
+    except _TimeIsUpError:
+        trials.pop()  # which ended too late
+    return trials
+
+
+def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
+    """What one ordinary training takes on this machine: measured once, kept."""
+    path = job.folder / "ordinary.json"
+    record = read_json(path)
+    if record is None:
+        record = {"seconds": ordinary.evaluate(REFERENCES["mobilenet_v3_small"], rng_seed=0).seconds}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+    return float(record["seconds"])
+
+
+def _best_finalist(job: Job, trials: Sequence[Trial], count: int, ordinary: ProxyTraining) -> tuple[Trial, float]:
+    good = sorted((t for t in trials if t.status == "ok"), key=lambda t: (-t.reward, t.sample))
+    chosen = list({trial.arch: trial for trial in reversed(good)}.values())[::-1][:count]
+    records = Records(job.folder / "finalists.jsonl", "finalists")
+    known = {record["sample"]: record for record in records.records}
+    for trial in chosen:
+        if trial.sample not in known:
+            evaluation = ordinary.evaluate(trial.arch, rng_seed=1000 + job.seed)
+            known[trial.sample] = {"sample": trial.sample, "top1": evaluation.top1, "seconds": evaluation.seconds}
+            records.append(known[trial.sample])
+    trained = [replace(t, reward=REWARD(known[t.sample]["top1"], t.latency_ms)) for t in chosen]
+    return best(trained), sum(known[t.sample]["seconds"] for t in chosen)
+
+
+def _shared(job: Job, trainer: ProxyTraining) -> tuple[float, Evaluate]:
+    """The seconds that the training of the shared weights took, in all calls, and how to evaluate with them."""
+    record = job.folder / "training.json"
+    before = (read_json(record) or {"seconds": 0.0})["seconds"]
+    plan = SharedPlan(
+        recipe=Recipe(epochs=SHARED_EPOCHS_A_MINUTE * job.minutes),
+        phases={
+            name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, SHARED_SHARES, SHARED_LRS, strict=True)
+        },
+        kernels="centre",
+        band=0.5,
+        images=2000,
+        bn_images=512,
+        finalists=FINALISTS,
+    )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with (job.folder / "training.txt").open("a") as file:
+        try:
+            weights, _ = prepare(
+                job.folder,
+                plan,
+                space=_space(),
+                latency=_latency(),
+                target_ms=TARGET_MS,
+                trainer=trainer,
+                rng_seed=job.seed,
+                threads=1,
+                console=Console(file=file, width=120),
+            )
+        finally:
+            if not (job.folder / "journal.jsonl").exists():  # else it was done before
+                before += time.perf_counter() - start
+                write_json(record, {"seconds": before})
+    evaluator = SharedWeights(
+        key=str(job.folder),
+        space=_space(),
+        weights=SerialExecutor().share(weights),
+        trainer=trainer,
+        kernels=plan.kernels,
+        images=plan.images,
+        bn_images=plan.bn_images,
+    )
+    return before, evaluator.evaluate
+
+
+@cache
+def _space() -> SearchSpace:
+    return spaces.get("mnasnet", base_width=0.35)
+
+
+@cache
+def _latency() -> latency_luts.LatencyModel:
+    return latency_luts.load("pixel1")
+
+
+@cache
+def _data(dataset: str, path: str, images: int) -> Dataset:
+    return sources.load(dataset, path=Path(path) if path else None, train_images=images)
+
+
+# ---- what they are worth
+
+
+def _finally_trained(archs: Sequence[Arch], seeds: int, dataset: str, path: str) -> dict[Arch, np.ndarray]:
+    """For each network its top-1 on the test images after a long training, by seed."""
+    records = Records(RUNS / f"{dataset}-final.jsonl", "equal_time")
+    known = {(record["arch"], record["seed"]): record["test_top1"] for record in records.records}
+    todo = {(text.to_json(arch), seed): arch for arch in archs for seed in range(seeds)}
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        runs = {pool.submit(_final, arch, key[1], dataset, path): key for key, arch in todo.items() if key not in known}
+        for run in as_completed(runs):
+            arch, seed = runs[run]
+            known[arch, seed] = run.result()
+            records.append({"arch": arch, "seed": seed, "test_top1": run.result()})
+    return {arch: np.array([known[text.to_json(arch), seed] for seed in range(seeds)]) for arch in archs}
+
+
+def _final(arch: Arch, seed: int, dataset: str, path: str) -> float:
+    epochs, images = FINAL[dataset]
+    trainer = ProxyTraining(data=_data(dataset, path, images), recipe=Recipe())
+    return trainer.train_fully(arch, epochs=epochs, threads=1, rng_seed=seed)[2]
+
+
+def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarray]) -> None:
+    rows, points = [], []
+    for minutes in sorted({job.minutes for job in found}):
+        for method in dict.fromkeys(job.method for job in found):
+            own = [outcome for job, outcome in found.items() if (job.method, job.minutes) == (method, minutes)]
+            top1 = np.array([test_top1[outcome.arch].mean() for outcome in own])
+            rows.append(
+                {
+                    "search": method,
+                    "minutes of 2 cores": str(minutes),
+                    "samples": f"{np.mean([outcome.samples for outcome in own]):.0f}",
+                    "core seconds": f"{np.mean([outcome.seconds for outcome in own]):.0f}",
+                    "ms": ", ".join(f"{outcome.latency_ms:.1f}" for outcome in own),
+                    "test top-1 %": ", ".join(f"{100 * value:.1f}" for value in top1),
+                    "mean": f"{100 * top1.mean():.1f}",
+                }
+            )
+            points.append((f"{method} {minutes}", [outcome.latency_ms for outcome in own], top1))
+    for name, arch in REFERENCES.items():
+        ms, top1 = _latency().latency_ms(arch), test_top1[arch]
+        cells = {"search": name, "ms": f"{ms:.1f}", "mean": f"{100 * top1.mean():.1f}"}
+        cells["test top-1 %"] = ", ".join(f"{100 * value:.1f}" for value in top1)
+        rows.append({key: cells.get(key, "") for key in rows[0]})
+    epochs, images = FINAL[dataset]
+    title = f"{dataset}: networks for {TARGET_MS} ms on a Pixel 1, after {epochs} epochs of {images} images"
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "search" else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(highlight=False, width=140).print(table)
+    path = RESULTS / f"equal_time_{dataset}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    figure, axes = plots.new_figure()
+    for i, (name, ms, top1) in enumerate(points):
+        axes.plot(ms, 100 * top1, "o", color=f"C{i % 10}", label=name)
+    for name, arch in REFERENCES.items():
+        ms, top1 = _latency().latency_ms(arch), 100 * test_top1[arch].mean()
+        axes.plot([ms], [top1], "s", color=plots.INK)
+        axes.annotate(name, (ms, top1), xytext=(5, -3), textcoords="offset points", fontsize=7)
+    axes.axvline(TARGET_MS, color=plots.INK, lw=0.8, ls=":")
+    axes.set_xlabel("latency on pixel1 (calibrated), ms")
+    axes.set_ylabel("top-1 on the test images, %")
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.legend(fontsize=7)
+    plots.save(figure, path.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
