@@ -20,7 +20,6 @@ of shared weights and finalists took; the controllers' own (under 2 %) is left o
 equal_time_<dataset>.csv and .png go to experiments/results.
 """
 
-import csv
 import os
 import sys
 import time
@@ -32,9 +31,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 import latency_luts
+from experiments import tables
 from nas import controllers
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
@@ -355,17 +354,8 @@ def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
         rows.append({key: cells.get(key, "") for key in rows[0]})
     epochs, images = FINAL[dataset]
     title = f"{dataset}: networks for {TARGET_MS} ms on a Pixel 1, after {epochs} epochs of {images} images"
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "search" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console(highlight=False, width=140).print(table)
     path = RESULTS / f"equal_time_{dataset}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.show(title, rows, path, width=140)
     figure, axes = plots.new_figure()
     for i, (name, ms, top1) in enumerate(points):
         axes.plot(ms, 100 * top1, "o", color=f"C{i % 10}", label=name)

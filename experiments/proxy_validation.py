@@ -11,7 +11,6 @@ A training is recorded in runs/proxy_validation/ when it is done; the same comma
 seeds. Prints a table, and writes proxy_validation_<dataset>.csv and .png to experiments/results.
 """
 
-import csv
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,10 +19,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import latency_luts
+from experiments import tables
 from latency_luts.validate import kendall_tau
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.records import Records
@@ -119,17 +117,8 @@ def _show(given: dict[str, str], reference: Proxy, rows: list[dict[str, str]]) -
         f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {reference.epochs} epochs "
         f"of {reference.images} images (other seeds)"
     )
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "training" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console(highlight=False, width=120).print(table)
     path = RESULTS / f"proxy_validation_{given['dataset']}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.show(title, rows, path)
     figure, axes = plots.new_figure()
     for i, row in enumerate(rows):  # in the order of their seconds
         x, y = float(row["s a network"]), float(row["tau"])

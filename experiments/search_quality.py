@@ -20,7 +20,6 @@ runs/search_quality/ when it is done; the same command continues. Prints a table
 search_quality_<benchmark>.csv and .png go to experiments/results.
 """
 
-import csv
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 import latency_luts
+from experiments import tables
 from nas import controllers, pareto
 from nas.evaluators.surrogate import Surrogate
 from nas.report import plots
@@ -113,10 +113,7 @@ def main() -> None:
                     rows.append(_row(method, budget, curves[method][budget], own))
         _plot(RESULTS / f"search_quality_{benchmark}.png", benchmark, curves)
         _print(benchmark, best, rows)
-        with (RESULTS / f"search_quality_{benchmark}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        tables.write(rows, RESULTS / f"search_quality_{benchmark}.csv")
 
 
 def _row(method: str, budget: int, regret: np.ndarray, runs: list[dict]) -> dict:

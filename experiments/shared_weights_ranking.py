@@ -18,7 +18,6 @@ another long training says (the ceiling). Trainings are recorded in runs/; the s
 and writes shared_weights_ranking_<dataset>.csv to experiments/results.
 """
 
-import csv
 import os
 import sys
 import time
@@ -26,10 +25,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 import latency_luts
-from experiments import proxy_validation
+from experiments import proxy_validation, tables
 from experiments.proxy_validation import TARGET_MS, Proxy, network, tau_of, trained
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
@@ -150,16 +148,7 @@ def _show(given: dict[str, str], rows: list[dict[str, str]]) -> None:
         f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {REFERENCE_EPOCHS} epochs "
         "by themselves; s: of one network, or of the shared weights' training"
     )
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "evaluation" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console(highlight=False, width=120).print(table)
-    with (RESULTS / f"shared_weights_ranking_{given['dataset']}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.show(title, rows, RESULTS / f"shared_weights_ranking_{given['dataset']}.csv")
 
 
 if __name__ == "__main__":
