@@ -258,7 +258,6 @@ def _shared(job: Job, trainer: ProxyTraining) -> tuple[float, Evaluate]:
         band=0.5,
         images=2000,
         bn_images=512,
-        finalists=FINALISTS,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()

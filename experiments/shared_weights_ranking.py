@@ -114,7 +114,6 @@ def _shared(variant: str, epochs: int, networks: int, given: dict[str, str]) -> 
             band=0.5,
             images=2000,
             bn_images=512,
-            finalists=1,
         )
         start = time.perf_counter()
         weights, _ = prepare(

@@ -40,15 +40,17 @@ class Found:
     """The outcome of a search.
 
     Attributes:
-        references: name of a published network to its figures, see `summary.row`.
+        references: name of a published network to its figures, see `summary.row`, by the same training as the winner's.
+        sampled: the same by the evaluation that samples had; empty where they cannot have it.
         final: of the winner's final training; None if nothing is trained.
-        finalists: the best trials by shared weights, and what each has after a training of its own; None without any.
+        finalists: the best trials, and what each has after the final training; None if nothing is trained.
         reward: the one that counted at the end.
     """
 
     trials: list[Trial]
     winner: Trial
     references: Mapping[str, Mapping[str, Any]]
+    sampled: Mapping[str, Mapping[str, Any]]
     final: Mapping[str, Any] | None
     reward: Reward
     finalists: list[Finalist] | None = None
@@ -60,10 +62,9 @@ class Found:
 
 
 def references(
-    run_dir: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+    path: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
 ) -> dict[str, dict[str, Any]]:
-    """The published networks, evaluated as the samples are; kept in the run directory."""
-    path = run_dir / "references.json"
+    """The published networks, evaluated; kept in the file `path`."""
     rows: dict[str, dict[str, Any]] = read_json(path) or {}
     todo = [name for name in plan.references if name not in rows]
     archs = [plan.references[name]() for name in todo]
@@ -80,7 +81,7 @@ def references(
 def finalists(
     run_dir: Path, trials: Sequence[Trial], n: int, evaluate: Callable[[Arch], Any], executor: Executor
 ) -> list[Finalist]:
-    """The `n` best networks, the best first, trained by themselves; kept in the run directory.
+    """The `n` best networks, the best first, with their final training; kept in the run directory.
 
     Raises:
         ValueError: a training failed.
@@ -99,8 +100,8 @@ def finalists(
 
 
 def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:
-    """The winner: the best of the finalists by their own trainings if there are any, else the best of the trials."""
-    if not finalists:  # none are wanted, or no trial is good
+    """The winner: the best of the finalists by their final trainings if there are any, else the best of the trials."""
+    if not finalists:  # nothing is trained, or no trial is good
         return best(trials)
     own = [
         replace(f.trial, top1=f.top1, reward=reward(f.top1, f.trial.latency_ms))
@@ -147,8 +148,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     from nas.report import html, interactive, plots
 
     latency, trials, winner = plan.latency, found.trials, found.winner
-    # beside samples with shared weights only what was measured as they were
-    shown, beside = (trials[winner.sample], {}) if plan.shared else (winner, found.references)
+    shown, beside = trials[winner.sample], found.sampled  # measured as the samples were
     top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
     trained = (
         {"final_holdout_top1": found.final["holdout_top1"], "final_test_top1": found.final["test_top1"]}
@@ -164,6 +164,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
             "arch": text.to_dict(winner.arch),
         },
         "references": found.references,
+        "references_as_samples": found.sampled,
         "finalists": summary.finalist_rows(found.finalists, found.reward) if found.finalists else None,
         "agreement": summary.agreement(found.finalists) if found.finalists else None,
         "target_ms": plan.target_ms,

@@ -54,6 +54,8 @@ class Plan:
         recipe: how networks are trained by themselves; None for an evaluator that trains nothing.
         shared: the weights that samples are evaluated with; None: each is trained.
         train_again: whether a network that is sampled again is trained again, with another seed.
+        final_epochs: of the final training.
+        finalists: so many of the best samples get the final training; the winner is the best of them.
     """
 
     space: SearchSpace
@@ -67,6 +69,7 @@ class Plan:
     shared: SharedPlan | None
     train_again: bool
     final_epochs: int
+    finalists: int
     rng_seed: int
     workers: int
 
@@ -78,12 +81,26 @@ class Plan:
     @property
     def accuracy(self) -> str:
         """What the result's top-1 is, in words."""
-        return "top-1 on the holdout after a short training" if self.recipe else "ImageNet top-1 as predicted"
+        if not self.recipe:
+            return "ImageNet top-1 as predicted"
+        return f"top-1 on the holdout after the final training of {_epochs(self.final_epochs)}"
 
     @property
     def sample_accuracy(self) -> str:
         """What the samples' top-1 is, in words."""
-        return "top-1 on the holdout with shared weights" if self.shared else self.accuracy
+        if not self.recipe:
+            return self.accuracy
+        how = "with shared weights" if self.shared else f"after {_epochs(self.recipe.epochs)}"
+        return f"top-1 on the holdout {how}"
+
+    @property
+    def final_recipe(self) -> Recipe | None:
+        """Of the final training."""
+        return replace(self.recipe, epochs=self.final_epochs) if self.recipe else None
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'s' * (n > 1)}"
 
 
 def read_space(settings: Settings) -> SearchSpace:
@@ -134,6 +151,7 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         shared=_read_shared(settings, space),
         train_again=_read_train_again(settings),
         final_epochs=settings.integer("final.epochs", low=1),
+        finalists=settings.integer("final.networks", low=1),
         rng_seed=settings.integer("rng_seed", low=0),
         workers=read_workers(settings),
     )
@@ -192,7 +210,6 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
         band=settings.number(f"{at}.band", above=0),
         images=settings.integer(f"{at}.images", low=1),
         bn_images=settings.integer(f"{at}.bn_images", low=2),
-        finalists=settings.integer(f"{at}.finalists", low=1),
         mode=mode,
         policy_lr=settings.number(f"{at}.policy_lr", above=0),
     )
@@ -236,13 +253,11 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     recipe = plan.recipe
     if recipe:
-        evaluation = f"{recipe.epochs} epochs of {data['name']} by each of {plan.samples} samples, "
+        evaluation = f"{_epochs(recipe.epochs)} of {data['name']} by each of {plan.samples} samples, "
         if plan.shared:
             evaluation = f"{plan.samples} samples with weights shared by all, trained for {plan.shared.recipe.epochs} "
-            evaluation += (
-                f"epochs of {data['name']}; {recipe.epochs} epochs by each of {plan.shared.finalists} finalists, "
-            )
-        evaluation += f"then {plan.final_epochs} epochs for the best"
+            evaluation += f"epochs of {data['name']}, "
+        evaluation += f"then {_epochs(plan.final_epochs)} by the best {plan.finalists}"
         minutes = _estimate_minutes(plan, recipe, settings, data, sampled[:20])
     else:
         evaluation = f"{plan.samples} samples; {Surrogate.load().describe()}"
@@ -276,8 +291,9 @@ def _estimate_minutes(
     min_px = settings.integer("evaluator.min_px", low=1)
     small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
     image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
-    trained = plan.shared.finalists if plan.shared else plan.samples
-    proxies_s = (trained + len(REFERENCES)) * images * recipe.epochs * image_s / plan.workers
+    epochs = (plan.finalists + len(REFERENCES)) * plan.final_epochs
+    epochs += 0 if plan.shared else (plan.samples + len(REFERENCES)) * recipe.epochs
+    proxies_s = epochs * images * image_s / plan.workers
     if plan.shared:
         speedup = plan.workers**_THREADS_HELP
         proxies_s += plan.shared.recipe.epochs * images * image_s / speedup

@@ -9,6 +9,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,9 @@ def main(settings: Settings) -> None:
     )
     try:
         with open_executor(settings) as executor:
-            references = finish.references(run_dir, plan, by_itself, executor)
-            evaluate = by_itself
+            evaluate, references = by_itself, {}
+            if not plan.shared:  # with shared weights they cannot be evaluated
+                references = finish.references(run_dir / "references.json", plan, by_itself, executor)
             if trainer and plan.shared:
                 weights, learned = _shared_weights(run_dir, plan, trainer, console)
                 controller = learned or controller
@@ -114,21 +116,32 @@ def main(settings: Settings) -> None:
                         evaluate_again=_with_another_seed(trainer, plan) if trainer and plan.train_again else None,
                         **common,
                     )
-            finalists = None
-            if plan.shared:
-                console.print(f"training the {plan.shared.finalists} best networks by themselves")
-                finalists = finish.finalists(run_dir, trials, plan.shared.finalists, by_itself, executor)
+            finalists, compared = None, references
+            if trainer and plan.final_recipe:
+                console.print(
+                    f"training the {plan.finalists} best networks and {len(plan.references)} published ones for "
+                    f"{plan.final_epochs} epochs"
+                )
+                thorough = replace(trainer, recipe=plan.final_recipe)
+                finally_ = functools.partial(thorough.evaluate, rng_seed=plan.rng_seed)
+                finalists = finish.finalists(run_dir, trials, plan.finalists, finally_, executor)
+                compared = finish.references(run_dir / "references_final.json", plan, finally_, executor)
         winner = finish.best_of(trials, finalists, live.reward)
         final = None
         if trainer:
-            console.print(f"training the best network for {plan.final_epochs} epochs")
+            console.print("training the winner again, to keep its weights and to measure it on the test images")
             final = finish.final_training(run_dir, winner, trainer, plan)
     except KeyboardInterrupt:
         console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
         raise
-    references = finish.rewarded(references, live.reward)
     found = finish.Found(
-        trials=trials, winner=winner, references=references, final=final, reward=live.reward, finalists=finalists
+        trials=trials,
+        winner=winner,
+        references=finish.rewarded(compared, live.reward),
+        sampled=finish.rewarded(references, live.reward),
+        final=final,
+        reward=live.reward,
+        finalists=finalists,
     )
     finish.write(run_dir, plan, found, time.perf_counter() - started)
     finish.show(console, run_dir, plan, found, time.perf_counter() - started)

@@ -21,6 +21,7 @@ TINY = [
     "batch=2",
     "epochs=1",
     "final.epochs=1",
+    "final.networks=2",
     "dataset.train_images=192",
     "dataset.holdout_images=200",
 ]
@@ -66,6 +67,8 @@ def test_a_search_leaves_everything_behind(finished):
         "table.json",
         "journal.jsonl",
         "references.json",
+        "references_final.json",
+        "finalists.json",
         "final.json",
         "result.json",
         "best.json",
@@ -79,9 +82,12 @@ def test_a_search_leaves_everything_behind(finished):
     }
     result = json.loads((run_dir / "result.json").read_text())
     records = journal(run_dir)
-    best = max(records, key=lambda r: r["reward"])
-    assert result["best"]["sample"] == best["sample"]
+    first, second = sorted(records, key=lambda r: -r["reward"])[:2]
+    assert [row["sample"] for row in result["finalists"]] == [first["sample"], second["sample"]]
+    best = max(result["finalists"], key=lambda row: row["reward"])
+    assert (result["best"]["sample"], result["best"]["top1"]) == (best["sample"], best["top1"])
     assert result["best"]["reward"] == pytest.approx(best["top1"] * (best["latency_ms"] / 15.8) ** -0.15)
+    assert result["best"]["final_holdout_top1"] == pytest.approx(best["top1"], abs=0.03)  # the same training
     assert (run_dir / "report.html").read_text().count('data-tip="mnasnet_small, block ') == len(
         zoo.get("mnasnet_small").blocks
     )

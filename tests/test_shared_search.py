@@ -30,7 +30,6 @@ SHARED = [
     "dataset.train_images=96",
     "evaluator.shared.epochs=3",
     "evaluator.shared.batch=32",
-    "evaluator.shared.finalists=2",
     "evaluator.shared.images=100",
     "run_dir=run",
 ]
@@ -43,7 +42,7 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     done = search(*SHARED, "executor=ray", "workers=1", cwd=whole)
     assert done.returncode == 0, done.stderr
     assert "shared weights: 9/9 updates, phase 3 of 3 (mixed)" in done.stdout
-    assert "shared weights and trainings of their own put" in done.stdout
+    assert "as samples and after the final training" in done.stdout
     serial = [*SHARED, "executor=serial", "workers=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *serial],

@@ -52,14 +52,14 @@ def write_report(
     choices = sorted((t for t in trials if t.status == "ok"), key=lambda t: -t.reward)[:10]
     top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
     tested = best.get("final_test_top1")
-    after = "" if tested is None else f" After the final training: {tested:.1%} on the test images."
-    finalists, published = [], "green: published networks; "
+    after = "" if tested is None else f" On the test images: {tested:.1%}."
+    published = "green: published networks; " if result["references_as_samples"] else ""
+    finalists = []
     if result["finalists"]:
-        published = ""  # their top-1 is not by shared weights
         finalists = [
             "<h2>The finalists: top-1 on the holdout</h2>",
             table(FINALISTS_HEAD, finalist_cells(result["finalists"])),
-            f"<p>The winner is the best of those that were best with shared weights, by a training of its own; "
+            f"<p>The winner is the best of the best samples after the final training; "
             f"{html.escape(result['agreement'])}.</p>",
         ]
     body = [

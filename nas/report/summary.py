@@ -98,29 +98,28 @@ def blocks_table(options: Mapping[str, Any]) -> Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """A network that was among the best with shared weights, and its top-1 after a short training by itself; None if
-    that diverged."""
+    """A network that was among the best samples, and its top-1 after the final training; None if that diverged."""
 
     trial: Trial
     top1: float | None
 
 
 def finalist_rows(finalists: Sequence[Finalist], reward: Reward) -> list[dict[str, Any]]:
-    """The figures of the finalists, the best with shared weights first."""
+    """The figures of the finalists, the best as a sample first."""
     return [
         {
             "sample": f.trial.sample,
-            "shared_top1": f.trial.top1,
+            "sample_top1": f.trial.top1,
             "top1": f.top1,
             "latency_ms": f.trial.latency_ms,
-            "shared_reward": f.trial.reward,
+            "sample_reward": f.trial.reward,
             "reward": None if f.top1 is None else reward(f.top1, f.trial.latency_ms),
         }
         for f in finalists
     ]
 
 
-FINALISTS_HEAD = ("sample", "with shared weights", "trained by itself", "ms", "reward")
+FINALISTS_HEAD = ("sample", "as a sample", "after the final training", "ms", "reward")
 
 
 def finalist_cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -128,7 +127,7 @@ def finalist_cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             str(row["sample"]),
-            f"{row['shared_top1']:.1%}",
+            f"{row['sample_top1']:.1%}",
             "diverged" if row["top1"] is None else f"{row['top1']:.1%}",
             f"{row['latency_ms']:.1f}",
             "" if row["reward"] is None else f"{row['reward']:.4f}",
@@ -147,17 +146,16 @@ def finalists_table(finalists: Sequence[Finalist], reward: Reward) -> Table:
 
 
 def agreement(finalists: Sequence[Finalist]) -> str:
-    """How far shared weights and trainings of their own agree on the finalists, in words."""
+    """How far the evaluation of the samples and the final training agree on the finalists, in words."""
     both = [(f.trial.top1, f.top1) for f in finalists if f.top1 is not None]
     if len(both) < 2:
         return "fewer than two finalists were trained: nothing to compare"
-    shared, own = map(list, zip(*both, strict=True))
+    before, after = map(list, zip(*both, strict=True))
     pairs = [(i, j) for i in range(len(both)) for j in range(i)]
-    same = sum((shared[i] - shared[j]) * (own[i] - own[j]) > 0 for i, j in pairs)
+    same = sum((before[i] - before[j]) * (after[i] - after[j]) > 0 for i, j in pairs)
     return (
-        f"shared weights and trainings of their own put {same} of {len(pairs)} pairs of finalists in the same order; "
-        f"the finalists' top-1 is {min(own):.1%} to {max(own):.1%} by themselves, {min(shared):.1%} to "
-        f"{max(shared):.1%} with shared weights"
+        f"as samples and after the final training {same} of {len(pairs)} pairs of finalists are in the same order; "
+        f"their top-1 is {min(before):.1%} to {max(before):.1%} as samples and {min(after):.1%} to {max(after):.1%} then"
     )
 
 

@@ -42,7 +42,6 @@ class SharedPlan:
         band: networks are drawn whose latency is within this share of the target: 0.5 for half to one and a half times.
         images: of the holdout, for one evaluation.
         bn_images: for batch norm's statistics.
-        finalists: so many of the best networks are trained by themselves; the winner is the best of them.
         mode: see `nas.supernet.phases.MODES`.
         policy_lr: highest learning rate of the policy, with mode ``joint``.
     """
@@ -53,7 +52,6 @@ class SharedPlan:
     band: float
     images: int
     bn_images: int
-    finalists: int
     mode: str = "two_stage"
     policy_lr: float = 0.02
 
