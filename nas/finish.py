@@ -27,7 +27,7 @@ __all__ = [
     "Found",
     "best_of",
     "final_training",
-    "finalists",
+    "last_round",
     "references",
     "rewarded",
     "show",
@@ -62,9 +62,10 @@ class Found:
 
 
 def references(
-    path: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+    run_dir: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
 ) -> dict[str, dict[str, Any]]:
-    """The published networks, evaluated; kept in the file `path`."""
+    """The published networks, evaluated as the samples are; kept in the run directory."""
+    path = run_dir / "references.json"
     rows: dict[str, dict[str, Any]] = read_json(path) or {}
     todo = [name for name in plan.references if name not in rows]
     archs = [plan.references[name]() for name in todo]
@@ -78,25 +79,48 @@ def references(
     return {name: rows[name] for name in plan.references}
 
 
-def finalists(
-    run_dir: Path, trials: Sequence[Trial], n: int, evaluate: Callable[[Arch], Any], executor: Executor
-) -> list[Finalist]:
-    """The `n` best networks, the best first, with their final training; kept in the run directory.
+def last_round(
+    run_dir: Path, trials: Sequence[Trial], plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
+    """The best samples and the published networks after the final training, all by the same `evaluate`.
 
     Raises:
-        ValueError: a training failed.
+        ValueError: no trial is good, or a training failed.
     """
-    path = run_dir / "finalists.json"
-    known: dict[str, float | None] = read_json(path) or {}
+    best(trials)  # or there is nothing to train
+    chosen = _top(trials, plan.finalists)
+    published = {name: make() for name, make in plan.references.items()}
+    archs = [*(trial.arch for trial in chosen), *published.values()]
+    top1 = _finals(run_dir / "finals.json", archs, plan.final_epochs, evaluate, executor)
+    rows = {}
+    for name, arch in published.items():
+        accuracy, latency_ms = top1[arch] or 0.0, plan.latency.latency_ms(arch)
+        rows[name] = summary.row(arch, accuracy, latency_ms, plan.reward(accuracy, latency_ms))
+    return [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen], rows
+
+
+def _top(trials: Sequence[Trial], n: int) -> list[Trial]:
+    """The `n` best networks, the best first; fewer if there are not so many good ones."""
     good = sorted((t for t in trials if t.status == "ok"), key=lambda t: (-t.reward, t.sample))
-    chosen = list({trial.arch: trial for trial in reversed(good)}.values())[::-1][:n]
-    todo = [trial for trial in chosen if text.to_json(trial.arch) not in known]
-    for i, evaluation in executor.run(evaluate, [trial.arch for trial in todo]):
+    distinct: dict[Arch, Trial] = {}
+    for trial in good:
+        distinct.setdefault(trial.arch, trial)
+    return list(distinct.values())[:n]
+
+
+def _finals(
+    path: Path, archs: Sequence[Arch], epochs: int, evaluate: Callable[[Arch], Any], executor: Executor
+) -> dict[Arch, float | None]:
+    """Top-1 of each network by `evaluate`, None if its training diverged; kept in the file `path`."""
+    records: dict[str, dict[str, float | None]] = read_json(path) or {}
+    known = records.setdefault(f"{epochs} epochs", {})
+    todo = [arch for arch in dict.fromkeys(archs) if text.to_json(arch) not in known]
+    for i, evaluation in executor.run(evaluate, todo):
         if evaluation.status == "failed":
-            raise ValueError(f"the network of sample {todo[i].sample} could not be trained: {evaluation.note}")
-        known[text.to_json(todo[i].arch)] = evaluation.top1 if evaluation.status == "ok" else None
-        write_json(path, known)
-    return [Finalist(trial=trial, top1=known[text.to_json(trial.arch)]) for trial in chosen]
+            raise ValueError(f"the final training of {todo[i].name} failed: {evaluation.note}")
+        known[text.to_json(todo[i])] = evaluation.top1 if evaluation.status == "ok" else None
+        write_json(path, records)
+    return {arch: known[text.to_json(arch)] for arch in archs}
 
 
 def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:

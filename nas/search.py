@@ -84,7 +84,7 @@ def main(settings: Settings) -> None:
         with open_executor(settings) as executor:
             evaluate, references = by_itself, {}
             if not plan.shared:  # with shared weights they cannot be evaluated
-                references = finish.references(run_dir / "references.json", plan, by_itself, executor)
+                references = finish.references(run_dir, plan, by_itself, executor)
             if trainer and plan.shared:
                 weights, learned = _shared_weights(run_dir, plan, trainer, console)
                 controller = learned or controller
@@ -122,10 +122,10 @@ def main(settings: Settings) -> None:
                     f"training the {plan.finalists} best networks and {len(plan.references)} published ones for "
                     f"{plan.final_epochs} epochs"
                 )
-                thorough = replace(trainer, recipe=plan.final_recipe)
-                finally_ = functools.partial(thorough.evaluate, rng_seed=plan.rng_seed)
-                finalists = finish.finalists(run_dir, trials, plan.finalists, finally_, executor)
-                compared = finish.references(run_dir / "references_final.json", plan, finally_, executor)
+                thoroughly = functools.partial(
+                    replace(trainer, recipe=plan.final_recipe).evaluate, rng_seed=plan.rng_seed
+                )
+                finalists, compared = finish.last_round(run_dir, trials, plan, thoroughly, executor)
         winner = finish.best_of(trials, finalists, live.reward)
         final = None
         if trainer:

@@ -155,7 +155,7 @@ def agreement(finalists: Sequence[Finalist]) -> str:
     same = sum((before[i] - before[j]) * (after[i] - after[j]) > 0 for i, j in pairs)
     return (
         f"as samples and after the final training {same} of {len(pairs)} pairs of finalists are in the same order; "
-        f"their top-1 is {min(before):.1%} to {max(before):.1%} as samples and {min(after):.1%} to {max(after):.1%} then"
+        f"their top-1 is {min(before):.1%} to {max(before):.1%} and {min(after):.1%} to {max(after):.1%}"
     )
 
 
