@@ -33,25 +33,25 @@ def main() -> None:
         x, y = next(batches(data.train, data, recipe, rng=np.random.default_rng(0), device="cpu"))
         bare, ours = [], []
         for _ in range(TURNS):
-            bare.append(_rate(lambda net=net, x=x, y=y: _bare(net, x, y, recipe)))
-            ours.append(_rate(lambda net=net: train(net, data.train, data, recipe, rng_seed=0)))
+            bare.append(rate(lambda net=net, x=x, y=y: bare_loop(net, x, y, recipe)))
+            ours.append(rate(lambda net=net: train(net, data.train, data, recipe, rng_seed=0)))
         a, b = statistics.median(bare), statistics.median(ours)
         print(f"{name + f' {width:g}':22s} {a:8.0f} {b:8.0f}  {b / a:.2f}", flush=True)
 
 
-def _bare(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> None:
+def bare_loop(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> None:
     net.train()
     optimizer = new_optimizer(net, recipe)
-    for _ in range(IMAGES // recipe.batch):
+    for _ in range(recipe.epochs * IMAGES // recipe.batch):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing).backward()
         optimizer.step()
 
 
-def _rate(work) -> float:
+def rate(work, images: int = IMAGES) -> float:
     start = time.perf_counter()
     work()
-    return IMAGES / (time.perf_counter() - start)
+    return images / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""How fast shared weights are trained, and networks evaluated with them: `python -m experiments.shared_weights_speed`
+
+On the default space and the embedded data, one thread, weights as they are at the start (figures do not depend on
+them). Training: updates of the shared weights on the space's largest network, against a loop of forward, backward and
+optimizer step of that network by itself on one ready batch (goal: 85 % of its images a second); and on random networks
+within half to one and a half times 15.8 ms on a Pixel 1, as in the last phase. In turns; medians. Evaluation: seconds
+for 2,000 images of the holdout, batch norm's statistics included, of 40 such networks (goal: 0.15).
+
+    python -m experiments.shared_weights_speed [turns=5] [networks=40]
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import latency_luts
+from experiments.training_throughput import IMAGES, bare_loop, rate
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.evaluators.shared_weights import SharedWeights
+from nas.executor import SerialExecutor
+from nas.supernet.module import Supernet
+from nas.supernet.phases import Phase
+from nas.supernet.prepare import within
+from nas.supernet.train import Training
+from nas.training import sources
+from nas.training.recipe import Recipe
+from nas.training.train import batches, new_net
+from search_spaces import spaces
+from search_spaces.arch import Arch
+from search_spaces.places import Places
+
+TARGET_MS, BAND = 15.8, 0.5
+EPOCHS = 4  # of a turn
+DEFAULTS = {"turns": 5, "networks": 40}
+
+
+def main() -> None:
+    given = DEFAULTS | {name: int(value) for name, value in (arg.split("=", 1) for arg in sys.argv[1:])}
+    if set(given) != set(DEFAULTS):
+        sys.exit(f"error: allowed are {', '.join(f'{name}=' for name in DEFAULTS)}")
+    torch.set_num_threads(1)
+    space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
+    draw = within(space, latency, TARGET_MS * (1 - BAND), TARGET_MS * (1 + BAND))
+    data = sources.load("fashion_mnist_mini", train_images=IMAGES)
+    recipe = Recipe(epochs=EPOCHS)
+    trainer = ProxyTraining(data=data, recipe=recipe)
+    places = Places(space)
+
+    def supernet() -> Supernet:
+        generator = torch.Generator().manual_seed(0)
+        return Supernet(places, in_ch=data.channels, classes=data.classes, generator=generator)
+
+    def training(folder: str, shares: dict[str, float]) -> Training:
+        net = supernet()
+
+        def path(indices: np.ndarray):
+            arch = space.decode(indices)
+            return net.path(arch, trainer.small(arch))
+
+        return Training(
+            supernet=net,
+            data=data,
+            recipe=recipe,
+            phases={name: Phase(share=share, lr=1e-3) for name, share in shares.items()},
+            largest=path(space.largest),
+            draw=lambda rng: path(draw(rng)),
+            rng_seed=0,
+            identity={},
+            file=Path(folder) / "shared.safetensors",
+            every_s=1e9,
+        )
+
+    x, y = next(batches(data.train, data, recipe, rng=np.random.default_rng(0), device="cpu"))
+    alone = new_net(trainer.small(space.decode(space.largest)), rng_seed=0)
+    kinds = {
+        "the largest network by itself, bare": None,
+        "the largest network, shared weights": {"largest": 1.0, "align": 0.0, "mixed": 0.0},
+        "random networks, shared weights": {"largest": 0.0, "align": 0.0, "mixed": 1.0},
+    }
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(given["turns"]):
+        for name, shares in kinds.items():
+            with tempfile.TemporaryDirectory() as folder:
+                work = training(folder, shares).run if shares else lambda: bare_loop(alone, x, y, recipe)
+                rates[name].append(rate(work, EPOCHS * IMAGES))
+    first = statistics.median(next(iter(rates.values())))
+    for name, own in rates.items():
+        print(f"{name:38s} {statistics.median(own):6.0f} images a second, {statistics.median(own) / first:.2f}")
+
+    weights = {name: weight.detach().numpy() for name, weight in supernet().weights.items()}
+    evaluator = SharedWeights(
+        key="speed",
+        space=space,
+        weights=SerialExecutor().share(weights),
+        trainer=trainer,
+        kernels="centre",
+        images=2000,
+        bn_images=512,
+    )
+    rng = np.random.default_rng(0)
+    seconds = [_timed(evaluator, space.decode(draw(rng))) for _ in range(given["networks"] + 1)][1:]
+    low, median, high = np.quantile(seconds, (0.1, 0.5, 0.9))
+    print(
+        f"an evaluation: median {median:.3f} s, 10 % below {low:.3f}, 10 % above {high:.3f}; 1,000 on 2 cores: "
+        f"{1000 * np.mean(seconds) / 2 / 60:.1f} minutes"
+    )
+
+
+def _timed(evaluator: SharedWeights, arch: Arch) -> float:
+    start = time.perf_counter()
+    evaluator.evaluate(arch)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
