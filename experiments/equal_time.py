@@ -5,18 +5,21 @@ target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one core, 
 
     rnn_ppo         MnasNet's way: each sample is trained for 4 epochs of 5,000 images
     random          the same with random networks
-    bayesian        each sample is trained for 2 epochs of 2,500 images only; the best 4 for 4 of 5,000
-    bayesian_4      as bayesian, with the longer training of rnn_ppo for each sample
+    bayesian_4      the same with a Gaussian process, which knows the latencies beforehand
+    random_short    each sample is trained for 2 epochs of 2,500 images only; the best 4 for 4 of 5,000
+    bayesian        as random_short, with a Gaussian process
     shared          one training for all networks, then samples by RNN and PPO; the best 4 are trained for 4 epochs
+    joint           as shared, weights and policy trained together
 
 The network that each returns is then trained for long with `final_seeds` seeds, and measured on the test images; beside
 them stand published networks after the same training.
 
-    python -m experiments.equal_time [methods=rnn_ppo,random,bayesian,bayesian_4,shared] [minutes=5,15] [seeds=2]
-                                     [final_seeds=2] [dataset=cifar10 path=FOLDER]
+    python -m experiments.equal_time [methods=rnn_ppo,...] [minutes=5,15] [seeds=2] [final_seeds=2]
+                                     [dataset=cifar10 path=FOLDER]
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
-of shared weights and finalists took; the controllers' own (under 2 %) is left out. Prints a table;
+of shared weights and finalists took; the controllers' own is left out (`experiments.search_quality` has it). Prints a
+table;
 equal_time_<dataset>.csv and .png go to experiments/results.
 """
 
@@ -44,8 +47,8 @@ from nas.records import Records
 from nas.report import plots
 from nas.reward import Reward
 from nas.run_dir import read_json, write_json
+from nas.supernet import prepare
 from nas.supernet.phases import PHASES, Phase
-from nas.supernet.prepare import SharedPlan, prepare
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
@@ -57,7 +60,7 @@ from search_spaces.space import SearchSpace
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/equal_time")
 DEFAULTS = {
-    "methods": "rnn_ppo,random,bayesian,bayesian_4,shared",
+    "methods": "rnn_ppo,random,bayesian_4,random_short,bayesian,shared,joint",
     "minutes": "5,15",
     "seeds": "2",
     "final_seeds": "2",
@@ -90,14 +93,17 @@ class Method:
     controller: str
     training: tuple[int, int] | None = ORDINARY
     finalists: int = 0
+    mode: str = "two_stage"  # of shared weights
 
 
 METHODS = {
     "rnn_ppo": Method(controller="rnn_ppo"),
     "random": Method(controller="random"),
-    "bayesian": Method(controller="bayesian", training=(2, 2500), finalists=FINALISTS),
     "bayesian_4": Method(controller="bayesian"),
+    "random_short": Method(controller="random", training=(2, 2500), finalists=FINALISTS),
+    "bayesian": Method(controller="bayesian", training=(2, 2500), finalists=FINALISTS),
     "shared": Method(controller="rnn_ppo", training=None, finalists=FINALISTS),
+    "joint": Method(controller="reinforce", training=None, finalists=FINALISTS, mode="joint"),
 }
 SHARED_EPOCHS_A_MINUTE = 9  # takes about 60 % of the time
 SHARED_SHARES, SHARED_LRS = (0.1, 0.2, 0.7), (3e-3, 3e-3, 1e-3)
@@ -168,12 +174,16 @@ def _searched(job: Job) -> Found:
     known = read_json(job.folder / f"found-{job.minutes}.json")
     if known is None:
         seconds, evaluate = 0.0, _trained_by_itself(job, method)
+        controller = controllers.make(method.controller, space, rng_seed=job.seed)
         if method.training is None:
-            seconds, evaluate = _shared(job, ordinary)
+            seconds, evaluate, learned = _shared(job, method, ordinary)
+            controller = learned or controller
         left = 60 * CORES * job.minutes - seconds
         if method.finalists:
             left -= method.finalists * _seconds_of_a_finalist(job, ordinary)
-        trials = _trials_within(job, method, space, evaluate, left)
+        if left <= 0:
+            raise ValueError(f"{job.folder}: the training took {seconds:.0f} s; lower SHARED_EPOCHS_A_MINUTE")
+        trials = _trials_within(job, controller, space, evaluate, left)
         seconds += sum(trial.seconds for trial in trials)
         winner = best(trials)
         if method.finalists:
@@ -192,9 +202,10 @@ def _trained_by_itself(job: Job, method: Method) -> Evaluate:
     return partial(trainer.evaluate, rng_seed=job.seed)
 
 
-def _trials_within(job: Job, method: Method, space: SearchSpace, evaluate: Evaluate, seconds: float) -> list[Trial]:
+def _trials_within(
+    job: Job, controller: controllers.Controller, space: SearchSpace, evaluate: Evaluate, seconds: float
+) -> list[Trial]:
     """Samples until their evaluations have taken `seconds`."""
-    controller = controllers.make(method.controller, space, rng_seed=job.seed)
     trials: list[Trial] = []
 
     def on_trial(trial: Trial) -> None:
@@ -245,11 +256,14 @@ def _best_finalist(job: Job, trials: Sequence[Trial], count: int, ordinary: Prox
     return best(trained), sum(known[t.sample]["seconds"] for t in chosen)
 
 
-def _shared(job: Job, trainer: ProxyTraining) -> tuple[float, Evaluate]:
-    """The seconds that the training of the shared weights took, in all calls, and how to evaluate with them."""
-    record = job.folder / "training.json"
-    before = (read_json(record) or {"seconds": 0.0})["seconds"]
-    plan = SharedPlan(
+def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Evaluate, controllers.Controller | None]:
+    """The seconds that the training of the shared weights took, in all calls, how to evaluate with them, and the
+    controller that was trained with them."""
+    path, checkpoint = job.folder / "training.json", job.folder / prepare.FILE
+    record = read_json(path) or {"seconds": 0.0, "since": None, "ended": False}
+    if record["since"] and checkpoint.exists():  # it was killed: what it had saved counts
+        record["seconds"] += max(0.0, checkpoint.stat().st_mtime - record["since"])
+    plan = prepare.SharedPlan(
         recipe=Recipe(epochs=SHARED_EPOCHS_A_MINUTE * job.minutes),
         phases={
             name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, SHARED_SHARES, SHARED_LRS, strict=True)
@@ -258,26 +272,27 @@ def _shared(job: Job, trainer: ProxyTraining) -> tuple[float, Evaluate]:
         band=0.5,
         images=2000,
         bn_images=512,
+        mode=method.mode,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
+    start = time.time()
+    write_json(path, {**record, "since": None if record["ended"] else start})
     with (job.folder / "training.txt").open("a") as file:
-        try:
-            weights, _ = prepare(
-                job.folder,
-                plan,
-                space=_space(),
-                latency=_latency(),
-                target_ms=TARGET_MS,
-                trainer=trainer,
-                rng_seed=job.seed,
-                threads=1,
-                console=Console(file=file, width=120),
-            )
-        finally:
-            if not (job.folder / "journal.jsonl").exists():  # else it was done before
-                before += time.perf_counter() - start
-                write_json(record, {"seconds": before})
+        weights, learned = prepare.prepare(
+            job.folder,
+            plan,
+            space=_space(),
+            latency=_latency(),
+            target_ms=TARGET_MS,
+            trainer=trainer,
+            rng_seed=job.seed,
+            threads=1,
+            console=Console(file=file, width=120),
+            reward=REWARD,
+        )
+    if not record["ended"]:
+        record["seconds"] += time.time() - start
+    write_json(path, {"seconds": record["seconds"], "since": None, "ended": True})
     evaluator = SharedWeights(
         key=str(job.folder),
         space=_space(),
@@ -287,7 +302,7 @@ def _shared(job: Job, trainer: ProxyTraining) -> tuple[float, Evaluate]:
         images=plan.images,
         bn_images=plan.bn_images,
     )
-    return before, evaluator.evaluate
+    return record["seconds"], evaluator.evaluate, learned
 
 
 @cache
@@ -343,12 +358,14 @@ def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
                     "ms": ", ".join(f"{outcome.latency_ms:.1f}" for outcome in own),
                     "test top-1 %": ", ".join(f"{100 * value:.1f}" for value in top1),
                     "mean": f"{100 * top1.mean():.1f}",
+                    "reward": f"{np.mean([REWARD(t, o.latency_ms) for t, o in zip(top1, own, strict=True)]):.4f}",
                 }
             )
             points.append((f"{method} {minutes}", [outcome.latency_ms for outcome in own], top1))
     for name, arch in REFERENCES.items():
         ms, top1 = _latency().latency_ms(arch), test_top1[arch]
         cells = {"search": name, "ms": f"{ms:.1f}", "mean": f"{100 * top1.mean():.1f}"}
+        cells["reward"] = f"{REWARD(top1.mean(), ms):.4f}"
         cells["test top-1 %"] = ", ".join(f"{100 * value:.1f}" for value in top1)
         rows.append({key: cells.get(key, "") for key in rows[0]})
     epochs, images = FINAL[dataset]

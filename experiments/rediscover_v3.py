@@ -54,7 +54,7 @@ def main() -> None:
             begun = search / "config.yaml"  # whose table may have had fewer units than today's
             ms = yaml.safe_load(begun.read_text())["target"]["target_ms"] if begun.exists() else ABOVE * small_ms
             target = ["+target=host_small", f"target.target_ms={ms:.3f}", f"space.base_width={BASE_WIDTH}", "w=-0.15"]
-            target.append(f"adjust_after={setting['samples'] // 3}")
+            target += [f"adjust_after={setting['samples'] // 3}", "epochs=4"]
             _run("nas.search", [*target, *data, f"samples={setting['samples']}", f"run_dir={search}"])
         seed = [f"seed={search}", "redesign=[hard_swish,se_quarter]", "+target=host_small"]
     training = [

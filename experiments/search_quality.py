@@ -9,6 +9,9 @@ accuracy and latency as two objectives). Benchmarks:
     absolute    ACC - 0.2 x |LAT/51 ms - 1|, TuNAS's reward
     noisy       soft, but every evaluation is off at random by 0.5 points (deviation): what short trainings give
 
+`bayesian` uses that latencies are known before a network is evaluated; the others, Optuna's too, are told rewards only
+(NSGA-II on two objectives: accuracies and latencies).
+
     python -m experiments.search_quality [benchmarks=soft,small,absolute,noisy] [methods=...] [seeds=20] [long_seeds=5]
 
 All seeds take 1,000 samples, the first `long_seeds` go on to 8,000.

@@ -21,7 +21,13 @@ class Shared(Protocol):
 
 
 class Executor(Protocol):
-    """Runs `evaluate` on networks; results come as they are done."""
+    """Runs `evaluate` on networks; results come as they are done.
+
+    Attributes:
+        timeout_s: an evaluation that takes longer is cancelled; None: it never is. May be changed between runs.
+    """
+
+    timeout_s: float | None
 
     def share(self, value: Any) -> Shared:
         """`value` for evaluations to hold instead of a copy of their own."""
@@ -48,6 +54,7 @@ class SerialExecutor:
     """
 
     def __init__(self, *, retries: int = 1) -> None:
+        self.timeout_s: float | None = None
         self._retries = retries
 
     def share(self, value: Any) -> Shared:

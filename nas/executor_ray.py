@@ -64,7 +64,8 @@ class RayExecutor:
         timeout_s: float = 3600,
         retries: int = 1,
     ) -> None:
-        self.timeout_s, self.retries = timeout_s, retries
+        self.timeout_s: float | None = timeout_s
+        self.retries = retries
         self._num_cpus, self._num_gpus, self._at_most = num_cpus, num_gpus, workers
         self._counted = time.monotonic()
         self._temp_dir: str | None = None
@@ -121,13 +122,13 @@ class RayExecutor:
                 else:
                     yield i, evaluation
             for ref, (i, attempt, start) in list(running.items()):
-                if time.monotonic() - start > self.timeout_s:
+                if self.timeout_s and time.monotonic() - start > self.timeout_s:
                     self._ray.cancel(ref, force=True)
                     del running[ref]
                     if attempt <= self.retries:
                         waiting.append((i, attempt + 1))
                     else:
-                        note = f"took longer than {self.timeout_s:g} s, {attempt} times"
+                        note = f"took longer than {self.timeout_s:g} s (ray.timeout_s), {attempt} times"
                         yield i, Evaluation(top1=0.0, status="failed", note=note)
 
     def close(self) -> None:

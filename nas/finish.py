@@ -80,9 +80,15 @@ def references(
 
 
 def last_round(
-    run_dir: Path, trials: Sequence[Trial], plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+    run_dir: Path,
+    trials: Sequence[Trial],
+    plan: Plan,
+    evaluate: Callable[[Arch], Any],
+    executor: Executor,
+    console: Console,
 ) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
-    """The best samples and the published networks after the final training, all by the same `evaluate`.
+    """The best samples and the published networks after the final training, all by the same `evaluate`; published ones
+    whose training diverges are left out.
 
     Raises:
         ValueError: no trial is good, or a training failed.
@@ -90,11 +96,18 @@ def last_round(
     best(trials)  # or there is nothing to train
     chosen = _top(trials, plan.finalists)
     published = {name: make() for name, make in plan.references.items()}
-    archs = [*(trial.arch for trial in chosen), *published.values()]
-    top1 = _finals(run_dir / "finals.json", archs, plan.final_epochs, evaluate, executor)
+    path, said = run_dir / "finals.json", "epoch" + "s" * (plan.final_epochs > 1)
+    archs = {f"sample {trial.sample}": trial.arch for trial in chosen} | published
+    console.print(
+        f"final training, {plan.final_epochs} {said} each: the best {len(chosen)} samples and {', '.join(published)}"
+    )
+    top1 = _finals(path, archs, plan.final_epochs, evaluate, executor)
     rows = {}
     for name, arch in published.items():
-        accuracy, latency_ms = top1[arch] or 0.0, plan.latency.latency_ms(arch)
+        if (accuracy := top1[arch]) is None:
+            console.print(f"the final training of {name} diverged (NaN): it is left out")
+            continue
+        latency_ms = plan.latency.latency_ms(arch)
         rows[name] = summary.row(arch, accuracy, latency_ms, plan.reward(accuracy, latency_ms))
     return [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen], rows
 
@@ -109,23 +122,24 @@ def _top(trials: Sequence[Trial], n: int) -> list[Trial]:
 
 
 def _finals(
-    path: Path, archs: Sequence[Arch], epochs: int, evaluate: Callable[[Arch], Any], executor: Executor
+    path: Path, archs: Mapping[str, Arch], epochs: int, evaluate: Callable[[Arch], Any], executor: Executor
 ) -> dict[Arch, float | None]:
     """Top-1 of each network by `evaluate`, None if its training diverged; kept in the file `path`."""
+    names = {arch: name for name, arch in archs.items()}
     records: dict[str, dict[str, float | None]] = read_json(path) or {}
     known = records.setdefault(f"{epochs} epochs", {})
-    todo = [arch for arch in dict.fromkeys(archs) if text.to_json(arch) not in known]
+    todo = [arch for arch in names if text.to_json(arch) not in known]
     for i, evaluation in executor.run(evaluate, todo):
         if evaluation.status == "failed":
-            raise ValueError(f"the final training of {todo[i].name} failed: {evaluation.note}")
+            raise ValueError(f"the final training of {names[todo[i]]} failed: {evaluation.note}")
         known[text.to_json(todo[i])] = evaluation.top1 if evaluation.status == "ok" else None
         write_json(path, records)
-    return {arch: known[text.to_json(arch)] for arch in archs}
+    return {arch: known[text.to_json(arch)] for arch in names}
 
 
 def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:
     """The winner: the best of the finalists by their final trainings if there are any, else the best of the trials."""
-    if not finalists:  # nothing is trained, or no trial is good
+    if finalists is None:
         return best(trials)
     own = [
         replace(f.trial, top1=f.top1, reward=reward(f.top1, f.trial.latency_ms))
@@ -133,7 +147,10 @@ def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, rewar
         if f.top1 is not None
     ]
     if not own:
-        raise ValueError("the trainings of all finalists diverged (NaN); try a lower evaluator.lr")
+        raise ValueError(
+            f"the final trainings of all {len(finalists)} finalists diverged (NaN); the same command with a larger "
+            "final.networks goes on; or start again with a lower evaluator.lr"
+        )
     return best(own)
 
 
@@ -142,8 +159,10 @@ def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dic
     return {name: {**row, "reward": reward(row["top1"], row["latency_ms"])} for name, row in references.items()}
 
 
-def final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", plan: Plan) -> dict[str, Any]:
-    """Trains the winner for longer, measures it on `test`, and writes its weights and ONNX graph."""
+def final_training(
+    run_dir: Path, winner: Trial, evaluator: "ProxyTraining", plan: Plan, console: Console
+) -> dict[str, Any]:
+    """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph."""
     record_path = run_dir / "final.json"
     arch = evaluator.small(winner.arch)
     identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs}
@@ -154,8 +173,9 @@ def final_training(run_dir: Path, winner: Trial, evaluator: "ProxyTraining", pla
 
     from search_spaces import onnx_net
 
+    console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
     net, holdout_top1, test_top1 = evaluator.train_fully(
-        winner.arch, epochs=plan.final_epochs, threads=plan.workers, rng_seed=plan.rng_seed
+        winner.arch, epochs=plan.final_epochs, threads=evaluator.threads, rng_seed=plan.rng_seed
     )
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
     partial = run_dir / "best.safetensors.partial"

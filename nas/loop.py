@@ -60,7 +60,7 @@ def search(
         evaluate_again: gives for n = 1, 2, ... what evaluates a network that was evaluated n times before, like a
             training with another seed. None: such a network is not evaluated again, its first result counts again.
         latency_ms_batch: milliseconds (n,) of points (n, C), for controllers that use what is known beforehand;
-            `reward` must then be linear in the accuracy.
+            `reward` must then be linear in the accuracy, and grow with it where it is to learn from.
 
     Raises:
         JournalError: the journal belongs to another search.
@@ -114,14 +114,14 @@ def search(
             finish(i, _reuse(first_seen[archs[i]], start + i, points[i]))
         trials += [finished[i] for i in range(len(archs))]
         _stop_if_nothing_works(trials)
-        controller.observe(indices, _told(trials, len(archs)))
+        controller.observe(indices, _told(trials, len(archs), reward))
         if adjust and adjust_after is not None and sum(t.status == "ok" for t in trials) >= adjust_after:
             reward, adjust = adjust(trials), None
             trials = [_rewarded(trial, reward) for trial in trials]
             first_seen = {trial.arch: trial for trial in reversed(trials)}
             if latency_ms_batch:
                 inform(controller, latency_ms_batch, reward)
-            controller.observe(np.array([trial.indices for trial in trials]), _told(trials, len(trials)))
+            controller.observe(np.array([trial.indices for trial in trials]), _told(trials, len(trials), reward))
     return trials
 
 
@@ -164,12 +164,18 @@ def _trial(
     )
 
 
-def _told(trials: Sequence[Trial], n: int) -> np.ndarray:
-    """(n,) what the controller is told of the last `n` trials: a diverged training is as bad as the worst network so
-    far, and a failed evaluation says nothing about its network (NaN)."""
+def _told(trials: Sequence[Trial], n: int, reward: RewardFunction) -> np.ndarray:
+    """(n,) what the controller is told of the last `n` trials: a diverged training is at least as bad as the worst
+    network so far, and as its own network without any accuracy; a failed evaluation says nothing about its network
+    (NaN)."""
     worst = min((trial.reward for trial in trials if trial.status == "ok"), default=0.0)
-    rewards = {"diverged": min(0.0, worst), "failed": math.nan}
-    return np.array([rewards.get(trial.status, trial.reward) for trial in trials[len(trials) - n :]])
+
+    def told(trial: Trial) -> float:
+        if trial.status == "failed":
+            return math.nan
+        return trial.reward if trial.status == "ok" else min(0.0, worst, reward(0.0, trial.latency_ms))
+
+    return np.array([told(trial) for trial in trials[len(trials) - n :]])
 
 
 def _rewarded(trial: Trial, reward: RewardFunction) -> Trial:

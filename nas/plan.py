@@ -187,6 +187,10 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
         return None
     if mode == "joint" and settings.value("adjust_after") is not None:
         raise ValueError("adjust_after is not for mode=joint; reward=absolute lands on the target")
+    if mode == "joint" and settings.value("controller.name") not in ("rnn_ppo", "reinforce"):
+        raise ValueError(
+            f"mode=joint trains controller=reinforce, not {settings.value('controller.name')}; leave controller= out"
+        )
     if not space.parts:
         raise ValueError(f"evaluator=shared_weights is for spaces that are made of parts, which {space.name} is not")
     at = "evaluator.shared"
@@ -201,6 +205,8 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
             f"{at}: shares {', '.join(f'{name} {share:g}' for name, share in shares.items())}; allowed: some above 0, "
             "and with align also largest"
         )
+    if mode == "joint" and not shares["mixed"]:
+        raise ValueError(f"mode=joint learns in the phase mixed; {at}.mixed.share must be above 0")
     return SharedPlan(
         recipe=recipe,
         phases={
@@ -296,7 +302,8 @@ def _estimate_minutes(
     proxies_s = epochs * images * image_s / plan.workers
     if plan.shared:
         speedup = plan.workers**_THREADS_HELP
-        proxies_s += plan.shared.recipe.epochs * images * image_s / speedup
+        measured = _INFERENCE_SHARE if plan.shared.mode == "joint" else 0.0  # by the policy, after each update
+        proxies_s += (1 + measured) * plan.shared.recipe.epochs * images * image_s / speedup
         looked_at = plan.shared.images + plan.shared.bn_images
         proxies_s += plan.samples * looked_at * image_s * _INFERENCE_SHARE / plan.workers
     return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting

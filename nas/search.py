@@ -118,19 +118,16 @@ def main(settings: Settings) -> None:
                     )
             finalists, compared = None, references
             if trainer and plan.final_recipe:
-                console.print(
-                    f"training the {plan.finalists} best networks and {len(plan.references)} published ones for "
-                    f"{plan.final_epochs} epochs"
-                )
                 thoroughly = functools.partial(
                     replace(trainer, recipe=plan.final_recipe).evaluate, rng_seed=plan.rng_seed
                 )
-                finalists, compared = finish.last_round(run_dir, trials, plan, thoroughly, executor)
+                if executor.timeout_s and plan.recipe:  # it is meant for a sample
+                    executor.timeout_s *= max(1.0, plan.final_epochs / plan.recipe.epochs)
+                finalists, compared = finish.last_round(run_dir, trials, plan, thoroughly, executor, console)
         winner = finish.best_of(trials, finalists, live.reward)
         final = None
         if trainer:
-            console.print("training the winner again, to keep its weights and to measure it on the test images")
-            final = finish.final_training(run_dir, winner, trainer, plan)
+            final = finish.final_training(run_dir, winner, trainer, plan, console)
     except KeyboardInterrupt:
         console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
         raise

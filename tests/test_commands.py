@@ -86,7 +86,7 @@ def test_a_search_leaves_everything_behind(finished):
     best = max(result["finalists"], key=lambda row: row["reward"])
     assert (result["best"]["sample"], result["best"]["top1"]) == (best["sample"], best["top1"])
     assert result["best"]["reward"] == pytest.approx(best["top1"] * (best["latency_ms"] / 15.8) ** -0.15)
-    assert result["best"]["final_holdout_top1"] == pytest.approx(best["top1"], abs=0.03)  # the same training
+    assert result["best"]["final_holdout_top1"] == best["top1"]  # the same training
     assert (run_dir / "report.html").read_text().count('data-tip="mnasnet_small, block ') == len(
         zoo.get("mnasnet_small").blocks
     )

@@ -255,6 +255,23 @@ def test_bayesian_takes_the_latency_from_what_it_was_told():
     assert np.mean([best_found(seed, informed=False) for seed in range(8)]) < 0.625
 
 
+def test_rewards_that_say_nothing_of_the_accuracy_are_left_out():
+    """Above a limit the reward is 0 whatever the accuracy; a diverged training is told as worse than nothing."""
+    space = small_space(4, 4, 4, 4)
+    controller = Bayesian(space, BayesianSettings(random=8), rng_seed=1)
+    controller.inform(lambda points: 1.0 + points.sum(axis=1), lambda top1, ms: top1 if ms <= 4 else 0.0)
+    found = []
+    for _ in range(10):
+        indices = controller.propose(8)
+        ms = 1.0 + indices.sum(axis=1)
+        top1 = 0.1 + 0.2 * indices[:, 1]
+        rewards = np.where(ms <= 4, top1, 0.0)
+        rewards[indices[:, 0] == 3] = -5.0
+        controller.observe(indices, rewards)
+        found += rewards.tolist()
+    assert max(found) == pytest.approx(0.7)  # 0, 3, 0, 0
+
+
 def test_a_latency_that_all_have_and_a_reward_that_is_the_accuracy_say_nothing():
     space = small_space(4, 4, 4, 4)
     plain, told = (Bayesian(space, BayesianSettings(random=8), rng_seed=1) for _ in range(2))

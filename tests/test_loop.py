@@ -280,6 +280,26 @@ def test_a_controller_that_uses_it_is_told_what_is_known_of_points(space):
     search(space=space, controller=plain, evaluate=top1, reward=lambda top1, ms: 6.0, samples=4, **known)
 
 
+def test_an_informed_search_continues(space, tmp_path):
+    """Every evaluation a third of which diverges, with the controller that looks at latencies."""
+
+    def go(samples, folder):
+        return search(
+            space=space,
+            controller=controllers.make("bayesian", space, rng_seed=0, settings={"random": 4}),
+            evaluate=lambda arch: Evaluation(top1=0.0, status="diverged") if cost.madds(arch) % 3 == 0 else top1(arch),
+            latency_ms=latency_ms,
+            latency_ms_batch=lambda points: np.array([latency_ms(space.decode(row)) for row in points]),
+            reward=lambda top1, ms: reward.absolute(top1, ms, target_ms=60, beta=-0.2),
+            samples=samples,
+            batch=4,
+            journal=Journal(folder / "journal.jsonl", space.decode),
+        )
+
+    go(10, tmp_path / "pieces")
+    assert same(go(24, tmp_path / "pieces"), go(24, tmp_path / "whole"))
+
+
 def test_an_adjusted_search_continues(space, tmp_path):
     def go(samples):
         return run(

@@ -104,7 +104,7 @@ def training(folder, *, steps: int = 12, dropout: float = 0.0, joint: bool = Fal
     return Training(**{**settings, **changes})
 
 
-@pytest.mark.parametrize(("dropout", "joint"), [(0.0, True), (0.2, False)])
+@pytest.mark.parametrize(("dropout", "joint"), [(0.0, False), (0.2, True)])
 def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, dropout, joint):
     whole = training(tmp_path / "whole", dropout=dropout, joint=joint)
     phases = []
@@ -118,7 +118,8 @@ def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, dropout, joi
         assert torch.equal(weight, again.supernet.weights[name]), name
     if whole.policy and again.policy:
         np.testing.assert_array_equal(whole.policy.controller.logits, again.policy.controller.logits)
-        assert not (whole.policy.controller.logits == 0).all()
+        logits = whole.policy.controller.logits
+        assert (logits[np.isfinite(logits)] != 0).any()
 
 
 def test_a_policy_learns_what_the_weights_can_do_and_what_the_target_is():
@@ -127,7 +128,16 @@ def test_a_policy_learns_what_the_weights_can_do_and_what_the_target_is():
     space = SearchSpace(name="small", choices=tuple(Choice(f"c{i}", (0, 1, 2)) for i in range(5)), decode=tuple)
     rng = np.random.default_rng(0)
 
-    def net(x, good):
+    class Net:
+        def eval(self):
+            pass
+
+        train = eval
+
+        def __call__(self, x, good):
+            return answers_of(x, good)
+
+    def answers_of(x, good):
         images = (255 * (x * data.std[0] + data.mean[0])).round().to(torch.uint8).numpy().transpose(0, 2, 3, 1)
         labels = [data.holdout.labels[known[image.tobytes()]] for image in images]
         right = rng.random(len(labels)) < 0.3 + 0.2 * good
@@ -144,7 +154,7 @@ def test_a_policy_learns_what_the_weights_can_do_and_what_the_target_is():
         batch=64,
     )
     for step in range(600):
-        policy.learn(net, step / 600, rng)
+        policy.learn(Net(), step / 600, rng)
     assert policy.most_likely()[:3].tolist() == [2, 2, 2]  # 0.9 right
     assert policy.most_likely()[3:].sum() == 1  # and 8 ms
     again = Policy(Reinforce(space), path=int, latency_ms=len, reward=policy._reward, data=data, batch=64)

@@ -6,7 +6,7 @@ in which two networks differ,
     k(a, b) = exp(-sum over the choices that differ of weight_c / length),
 
 and so holds main effects and interactions of all orders. A choice's weight is how much its options differ in a ridge
-regression to the rewards so far; length and noise are those of the highest marginal likelihood. Hence it goes on
+regression to what was seen so far; length and noise are those of the highest marginal likelihood. Hence it goes on
 without a setting from exact rewards to the noisy ones of short trainings. (Neural architecture search by Gaussian
 processes: arXiv:1802.07191; by local changes of the best networks: arXiv:1910.11858.)
 
@@ -41,9 +41,9 @@ class BayesianSettings:
         random: samples before the first model.
         parents: how many of the best networks, as the model sees them, have children.
         children: how many for a batch, at least 8 for each of its proposals.
-        drawn: of how many children functions are drawn, at least 8 for each proposal: half of them those of the best
-            means, half any. (Without those, networks that hit a latency are rarely among them; with those alone, too
-            little is new.)
+        drawn: of how many children functions are drawn at most, at least 8 for each proposal: half of them those of
+            the best means, half any. (Without the former, networks that hit a latency are rarely among them; without
+            the latter too little is new.)
         window: observations that the model is made of: the latest half of so many, and the best half.
     """
 
@@ -76,7 +76,8 @@ class Bayesian:
 
         Args:
             latency_ms: of points (n, C), (n,) above 0.
-            reward: (top1, latency_ms) to the rewards that are observed; at each latency a growing linear function.
+            reward: (top1, latency_ms) to the rewards that are observed; at each latency linear in top-1, which is in
+                [0, 1]. Where it does not grow with top-1, nothing is learnt from it.
         """
         self._informed = latency_ms, reward
 
@@ -113,7 +114,7 @@ class Bayesian:
         self._known = set(map(tuple, state["known"]))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_informed": None}  # of whoever takes a copy; functions cannot be pickled
+        return {**self.__dict__, "_informed": None}  # functions cannot be pickled: a copy must be informed again
 
     def _random(self, n: int) -> np.ndarray:
         """(n, C) canonical points, new ones as long as a few tries find them."""
@@ -126,8 +127,14 @@ class Bayesian:
     def _draws(self, n: int) -> np.ndarray:
         """(n, C) canonical points, each the best child by a function drawn from the model."""
         rows = self._window()
-        points, worth = self._points[rows], self._worth(self._points[rows])
-        seen = (self._rewards[rows] - worth.offset) / worth.gain
+        worth = self._worth(self._points[rows])
+        telling = worth.gain > 0  # elsewhere a reward says nothing about the accuracy
+        if telling.sum() < 2:
+            return self._random(n)
+        points, worth = self._points[rows[telling]], worth.at(telling)
+        seen = (self._rewards[rows[telling]] - worth.offset) / worth.gain
+        if self._informed:
+            seen = np.clip(seen, 0.0, 1.0)  # accuracies; what a diverged training is told as is none
         slope = _slope(worth.log_ms, seen)
         sizes = [len(choice.options) for choice in self._space.choices]
         model = GaussianProcess(points, seen - slope * worth.log_ms, sizes)
@@ -138,7 +145,7 @@ class Bayesian:
         if len(children) > most:  # they are in no order
             likeliest = np.argsort(-worth.of(model.mean(children), slope), kind="stable")[: most // 2]
             kept = np.union1d(likeliest, np.arange(most // 2))
-            children, worth = children[kept], self._worth(children[kept])
+            children, worth = children[kept], worth.at(kept)
         picked: list[int] = []
         for draw in model.draw(children, min(n, len(children)), self._rng) if len(children) else ():
             own = worth.of(draw, slope)
@@ -185,6 +192,9 @@ class _Worth:
     gain: np.ndarray
     offset: np.ndarray
     log_ms: np.ndarray
+
+    def at(self, rows: np.ndarray) -> "_Worth":
+        return _Worth(self.gain[rows], self.offset[rows], self.log_ms[rows])
 
     def of(self, residual: np.ndarray, slope: float) -> np.ndarray:
         """(n,) rewards, where top-1 is `residual` above its trend with the latency."""

@@ -65,7 +65,9 @@ class Policy:
         held = self._data.holdout
         picked = rng.integers(len(held), size=self._batch)
         x = normalise(torch.from_numpy(held.images[picked]), self._data, self._device)
+        net.eval()  # no dropout; batch norm uses the batch's own statistics all the same
         answers = net(x, self._path(point[0])).argmax(1).cpu().numpy()
+        net.train()
         top1 = float((answers == held.labels[picked]).mean())
         self.controller.lr = self._lr * min(1.0, done / _RAMP)
         self.controller.observe(point, np.array([self._reward(top1, float(self._latency_ms(point)[0]))]))

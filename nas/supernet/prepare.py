@@ -137,7 +137,10 @@ def prepare(
     )
     training.run(_Progress(console, training.steps, policy))
     weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
-    return weights, policy.controller if policy else None
+    if policy is None:
+        return weights, None
+    policy.controller.lr = shared.policy_lr  # whether the training has just ended or ended long ago
+    return weights, policy.controller
 
 
 def within(

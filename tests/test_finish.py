@@ -1,0 +1,87 @@
+"""The last round of a search: final trainings of the best samples and of published networks."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import latency_luts
+from nas import finish
+from nas.executor import SerialExecutor
+from nas.reward import Reward
+from nas.trial import Evaluation, Trial
+from search_spaces import spaces, zoo
+
+SPACE = spaces.get("mnasnet", base_width=0.35)
+POINTS = SPACE.sample(np.random.default_rng(0), 4)
+
+
+def trial(sample: int, point: int, reward: float, status: str = "ok") -> Trial:
+    indices = tuple(int(i) for i in POINTS[point])
+    arch = SPACE.decode(indices)
+    return Trial(
+        sample=sample,
+        indices=indices,
+        arch=arch,
+        top1=reward,
+        latency_ms=10.0,
+        reward=reward,
+        status=status,
+        seconds=1.0,
+    )
+
+
+def last_round(folder, trials, evaluate, *, finalists=3, epochs=12):
+    plan = SimpleNamespace(
+        finalists=finalists,
+        final_epochs=epochs,
+        references={"mobilenet_v3_small": lambda: zoo.get("mobilenet_v3_small")},
+        latency=latency_luts.load("pixel1"),
+        reward=Reward(name="hard", target_ms=20.0),
+    )
+    return finish.last_round(folder, trials, plan, evaluate, SerialExecutor(), Console(quiet=True))
+
+
+TRIALS = [trial(0, 0, 0.5), trial(1, 1, 0.7), trial(2, 1, 0.7), trial(3, 2, 0.0, "failed"), trial(4, 3, 0.6)]
+
+
+def test_the_best_distinct_networks_and_the_winner(tmp_path):
+    after = {TRIALS[1].arch: 0.80, TRIALS[4].arch: 0.85, TRIALS[0].arch: 0.75}
+    finalists, published = last_round(tmp_path, TRIALS, lambda arch: after.get(arch, 0.9))
+    assert [(f.trial.sample, f.top1) for f in finalists] == [(1, 0.80), (4, 0.85), (0, 0.75)]
+    assert published["mobilenet_v3_small"]["top1"] == 0.9
+    winner = finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0))
+    assert (winner.sample, winner.top1, winner.reward) == (4, 0.85, 0.85)
+
+
+def test_a_training_is_done_once_for_a_number_of_epochs(tmp_path):
+    trained = []
+
+    def evaluate(arch):
+        trained.append(arch)
+        return 0.5
+
+    last_round(tmp_path, TRIALS, evaluate, finalists=1)
+    last_round(tmp_path, TRIALS, evaluate, finalists=2)  # one more
+    assert len(trained) == 3
+    last_round(tmp_path, TRIALS, evaluate, finalists=2, epochs=20)
+    assert len(trained) == 6
+
+
+def test_what_diverges_is_left_out_or_last(tmp_path):
+    nothing = Evaluation(top1=0.0, status="diverged")
+    finalists, published = last_round(tmp_path, TRIALS, lambda arch: 0.4 if arch == TRIALS[0].arch else nothing)
+    assert [f.top1 for f in finalists] == [None, None, 0.4]
+    assert published == {}
+    assert finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0)).sample == 0
+    finalists, _ = last_round(tmp_path, TRIALS, lambda arch: nothing, finalists=2)
+    with pytest.raises(ValueError, match="all 2 finalists diverged .* a larger final.networks goes on"):
+        finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0))
+
+
+def test_without_a_good_sample_nothing_is_trained(tmp_path):
+    with pytest.raises(ValueError, match="none of 1 networks could be evaluated"):
+        last_round(tmp_path, [TRIALS[3]], None)
+    with pytest.raises(ValueError, match="the final training of sample 1 failed: no memory"):
+        last_round(tmp_path, TRIALS, lambda arch: Evaluation(top1=0.0, status="failed", note="no memory"))
