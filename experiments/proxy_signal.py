@@ -1,4 +1,4 @@
-"""Does the default proxy training tell networks apart? `python -m experiments.proxy_signal`
+"""Does a short training tell networks apart? `python -m experiments.proxy_signal`
 
 Trains random networks of the default space several times with different seeds, and compares the spread between networks
 (the deviation of their means, less what the seeds explain) with the spread between seeds of one network. A proxy whose
