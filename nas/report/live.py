@@ -13,6 +13,8 @@ from nas.trial import Trial
 
 __all__ = ["Live"]
 
+_QUIET_S = 1.0
+
 
 class Live:
     """A progress bar with the best network so far, the latency of late against the target, the size of the Pareto front
@@ -21,7 +23,7 @@ class Live:
     Attributes:
         reward: the one that counts now.
 
-    On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples.
+    On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples, at most one a second.
     """
 
     def __init__(self, console: Console, samples: int, reward: Reward, *, every: int = 8) -> None:
@@ -32,6 +34,7 @@ class Live:
         self._every = every
         self._best: Trial | None = None
         self._seen = self._front = 0
+        self._said_s = -_QUIET_S
         self._trials: list[Trial] = []
         self._recent_ms: deque[float] = deque(maxlen=max(20, samples // 20))
         self._progress = Progress(
@@ -83,7 +86,9 @@ class Live:
             parts.append(f"{self._front} on the front")
         text = ", ".join(parts)
         self._progress.update(self._task, completed=self._seen, best=text)
-        if not self._console.is_terminal and self._seen % self._every == 0:
-            elapsed = self._progress.tasks[0].elapsed or 0.0
+        elapsed = self._progress.tasks[0].elapsed or 0.0
+        due = self._seen % self._every == 0 and elapsed - self._said_s >= _QUIET_S
+        if not self._console.is_terminal and (due or self._seen == self._samples):
+            self._said_s = elapsed
             left = elapsed / self._seen * (self._samples - self._seen)
             self._console.print(f"{self._seen}/{self._samples} samples, {text}, {elapsed:.0f} s, {left:.0f} s left")

@@ -1,0 +1,31 @@
+"""What a person sees while a search runs."""
+
+import io
+
+from rich.console import Console
+
+from nas.report.live import Live
+from nas.reward import Reward
+from nas.trial import Trial
+from search_spaces import zoo
+
+
+def test_a_fast_search_does_not_flood_a_log():
+    arch = zoo.get("mnasnet_small")
+    out = io.StringIO()
+    with Live(Console(file=out, width=200), 500, Reward(name="hard", target_ms=20.0), every=4) as live:
+        for i in range(500):
+            top1 = 0.6 if i == 7 else 0.5
+            live.on_trial(
+                Trial(
+                    sample=i, indices=(i,), arch=arch, top1=top1, latency_ms=10.0, reward=top1, status="ok", seconds=0.1
+                )
+            )
+    lines = out.getvalue().splitlines()
+    assert [line.split(":")[0].split()[-1] for line in lines if "new best" in line] == ["0", "7"]
+    progress = [line for line in lines if "/500 samples" in line]
+    assert 2 <= len(progress) < 20  # one a second, not 125
+    assert progress[0].startswith("4/500 samples, best 0.5000")
+    assert progress[-1].startswith(
+        "500/500 samples, best 0.6000: 60.0% at 10.0 ms, lately 0.50 of the target, 1 on the front"
+    )
