@@ -169,10 +169,11 @@ class _TimeIsUpError(Exception):
 
 
 def _searched(job: Job) -> Found:
-    method, data, space = METHODS[job.method], _data(job.dataset, job.path, ORDINARY[1]), _space()
-    ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
+    method, space = METHODS[job.method], _space()
     known = read_json(job.folder / f"found-{job.minutes}.json")
     if known is None:
+        data = _data(job.dataset, job.path, ORDINARY[1])
+        ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
         seconds, evaluate = 0.0, _trained_by_itself(job, method)
         controller = controllers.make(method.controller, space, rng_seed=job.seed)
         if method.training is None:
@@ -361,7 +362,7 @@ def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
                     "reward": f"{np.mean([REWARD(t, o.latency_ms) for t, o in zip(top1, own, strict=True)]):.4f}",
                 }
             )
-            points.append((f"{method} {minutes}", [outcome.latency_ms for outcome in own], top1))
+            points.append((f"{method}, {minutes} min", [outcome.latency_ms for outcome in own], top1))
     for name, arch in REFERENCES.items():
         ms, top1 = _latency().latency_ms(arch), test_top1[arch]
         cells = {"search": name, "ms": f"{ms:.1f}", "mean": f"{100 * top1.mean():.1f}"}
@@ -379,6 +380,7 @@ def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
         ms, top1 = _latency().latency_ms(arch), 100 * test_top1[arch].mean()
         axes.plot([ms], [top1], "s", color=plots.INK)
         axes.annotate(name, (ms, top1), xytext=(5, -3), textcoords="offset points", fontsize=7)
+    axes.margins(x=0.2)
     axes.axvline(TARGET_MS, color=plots.INK, lw=0.8, ls=":")
     axes.set_xlabel("latency on pixel1 (calibrated), ms")
     axes.set_ylabel("top-1 on the test images, %")
