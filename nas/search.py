@@ -1,8 +1,8 @@
 """`python -m nas.search +target=pixel1_small w=-0.15`: finds a network for a device.
 
-Samples networks from a space, measures what each can do (by a short training, with weights that all
-networks share, or by what a surrogate says), looks up
-its latency on the device, and lets a controller learn from ``ACC x (LAT/TAR)^w`` what to sample next.
+Samples networks from a space, measures what each can do (by a short training, with weights that all networks share, or
+by what a surrogate says), looks up its latency on the device, and lets a controller learn from ``ACC x (LAT/TAR)^w``
+what to sample next. The best samples are trained for longer in the end, and the best of them wins.
 """
 
 import functools
