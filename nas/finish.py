@@ -273,7 +273,7 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
     )
     if final:
         console.print(
-            f"after {final['epochs']} epochs the found network has top-1 {final['test_top1']:.1%} on the test images "
+            f"after {final['epochs']} epoch{'s' * (final['epochs'] > 1)} the found network has top-1 {final['test_top1']:.1%} on the test images "
             f"({final['holdout_top1']:.1%} on the holdout)"
         )
     for line in summary.advice(winner, found.trials, found.reward):
