@@ -272,8 +272,9 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
         f"({found.median_ms / plan.target_ms:.2f} of the target)"
     )
     if final:
+        epochs = f"{final['epochs']} epoch{'s' * (final['epochs'] > 1)}"
         console.print(
-            f"after {final['epochs']} epoch{'s' * (final['epochs'] > 1)} the found network has top-1 {final['test_top1']:.1%} on the test images "
+            f"after {epochs} the found network has top-1 {final['test_top1']:.1%} on the test images "
             f"({final['holdout_top1']:.1%} on the holdout)"
         )
     for line in summary.advice(winner, found.trials, found.reward):
