@@ -19,8 +19,7 @@ them stand published networks after the same training.
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
 of shared weights and finalists took; the controllers' own is left out (`experiments.search_quality` has it). Prints a
-table;
-equal_time_<dataset>.csv and .png go to experiments/results.
+table; equal_time_<dataset>.csv and .png go to experiments/results.
 """
 
 import os
@@ -37,7 +36,8 @@ from rich.console import Console
 
 import latency_luts
 from experiments import tables
-from nas import controllers
+from experiments.shared_weights_ranking import LRS, SHARES
+from nas import controllers, finish, plan
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import Evaluate, SerialExecutor
@@ -53,7 +53,7 @@ from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
 from nas.trial import Trial
-from search_spaces import spaces, text, zoo
+from search_spaces import spaces, text
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
@@ -74,11 +74,7 @@ FINALISTS = 4
 BATCH = 6
 ORDINARY = (4, 5000)  # epochs and images of the ordinary training, also of the finalists
 FINAL = {"fashion_mnist_mini": (30, 5000), "cifar10": (10, 20000)}  # epochs and images of the last training
-REFERENCES = {
-    "mobilenet_v3_small": zoo.get("mobilenet_v3_small"),
-    "mnasnet_small": zoo.get("mnasnet_small"),
-    "mobilenet_v2 0.35": zoo.get("mobilenet_v2", width=0.35),
-}
+REFERENCES = {name: make() for name, make in plan.REFERENCES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +102,6 @@ METHODS = {
     "joint": Method(controller="reinforce", training=None, finalists=FINALISTS, mode="joint"),
 }
 SHARED_EPOCHS_A_MINUTE = 9  # takes about 60 % of the time
-SHARED_SHARES, SHARED_LRS = (0.1, 0.2, 0.7), (3e-3, 3e-3, 1e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +239,7 @@ def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
 
 
 def _best_finalist(job: Job, trials: Sequence[Trial], count: int, ordinary: ProxyTraining) -> tuple[Trial, float]:
-    good = sorted((t for t in trials if t.status == "ok"), key=lambda t: (-t.reward, t.sample))
-    chosen = list({trial.arch: trial for trial in reversed(good)}.values())[::-1][:count]
+    chosen = finish.top(trials, count)
     records = Records(job.folder / "finalists.jsonl", "finalists")
     known = {record["sample"]: record for record in records.records}
     for trial in chosen:
@@ -264,11 +258,9 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
     record = read_json(path) or {"seconds": 0.0, "since": None, "ended": False}
     if record["since"] and checkpoint.exists():  # it was killed: what it had saved counts
         record["seconds"] += max(0.0, checkpoint.stat().st_mtime - record["since"])
-    plan = prepare.SharedPlan(
+    how = prepare.SharedPlan(
         recipe=Recipe(epochs=SHARED_EPOCHS_A_MINUTE * job.minutes),
-        phases={
-            name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, SHARED_SHARES, SHARED_LRS, strict=True)
-        },
+        phases={name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, SHARES["phases"], LRS, strict=True)},
         kernels="centre",
         band=0.5,
         images=2000,
@@ -281,7 +273,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
     with (job.folder / "training.txt").open("a") as file:
         weights, learned = prepare.prepare(
             job.folder,
-            plan,
+            how,
             space=_space(),
             latency=_latency(),
             target_ms=TARGET_MS,
@@ -299,9 +291,9 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         space=_space(),
         weights=SerialExecutor().share(weights),
         trainer=trainer,
-        kernels=plan.kernels,
-        images=plan.images,
-        bn_images=plan.bn_images,
+        kernels=how.kernels,
+        images=how.images,
+        bn_images=how.bn_images,
     )
     return record["seconds"], evaluator.evaluate, learned
 

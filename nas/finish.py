@@ -31,6 +31,7 @@ __all__ = [
     "references",
     "rewarded",
     "show",
+    "top",
     "write",
 ]
 
@@ -94,7 +95,7 @@ def last_round(
         ValueError: no trial is good, or a training failed.
     """
     best(trials)  # or there is nothing to train
-    chosen = _top(trials, plan.finalists)
+    chosen = top(trials, plan.finalists)
     published = {name: make() for name, make in plan.references.items()}
     path, said = run_dir / "finals.json", "epoch" + "s" * (plan.final_epochs > 1)
     archs = {f"sample {trial.sample}": trial.arch for trial in chosen} | published
@@ -112,7 +113,7 @@ def last_round(
     return [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen], rows
 
 
-def _top(trials: Sequence[Trial], n: int) -> list[Trial]:
+def top(trials: Sequence[Trial], n: int) -> list[Trial]:
     """The `n` best networks, the best first; fewer if there are not so many good ones."""
     good = sorted((t for t in trials if t.status == "ok"), key=lambda t: (-t.reward, t.sample))
     distinct: dict[Arch, Trial] = {}

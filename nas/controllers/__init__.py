@@ -10,7 +10,7 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -41,12 +41,19 @@ class Controller(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class _Informed(Protocol):
+    def inform(
+        self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]
+    ) -> None: ...
+
+
 def inform(
     controller: Controller, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]
 ) -> None:
     """Tells a controller that can use it (`bayesian.Bayesian.inform`) what is known of points beforehand."""
-    if hasattr(controller, "inform"):
-        controller.inform(latency_ms, reward)  # type: ignore[attr-defined]
+    if isinstance(controller, _Informed):
+        controller.inform(latency_ms, reward)
 
 
 def names() -> tuple[str, ...]:
