@@ -18,8 +18,8 @@ them stand published networks after the same training.
                                      [dataset=cifar10 path=FOLDER]
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
-of shared weights and finalists took; the controllers' own is left out (`experiments.search_quality` has it). Prints a
-table; equal_time_<dataset>.csv and .png go to experiments/results.
+of shared weights and finalists took of the processor, so that other programs take none of it; the controllers' own is
+left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>.csv and .png go to experiments/results.
 """
 
 import os
@@ -52,7 +52,7 @@ from nas.supernet.phases import PHASES, Phase
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
-from nas.trial import Trial
+from nas.trial import Evaluation, Trial
 from search_spaces import spaces, text
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -195,7 +195,15 @@ def _searched(job: Job) -> Found:
 def _trained_by_itself(job: Job, method: Method) -> Evaluate:
     epochs, images = method.training or ORDINARY
     trainer = ProxyTraining(data=_data(job.dataset, job.path, images), recipe=Recipe(epochs=epochs))
-    return partial(trainer.evaluate, rng_seed=job.seed)
+    return partial(_timed, partial(trainer.evaluate, rng_seed=job.seed))
+
+
+def _timed(evaluate: Evaluate, arch: Arch) -> Evaluation:
+    """An evaluation with the processor's seconds."""
+    start = time.process_time()
+    evaluation = evaluate(arch)
+    assert isinstance(evaluation, Evaluation)
+    return replace(evaluation, seconds=time.process_time() - start)
 
 
 def _trials_within(
@@ -232,7 +240,8 @@ def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
     path = job.folder / "ordinary.json"
     record = read_json(path)
     if record is None:
-        record = {"seconds": ordinary.evaluate(REFERENCES["mobilenet_v3_small"], rng_seed=0).seconds}
+        evaluate = partial(ordinary.evaluate, rng_seed=0)
+        record = {"seconds": _timed(evaluate, REFERENCES["mobilenet_v3_small"]).seconds}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
     return float(record["seconds"])
@@ -244,7 +253,7 @@ def _best_finalist(job: Job, trials: Sequence[Trial], count: int, ordinary: Prox
     known = {record["sample"]: record for record in records.records}
     for trial in chosen:
         if trial.sample not in known:
-            evaluation = ordinary.evaluate(trial.arch, rng_seed=1000 + job.seed)
+            evaluation = _timed(partial(ordinary.evaluate, rng_seed=1000 + job.seed), trial.arch)
             known[trial.sample] = {"sample": trial.sample, "top1": evaluation.top1, "seconds": evaluation.seconds}
             records.append(known[trial.sample])
     trained = [replace(t, reward=REWARD(known[t.sample]["top1"], t.latency_ms)) for t in chosen]
@@ -268,8 +277,8 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         mode=method.mode,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
-    start = time.time()
-    write_json(path, {**record, "since": None if record["ended"] else start})
+    start = time.process_time()
+    write_json(path, {**record, "since": None if record["ended"] else time.time()})
     with (job.folder / "training.txt").open("a") as file:
         weights, learned = prepare.prepare(
             job.folder,
@@ -284,7 +293,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
             reward=REWARD,
         )
     if not record["ended"]:
-        record["seconds"] += time.time() - start
+        record["seconds"] += time.process_time() - start
     write_json(path, {"seconds": record["seconds"], "since": None, "ended": True})
     evaluator = SharedWeights(
         key=str(job.folder),
@@ -295,7 +304,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         images=how.images,
         bn_images=how.bn_images,
     )
-    return record["seconds"], evaluator.evaluate, learned
+    return record["seconds"], partial(_timed, evaluator.evaluate), learned
 
 
 @cache

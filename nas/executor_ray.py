@@ -18,7 +18,7 @@ from nas.executor import Evaluate, Shared, guarded
 from nas.trial import Evaluation
 from search_spaces.arch import Arch
 
-__all__ = ["RayExecutor", "ResourceError"]
+__all__ = ["RayExecutor", "ResourceError", "fits"]
 
 
 _COUNT_EVERY_S = 5.0
@@ -78,8 +78,8 @@ class RayExecutor:
         self._ray = self._start(address, num_cpus=workers * num_cpus if workers else None, num_gpus=num_gpus)
         total = self._ray.cluster_resources()
         try:
-            fits = _fits(self._ray.nodes(), num_cpus, num_gpus)
-            if fits < 1:
+            room = fits(self._ray.nodes(), num_cpus, num_gpus)
+            if room < 1:
                 raise ResourceError(
                     f"no node has {num_cpus:g} CPUs and {num_gpus:g} GPUs for one evaluation (the cluster has "
                     f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs); "
@@ -88,7 +88,7 @@ class RayExecutor:
         except BaseException:
             self.close()
             raise
-        self.workers = min(workers or fits, fits)
+        self.workers = min(workers or room, room)
         """How many evaluations run at a time."""
         self._task = self._ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=2)(guarded)
 
@@ -142,7 +142,7 @@ class RayExecutor:
         now = time.monotonic()
         if self._at_most is None and now - self._counted > _COUNT_EVERY_S:
             self._counted = now
-            self.workers = max(1, _fits(self._ray.nodes(), self._num_cpus, self._num_gpus))
+            self.workers = max(1, fits(self._ray.nodes(), self._num_cpus, self._num_gpus))
 
     def _result(self, ref: Any) -> Evaluation:
         try:
@@ -175,7 +175,7 @@ class RayExecutor:
         return ray
 
 
-def _fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> int:
+def fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> int:
     """How many tasks fit on the nodes that are alive, at once."""
     count = 0
     for node in nodes:

@@ -16,7 +16,7 @@ from nas.evaluators.surrogate import Surrogate
 from nas.reach import reach
 from nas.reward import Reward
 from nas.settings import kept_table, read_recipe, read_workers
-from nas.supernet.phases import KERNELS, MODES, PHASES, Phase
+from nas.supernet.phases import KERNELS, MODES, PHASES, Phase, Workers
 from nas.supernet.prepare import SharedPlan
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, zoo
@@ -218,6 +218,21 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
         bn_images=settings.integer(f"{at}.bn_images", low=2),
         mode=mode,
         policy_lr=settings.number(f"{at}.policy_lr", above=0),
+        workers=_read_train_workers(settings),
+    )
+
+
+def _read_train_workers(settings: Settings) -> Workers | None:
+    count = settings.integer("ray.train_workers", low=1)
+    if count == 1:
+        return None
+    if settings.value("executor") != "ray":
+        raise ValueError(f"ray.train_workers={count} takes executor=ray, not {settings.value('executor')}")
+    return Workers(
+        count=count,
+        num_cpus=settings.number("ray.num_cpus", low=0),
+        num_gpus=settings.number("ray.num_gpus", low=0),
+        retries=settings.integer("retries", low=0),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.supernet.module import Supernet
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = ["CheckpointError", "load", "save", "updates"]
 
 FORMAT = 1
 _STATE = {"first": "exp_avg", "second": "exp_avg_sq", "updates": "step"}  # of AdamW
@@ -74,6 +74,11 @@ def load(
                 "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"{name}:second"]),
             }
     return step, {name: tensor for name, tensor in tensors.items() if name.startswith(_BESIDE)}
+
+
+def updates(path: Path, identity: Mapping[str, Any]) -> int:
+    """The number of updates done, 0 if there is no file. Raises as `load` does."""
+    return _read(path, identity)[1] if path.exists() else 0
 
 
 def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:

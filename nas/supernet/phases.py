@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["KERNELS", "MODES", "PHASES", "Phase"]
+__all__ = ["KERNELS", "MODES", "PHASES", "Phase", "Workers"]
 
 KERNELS = ("centre", "own")
 """A small kernel is the centre of the largest, or has weights of its own."""
@@ -19,3 +19,18 @@ class Phase:
 
     share: float
     lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Processes of a Ray cluster that train together.
+
+    Attributes:
+        num_cpus, num_gpus: what each takes.
+        retries: how often the training goes on from its checkpoint after one was lost.
+    """
+
+    count: int
+    num_cpus: float = 1
+    num_gpus: float = 0
+    retries: int = 1

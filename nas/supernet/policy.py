@@ -43,11 +43,10 @@ class Policy:
         reward: Reward,
         data: Dataset,
         batch: int,
-        device: str = "cpu",
     ) -> None:
         self.controller = controller
         self._path, self._latency_ms, self._reward = path, latency_ms, reward
-        self._data, self._batch, self._device = data, min(batch, len(data.holdout)), device
+        self._data, self._batch = data, min(batch, len(data.holdout))
         self._lr = controller.lr
 
     def draw(self, rng: np.random.Generator) -> Path:
@@ -55,7 +54,7 @@ class Policy:
         return self._path(self.controller.draw(1, rng)[0])
 
     @torch.no_grad()
-    def learn(self, net: Supernet, done: float, rng: np.random.Generator) -> None:
+    def learn(self, net: Supernet, done: float, rng: np.random.Generator, device: str = "cpu") -> None:
         """Measures one network on images of the holdout, and shifts the policy by its reward.
 
         Args:
@@ -64,7 +63,7 @@ class Policy:
         point = self.controller.draw(1, rng)
         held = self._data.holdout
         picked = rng.integers(len(held), size=self._batch)
-        x = normalise(torch.from_numpy(held.images[picked]), self._data, self._device)
+        x = normalise(torch.from_numpy(held.images[picked]), self._data, device)
         net.eval()  # no dropout; batch norm uses the batch's own statistics all the same
         answers = net(x, self._path(point[0])).argmax(1).cpu().numpy()
         net.train()

@@ -13,7 +13,7 @@ from rich.console import Console
 from latency_luts import LatencyModel
 from nas.controllers.reinforce import Reinforce, ReinforceSettings
 from nas.reward import Reward
-from nas.supernet.phases import PHASES, Phase
+from nas.supernet.phases import PHASES, Phase, Workers
 from nas.training.recipe import Recipe
 from search_spaces.space import SearchSpace
 
@@ -44,6 +44,7 @@ class SharedPlan:
         bn_images: for batch norm's statistics.
         mode: see `nas.supernet.phases.MODES`.
         policy_lr: highest learning rate of the policy, with mode ``joint``.
+        workers: of the Ray cluster that this process has joined, which train; None: this process does.
     """
 
     recipe: Recipe
@@ -54,6 +55,7 @@ class SharedPlan:
     bn_images: int
     mode: str = "two_stage"
     policy_lr: float = 0.02
+    workers: Workers | None = None
 
 
 def prepare(
@@ -108,7 +110,6 @@ def prepare(
             reward=reward,
             data=data,
             batch=shared.recipe.batch,
-            device=trainer.device,
         )
     training = Training(
         supernet=net,
@@ -135,6 +136,10 @@ def prepare(
         device=trainer.device,
         policy=policy,
     )
+    if shared.workers and training.done() < training.steps:
+        from nas.supernet import parallel
+
+        parallel.train(training, shared.workers, _Progress(console, training.steps, None))
     training.run(_Progress(console, training.steps, policy))
     weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
     if policy is None:

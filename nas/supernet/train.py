@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.supernet import checkpoint
@@ -56,6 +56,10 @@ class Training:
         identity: what a checkpoint must have been made with.
         file: of the checkpoint.
         every_s: seconds between two checkpoints.
+        rank, ranks: which of how many that train together this one is (`nas.supernet.parallel`). Each takes its part
+            of every batch; the first one writes the checkpoint and teaches the policy.
+        parallel: makes the module that computes the loss one that averages gradients over all ranks.
+        on_save: called after a checkpoint was written.
     """
 
     supernet: Supernet
@@ -70,6 +74,10 @@ class Training:
     device: str = "cpu"
     every_s: float = 30.0
     policy: Policy | None = None
+    rank: int = 0
+    ranks: int = 1
+    parallel: Callable[[nn.Module], nn.Module] | None = None
+    on_save: Callable[[], None] | None = None
 
     @property
     def steps(self) -> int:
@@ -81,6 +89,10 @@ class Training:
         """For each phase the number of updates after which it is over."""
         shares = np.cumsum([self.phases[name].share for name in PHASES])
         return {name: round(self.steps * share / shares[-1]) for name, share in zip(PHASES, shares, strict=True)}
+
+    def done(self) -> int:
+        """Updates that the checkpoint has. Raises as `run` does."""
+        return checkpoint.updates(self.file, self.identity)
 
     def run(self, on_step: Callable[[int, str, float], None] | None = None, stop_after: int | None = None) -> bool:
         """Trains from the checkpoint to the end, or for `stop_after` updates; returns whether that is the end.
@@ -101,6 +113,9 @@ class Training:
         kept, teacher = _under("teacher/", beside), None
         if self.policy and done:
             self.policy.load(_under("policy/", beside))
+        loss_of: nn.Module = _Loss(net, self._loss)
+        if self.parallel:
+            loss_of = self.parallel(loss_of)
         end = self.steps if stop_after is None else min(self.steps, done + stop_after)
         saved, total, summed = time.monotonic(), torch.zeros((), device=self.device), 0
         for step in range(done, end):
@@ -115,12 +130,15 @@ class Training:
                 group["lr"] = self.phases[phase].lr * schedule(step - first, warmup, last - first)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.device != "cpu"):
-                loss = self._loss(step, phase, teacher)
+                loss = loss_of(step, phase, teacher)
             loss.backward()
             optimizer.step()
             if self.policy and phase == "mixed":
-                rng = np.random.default_rng((self.rng_seed, step, 2))
-                self.policy.learn(net, (step - first) / (last - first), rng)
+                if self.rank == 0:
+                    rng = np.random.default_rng((self.rng_seed, step, 2))
+                    self.policy.learn(net, (step - first) / (last - first), rng, self.device)
+                if self.ranks > 1:
+                    self.policy.load(_of_the_first(self.policy.tensors()))
             total += loss.detach()
             summed += 1
             if (step + 1) % _REPORT_EVERY == 0 or step + 1 in (last, end):
@@ -142,10 +160,14 @@ class Training:
         return end == self.steps
 
     def _save(self, optimizer: torch.optim.Optimizer, step: int, kept: Mapping[str, Tensor]) -> None:
+        if self.rank:
+            return
         beside = {f"teacher/{name}": value for name, value in kept.items()}
         if self.policy:
             beside |= {f"policy/{name}": value for name, value in self.policy.tensors().items()}
         checkpoint.save(self.file, self.supernet, optimizer, step, self.identity, beside)
+        if self.on_save:
+            self.on_save()
 
     def _phase(self, step: int) -> tuple[str, int, int]:
         """The phase of an update, its first update, and the one after its last."""
@@ -157,12 +179,13 @@ class Training:
         raise ValueError(f"the training has {self.steps} updates; there is no number {step}")
 
     def _loss(self, step: int, phase: str, teacher: "_Teacher | None") -> Tensor:
-        rng = np.random.default_rng((self.rng_seed, step))
-        x, y = self._batch(step, rng)
+        rng = np.random.default_rng((self.rng_seed, step))  # of what all ranks do alike
         if phase == "largest":
             path = self.largest
         else:
             path = self.policy.draw(rng) if self.policy and phase == "mixed" else self.draw(rng)
+        rng = np.random.default_rng((self.rng_seed, step, 3, self.rank))
+        x, y = self._batch(step, rng)
         if phase == "align":
             assert teacher is not None
             return _unlike(self.supernet, path, x, teacher)
@@ -178,7 +201,7 @@ class Training:
         epoch, number = divmod(step, self._in_epoch)
         size = min(self.recipe.batch, len(self.data.train))
         order = np.random.default_rng((self.rng_seed, epoch, 1)).permutation(len(self.data.train))
-        picked = order[number * size : (number + 1) * size]
+        picked = order[number * size : (number + 1) * size][self.rank :: self.ranks]
         return augmented(self.data.train, picked, self.data, crop_px=self.recipe.crop_px, rng=rng, device=self.device)
 
     def _plain_batches(self) -> Iterator[Tensor]:
@@ -188,6 +211,24 @@ class Training:
 
     def _teacher(self, weights: Mapping[str, Tensor]) -> "_Teacher":
         return _Teacher(self.largest, weights, self._plain_batches(), self.device)
+
+
+class _Loss(nn.Module):
+    """A loss as a module with the weights that it depends on."""
+
+    def __init__(self, net: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.net, self._loss = net, loss
+
+    def forward(self, *args: Any) -> Tensor:
+        return self._loss(*args)
+
+
+def _of_the_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of rank 0."""
+    values = [tensors]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,34 @@
+"""Shared weights that several workers train together."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.test_commands import ROOT, search
+
+
+def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training_together", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["killed"]
+    assert [tuple(news[:2]) for news in result["said"]] == [(4, "largest"), (8, "align"), (12, "mixed")]
+    assert result["trained"] > 1e-4
+    assert result["apart"] < 1e-6
+    assert result["logits"] > 0.1
+    assert result["logits_apart"] < 1e-4
+    assert "the cluster has room for 2" in result["refused"]
+
+
+def test_workers_need_a_cluster(tmp_path):
+    refused = search("evaluator=shared_weights", "executor=serial", "ray.train_workers=2", cwd=tmp_path)
+    assert "ray.train_workers=2 takes executor=ray, not serial" in refused.stderr
