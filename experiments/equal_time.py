@@ -19,7 +19,8 @@ them stand published networks after the same training.
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
 of shared weights and finalists took of the processor, so that other programs take none of it; the controllers' own is
-left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>.csv and .png go to experiments/results.
+left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>.csv and .png go to
+experiments/results.
 """
 
 import os

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,7 @@ BURSTS = 10  # of each chain
 NETWORK_TURNS = 5  # of the whole networks, between the chains
 NETWORK_BURSTS = 12  # a turn
 FIT_SAMPLES = 32
+LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
 NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
 CHAINS_TOGETHER = 16  # graphs that take turns
 NETWORKS_TOGETHER = 128  # the more, the less does the machine's changing speed tell them apart
@@ -264,6 +265,17 @@ def _contexts(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]:
     return found
 
 
+def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old: MeasuredTable, scale: float) -> float:
+    """How much slower than in the table its own units were now, in the same chains as new ones, beyond what the
+    reference network says (other programs slow down some kernels more than it): a median; 1 if there were too few."""
+    ratios = [
+        scale * float(np.median([ms for ms, *_ in times])) / old.units[name].ms
+        for name, times in contexts.items()
+        if name in old.units
+    ]
+    return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
+
+
 def _differ(ms: Sequence[float]) -> bool:
     return max(ms) > (1 + NOISY) * min(ms) and max(ms) - min(ms) > 0.005
 
@@ -285,6 +297,7 @@ def _fold(
     level = float(np.median(levels))
     base = old.provenance["reference_ms"] if old else level
     contexts = _contexts(measured)
+    to_base = base / level / (_slower(contexts, old, base / level) if old else 1.0)
     timings = dict(old.units) if old else {}
     noisy = 0
     for name in {key(unit) for unit in units} - set(timings):
@@ -292,7 +305,7 @@ def _fold(
         ms = [t[0] for t in times]
         noisy += _differ(ms)
         timings[name] = Timing(
-            ms=round(float(np.median(ms)) * base / level, 6),
+            ms=round(float(np.median(ms)) * to_base, 6),
             spread=round(float(np.median([t[1] for t in times])), 4),
             runs=sum(t[2] for t in times),
             kernels=round(float(np.median([t[3] for t in times]))),

@@ -217,10 +217,10 @@ def test_only_missing_units_are_measured(tmp_path, fake):
     path = tmp_path / "host.json"
     fake()
     first = build.build("host", lower(a), named([a] * 4), path)
-    machine = fake(unit_ms=lambda name, call: 7.0)
+    new = set(map(key, lower(b))) - set(first.units)
+    machine = fake(unit_ms=lambda name, call: 7.0 if name in new else 1.0)
     table = build.build("host", {*lower(a), *lower(b)}, named([a] * 4), path)
     assert machine.networks == 0
-    new = set(map(key, lower(b))) - set(first.units)
     assert {name for name, timing in table.units.items() if timing.ms == 7} == new
     assert {timing.ms for name, timing in table.units.items() if name not in new} == {1.0}
 
@@ -243,6 +243,17 @@ def test_later_units_are_scaled_to_the_table_s_speed(tmp_path, fake):
     build.build("host", lower(a), named([a] * 4), path)
     fake(slowness=lambda call: 1.5)
     table = build.build("host", lower(b), {}, path)
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+
+
+def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake):
+    archs = random_archs(8, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    old = build.build("host", {unit for arch in archs[:7] for unit in lower(arch)}, named(archs[:4]), path)
+    fake(unit_ms=lambda name, call: 1.05)  # which the reference network does not notice
+    table = build.build("host", lower(archs[7]), {}, path)
+    assert len(table.units) > len(old.units)
     assert {timing.ms for timing in table.units.values()} == {1.0}
 
 

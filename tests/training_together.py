@@ -1,4 +1,4 @@
-"""Two workers that train shared weights together, in a cluster of their own: `python -m tests.training_together FOLDER`.
+"""Two workers that train shared weights together: `python -m tests.training_together FOLDER`.
 
 One of them is killed in the middle. Prints, as JSON, how far the weights and the policy are from those of a training in
 one process whose loss is the mean over both halves of a batch, and what was said.
