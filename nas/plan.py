@@ -42,6 +42,7 @@ REFERENCES = {
 
 _THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
 _INFERENCE_SHARE = 0.3  # of the time that an image takes in training
+_FEW_SAMPLES = 1000  # for a policy: `experiments.search_quality`, `experiments.equal_time`
 _SURROGATE_S = 0.004  # a sample with its controller, decoding, latency and journal
 
 
@@ -296,10 +297,11 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
 
 
 def _controller(plan: Plan, settings: Settings) -> str:
-    joint = plan.shared and plan.shared.mode == "joint"
-    return (
-        "reinforce, which learns already while the weights are trained" if joint else settings.value("controller.name")
-    )
+    if plan.shared and plan.shared.mode == "joint":
+        return "reinforce, which learns already while the weights are trained"
+    name = settings.value("controller.name")
+    hungry = name in ("rnn_ppo", "reinforce") and plan.samples < _FEW_SAMPLES
+    return f"{name} (controller=bayesian gets along with fewer samples)" if hungry else name
 
 
 def _estimate_minutes(
