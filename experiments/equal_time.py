@@ -24,7 +24,6 @@ experiments/results.
 """
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -36,7 +35,7 @@ import numpy as np
 from rich.console import Console
 
 import latency_luts
-from experiments import tables
+from experiments import options, tables
 from experiments.shared_weights_ranking import LRS, SHARES
 from nas import controllers, finish, plan
 from nas.evaluators.proxy_training import ProxyTraining
@@ -61,10 +60,10 @@ from search_spaces.space import SearchSpace
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/equal_time")
 DEFAULTS = {
-    "methods": "rnn_ppo,random,bayesian_4,random_short,bayesian,shared,joint",
-    "minutes": "5,15",
-    "seeds": "2",
-    "final_seeds": "2",
+    "methods": ("rnn_ppo", "random", "bayesian_4", "random_short", "bayesian", "shared", "joint"),
+    "minutes": (5, 15),
+    "seeds": 2,
+    "final_seeds": 2,
     "dataset": "fashion_mnist_mini",
     "path": "",
 }
@@ -130,20 +129,14 @@ class Found:
 
 
 def main() -> None:
-    given = DEFAULTS | dict(arg.split("=", 1) for arg in sys.argv[1:])
-    methods = given["methods"].split(",")
-    if set(given) != set(DEFAULTS) or not set(methods) <= set(METHODS) or given["dataset"] not in FINAL:
-        sys.exit(
-            f"error: allowed are {', '.join(f'{k}=' for k in DEFAULTS)}; methods: {', '.join(METHODS)}; "
-            f"dataset: {', '.join(FINAL)}"
-        )
-    budgets = sorted(int(minutes) for minutes in given["minutes"].split(","))
+    given = options.read(DEFAULTS, {"methods": METHODS, "dataset": FINAL})
+    budgets = sorted(given["minutes"])
     where = {"dataset": given["dataset"], "path": given["path"]}
     jobs = [
         Job(**where, method=method, seed=seed, minutes=minutes)
         for minutes in budgets
-        for seed in range(int(given["seeds"]))
-        for method in methods
+        for seed in range(given["seeds"])
+        for method in given["methods"]
     ]
     found: dict[Job, Found] = {}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -153,7 +146,7 @@ def main() -> None:
                 found[runs[run]] = run.result()
                 print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
     archs = [outcome.arch for outcome in found.values()] + list(REFERENCES.values())
-    test_top1 = _finally_trained(archs, int(given["final_seeds"]), **where)
+    test_top1 = _finally_trained(archs, given["final_seeds"], **where)
     _show(given["dataset"], found, test_top1)
 
 

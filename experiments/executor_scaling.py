@@ -7,7 +7,6 @@ tables; executor_scaling.csv goes to experiments/results.
 """
 
 import csv
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import latency_luts
+from experiments import options
 from nas import controllers
 from nas.evaluators.surrogate import Surrogate
 from nas.executor import SerialExecutor
@@ -43,8 +43,8 @@ class Sleeping:
 
 
 def main() -> None:
-    given = {"seconds": "0.5", "rounds": "16"} | dict(arg.split("=", 1) for arg in sys.argv[1:])
-    seconds, rounds = float(given["seconds"]), int(given["rounds"])
+    given = options.read({"seconds": 0.5, "rounds": 16})
+    seconds, rounds = given["seconds"], given["rounds"]
     space = spaces.get("accel_nasbench")
     archs = [space.decode(row) for row in space.sample(np.random.default_rng(0), max(WORKERS) * rounds)]
     serial_s = _seconds(SerialExecutor(), Sleeping(seconds), archs[:rounds]) / rounds

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments import options
 from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
 from nas.run_dir import write_text
 from search_spaces import spaces
@@ -28,8 +29,8 @@ FOLDS = 5
 
 
 def main() -> None:
-    given = dict(arg.split("=", 1) for arg in sys.argv[1:])
-    if set(given) != {"path"}:
+    given = options.read({"path": ""})
+    if not given["path"]:
         sys.exit("error: give path=FILE, Accel-NASBench's table of accuracies (imagenet_top1.csv)")
     indices, top1 = read(Path(given["path"]))
     predicted = np.empty_like(top1)

@@ -17,7 +17,6 @@ Writes experiments/results/mobilenet_v3_tables.csv and .png, and mobilenet_v3_cu
 """
 
 import csv
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import latency_luts
+from experiments import options
 from latency_luts.measure import bench, identity
 from search_spaces import cost, redesign, zoo
 from search_spaces.arch import Arch, Classifier, Mobile
@@ -73,7 +73,7 @@ def hard_swish_from(channels: int | None) -> Arch:
 
 
 def main() -> None:
-    setting = {"bursts": 40} | {k: int(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}
+    setting = options.read({"bursts": 40})
     networks = {title: zoo.get(name, width=width) for title, (name, width, *_) in TABLE_3.items()}
     swishes = dict(zip(TABLE_5, (hard_swish_from(n) for n in (None, 16, 80, 112)), strict=True))
     a1 = zoo.get("mnasnet_a1")

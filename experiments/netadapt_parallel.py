@@ -21,6 +21,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from experiments import options
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.executor_ray import RayExecutor
@@ -38,7 +39,7 @@ UPDATES, HOLDOUT_IMAGES, LR = 8, 2000, 3e-4  # as conf/netadapt.yaml
 
 
 def main() -> None:
-    setting = {**DEFAULTS, **{k: int(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}}
+    setting = options.read(DEFAULTS)
     archs = _proposals(setting["proposals"])
     seconds: dict[str, list[float]] = {"naive": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:

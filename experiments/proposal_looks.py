@@ -14,7 +14,6 @@ gain of the row `reference`.
 """
 
 import csv
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import latency_luts
+from experiments import options
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import Shared
 from nas.executor_ray import RayExecutor
@@ -60,7 +60,7 @@ class Look:
 
 
 def main() -> None:
-    setting = {**DEFAULTS, **{k: type(DEFAULTS[k])(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}}
+    setting = options.read(DEFAULTS)
     evaluator = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
     seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)

@@ -12,13 +12,13 @@ Prints one line a network, and appends the setting's figures to experiments/resu
 
 import csv
 import os
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from experiments import options
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import sources
 from nas.training.recipe import Recipe
@@ -31,7 +31,7 @@ DEFAULTS |= {"min_px": 2, "crop_px": 0, "dropout": 0.0}
 
 
 def main() -> None:
-    setting = {**DEFAULTS, **{k: type(DEFAULTS[k])(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}}
+    setting = options.read(DEFAULTS)
     space = spaces.get("mnasnet", base_width=0.35)
     rows = space.sample(np.random.default_rng(1), setting["networks"])
     archs = [space.decode(row) for row in rows]

@@ -17,11 +17,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import latency_luts
-from experiments import tables
+from experiments import options, tables
 from latency_luts.validate import kendall_tau
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.records import Records
@@ -34,7 +35,7 @@ from search_spaces.arch import Arch
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/proxy_validation")
-DEFAULTS = {"networks": "16", "seeds": "2", "reference": "12", "dataset": "fashion_mnist_mini", "path": ""}
+DEFAULTS = {"networks": 16, "seeds": 2, "reference": 12, "dataset": "fashion_mnist_mini", "path": ""}
 BAND = (0.8, 1.2)  # of the target's latency
 TARGET_MS = 15.8
 ALL = {"fashion_mnist_mini": 5000, "cifar10": 5000}  # images of the longest training
@@ -60,13 +61,11 @@ class Proxy:
 
 
 def main() -> None:
-    given = DEFAULTS | dict(arg.split("=", 1) for arg in sys.argv[1:])
-    if set(given) != set(DEFAULTS) or given["dataset"] not in ALL:
-        sys.exit(f"error: allowed are {', '.join(f'{k}=' for k in DEFAULTS)}; dataset: {', '.join(ALL)}")
-    networks, seeds, most = int(given["networks"]), int(given["seeds"]), ALL[given["dataset"]]
+    given = options.read(DEFAULTS, {"dataset": ALL})
+    networks, seeds, most = given["networks"], given["seeds"], ALL[given["dataset"]]
     if networks < 4 or seeds < 2:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
-    reference = Proxy(epochs=int(given["reference"]), images=most)
+    reference = Proxy(epochs=given["reference"], images=most)
     proxies = [
         *(Proxy(epochs=epochs, images=most) for epochs in (1, 2, 4, 8)),
         *(Proxy(epochs=epochs, images=most // 2) for epochs in (2, 4, 8)),
@@ -112,7 +111,7 @@ def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
     return tau(np.arange(len(cheap))), float(np.std([tau(rows) for rows in half]) / np.sqrt(2))
 
 
-def _show(given: dict[str, str], reference: Proxy, rows: list[dict[str, str]]) -> None:
+def _show(given: dict[str, Any], reference: Proxy, rows: list[dict[str, str]]) -> None:
     title = (
         f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {reference.epochs} epochs "
         f"of {reference.images} images (other seeds)"

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import latency_luts
+from experiments import options
 from search_spaces import zoo
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,9 +38,9 @@ ABOVE, BASE_WIDTH = 1.5, 0.5  # of the search for Small's seed: it has to be slo
 
 
 def main() -> None:
-    setting = {**DEFAULTS, **{k: type(DEFAULTS[k])(v) for k, v in (arg.split("=", 1) for arg in sys.argv[1:])}}
-    if setting["model"] not in ("large", "small") or not setting["path"]:
-        sys.exit("error: give path=FOLDER with CIFAR-10, and model=large or model=small")
+    setting = options.read(DEFAULTS, {"model": ("large", "small")})
+    if not setting["path"]:
+        sys.exit("error: give path=FOLDER with CIFAR-10")
     name = f"{setting['model']}-{setting['images']}x{setting['epochs']}"
     folder = Path("runs/rediscover_v3") / name
     data = ["dataset=cifar10", f"dataset.path={setting['path']}"]

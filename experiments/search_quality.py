@@ -38,7 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 import latency_luts
-from experiments import tables
+from experiments import options, tables
 from nas import controllers, pareto
 from nas.evaluators.surrogate import Surrogate
 from nas.report import plots
@@ -77,34 +77,27 @@ class Asked:
 
 
 def main() -> None:
-    given = {
-        "benchmarks": ",".join(BENCHMARKS),
-        "methods": ",".join((*OURS, *OTHERS)),
-        "seeds": "20",
-        "long_seeds": "5",
-    }
-    given |= dict(arg.split("=", 1) for arg in sys.argv[1:])
-    todo = [
-        (benchmark, method, seed, min(8000 if seed < int(given["long_seeds"]) else 1000, OTHERS.get(method, 8000)))
-        for seed in range(int(given["seeds"]))
-        for benchmark in given["benchmarks"].split(",")
-        for method in given["methods"].split(",")
-    ]
-    wrong = set(given["benchmarks"].split(",")) - set(BENCHMARKS) | set(given["methods"].split(",")) - {*OURS, *OTHERS}
-    if wrong:
-        sys.exit(f"error: no {min(wrong)!r}; there are: {', '.join((*BENCHMARKS, *OURS, *OTHERS))}")
-    if set(given["methods"].split(",")) & set(OTHERS) and find_spec("optuna") is None:
+    every = {"benchmarks": tuple(BENCHMARKS), "methods": (*OURS, *OTHERS)}
+    given = options.read({**every, "seeds": 20, "long_seeds": 5}, every)
+    methods = given["methods"]
+    if set(methods) & set(OTHERS) and find_spec("optuna") is None:
         sys.exit("error: methods tpe and nsga2 need Optuna: pip install optuna; or leave them out of methods=")
+    todo = [
+        (benchmark, method, seed, min(8000 if seed < given["long_seeds"] else 1000, OTHERS.get(method, 8000)))
+        for seed in range(given["seeds"])
+        for benchmark in given["benchmarks"]
+        for method in methods
+    ]
     with ProcessPoolExecutor() as pool:
         runs = [pool.submit(_recorded, *item) for item in todo]
         for i, run in enumerate(as_completed(runs), 1):
             run.result()
             if i % 50 == 0:
                 print(f"{i} of {len(runs)} runs", flush=True)
-    for benchmark in given["benchmarks"].split(","):
+    for benchmark in given["benchmarks"]:
         best = _best_known(benchmark)
         rows, curves = [], {}
-        for method in given["methods"].split(","):
+        for method in methods:
             found = [_recorded(*item) for item in todo if item[:2] == (benchmark, method)]
             curves[method] = {
                 int(n): np.array([100 * (1 - run["best"][n] / best) for run in found if n in run["best"]])

@@ -22,12 +22,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 import latency_luts
-from experiments import proxy_validation, tables
+from experiments import options, proxy_validation, tables
 from experiments.proxy_validation import TARGET_MS, Proxy, network, tau_of, trained
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
@@ -42,10 +43,10 @@ from search_spaces import spaces
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/shared_weights_ranking")
 DEFAULTS = {
-    "variants": "phases,no_align,random,own",
-    "epochs": "100",
-    "networks": "16",
-    "seeds": "2",
+    "variants": ("phases", "no_align", "random", "own"),
+    "epochs": 100,
+    "networks": 16,
+    "seeds": 2,
     "dataset": "fashion_mnist_mini",
     "path": "",
 }
@@ -56,14 +57,8 @@ IMAGES = 5000
 
 
 def main() -> None:
-    given = DEFAULTS | dict(arg.split("=", 1) for arg in sys.argv[1:])
-    variants = given["variants"].split(",")
-    if set(given) != set(DEFAULTS) or not set(variants) <= set(SHARES) or given["dataset"] not in proxy_validation.ALL:
-        sys.exit(
-            f"error: allowed are {', '.join(f'{k}=' for k in DEFAULTS)}; variants: {', '.join(SHARES)}; "
-            f"dataset: {', '.join(proxy_validation.ALL)}"
-        )
-    networks, seeds, epochs = int(given["networks"]), int(given["seeds"]), int(given["epochs"])
+    given = options.read(DEFAULTS, {"variants": SHARES, "dataset": proxy_validation.ALL})
+    networks, seeds, epochs = given["networks"], given["seeds"], given["epochs"]
     if networks < 4 or seeds < 2:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
     reference = Proxy(epochs=REFERENCE_EPOCHS, images=IMAGES)
@@ -77,7 +72,7 @@ def main() -> None:
             seconds = float(np.median([known[proxy, i, s][1] for i in range(networks) for s in range(seeds)]))
             what = "by itself, the same again" if proxy == reference else f"by itself, {proxy}"
             rows.append(_row(what, seconds, top1.mean(axis=1), tau_of(top1, long)))
-    for variant in variants:
+    for variant in given["variants"]:
         top1, seconds = _shared(variant, epochs, networks, given)
         tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
         rows.append(_row(f"shared, {variant}, {epochs} epochs in all", seconds, top1, tau))
@@ -95,7 +90,7 @@ def _row(what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float]) 
     }
 
 
-def _shared(variant: str, epochs: int, networks: int, given: dict[str, str]) -> tuple[np.ndarray, float]:
+def _shared(variant: str, epochs: int, networks: int, given: dict[str, Any]) -> tuple[np.ndarray, float]:
     """Top-1 of the networks with shared weights, and the seconds that their training took."""
     folder = RUNS / f"{given['dataset']}-{variant}-{epochs}"
     path = folder / "top1.json"
@@ -142,7 +137,7 @@ def _shared(variant: str, epochs: int, networks: int, given: dict[str, str]) -> 
     return np.array(record["top1"][:networks]), record["seconds"]
 
 
-def _show(given: dict[str, str], rows: list[dict[str, str]]) -> None:
+def _show(given: dict[str, Any], rows: list[dict[str, str]]) -> None:
     title = (
         f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {REFERENCE_EPOCHS} epochs "
         "by themselves; s: of one network, or of the shared weights' training"

@@ -10,7 +10,6 @@ for 2,000 images of the holdout, batch norm's statistics included, of 40 such ne
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 import latency_luts
+from experiments import options
 from experiments.training_throughput import IMAGES, bare_loop, rate
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
@@ -40,9 +40,7 @@ DEFAULTS = {"turns": 5, "networks": 40}
 
 
 def main() -> None:
-    given = DEFAULTS | {name: int(value) for name, value in (arg.split("=", 1) for arg in sys.argv[1:])}
-    if set(given) != set(DEFAULTS):
-        sys.exit(f"error: allowed are {', '.join(f'{name}=' for name in DEFAULTS)}")
+    given = options.read(DEFAULTS)
     torch.set_num_threads(1)
     space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
     draw = within(space, latency, TARGET_MS * (1 - BAND), TARGET_MS * (1 + BAND))

@@ -16,7 +16,6 @@ what each guideline comes to here; writes experiments/results/shufflenet_guideli
 
 import csv
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments import options
 from latency_luts.measure import bench, identity
 from search_spaces import cost
 from search_spaces.arch import Arch, Block
@@ -139,7 +139,7 @@ def g4() -> list[Case]:
 
 
 def main() -> None:
-    setting = {"bursts": 40} | {k: int(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}
+    setting = options.read({"bursts": 40})
     cases = [*g1(), *g2(), *g3(), *g4()]
     with bench(identity()) as machine:
         ms = [timing.ms for timing in machine.time_networks([case.arch for case in cases], bursts=setting["bursts"])]

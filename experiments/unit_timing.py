@@ -18,7 +18,6 @@ Prints a table and appends it to experiments/results/unit_timing.csv.
 """
 
 import csv
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments import options
 from latency_luts import on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
@@ -39,7 +39,7 @@ DEFAULTS = {"networks": 12, "rounds": 6, "base_width": 1.0, "resolution_px": 224
 
 
 def main() -> None:
-    setting = {**DEFAULTS, **{k: type(DEFAULTS[k])(v) for k, v in (arg.split("=") for arg in sys.argv[1:])}}
+    setting = options.read(DEFAULTS)
     px = setting["resolution_px"]
     space = spaces.get("mnasnet", base_width=setting["base_width"], resolution_px=px)
     archs = [space.decode(row) for row in space.sample(np.random.default_rng(5), setting["networks"])]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import design_trend, mobilenet_v1_layers
+from experiments import design_trend, mobilenet_v1_layers, options
 from search_spaces import zoo
 from search_spaces.arch import MBConv, SepConv
 from search_spaces.lower import lower
@@ -74,3 +74,24 @@ def test_the_specification_of_mobilenet_v3_is_the_printed_one(name, caption):
         expansion = block.mid_ch if isinstance(block, MBConv) else channels
         ours.append((height, channels, block.kernel, expansion, block.out_ch, acts[block.act], block.stride))
     assert [tuple(map(str, row)) for row in ours] == [tuple(row) for row in printed]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("seeds=0", "error: seeds=0; it must be a whole number above 0"),
+        ("minutes=5,x", "error: minutes=x; it must be a whole number above 0"),
+        ("share=-1", "error: share=-1; it must be a number, 0 or more"),
+        ("methods=a,c", "error: methods=c; allowed: a, b"),
+        ("seed=1", "error: seed=1; there are seeds=, minutes=, share=, methods=, path="),
+        ("seeds", "error: seeds; there are seeds=, minutes=, share=, methods=, path="),
+    ],
+)
+def test_options_of_experiments(monkeypatch, argument, message):
+    defaults = {"seeds": 2, "minutes": (5, 15), "share": 0.5, "methods": ("a", "b"), "path": ""}
+    monkeypatch.setattr("sys.argv", ["x", "minutes=10", "methods=b,a", "path=a=b,c"])
+    given = options.read(defaults, {"methods": ("a", "b")})
+    assert given == {"seeds": 2, "minutes": (10,), "share": 0.5, "methods": ("b", "a"), "path": "a=b,c"}
+    monkeypatch.setattr("sys.argv", ["x", argument])
+    with pytest.raises(SystemExit, match=f"^{message}$"):
+        options.read(defaults, {"methods": ("a", "b")})
