@@ -54,6 +54,7 @@ BURSTS = 10  # of each chain
 NETWORK_TURNS = 5  # of the whole networks, between the chains
 NETWORK_BURSTS = 12  # a turn
 FIT_SAMPLES = 32
+FIT_CHAINS, UNITS_A_FIT_CHAIN = 24, 16  # networks that the correction is fitted to anew when a table gets units later
 LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
 NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
 CHAINS_TOGETHER = 16  # graphs that take turns
@@ -176,6 +177,8 @@ def build(
         return old
     measured = Log(log_path, how)
     neighbours = {parse(name) for name in have}
+    if old and not new_networks:
+        new_networks = _chains_to_fit(new_units, neighbours)
     with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
         turns = NetworkTurns(new_networks, measured, at_work)
         _measure_units(new_units, neighbours, measured, at_work, turns, bar)
@@ -184,6 +187,19 @@ def build(
     write(table, path)
     measured.remove()
     return table
+
+
+def _chains_to_fit(units: set[Unit], neighbours: set[Unit]) -> dict[str, Arch]:
+    """Networks made of units that a table gets later, for its correction: one fitted to small networks alone may be
+    several per cent off for large ones. The same ones for the same units; none for a handful of units."""
+    number = min(FIT_CHAINS, len(units) // UNITS_A_FIT_CHAIN)
+    if not number:
+        return {}
+    known = units | neighbours
+    done = {unit: int(unit in neighbours) for unit in known}
+    rng = np.random.default_rng(len(units))
+    found = [chain for chain in cover(known, rng, done=done) if chain.in_ch == 3 and known.issuperset(lower(chain))]
+    return {network_name(found[i]): found[i] for i in rng.permutation(len(found))[:number]}
 
 
 def _machine(machine: RemoteBench | None, how: Identity) -> contextlib.AbstractContextManager[Bench | RemoteBench]:

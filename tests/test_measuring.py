@@ -100,12 +100,12 @@ def test_profiled_blocks_add_up_to_the_runs():
 def test_chains_are_timed_block_by_block(dtype):
     arch = zoo.get("mobilenet_v3_small", resolution_px=64)
     with measure.bench(measure.identity(dtype=dtype)) as machine:
-        (timing,) = machine.time_chains([arch], bursts=2)
+        (timing,) = machine.time_chains([arch], bursts=8)
         (whole,) = machine.time_networks([arch], bursts=4)
     assert timing.keys == tuple(map(key, lower(arch)))
     assert all(ms > 0 for ms in timing.ms)
     assert all(kernels > 0 for kernels in timing.kernels)
-    assert timing.runs == 2 * on_device.BURST_RUNS
+    assert timing.runs == 8 * on_device.BURST_RUNS
     assert timing.reference_ms > 0
     assert 0.3 < sum(timing.ms) / whole.ms < 5
 
@@ -168,7 +168,10 @@ class FakeMachine:
     def time_networks(self, archs, *, bursts):
         self.networks += len(archs)
         slow = self.slowness(self.calls)
-        return [NetworkTiming(ms=1.1 * slow * len(a.blocks), reference_ms=2 * slow) for a in archs]
+        return [NetworkTiming(ms=slow * self.network_ms(a), reference_ms=2 * slow) for a in archs]
+
+    def network_ms(self, arch):
+        return 1.1 * len(arch.blocks)
 
 
 @pytest.fixture
@@ -255,6 +258,26 @@ def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake
     table = build.build("host", lower(archs[7]), {}, path)
     assert len(table.units) > len(old.units)
     assert {timing.ms for timing in table.units.values()} == {1.0}
+
+
+def test_a_table_that_grows_is_corrected_anew(tmp_path, fake):
+    small, large = (spaces.get("mnasnet", base_width=width, resolution_px=64) for width in (0.35, 1.0))
+    archs = [small.decode(row) for row in small.sample(np.random.default_rng(0), 6)]
+    path = tmp_path / "host.json"
+    wide = {key(unit) for unit in large.units()}
+    settings = {"unit_ms": lambda name, call: 10.0 if name in wide else 1.0}
+    fake(**settings)
+    first = build.build("host", small.units(), named(archs), path)
+    machine = fake(**settings)
+    machine.network_ms = lambda arch: sum(9.0 if key(unit) in wide else 1.1 for unit in lower(arch))
+    table = build.build("host", large.units(), {}, path)
+    added = table.networks[len(archs) :]
+    assert len(added) == build.FIT_CHAINS
+    assert table.networks[: len(archs)] != first.networks  # fitted anew
+    assert max(abs(n.fitted_ms / n.ms - 1) for n in added) < 0.02
+    fake(**settings)
+    few = list(spaces.get("mnasnet", base_width=2.0, resolution_px=64).units())[:5]
+    assert build.build("host", few, {}, path).networks == table.networks
 
 
 def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, caplog):
