@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = ["search_spaces", "latency_luts", "nas", "netadapt", "experiments"]
 # third-party packages that only these files may import at all
 ONLY_IN = {
-    "ray": {"nas/executor_ray.py", "nas/tune.py", "latency_luts/remote.py"},
+    "ray": {"nas/executor_ray.py", "nas/supernet/parallel.py", "nas/tune.py", "latency_luts/remote.py"},
     "hydra": {"search_spaces/command.py"},
     "omegaconf": {"search_spaces/command.py"},
     "onnx": {"search_spaces/onnx_net.py"},
