@@ -313,7 +313,7 @@ def _fold(
     level = float(np.median(levels))
     base = old.provenance["reference_ms"] if old else level
     contexts = _contexts(measured)
-    to_base = base / level / (_slower(contexts, old, base / level) if old else 1.0)
+    slower = _slower(contexts, old, base / level) if old else 1.0
     timings = dict(old.units) if old else {}
     noisy = 0
     for name in {key(unit) for unit in units} - set(timings):
@@ -321,7 +321,7 @@ def _fold(
         ms = [t[0] for t in times]
         noisy += _differ(ms)
         timings[name] = Timing(
-            ms=round(float(np.median(ms)) * to_base, 6),
+            ms=round(float(np.median(ms)) * base / level / slower, 6),
             spread=round(float(np.median([t[1] for t in times])), 4),
             runs=sum(t[2] for t in times),
             kernels=round(float(np.median([t[3] for t in times]))),
@@ -332,7 +332,7 @@ def _fold(
     for name, arch in networks.items():
         its = [timings[key(unit)] for unit in lower(arch)]
         names.append(name)
-        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])))
+        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])) / slower)
         sums_ms.append(sum(t.ms for t in its))
         kernels.append(sum(t.kernels for t in its))
     correction, networks_fit = (

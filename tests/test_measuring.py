@@ -254,10 +254,14 @@ def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake
     path = tmp_path / "host.json"
     fake()
     old = build.build("host", {unit for arch in archs[:7] for unit in lower(arch)}, named(archs[:4]), path)
-    fake(unit_ms=lambda name, call: 1.05)  # which the reference network does not notice
-    table = build.build("host", lower(archs[7]), {}, path)
+    machine = fake(unit_ms=lambda name, call: 1.05)  # which the reference network does not notice
+    machine.network_ms = lambda arch: 1.05 * 1.1 * len(arch.blocks)
+    table = build.build("host", {*lower(archs[7]), *spaces.get("mnasnet", resolution_px=64).units()}, {}, path)
     assert len(table.units) > len(old.units)
     assert {timing.ms for timing in table.units.values()} == {1.0}
+    assert len(table.networks) == 4 + build.FIT_CHAINS
+    assert max(abs(n.fitted_ms / n.ms - 1) for n in table.networks) < 1e-6
+    assert [n.ms for n in table.networks[:4]] == [n.ms for n in old.networks]
 
 
 def test_a_table_that_grows_is_corrected_anew(tmp_path, fake):
