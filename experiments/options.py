@@ -1,5 +1,6 @@
 """What an experiment's command line says: ``name=value`` for each of its options."""
 
+import math
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -32,7 +33,7 @@ def read(defaults: Mapping[str, Any], allowed: Mapping[str, Collection[str]] | N
         )
         if choices is not None and (wrong := [each for each in values if each not in choices]):
             sys.exit(f"error: {name}={wrong[0]}; allowed: {', '.join(choices)}")
-        options[name] = tuple(values) if several else values[0]
+        options[name] = tuple(dict.fromkeys(values)) if several else values[0]
     return options
 
 
@@ -44,6 +45,6 @@ def _value(name: str, text: str, default: Any) -> Any:
         value = kind(text)
     except ValueError:
         value = -1
-    if value < 0 or (kind is int and value == 0 < default):
+    if not 0 <= value < math.inf or (kind is int and value == 0 < default):
         sys.exit(f"error: {name}={text}; it must be {_KINDS[kind]}")
     return value

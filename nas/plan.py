@@ -224,9 +224,16 @@ def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
 
 
 def _read_train_workers(settings: Settings) -> Workers | None:
-    count = settings.integer("ray.train_workers", low=1)
+    count, batch = settings.integer("ray.train_workers", low=1), settings.integer("evaluator.shared.batch", low=2)
     if count == 1:
         return None
+    if batch % count or batch < 2 * count:
+        raise ValueError(
+            f"ray.train_workers={count} cannot share batches of evaluator.shared.batch={batch} evenly, with 2 images "
+            "or more for each; change one of them"
+        )
+    if 0 < settings.number("ray.num_gpus", low=0) < 1:
+        raise ValueError("ray.train_workers takes whole GPUs: ray.num_gpus=1 for each worker, or 0")
     if settings.value("executor") != "ray":
         raise ValueError(f"ray.train_workers={count} takes executor=ray, not {settings.value('executor')}")
     return Workers(

@@ -82,6 +82,7 @@ def test_the_specification_of_mobilenet_v3_is_the_printed_one(name, caption):
         ("seeds=0", "error: seeds=0; it must be a whole number above 0"),
         ("minutes=5,x", "error: minutes=x; it must be a whole number above 0"),
         ("share=-1", "error: share=-1; it must be a number, 0 or more"),
+        ("share=nan", "error: share=nan; it must be a number, 0 or more"),
         ("methods=a,c", "error: methods=c; allowed: a, b"),
         ("seed=1", "error: seed=1; there are seeds=, minutes=, share=, methods=, path="),
         ("seeds", "error: seeds; there are seeds=, minutes=, share=, methods=, path="),
@@ -89,7 +90,7 @@ def test_the_specification_of_mobilenet_v3_is_the_printed_one(name, caption):
 )
 def test_options_of_experiments(monkeypatch, argument, message):
     defaults = {"seeds": 2, "minutes": (5, 15), "share": 0.5, "methods": ("a", "b"), "path": ""}
-    monkeypatch.setattr("sys.argv", ["x", "minutes=10", "methods=b,a", "path=a=b,c"])
+    monkeypatch.setattr("sys.argv", ["x", "minutes=10,10", "methods=b,a", "path=a=b,c"])
     given = options.read(defaults, {"methods": ("a", "b")})
     assert given == {"seeds": 2, "minutes": (10,), "share": 0.5, "methods": ("b", "a"), "path": "a=b,c"}
     monkeypatch.setattr("sys.argv", ["x", argument])

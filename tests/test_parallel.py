@@ -32,3 +32,5 @@ def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
 def test_workers_need_a_cluster(tmp_path):
     refused = search("evaluator=shared_weights", "executor=serial", "ray.train_workers=2", cwd=tmp_path)
     assert "ray.train_workers=2 takes executor=ray, not serial" in refused.stderr
+    refused = search("evaluator=shared_weights", "executor=ray", "ray.train_workers=3", cwd=tmp_path)
+    assert "ray.train_workers=3 cannot share batches of evaluator.shared.batch=64 evenly" in refused.stderr

@@ -33,6 +33,7 @@ def train(training: Training, workers: Workers, on_step: Callable[[int, str, flo
         ValueError: the training failed, or its workers were lost more often than `Workers.retries`; with the reason.
     """
     import ray
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     room = fits(ray.nodes(), workers.num_cpus, workers.num_gpus)
@@ -56,13 +57,17 @@ def train(training: Training, workers: Workers, on_step: Callable[[int, str, flo
     # in the main thread Ray Train would keep Ctrl-C for itself
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    alive = True
-    while alive:
-        thread.join(_POLL_S)
-        alive = thread.is_alive()
-        for news in ray.get(keeper.news.remote()):
-            on_step(*news)
-    ray.kill(keeper)
+    try:
+        alive = True
+        while alive:
+            thread.join(_POLL_S)
+            alive = thread.is_alive()
+            for news in ray.get(keeper.news.remote()):
+                on_step(*news)
+    except RayError as e:
+        failures.append(e)
+    finally:
+        ray.kill(keeper)
     if failures:
         raise ValueError(f"the training of the shared weights failed: {_reason(failures[0])}")
 
@@ -79,7 +84,9 @@ def _trainer(training_ref: Any, keeper: Any, workers: Workers, folder: str) -> A
             num_workers=workers.count, use_gpu=workers.num_gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name="shared_weights", storage_path=folder, failure_config=FailureConfig(max_failures=workers.retries)
+            name="shared_weights",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=workers.retries, controller_failure_limit=1 + workers.retries),
         ),
     )
 
