@@ -7,11 +7,7 @@ are timed for the correction. Everything is appended to a log beside the table a
 import contextlib
 import hashlib
 import logging
-import platform
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +16,14 @@ import numpy as np
 from latency_luts import store
 from latency_luts.calibrate import published
 from latency_luts.chains import cover
-from latency_luts.correction import fit_correction
+from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold
 from latency_luts.key import key, parse
 from latency_luts.log import Log
 from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
 from latency_luts.progress import Bar, bars
 from latency_luts.remote import RemoteBench, remote_bench
-from latency_luts.table import Correction, Identity, MeasuredTable, TableError, Timing, read, write
+from latency_luts.table import Identity, MeasuredTable, TableError, read, write
 from search_spaces import cost, spaces, text
 from search_spaces.arch import Arch
 from search_spaces.command import Settings, run
@@ -49,14 +45,11 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-CONTEXTS = 3  # how many times a unit is timed, each time in another chain
 BURSTS = 10  # of each chain
 NETWORK_TURNS = 5  # of the whole networks, between the chains
 NETWORK_BURSTS = 12  # a turn
 FIT_SAMPLES = 32
 FIT_CHAINS, UNITS_A_FIT_CHAIN = 24, 16  # networks that the correction is fitted to anew when a table gets units later
-LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
-NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
 CHAINS_TOGETHER = 16  # graphs that take turns
 NETWORKS_TOGETHER = 128  # the more, the less does the machine's changing speed tell them apart
 _TOGETHER_BYTES = 2 << 30  # and their weights at most
@@ -120,7 +113,7 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path) -> Me
             "bundle was made with"
         )
     samples = {n: a for n, a in samples.items() if n in networks}
-    table = _fold(device, how, None, measured, units, samples, here=False)
+    table = fold(device, how, None, measured, units, samples, here=False)
     write(table, path)
     return table
 
@@ -176,6 +169,9 @@ def build(
     if old and not new_units and not new_networks:
         return old
     measured = Log(log_path, how)
+    if old and measured.id == old.provenance.get("log"):  # the build was killed when it had written the table
+        measured.remove()
+        measured = Log(log_path, how)
     neighbours = {parse(name) for name in have}
     if old and not new_networks:
         new_networks = _chains_to_fit(new_units, neighbours)
@@ -183,7 +179,7 @@ def build(
         turns = NetworkTurns(new_networks, measured, at_work)
         _measure_units(new_units, neighbours, measured, at_work, turns, bar)
         turns.take(1.0)
-    table = _fold(device, how, old, measured, units, new_networks, here=machine is None)
+    table = fold(device, how, old, measured, units, new_networks, here=machine is None)
     write(table, path)
     measured.remove()
     return table
@@ -216,9 +212,9 @@ def _measure_units(
 ) -> None:
     """Times chains until each of `units` was timed often enough, and once more where its times differ much."""
     for more in (0, 2):
-        done = _contexts(measured)
+        done = contexts_of(measured)
         if more:
-            wanted = {unit for unit in units if _differ([ms for ms, *_ in done[key(unit)]])}
+            wanted = {unit for unit in units if differ([ms for ms, *_ in done[key(unit)]])}
             if not wanted:
                 return
             log.info("%d units differed by more than %.0f %% and are timed again", len(wanted), NOISY * 100)
@@ -268,95 +264,6 @@ def together(chains: Sequence[Arch], number: int) -> Iterator[list[Arch]]:
         size_bytes += its
     if group:
         yield group
-
-
-def _contexts(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]:
-    """Key of a unit to ``(ms, spread, runs, kernels)`` of every time it was timed; ms at the machine's median speed."""
-    found = defaultdict(list)
-    if measured.chains:
-        level = float(np.median([chain.reference_ms for chain in measured.chains]))
-        for chain in measured.chains:
-            for name, ms, spread, kernels in zip(chain.keys, chain.ms, chain.spread, chain.kernels, strict=True):
-                found[name].append((ms * level / chain.reference_ms, spread, chain.runs, kernels))
-    return found
-
-
-def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old: MeasuredTable, scale: float) -> float:
-    """How much slower than in the table its own units were now, in the same chains as new ones, beyond what the
-    reference network says (other programs slow down some kernels more than it): a median; 1 if there were too few."""
-    ratios = [
-        scale * float(np.median([ms for ms, *_ in times])) / old.units[name].ms
-        for name, times in contexts.items()
-        if name in old.units
-    ]
-    return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
-
-
-def _differ(ms: Sequence[float]) -> bool:
-    return max(ms) > (1 + NOISY) * min(ms) and max(ms) - min(ms) > 0.005
-
-
-def _fold(
-    device: str,
-    how: Identity,
-    old: MeasuredTable | None,
-    measured: Log,
-    units: set[Unit],
-    networks: dict[str, Arch],
-    *,
-    here: bool,
-) -> MeasuredTable:
-    """The table of what was measured before and now; latencies at the machine's speed of the first build."""
-    turns = [timing for timings in measured.networks.values() for timing in timings]
-    seen = [item.reference_ms for item in (*measured.chains, *turns)]
-    levels = [chain.reference_ms for chain in measured.chains] or seen
-    level = float(np.median(levels))
-    base = old.provenance["reference_ms"] if old else level
-    contexts = _contexts(measured)
-    slower = _slower(contexts, old, base / level) if old else 1.0
-    timings = dict(old.units) if old else {}
-    noisy = 0
-    for name in {key(unit) for unit in units} - set(timings):
-        times = contexts[name]
-        ms = [t[0] for t in times]
-        noisy += _differ(ms)
-        timings[name] = Timing(
-            ms=round(float(np.median(ms)) * base / level / slower, 6),
-            spread=round(float(np.median([t[1] for t in times])), 4),
-            runs=sum(t[2] for t in times),
-            kernels=round(float(np.median([t[3] for t in times]))),
-        )
-    fits = list(old.networks) if old else []
-    names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
-    sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
-    for name, arch in networks.items():
-        its = [timings[key(unit)] for unit in lower(arch)]
-        names.append(name)
-        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])) / slower)
-        sums_ms.append(sum(t.ms for t in its))
-        kernels.append(sum(t.kernels for t in its))
-    correction, networks_fit = (
-        fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
-    )
-    drift = max(seen) / min(seen) - 1
-    provenance = {
-        "command": f"python -m latency_luts.build device={device}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform() if here else how.cpu,
-        "statistic": "median of kernels profiled inside networks, over networks and moments",
-        "reference_ms": base,
-        "drift": round(drift, 3),
-        "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
-        "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
-    }
-    if noisy > len(units) / 4 or drift > 0.3:
-        log.warning(
-            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
-            "with fresh=true when it is quiet", drift * 100, noisy, len(units), NOISY * 100)  # fmt: skip
-    table = MeasuredTable(
-        device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=networks_fit
-    )
-    return replace(table, validation=old.validation) if old and not networks else table
 
 
 def read_own(path: Path, how: Identity) -> MeasuredTable:

@@ -19,6 +19,7 @@ class Log:
     Attributes:
         chains: all chains, in the order of measurement.
         networks: whole networks by name, each timed several times.
+        id: tells it from other logs: a table says which one it was made of last.
 
     Raises:
         TableError: the file was begun on another machine or runtime, or is damaged. A last line that was cut short by a
@@ -29,6 +30,7 @@ class Log:
         self.path, self.identity = path, identity
         self.chains: list[ChainTiming] = []
         self.networks: dict[str, list[NetworkTiming]] = {}
+        self.id = os.urandom(8).hex()
         with contextlib.suppress(FileNotFoundError):
             lines = path.read_text().splitlines()
             for i, line in enumerate(lines):
@@ -49,7 +51,7 @@ class Log:
         with self.path.open("a") as file:
             self._file = file
             if file.tell() == 0:
-                self._append({"identity": asdict(self.identity)})
+                self._append({"identity": asdict(self.identity), "id": self.id})
             yield
 
     def add_chains(self, timings: list[ChainTiming]) -> None:
@@ -72,6 +74,7 @@ class Log:
         if i == 0:
             if item.get("identity") != asdict(self.identity):
                 raise TableError(f"{self.path} was begun on another machine or runtime; measure again with fresh=true")
+            self.id = item.get("id", self.id)
         elif "chain" in item:
             fields = item["chain"]
             self.chains.append(

@@ -234,6 +234,12 @@ def _read_train_workers(settings: Settings) -> Workers | None:
         )
     if 0 < settings.number("ray.num_gpus", low=0) < 1:
         raise ValueError("ray.train_workers takes whole GPUs: ray.num_gpus=1 for each worker, or 0")
+    device = settings.value("evaluator.device")
+    if (device == "cuda") != (settings.number("ray.num_gpus", low=0) > 0):
+        raise ValueError(
+            f"evaluator.device={device} with ray.num_gpus={settings.value('ray.num_gpus'):g}: ray.train_workers takes "
+            "cuda and 1, or cpu and 0"
+        )
     if settings.value("executor") != "ray":
         raise ValueError(f"ray.train_workers={count} takes executor=ray, not {settings.value('executor')}")
     return Workers(

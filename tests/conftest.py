@@ -1,13 +1,17 @@
 """Shared fixtures: random architectures, a tiny data set, and one torch thread for everything."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
+from latency_luts import build, validate
 from nas.training.datasets import Dataset, Split, make
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
+from tests.fake_machine import HERE, FakeMachine
 
 torch.set_num_threads(1)
 
@@ -33,3 +37,17 @@ def stripes() -> Dataset:
         return Split((labels[:, None, None, None] * 80 + noise).astype(np.uint8), labels.astype(np.int64))
 
     return make("stripes", train=split(96), holdout=split(60), test=split(60), classes=3)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """``fake(**settings)``: from now on, what would measure this machine measures a `FakeMachine`."""
+
+    def use(**settings):
+        machine = FakeMachine(**settings)
+        for module in (build, validate):
+            monkeypatch.setattr(module, "bench", lambda how: contextlib.nullcontext(machine))
+        monkeypatch.setattr(build, "identity", lambda: HERE)
+        return machine
+
+    return use

@@ -1,24 +1,14 @@
 """A cluster of several nodes: one is killed in the middle of a search, others join."""
 
 import json
-import os
-import subprocess
-import sys
 
 from tests.dying_cluster import SAMPLES
-from tests.test_commands import ROOT
+from tests.test_commands import command
 
 
 def test_a_node_dies_and_two_join(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.dying_cluster", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    settings = {"RAY_USAGE_STATS_ENABLED": "0"}
+    done = command("tests.dying_cluster", str(tmp_path), cwd=tmp_path, timeout=500, **settings)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["rc"] == 0

@@ -1,23 +1,13 @@
 """Shared weights that several workers train together."""
 
 import json
-import os
-import subprocess
-import sys
 
-from tests.test_commands import ROOT, search
+from tests.test_commands import command, search
 
 
 def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training_together", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    settings = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+    done = command("tests.training_together", str(tmp_path), cwd=tmp_path, timeout=500, **settings)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["killed"]
@@ -32,5 +22,7 @@ def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
 def test_workers_need_a_cluster(tmp_path):
     refused = search("evaluator=shared_weights", "executor=serial", "ray.train_workers=2", cwd=tmp_path)
     assert "ray.train_workers=2 takes executor=ray, not serial" in refused.stderr
+    refused = search("evaluator=shared_weights", "ray.num_gpus=1", "ray.train_workers=2", cwd=tmp_path)
+    assert "ray.train_workers takes cuda and 1, or cpu and 0" in refused.stderr
     refused = search("evaluator=shared_weights", "executor=ray", "ray.train_workers=3", cwd=tmp_path)
     assert "ray.train_workers=3 cannot share batches of evaluator.shared.batch=64 evenly" in refused.stderr

@@ -51,7 +51,7 @@ def train(training: Training, workers: Workers, on_step: Callable[[int, str, flo
         try:
             with tempfile.TemporaryDirectory(prefix="nas-train-") as folder:
                 _trainer(ray.put(training), keeper, workers, folder).fit()
-        except Exception as e:  # of another thread
+        except Exception as e:  # whatever it is, the thread that waits must learn of it
             failures.append(e)
 
     # in the main thread Ray Train would keep Ctrl-C for itself

@@ -1,0 +1,116 @@
+"""From measurements to a table: `fold`."""
+
+import logging
+import platform
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from latency_luts.correction import fit_correction
+from latency_luts.key import key
+from latency_luts.log import Log
+from latency_luts.table import Correction, Identity, MeasuredTable, Timing
+from search_spaces.arch import Arch
+from search_spaces.lower import Unit, lower
+
+__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold"]
+
+log = logging.getLogger(__name__)
+
+CONTEXTS = 3  # how many times a unit is timed, each time in another chain
+LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
+NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
+
+
+def fold(
+    device: str,
+    how: Identity,
+    old: MeasuredTable | None,
+    measured: Log,
+    units: set[Unit],
+    networks: dict[str, Arch],
+    *,
+    here: bool,
+) -> MeasuredTable:
+    """The table of what was measured before and now; latencies at the machine's speed of the first build."""
+    turns = [timing for timings in measured.networks.values() for timing in timings]
+    seen = [item.reference_ms for item in (*measured.chains, *turns)]
+    levels = [chain.reference_ms for chain in measured.chains] or seen
+    level = float(np.median(levels))
+    base = old.provenance["reference_ms"] if old else level
+    contexts = contexts_of(measured)
+    slower = _slower(contexts, old, base / level) if old else 1.0
+    timings = dict(old.units) if old else {}
+    noisy = 0
+    whole = {name for name, times in contexts.items() if len(times) >= CONTEXTS}  # of a build that was interrupted
+    for name in ({key(unit) for unit in units} | whole) - set(timings):
+        times = contexts[name]
+        ms = [t[0] for t in times]
+        noisy += differ(ms)
+        timings[name] = Timing(
+            ms=round(float(np.median(ms)) * base / level / slower, 6),
+            spread=round(float(np.median([t[1] for t in times])), 4),
+            runs=sum(t[2] for t in times),
+            kernels=round(float(np.median([t[3] for t in times]))),
+        )
+    fits = list(old.networks) if old else []
+    names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
+    sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
+    for name, arch in networks.items():
+        its = [timings[key(unit)] for unit in lower(arch)]
+        names.append(name)
+        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])) / slower)
+        sums_ms.append(sum(t.ms for t in its))
+        kernels.append(sum(t.kernels for t in its))
+    correction, networks_fit = (
+        fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
+    )
+    drift = max(seen) / min(seen) - 1
+    provenance = {
+        "command": f"python -m latency_luts.build device={device}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": platform.platform() if here else how.cpu,
+        "statistic": "median of kernels profiled inside networks, over networks and moments",
+        "reference_ms": base,
+        "drift": round(drift, 3),
+        "log": measured.id,
+        "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
+        "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
+    }
+    if noisy > len(units) / 4 or drift > 0.3:
+        log.warning(
+            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
+            "with fresh=true when it is quiet", drift * 100, noisy, len(units), NOISY * 100)  # fmt: skip
+    table = MeasuredTable(
+        device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=networks_fit
+    )
+    return replace(table, validation=old.validation) if old and not networks else table
+
+
+def contexts_of(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]:
+    """Key of a unit to ``(ms, spread, runs, kernels)`` of every time it was timed; ms at the machine's median speed."""
+    found = defaultdict(list)
+    if measured.chains:
+        level = float(np.median([chain.reference_ms for chain in measured.chains]))
+        for chain in measured.chains:
+            for name, ms, spread, kernels in zip(chain.keys, chain.ms, chain.spread, chain.kernels, strict=True):
+                found[name].append((ms * level / chain.reference_ms, spread, chain.runs, kernels))
+    return found
+
+
+def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old: MeasuredTable, scale: float) -> float:
+    """How much slower than in the table its own units were now, in the same chains as new ones, beyond what the
+    reference network says (other programs slow down some kernels more than it): a median; 1 if there were too few."""
+    ratios = [
+        scale * float(np.median([ms for ms, *_ in times])) / old.units[name].ms
+        for name, times in contexts.items()
+        if name in old.units
+    ]
+    return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
+
+
+def differ(ms: Sequence[float]) -> bool:
+    return max(ms) > (1 + NOISY) * min(ms) and max(ms) - min(ms) > 0.005

@@ -1,0 +1,198 @@
+"""Builds: from measurements to a table of this machine."""
+
+import json
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+import latency_luts
+from latency_luts import build, measure
+from latency_luts.chains import cover
+from latency_luts.key import key
+from latency_luts.log import Log
+from latency_luts.table import Identity, TableError, read
+from search_spaces import spaces, zoo
+from search_spaces.lower import lower
+from tests.conftest import random_archs
+from tests.fake_machine import HERE, named
+
+
+def test_an_interrupted_build_continues(tmp_path, fake):
+    archs = random_archs(30, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    path = tmp_path / "host.json"
+    interrupted = fake(break_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        build.build("host", units, named(archs[:5]), path)
+    assert not path.exists()
+    log = tmp_path / "host.json.measured"
+    before = len(log.read_text().splitlines())
+    log.write_text(log.read_text() + '{"chain": {"keys": ["ConvBN(in_ch=3')  # the line that kill -9 cut short
+    machine = fake()
+    table = build.build("host", units, named(archs[:5]), path)
+    assert before - 1 + machine.chains < 1.2 * len(cover(units, np.random.default_rng(0), contexts=build.CONTEXTS))
+    assert set(table.units) == {key(each) for each in units}
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+    assert min(timing.runs for timing in table.units.values()) >= 5 * build.CONTEXTS
+    assert read(path) == table
+    assert not log.exists()
+    assert interrupted.networks + machine.networks == 5 * build.NETWORK_TURNS
+    machine = fake()
+    assert build.build("host", units, named(archs[:5]), path) == table
+    assert (machine.calls, machine.networks) == (0, 0)
+
+
+def test_only_missing_units_are_measured(tmp_path, fake):
+    a, b = random_archs(2, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    first = build.build("host", lower(a), named([a] * 4), path)
+    new = set(map(key, lower(b))) - set(first.units)
+    machine = fake(unit_ms=lambda name, call: 7.0 if name in new else 1.0)
+    table = build.build("host", {*lower(a), *lower(b)}, named([a] * 4), path)
+    assert machine.networks == 0
+    assert {name for name, timing in table.units.items() if timing.ms == 7} == new
+    assert {timing.ms for name, timing in table.units.items() if name not in new} == {1.0}
+
+
+def test_a_machine_that_changes_its_speed_gives_the_same_table(tmp_path, fake):
+    archs = random_archs(8, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    fake(slowness=lambda call: 1.4 if call % 3 == 1 else 1.0)
+    table = build.build("host", units, named(archs), tmp_path / "host.json")
+    ms = [timing.ms for timing in table.units.values()]
+    assert max(ms) == pytest.approx(min(ms))
+    assert table.provenance["drift"] == pytest.approx(0.4)
+    assert max(abs(n.left_out_ms / n.ms - 1) for n in table.networks) < 1e-6
+
+
+def test_later_units_are_scaled_to_the_table_s_speed(tmp_path, fake):
+    a, b = random_archs(2, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    build.build("host", lower(a), named([a] * 4), path)
+    fake(slowness=lambda call: 1.5)
+    table = build.build("host", lower(b), {}, path)
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+
+
+def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake):
+    archs = random_archs(8, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    old = build.build("host", {unit for arch in archs[:7] for unit in lower(arch)}, named(archs[:4]), path)
+    machine = fake(unit_ms=lambda name, call: 1.05)  # which the reference network does not notice
+    machine.network_ms = lambda arch: 1.05 * 1.1 * len(arch.blocks)
+    table = build.build("host", {*lower(archs[7]), *spaces.get("mnasnet", resolution_px=64).units()}, {}, path)
+    assert len(table.units) > len(old.units)
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+    assert len(table.networks) == 4 + build.FIT_CHAINS
+    assert max(abs(n.fitted_ms / n.ms - 1) for n in table.networks) < 1e-6
+    assert [n.ms for n in table.networks[:4]] == [n.ms for n in old.networks]
+
+
+def test_a_table_that_grows_is_corrected_anew(tmp_path, fake):
+    small, large = (spaces.get("mnasnet", base_width=width, resolution_px=64) for width in (0.35, 1.0))
+    archs = [small.decode(row) for row in small.sample(np.random.default_rng(0), 6)]
+    path = tmp_path / "host.json"
+    wide = {key(unit) for unit in large.units()}
+    settings = {"unit_ms": lambda name, call: 10.0 if name in wide else 1.0}
+    fake(**settings)
+    first = build.build("host", small.units(), named(archs), path)
+    machine = fake(**settings)
+    machine.network_ms = lambda arch: sum(9.0 if key(unit) in wide else 1.1 for unit in lower(arch))
+    table = build.build("host", large.units(), {}, path)
+    added = table.networks[len(archs) :]
+    assert len(added) == build.FIT_CHAINS
+    assert table.networks[: len(archs)] != first.networks  # fitted anew
+    assert max(abs(n.fitted_ms / n.ms - 1) for n in added) < 0.02
+    fake(**settings)
+    few = list(spaces.get("mnasnet", base_width=2.0, resolution_px=64).units())[:5]
+    assert build.build("host", few, {}, path).networks == table.networks
+
+
+def test_a_build_killed_between_its_table_and_its_log_uses_no_measurement_twice(tmp_path, fake, monkeypatch):
+    archs = random_archs(8, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    with monkeypatch.context() as killed:
+        killed.setattr(Log, "remove", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build.build("host", {unit for arch in archs[:7] for unit in lower(arch)}, named(archs[:4]), path)
+    old = read(path)
+    log = tmp_path / "host.json.measured"
+    assert log.exists()
+    fake(unit_ms=lambda name, call: 1.05)  # what was measured before would say that the machine is as fast as then
+    table = build.build("host", {*lower(archs[7]), *spaces.get("mnasnet", resolution_px=64).units()}, {}, path)
+    assert len(table.units) > len(old.units)
+    assert {timing.ms for timing in table.units.values()} == {1.0}
+    assert not log.exists()
+
+
+def test_units_that_an_interrupted_build_had_measured_get_into_the_next_table(tmp_path, fake):
+    archs = random_archs(30, rng_seed=0)
+    units = {each for arch in archs[1:] for each in lower(arch)}
+    path = tmp_path / "host.json"
+    fake(break_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        build.build("host", units, {}, path)
+    fake()
+    few = lower(archs[0])
+    table = build.build("host", few, named([archs[0]] * 4), path)
+    assert {key(each) for each in few} < set(table.units)
+
+
+def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, caplog):
+    archs = random_archs(6, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    noisy = key(lower(archs[0])[2])
+    moments = iter([1.0, 2.0] * 100)
+    fake(unit_ms=lambda name, call: next(moments) if name == noisy else 1.0)
+    table = build.build("host", units, named(archs), tmp_path / "host.json")
+    assert table.provenance["noisy_units"] == 1
+    assert table.units[noisy].runs >= 5 * (build.CONTEXTS + 2)
+
+
+def test_two_machines_are_never_mixed(tmp_path, fake):
+    archs = random_archs(4, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    build.build("host", lower(archs[0]), named([archs[0]] * 4), path)
+    for change in ({"cpu": "another cpu"}, {"runtime": "onnxruntime 2"}, {"threads": 2}, {"dtype": "int8"}):
+        other = Identity(**{**vars(HERE), **change})
+        with pytest.raises(TableError, match="was measured with .*, but here is .* fresh=true"):
+            build.build("host", lower(archs[1]), {}, path, how=other)
+    build.build("host", lower(archs[1]), named([archs[1]] * 4), path, how=other, fresh=True)
+    assert read(path).identity == other
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}\n", "was begun on another machine"),
+        ('{"identity": HERE}\nnonsense\n{"chain": 1}\n', ":2 is damaged; remove the file"),
+        ('{"identity": HERE}\n{"chain": 1}\n', ":2 is no measurement; remove the file"),
+    ],
+)
+def test_log_messages(tmp_path, fake, content, message):
+    fake()
+    (tmp_path / "host.json.measured").write_text(content.replace("HERE", json.dumps(vars(HERE))))
+    with pytest.raises(TableError, match=message):
+        build.build("host", lower(random_archs(1, rng_seed=0)[0]), {}, tmp_path / "host.json")
+
+
+def test_units_are_not_added_to_tables_of_other_devices(tmp_path):
+    with pytest.raises(TableError, match="is calibrated, not measured: it has no units to add to"):
+        build.measure_missing(latency_luts.load("pixel1"), [], path=tmp_path / "pixel1.json")
+
+
+def test_measuring_this_machine(tmp_path):
+    archs = [zoo.get("mobilenet_v3_small", width=w, resolution_px=64) for w in (0.35, 0.5, 0.75, 1.0)]
+    units = {each for arch in archs for each in lower(arch)}
+    table = build.build("host", units, named(archs), tmp_path / "host.json")
+    assert table.identity == measure.identity()
+    assert all(timing.ms > 0 and timing.kernels > 0 for timing in table.units.values())
+    model = latency_luts.LatencyModel(table)
+    assert "measured on" in model.describe()
+    assert model.latency_ms(archs[3]) > model.latency_ms(archs[0])

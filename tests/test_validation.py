@@ -1,0 +1,92 @@
+"""Validation: how wrong a table is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import latency_luts
+from latency_luts import build, validate
+from latency_luts.table import CalibratedTable, MeasuredTable, write
+from search_spaces import spaces, zoo
+from search_spaces.lower import lower
+from tests.conftest import random_archs
+from tests.fake_machine import named
+
+
+def test_kendall_tau():
+    assert validate.kendall_tau([1, 2, 3, 4], [10, 20, 30, 40]) == 1
+    assert validate.kendall_tau([1, 2, 3, 4], [4, 3, 2, 1]) == -1
+    assert validate.kendall_tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
+
+
+def test_validation_figures():
+    measured = [
+        validate.Measured(name=name, predicted_ms=p, turns_ms=(9.8, 10.0, 10.1))
+        for name, p in (("a", 10.2), ("b", 9.3), ("c", 12.0), ("d", 10.4))
+    ]
+    figures = validate.summary(measured, "these")
+    assert figures.nets == 4
+    assert figures.mape == pytest.approx((0.02 + 0.07 + 0.2 + 0.04) / 4)
+    assert figures.bias == pytest.approx((0.02 - 0.07 + 0.2 + 0.04) / 4)
+    assert (figures.within_5pct, figures.within_10pct) == (0.5, 0.75)
+    assert (figures.worst, figures.worst_error) == ("c", pytest.approx(0.2))
+    assert figures.noise == pytest.approx(0.01)  # 0.2, 0 and 0.1 of 10 ms
+
+
+def test_validation_uses_networks_of_no_fit():
+    archs = validate.sample(40, widths=[0.5, 1.0], resolution_px=96, names=["mnasnet", "mobilenet_v3"], rng_seed=0)
+    assert len(archs) == 40
+    assert {arch.resolution_px for arch in archs} == {96}
+    for width in (0.5, 1.0):
+        space = spaces.get("mnasnet", base_width=width, resolution_px=96)
+        fitted = {space.decode(row) for row in space.sample(np.random.default_rng(0), build.FIT_SAMPLES)}
+        assert not fitted & set(archs)
+    assert set(zoo.names(mobile=True)) <= {arch.name for arch in archs}
+
+
+def test_a_table_is_validated_at_its_own_speed(tmp_path, fake):
+    archs = random_archs(6, rng_seed=0)
+    path = tmp_path / "host.json"
+    fake()
+    units = {each for arch in archs for each in lower(arch)}
+    table = build.build("host", units, named(archs), path)
+    fake(slowness=lambda call: 1.3)
+    others = random_archs(4, rng_seed=9)
+    measured, model, speed = validate.validate(latency_luts.LatencyModel(table), others, path=path, bursts=4)
+    assert speed == pytest.approx(1.3)
+    assert max(abs(m.error) for m in measured) < 1e-6
+    assert model.latency_ms(others[0]) == pytest.approx(1.1 * len(others[0].blocks))
+
+
+def test_networks_whose_turns_disagree_are_timed_again(tmp_path, fake, monkeypatch):
+    archs = random_archs(4, rng_seed=0)
+    path = tmp_path / "host.json"
+    machine = fake()
+    table = build.build("host", {each for arch in archs for each in lower(arch)}, named(archs), path)
+    steady = machine.time_networks
+
+    def unsteady(archs, *, bursts):
+        first, *others = steady(archs, bursts=bursts)
+        slow = 1.5 if machine.networks < before + 2 * len(archs) and len(archs) > 1 else 1.0
+        return [replace(first, ms=first.ms * slow), *others]
+
+    monkeypatch.setattr(machine, "time_networks", unsteady)
+    before = machine.networks
+    measured, _, _ = validate.validate(latency_luts.LatencyModel(table), archs, path=path, bursts=4)
+    assert [len(m.turns_ms) for m in measured] == [validate.TURNS + validate.TURNS_AGAIN, *[validate.TURNS] * 3]
+    assert abs(measured[0].error) < 1e-6  # the slow turn is outvoted
+    assert measured[0].noise == pytest.approx(0.5 / 8)
+    assert measured[1].noise == 0
+
+
+def test_a_table_says_its_latest_validation(tmp_path, fake):
+    fake()
+    archs = random_archs(4, rng_seed=0)
+    table = build.build("host", lower(archs[0]), named([archs[0]] * 4), tmp_path / "host.json")
+    figures = validate.summary([validate.Measured(name="a", predicted_ms=11.0, turns_ms=(10.0,))] * 2, "these")
+    write(replace(table, validation=figures), tmp_path / "host.json")
+    model = latency_luts.load("host", tables_dir=tmp_path)
+    assert isinstance(model.table, MeasuredTable)
+    assert not isinstance(model.table, CalibratedTable)
+    assert "error 10.0% on 2 other networks (worst 10.0%)" in model.describe()
