@@ -12,6 +12,7 @@ import numpy as np
 from latency_luts.correction import fit_correction
 from latency_luts.key import key
 from latency_luts.log import Log
+from latency_luts.measure import ChainTiming
 from latency_luts.table import Correction, Identity, MeasuredTable, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
@@ -20,9 +21,10 @@ __all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold"]
 
 log = logging.getLogger(__name__)
 
-CONTEXTS = 3  # how many times a unit is timed, each time in another chain
+CONTEXTS = 7  # how many times a unit is timed, each time in another chain
 LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
-NOISY = 0.25  # contexts of a unit that differ by more are measured again, then marked
+NOISY = 0.15  # units whose contexts' middle half spans more are measured again, then marked
+ROUNDS = 4  # of medians in turn, which settle then
 
 
 def fold(
@@ -93,12 +95,35 @@ def fold(
 def contexts_of(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]:
     """Key of a unit to ``(ms, spread, runs, kernels)`` of every time it was timed; ms at the machine's median speed."""
     found = defaultdict(list)
-    if measured.chains:
-        level = float(np.median([chain.reference_ms for chain in measured.chains]))
-        for chain in measured.chains:
-            for name, ms, spread, kernels in zip(chain.keys, chain.ms, chain.spread, chain.kernels, strict=True):
-                found[name].append((ms * level / chain.reference_ms, spread, chain.runs, kernels))
+    for chain, speed in zip(measured.chains, _speeds(measured.chains), strict=True):
+        for name, ms, spread, kernels in zip(chain.keys, chain.ms, chain.spread, chain.kernels, strict=True):
+            found[name].append((ms / speed, spread, chain.runs, kernels))
     return found
+
+
+def _speeds(chains: Sequence[ChainTiming]) -> np.ndarray:
+    """How slow the machine was for each of `chains`, relative to its median: what the references say, and beyond that
+    what the units say that were also timed at other moments. Chains that took turns share their references' time, by
+    which they are known; medians over units and over moments, in turns, tell the two apart."""
+    if not chains:
+        return np.ones(0)
+    references = np.array([chain.reference_ms for chain in chains])
+    names, unit = np.unique([name for chain in chains for name in chain.keys], return_inverse=True)
+    moments, of_chain = np.unique(references, return_inverse=True)
+    moment = np.repeat(of_chain, [len(chain.keys) for chain in chains])
+    slow = moments / np.median(references)
+    ms = np.log([ms for chain in chains for ms in chain.ms])
+    for _ in range(ROUNDS):
+        apart = ms - np.log(slow)[moment]
+        apart -= _medians(apart, unit, len(names))[unit]
+        slow = slow * np.exp(_medians(apart, moment, len(moments)))
+    return slow[of_chain]
+
+
+def _medians(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    order = np.argsort(group, kind="stable")
+    parts = np.split(values[order], np.searchsorted(group[order], np.arange(1, groups)))
+    return np.array([np.median(part) for part in parts])
 
 
 def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old: MeasuredTable, scale: float) -> float:
@@ -113,4 +138,6 @@ def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old
 
 
 def differ(ms: Sequence[float]) -> bool:
-    return max(ms) > (1 + NOISY) * min(ms) and max(ms) - min(ms) > 0.005
+    """Whether a unit's times in several chains are too far apart to be trusted."""
+    low, middle, high = np.quantile(ms, (0.25, 0.5, 0.75))
+    return bool(high - low > max(NOISY * middle, 0.005))

@@ -96,14 +96,18 @@ class Bench:
 
         self.how, self._folder, self._plain_hard_swish = how, folder, False
         self._weights, self._written = WeightsFile(), dict[int, int]()
-        self._references = self.graphs([zoo.get(name) for name in REFERENCES])  # the same whatever is timed
+        references = [zoo.get(name) for name in REFERENCES]
+        self._reference_files = [
+            (str(Path(file).rename(folder / f"reference-{file.name}")), self._in_shape(arch))
+            for file, arch in zip(map(Path, self._files(references)), references, strict=True)
+        ]  # the same whatever is timed
         self._plain_hard_swish = plain_hard_swish
 
     def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
         """Times the units of some chains that take turns."""
         files = self._files(chains)
         prepared = [(file, self._in_shape(arch), len(arch.blocks)) for file, arch in zip(files, chains, strict=True)]
-        results, reference_ms = profile_chains(prepared, self._references, threads=self.how.threads, bursts=bursts)
+        results, reference_ms = profile_chains(prepared, self._references(), threads=self.how.threads, bursts=bursts)
         return [
             ChainTiming(
                 keys=tuple(key(unit) for unit in lower(arch)),
@@ -118,7 +122,7 @@ class Bench:
 
     def time_networks(self, archs: Sequence[Arch], *, bursts: int) -> list[NetworkTiming]:
         """Times whole networks that take turns."""
-        ms, reference_ms = time_graphs(self.graphs(archs), self._references, bursts=bursts)
+        ms, reference_ms = time_graphs(self.graphs(archs), self._references(), bursts=bursts)
         return [NetworkTiming(ms=float(np.nanmedian(row)), reference_ms=reference_ms) for row in ms]
 
     def graphs(self, archs: Sequence[Arch], *, profile: str | None = None) -> list[Graph]:
@@ -128,6 +132,10 @@ class Bench:
             Graph(file, self._in_shape(arch), self.how.threads, prefix)
             for file, arch, prefix in zip(self._files(archs), archs, prefixes, strict=True)
         ]
+
+    def _references(self) -> list[Graph]:
+        """Loaded anew each time: where a graph lies in memory changes its speed."""
+        return [Graph(file, in_shape, self.how.threads) for file, in_shape in self._reference_files]
 
     def _in_shape(self, arch: Arch) -> tuple[int, ...]:
         return (self.how.batch, *lower(arch)[0].in_shape)

@@ -257,7 +257,6 @@ def main(arguments: Sequence[str]) -> None:
     if not (folder / WEIGHTS).exists():
         print("making random weights", flush=True)
         write_weights(folder / WEIGHTS, {int(s): n for s, n in manifest["weights"].items()})
-    references = [Graph(str(folder / r["file"]), r["in_shape"], threads) for r in manifest["references"]]
     groups = _schedule(manifest)
     total, finished, start = sum(len(g) for _, g in groups), 0, time.monotonic()
     begun = 0
@@ -269,6 +268,8 @@ def main(arguments: Sequence[str]) -> None:
                 continue
             begun += len(due)
             measure = _measure_chains if turn == 0 else _measure_networks
+            # loaded anew each time: where a graph lies in memory changes its speed
+            references = [Graph(str(folder / r["file"]), r["in_shape"], threads) for r in manifest["references"]]
             for item in measure(folder, due, references, manifest):
                 file.write(json.dumps({**item, "turn": turn}) + "\n")
             file.flush()

@@ -33,8 +33,8 @@ from search_spaces.lower import lower
 __all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
 
 SPACES = ("mnasnet", "mobilenet_v3")
-TURNS = 4  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
-TURNS_AGAIN = 4  # of networks whose turns differ by more than
+TURNS = 6  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
+TURNS_AGAIN = 6  # of networks whose turns differ by more than
 UNSURE = 0.06
 
 

@@ -67,6 +67,16 @@ def test_a_machine_that_changes_its_speed_gives_the_same_table(tmp_path, fake):
     assert max(abs(n.left_out_ms / n.ms - 1) for n in table.networks) < 1e-6
 
 
+def test_moments_that_slow_down_units_more_than_the_references_are_found_out(tmp_path, fake):
+    archs = random_archs(40, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    machine = fake(unit_ms=lambda name, call: 1.3 if call % 3 == 1 else 1.0)
+    table = build.build("host", units, named(archs[:4]), tmp_path / "host.json")
+    assert machine.calls > 6
+    ms = [timing.ms for timing in table.units.values()]
+    assert max(ms) == pytest.approx(min(ms))
+
+
 def test_later_units_are_scaled_to_the_table_s_speed(tmp_path, fake):
     a, b = random_archs(2, rng_seed=0)
     path = tmp_path / "host.json"

@@ -76,7 +76,7 @@ def test_networks_whose_turns_disagree_are_timed_again(tmp_path, fake, monkeypat
     measured, _, _ = validate.validate(latency_luts.LatencyModel(table), archs, path=path, bursts=4)
     assert [len(m.turns_ms) for m in measured] == [validate.TURNS + validate.TURNS_AGAIN, *[validate.TURNS] * 3]
     assert abs(measured[0].error) < 1e-6  # the slow turn is outvoted
-    assert measured[0].noise == pytest.approx(0.5 / 8)
+    assert measured[0].noise == pytest.approx(0.5 / (validate.TURNS + validate.TURNS_AGAIN))
     assert measured[1].noise == 0
 
 
