@@ -25,6 +25,7 @@ CONTEXTS = 7  # how many times a unit is timed, each time in another chain
 LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
 NOISY = 0.15  # units whose contexts' middle half spans more are measured again, then marked
 ROUNDS = 4  # of medians in turn, which settle then
+_NOTHING_MS = 1e-4  # less than a kernel takes: of a unit whose kernels the runtime gave to its neighbours
 
 
 def fold(
@@ -70,7 +71,8 @@ def fold(
     correction, networks_fit = (
         fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
     )
-    drift = max(seen) / min(seen) - 1
+    slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
+    drift = float(slowest / fastest) - 1
     provenance = {
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,7 +114,7 @@ def _speeds(chains: Sequence[ChainTiming]) -> np.ndarray:
     moments, of_chain = np.unique(references, return_inverse=True)
     moment = np.repeat(of_chain, [len(chain.keys) for chain in chains])
     slow = moments / np.median(references)
-    ms = np.log([ms for chain in chains for ms in chain.ms])
+    ms = np.log(np.maximum([ms for chain in chains for ms in chain.ms], _NOTHING_MS))
     for _ in range(ROUNDS):
         apart = ms - np.log(slow)[moment]
         apart -= _medians(apart, unit, len(names))[unit]
