@@ -18,7 +18,7 @@ from latency_luts.calibrate import published
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold
 from latency_luts.key import key, parse
-from latency_luts.log import Log
+from latency_luts.log import Log, Measurements
 from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
 from latency_luts.progress import Bar, bars
@@ -104,8 +104,7 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path) -> Me
     if name != device:
         raise TableError(f"from={file} was measured for device={name}, not {device}; name the device that was measured")
     units, samples = units_and_samples(space)
-    measured = Log(path.with_name(path.name + ".measured"), how)
-    measured.chains, measured.networks = chains, networks
+    measured = Measurements(chains=chains, networks=networks)
     timed = {name for chain in chains for name in chain.keys}
     if missing := sorted({key(unit) for unit in units} - timed):
         raise TableError(
@@ -176,6 +175,7 @@ def build(
     if old and not new_networks:
         new_networks = _chains_to_fit(new_units, neighbours)
     with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
+        measured.want(map(key, new_units))
         turns = NetworkTurns(new_networks, measured, at_work)
         _measure_units(new_units, neighbours, measured, at_work, turns, bar)
         turns.take(1.0)
@@ -217,7 +217,9 @@ def _measure_units(
             wanted = {unit for unit in units if differ([ms for ms, *_ in done[key(unit)]])}
             if not wanted:
                 return
-            log.info("%d units differed by more than %.0f %% and are timed again", len(wanted), NOISY * 100)
+            log.info(
+                "%d units differ by more than %.0f %% from chain to chain and are timed again", len(wanted), NOISY * 100
+            )
         else:
             wanted = units
         enough = CONTEXTS + more

@@ -22,7 +22,6 @@ from latency_luts import on_device
 from latency_luts.build import (
     BURSTS,
     CHAINS_TOGETHER,
-    CONTEXTS,
     NETWORK_BURSTS,
     NETWORK_TURNS,
     NETWORKS_TOGETHER,
@@ -31,6 +30,7 @@ from latency_luts.build import (
     units_and_samples,
 )
 from latency_luts.chains import cover
+from latency_luts.fold import CONTEXTS
 from latency_luts.key import key
 from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile
 from latency_luts.table import Identity, TableError
@@ -137,7 +137,7 @@ def _chain(fields: dict) -> ChainTiming:
         spread=tuple(fields["spread"]),
         kernels=tuple(fields["kernels"]),
         runs=fields["runs"],
-        reference_ms=_ms(fields["reference_ms"]),
+        reference_ms=_ms(fields["reference_ms"], least=1e-6),
     )
     if len({len(timing.keys), len(timing.ms), len(timing.spread), len(timing.kernels)}) > 1:
         raise ValueError("a chain's lists differ in length")
@@ -145,11 +145,11 @@ def _chain(fields: dict) -> ChainTiming:
 
 
 def _network(fields: dict) -> NetworkTiming:
-    return NetworkTiming(ms=_ms(fields["ms"]), reference_ms=_ms(fields["reference_ms"]))
+    return NetworkTiming(ms=_ms(fields["ms"]), reference_ms=_ms(fields["reference_ms"], least=1e-6))
 
 
-def _ms(value: float) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < 1e9:
+def _ms(value: float, *, least: float = 0) -> float:
+    if not isinstance(value, int | float) or not least <= value < 1e9:
         raise ValueError(f"{value!r} is no latency")
     return float(value)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from latency_luts.correction import fit_correction
 from latency_luts.key import key
-from latency_luts.log import Log
+from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
 from latency_luts.table import Correction, Identity, MeasuredTable, Timing
 from search_spaces.arch import Arch
@@ -25,14 +25,13 @@ CONTEXTS = 7  # how many times a unit is timed, each time in another chain
 LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
 NOISY = 0.15  # units whose contexts' middle half spans more are measured again, then marked
 ROUNDS = 4  # of medians in turn, which settle then
-_NOTHING_MS = 1e-4  # less than a kernel takes: of a unit whose kernels the runtime gave to its neighbours
 
 
 def fold(
     device: str,
     how: Identity,
     old: MeasuredTable | None,
-    measured: Log,
+    measured: Measurements,
     units: set[Unit],
     networks: dict[str, Arch],
     *,
@@ -48,7 +47,7 @@ def fold(
     slower = _slower(contexts, old, base / level) if old else 1.0
     timings = dict(old.units) if old else {}
     noisy = 0
-    whole = {name for name, times in contexts.items() if len(times) >= CONTEXTS}  # of a build that was interrupted
+    whole = {name for name in measured.wanted if len(contexts[name]) >= CONTEXTS}  # of a build that was interrupted
     for name in ({key(unit) for unit in units} | whole) - set(timings):
         times = contexts[name]
         ms = [t[0] for t in times]
@@ -94,7 +93,7 @@ def fold(
     return replace(table, validation=old.validation) if old and not networks else table
 
 
-def contexts_of(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]:
+def contexts_of(measured: Measurements) -> dict[str, list[tuple[float, float, int, int]]]:
     """Key of a unit to ``(ms, spread, runs, kernels)`` of every time it was timed; ms at the machine's median speed."""
     found = defaultdict(list)
     for chain, speed in zip(measured.chains, _speeds(measured.chains), strict=True):
@@ -104,9 +103,9 @@ def contexts_of(measured: Log) -> dict[str, list[tuple[float, float, int, int]]]
 
 
 def _speeds(chains: Sequence[ChainTiming]) -> np.ndarray:
-    """How slow the machine was for each of `chains`, relative to its median: what the references say, and beyond that
-    what the units say that were also timed at other moments. Chains that took turns share their references' time, by
-    which they are known; medians over units and over moments, in turns, tell the two apart."""
+    """How slow the machine was for each of `chains`, relative to the middle one: what the references say, and beyond
+    that what the units say that were also timed at other moments. Chains that took turns share their references' time,
+    by which they are known; medians over units and over moments, in turns, tell the two apart."""
     if not chains:
         return np.ones(0)
     references = np.array([chain.reference_ms for chain in chains])
@@ -114,18 +113,27 @@ def _speeds(chains: Sequence[ChainTiming]) -> np.ndarray:
     moments, of_chain = np.unique(references, return_inverse=True)
     moment = np.repeat(of_chain, [len(chain.keys) for chain in chains])
     slow = moments / np.median(references)
-    ms = np.log(np.maximum([ms for chain in chains for ms in chain.ms], _NOTHING_MS))
+    ms = np.array([ms for chain in chains for ms in chain.ms])
+    says = (ms > 0) & (_numbers(moment, unit, len(names)) > 1)[unit]
+    moment, unit, ms = moment[says], unit[says], np.log(ms[says])
     for _ in range(ROUNDS):
         apart = ms - np.log(slow)[moment]
         apart -= _medians(apart, unit, len(names))[unit]
         slow = slow * np.exp(_medians(apart, moment, len(moments)))
-    return slow[of_chain]
+    slow = slow[of_chain]
+    return slow / np.median(slow)
+
+
+def _numbers(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """(groups,) how many different values each group has."""
+    return np.bincount(np.unique(np.stack([group, values]), axis=1)[0], minlength=groups)
 
 
 def _medians(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """(groups,) each group's median; 0 for an empty one."""
     order = np.argsort(group, kind="stable")
     parts = np.split(values[order], np.searchsorted(group[order], np.arange(1, groups)))
-    return np.array([np.median(part) for part in parts])
+    return np.array([np.median(part) if part.size else 0.0 for part in parts])
 
 
 def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old: MeasuredTable, scale: float) -> float:
@@ -134,7 +142,7 @@ def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old
     ratios = [
         scale * float(np.median([ms for ms, *_ in times])) / old.units[name].ms
         for name, times in contexts.items()
-        if name in old.units
+        if name in old.units and old.units[name].ms
     ]
     return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
 

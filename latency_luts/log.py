@@ -3,23 +3,35 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from latency_luts.measure import ChainTiming, NetworkTiming
 from latency_luts.table import Identity, TableError
 
-__all__ = ["Log"]
+__all__ = ["Log", "Measurements"]
 
 
-class Log:
-    """Chains and whole networks measured for one table, in the file `path`.
+@dataclass(kw_only=True)
+class Measurements:
+    """What was measured for one table.
 
     Attributes:
         chains: all chains, in the order of measurement.
         networks: whole networks by name, each timed several times.
-        id: tells it from other logs: a table says which one it was made of last.
+        wanted: keys of the units that they were made for; chains may hold other units beside them.
+        id: tells them from others: a table says which it was made of last.
+    """
+
+    chains: list[ChainTiming] = field(default_factory=list)
+    networks: dict[str, list[NetworkTiming]] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
+    id: str = field(default_factory=lambda: os.urandom(8).hex())
+
+
+class Log(Measurements):
+    """Measurements in the file `path`.
 
     Raises:
         TableError: the file was begun on another machine or runtime, or is damaged. A last line that was cut short by a
@@ -27,10 +39,8 @@ class Log:
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
+        super().__init__()
         self.path, self.identity = path, identity
-        self.chains: list[ChainTiming] = []
-        self.networks: dict[str, list[NetworkTiming]] = {}
-        self.id = os.urandom(8).hex()
         with contextlib.suppress(FileNotFoundError):
             lines = path.read_text().splitlines()
             for i, line in enumerate(lines):
@@ -54,6 +64,12 @@ class Log:
                 self._append({"identity": asdict(self.identity), "id": self.id})
             yield
 
+    def want(self, keys: Iterable[str]) -> None:
+        """From now on, chains are also made for the units `keys`."""
+        if new := sorted(set(keys) - self.wanted):
+            self.wanted.update(new)
+            self._append({"wanted": new})
+
     def add_chains(self, timings: list[ChainTiming]) -> None:
         for timing in timings:
             self.chains.append(timing)
@@ -75,6 +91,8 @@ class Log:
             if item.get("identity") != asdict(self.identity):
                 raise TableError(f"{self.path} was begun on another machine or runtime; measure again with fresh=true")
             self.id = item.get("id", self.id)
+        elif "wanted" in item:
+            self.wanted.update(item["wanted"])
         elif "chain" in item:
             fields = item["chain"]
             self.chains.append(

@@ -27,6 +27,7 @@ import numpy as np
 
 WARM_RUNS = 1  # of a burst: they bring the graph's own weights as far back into the caches as a network's runs do
 BURST_RUNS = 1
+REFERENCE_BURSTS = 2  # of each reference in a round of bursts: its noise is in all that took turns with it
 ENOUGH_S = 0.012  # graphs whose run takes longer take fewer turns
 FORMAT = 1
 WEIGHTS = "weights.bin"  # random numbers in sections: one of int8, then floats of ever smaller deviation
@@ -75,14 +76,17 @@ def time_graphs(graphs: Sequence[Graph], references: Sequence[Graph], *, bursts:
         (graphs, bursts) ms, NaN where a slow graph left a turn out; and the references' ms, see `profile_chains`.
     """
     ms = np.full((len(graphs), bursts), np.nan)
-    seen = np.full((len(references), bursts), np.nan)
+    seen = np.full((len(references), bursts * REFERENCE_BURSTS), np.nan)
     enough = [_enough(graph.burst(), bursts) for graph in graphs]
+    for reference in references:
+        reference.burst()
     for b in range(bursts):
         for g, graph in enumerate(graphs):
             if b * enough[g] // bursts != (b + 1) * enough[g] // bursts:  # `enough` of them, evenly spread
                 ms[g, b] = graph.burst() * 1e3
         for r, reference in enumerate(references):
-            seen[r, b] = reference.burst() * 1e3
+            for again in range(REFERENCE_BURSTS):
+                seen[r, b * REFERENCE_BURSTS + again] = reference.burst() * 1e3
     return ms, _middle(seen)
 
 
@@ -186,7 +190,7 @@ def block_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _owners(kernels: Sequence[tuple[str, str]], blocks: int) -> list[int]:
     """The block of each kernel ``(name, operator)`` of one run."""
-    named = [int(match.group(1)) if (match := _BLOCK.match(name)) else None for name, _ in kernels]
+    named = [_named_for(name, blocks) for name, _ in kernels]
     owners = []
     for i, (owner, (_, op)) in enumerate(zip(named, kernels)):
         if owner is None:
@@ -196,6 +200,13 @@ def _owners(kernels: Sequence[tuple[str, str]], blocks: int) -> list[int]:
             owner = after[0] if after and (prepares or not before) else before[-1] if before else 0
         owners.append(min(owner, blocks - 1))
     return owners
+
+
+def _named_for(kernel: str, blocks: int) -> int | None:
+    """The block that a kernel is named for: also the last, whose last convolution the runtime calls as the output."""
+    if match := _BLOCK.match(kernel):
+        return int(match.group(1))
+    return blocks - 1 if kernel.startswith("output") else None
 
 
 def weights_section(dtype: str, deviation: float) -> int:

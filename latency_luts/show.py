@@ -106,7 +106,7 @@ def _summary(model: LatencyModel, units: Collection[Unit]) -> list[tuple[str, st
 
 
 def _plain(provenance: Mapping) -> dict:
-    return {name: value for name, value in provenance.items() if value not in (None, "")}
+    return {name: value for name, value in provenance.items() if value not in (None, "") and name != "log"}
 
 
 def _main(settings: Settings) -> None:

@@ -232,20 +232,17 @@ def _read_train_workers(settings: Settings) -> Workers | None:
             f"ray.train_workers={count} cannot share batches of evaluator.shared.batch={batch} evenly, with 2 images "
             "or more for each; change one of them"
         )
-    if 0 < settings.number("ray.num_gpus", low=0) < 1:
+    gpus = settings.number("ray.num_gpus", low=0)
+    if gpus not in (0, 1):
         raise ValueError("ray.train_workers takes whole GPUs: ray.num_gpus=1 for each worker, or 0")
-    device = settings.value("evaluator.device")
-    if (device == "cuda") != (settings.number("ray.num_gpus", low=0) > 0):
-        raise ValueError(
-            f"evaluator.device={device} with ray.num_gpus={settings.value('ray.num_gpus'):g}: ray.train_workers takes "
-            "cuda and 1, or cpu and 0"
-        )
+    if settings.value("evaluator.device") == "cuda" and not gpus:
+        raise ValueError("evaluator.device=cuda with ray.train_workers takes ray.num_gpus=1")
     if settings.value("executor") != "ray":
         raise ValueError(f"ray.train_workers={count} takes executor=ray, not {settings.value('executor')}")
     return Workers(
         count=count,
         num_cpus=settings.number("ray.num_cpus", low=0),
-        num_gpus=settings.number("ray.num_gpus", low=0),
+        num_gpus=gpus,
         retries=settings.integer("retries", low=0),
     )
 

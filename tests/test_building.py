@@ -1,19 +1,21 @@
 """Builds: from measurements to a table of this machine."""
 
 import json
+from collections import Counter
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, measure
+from latency_luts import build, fold, measure
 from latency_luts.chains import cover
 from latency_luts.key import key
 from latency_luts.log import Log
 from latency_luts.table import Identity, TableError, read
 from search_spaces import spaces, zoo
-from search_spaces.lower import lower
+from search_spaces.arch import ConvBN, MBConv
+from search_spaces.lower import lower, unit
 from tests.conftest import random_archs
 from tests.fake_machine import HERE, named
 
@@ -70,7 +72,7 @@ def test_a_machine_that_changes_its_speed_gives_the_same_table(tmp_path, fake):
 def test_moments_that_slow_down_units_more_than_the_references_are_found_out(tmp_path, fake):
     archs = random_archs(40, rng_seed=0)
     units = {each for arch in archs for each in lower(arch)}
-    nothing = key(lower(archs[0])[2])  # all of it done by its neighbours' kernels
+    nothing = key(lower(archs[0])[2])  # its neighbours' kernels do all of it
     machine = fake(unit_ms=lambda name, call: 0.0 if name == nothing else 1.3 if call % 3 == 1 else 1.0)
     table = build.build("host", units, named(archs[:4]), tmp_path / "host.json")
     assert machine.calls > 6
@@ -150,9 +152,48 @@ def test_units_that_an_interrupted_build_had_measured_get_into_the_next_table(tm
     with pytest.raises(KeyboardInterrupt):
         build.build("host", units, {}, path)
     fake()
+    timed = Counter(name for chain in Log(tmp_path / "host.json.measured", HERE).chains for name in chain.keys)
     few = lower(archs[0])
     table = build.build("host", few, named([archs[0]] * 4), path)
-    assert {key(each) for each in few} < set(table.units)
+    whole = {name for name, times in timed.items() if times >= fold.CONTEXTS}
+    assert whole - {key(each) for each in few}
+    assert set(table.units) == whole | {key(each) for each in few}
+
+
+def test_what_stands_beside_a_unit_that_fits_to_no_other_gets_into_no_table(tmp_path, fake):
+    lonely = unit(MBConv(in_ch=24, mid_ch=72, out_ch=40, kernel=5, stride=2), 56, 56)
+    fake()
+    table = build.build("host", {lonely}, {}, tmp_path / "host.json")
+    assert set(table.units) == {key(lonely)}
+
+
+def test_a_convolution_at_the_end_of_a_chain_has_a_time(tmp_path):
+    """The runtime calls it by the name of the graph's output."""
+    lonely = unit(ConvBN(in_ch=24, out_ch=96, kernel=3), 28, 28)
+    with measure.bench(measure.identity()) as machine:
+        (timing,) = machine.time_chains(list(cover({lonely}, np.random.default_rng(0))), bursts=2)
+    before, last = timing.ms
+    assert timing.keys[1] == key(lonely)
+    assert last > 3 * before  # which is a 1x1 convolution of 3 channels
+    assert timing.kernels[1] >= 1
+
+
+def test_a_table_with_a_unit_that_takes_nothing_grows(tmp_path, fake):
+    a, b = random_archs(2, rng_seed=0)
+    nothing = key(lower(a)[2])
+    path = tmp_path / "host.json"
+    for arch in (a, b):
+        fake(unit_ms=lambda name, call: 0.0 if name == nothing else 1.0)
+        table = build.build("host", lower(arch), named([a] * 4), path)
+    assert set(table.units) == {key(each) for arch in (a, b) for each in lower(arch)}
+
+
+def test_a_moment_s_disturbance_is_no_varying_speed(tmp_path, fake):
+    space = spaces.get("mnasnet", base_width=0.35, resolution_px=64)
+    archs = random_archs(4, rng_seed=0, resolution_px=64)
+    fake(slowness=lambda call: 3.0 if call == 5 else 1.0)
+    table = build.build("host", space.units(), named(archs), tmp_path / "host.json")
+    assert table.provenance["drift"] < 0.01
 
 
 def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, caplog):

@@ -22,7 +22,7 @@ def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
 def test_workers_need_a_cluster(tmp_path):
     refused = search("evaluator=shared_weights", "executor=serial", "ray.train_workers=2", cwd=tmp_path)
     assert "ray.train_workers=2 takes executor=ray, not serial" in refused.stderr
-    refused = search("evaluator=shared_weights", "ray.num_gpus=1", "ray.train_workers=2", cwd=tmp_path)
-    assert "ray.train_workers takes cuda and 1, or cpu and 0" in refused.stderr
+    refused = search("evaluator=shared_weights", "ray.num_gpus=1.5", "ray.train_workers=2", cwd=tmp_path)
+    assert "ray.train_workers takes whole GPUs: ray.num_gpus=1 for each worker, or 0" in refused.stderr
     refused = search("evaluator=shared_weights", "executor=ray", "ray.train_workers=3", cwd=tmp_path)
     assert "ray.train_workers=3 cannot share batches of evaluator.shared.batch=64 evenly" in refused.stderr
