@@ -1,5 +1,6 @@
 """Chains and what times them, here and on a node of a cluster."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,12 @@ import pytest
 from latency_luts import measure, on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
-from latency_luts.table import Identity, read
+from latency_luts.table import read
 from search_spaces import onnx_net, spaces, zoo
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower, unit
 
 ROOT = Path(__file__).parents[1]
-HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dtype="fp32")
 
 
 # ---- chains
@@ -127,20 +127,33 @@ def test_batch_and_threads_are_part_of_the_identity():
 # ---- another machine
 
 
-def test_a_node_of_a_cluster_is_measured(tmp_path, monkeypatch):
-    """A cluster of one node that has the resource; the table is the node's."""
-    import os
+CLUSTER = """
+import sys
+import ray
+ray.init(address="local", num_cpus=1, resources={"board": 2}, include_dashboard=False,
+         log_to_driver=False, logging_level="ERROR", _temp_dir=sys.argv[1])
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
 
-    import ray
 
+def test_a_node_of_a_cluster_is_measured(tmp_path):
+    """A cluster of one node that has the resource; the table is the node's. Ray keeps a process's way of
+    authentication for ever, so that the cluster is started by a process of its own."""
     from latency_luts.remote import remote_bench
 
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": "disabled"}
     folder = tempfile.mkdtemp(prefix="nas-ray-")  # a short path: sockets lie in it
-    ray.init(address="local", num_cpus=1, resources={"board": 2}, include_dashboard=False,
-             log_to_driver=False, logging_level="ERROR", _temp_dir=folder)  # fmt: skip
-    address = ray.get_runtime_context().gcs_address
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert cluster.stdout
+    address = cluster.stdout.readline().strip()
     driver = """
 import sys
 from pathlib import Path
@@ -161,6 +174,7 @@ with remote_bench(sys.argv[1], sys.argv[2], threads=1, batch=1, dtype="fp32") as
             text=True,
             check=False,
             timeout=120,
+            env=environment,
         )
 
     try:
@@ -171,7 +185,7 @@ with remote_bench(sys.argv[1], sys.argv[2], threads=1, batch=1, dtype="fp32") as
         missing = run("phone")
         assert "ray.resource=phone: no node of the cluster has it (there are: " in missing.stderr
     finally:
-        ray.shutdown()
+        cluster.communicate("", timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
     with (
         pytest.raises(ValueError, match="it must be host:port"),
