@@ -7,6 +7,7 @@ is retried by Ray, a straggler is cancelled and tried again.
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -154,8 +155,9 @@ class RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if address is None:  # a local cluster of our own, with its own token, that writes nothing outside its folder
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            if "ray" not in sys.modules:  # it asks once for a process's way of authentication
+                os.environ["RAY_AUTH_MODE"] = "token"
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             os.environ.pop("RAY_ADDRESS", None)
             self._temp_dir = tempfile.mkdtemp(prefix="nas-ray-")
         import ray

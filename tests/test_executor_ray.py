@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from nas.executor_ray import RayExecutor, ResourceError
 from nas.trial import Evaluation
 from search_spaces import cost
 from tests.conftest import random_archs
+from tests.test_commands import ROOT
 
 # Ray's own warnings about its own future, and sockets and files that it leaves to the garbage collector
 pytestmark = [
@@ -150,3 +153,19 @@ except ResourceError as e:
     )
     assert done.returncode == 0, done.stderr
     assert "no node has 1 CPUs and 3 GPUs for one evaluation" in done.stdout
+
+
+def test_a_process_that_has_ray_already(tmp_path):
+    """Ray asks once for a process's way of authentication, when it is imported."""
+    program = "import ray\nfrom nas.executor_ray import RayExecutor\nwith RayExecutor(workers=1): print('started')"
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**others, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["started"], done.stderr
