@@ -55,6 +55,9 @@ def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
     return net
 
 
+_SMALL = 32 * 32  # pixels
+
+
 class Net(nn.Module):
     """`arch` as a module; `blocks[i]` computes ``arch.blocks[i]``."""
 
@@ -89,6 +92,7 @@ class BlockModule(nn.Module):
 class _ConvAct(nn.Module):
     def __init__(self, op: Conv) -> None:
         super().__init__()
+        self.op = op
         self.conv = nn.Conv2d(
             op.in_ch,
             op.out_ch,
@@ -103,10 +107,32 @@ class _ConvAct(nn.Module):
         self.act = activation(op.act)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
+        x = conv2d(x, self.op, self.conv.weight, self.conv.bias)
         if self.norm is not None:
             x = self.norm(x)
         return x if self.act is None else self.act(x)
+
+
+def conv2d(x: Tensor, op: Conv, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution `op` of x (N, in_ch, H, W); dense ones of small images are matrix products on a GPU.
+
+    cuDNN takes tens of milliseconds to set up what it has not met: a new combination of channels, kernel, stride and
+    size. A search meets thousands of them, and a matrix product is launched at once, whatever its shape.
+    """
+    if x.is_cuda and op.groups == op.dilation == 1 and x.shape[2] * x.shape[3] <= _SMALL:
+        return _by_product(x, weight, bias, op.stride, op.padding)
+    return F.conv2d(x, weight, bias, op.stride, op.padding, op.dilation, op.groups)
+
+
+def _by_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: tuple[int, int]) -> Tensor:
+    x = x.permute(0, 2, 3, 1)
+    if any(padding):
+        x = F.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    if weight.shape[2:] != (1, 1):  # (N, H', W', in_ch, kernel height, kernel width)
+        x = x.unfold(1, weight.shape[2], stride).unfold(2, weight.shape[3], stride).flatten(3)
+    elif stride != 1:
+        x = x[:, ::stride, ::stride]
+    return F.linear(x, weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class _LinearAct(nn.Module):

@@ -59,6 +59,7 @@ class SharedWeights:
         """
         import torch
 
+        from nas.training import on_gpu
         from nas.training.datasets import drawn, part
 
         start = time.perf_counter()
@@ -66,7 +67,7 @@ class SharedWeights:
         data, net = self.trainer.data, self._supernet()
         path = net.path(arch, self.trainer.small(arch))
         holdout = part(data.holdout, self.images)
-        with torch.inference_mode():
+        with torch.inference_mode(), on_gpu.many_shapes(self.trainer.device, data.resolution_px):
             forward = net.folded(path, net.calibrate(path, self._batches(drawn(data.train, self.bn_images))))
             answers = torch.cat([forward(x).argmax(1) for x in self._batches(holdout)])
         correct = int((answers.cpu().numpy() == holdout.labels).sum())
@@ -86,7 +87,8 @@ class SharedWeights:
 
         from nas.training.train import normalise
 
-        for images in np.array_split(split.images, -(-len(split) // _BATCH)):
+        most = _BATCH if self.trainer.device == "cpu" else 8 * _BATCH
+        for images in np.array_split(split.images, -(-len(split) // most)):
             yield normalise(torch.from_numpy(images), self.trainer.data, self.trainer.device)
 
     def _supernet(self) -> "Supernet":

@@ -151,7 +151,7 @@ class Supernet(nn.Module):
         """A part of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
-            x = _conv(x, op, *self._conv_weights(step.key, op))
+            x = torch_net.conv2d(x, op, *self._conv_weights(step.key, op))
             return (
                 F.batch_norm(x, None, None, *self._norm_weights(step.key, op), training=True, eps=_EPS)
                 if op.norm
@@ -167,7 +167,7 @@ class Supernet(nn.Module):
         seen, now = 0, 0
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
-            x = _conv(x, op, *self._conv_weights(step.key, op))
+            x = torch_net.conv2d(x, op, *self._conv_weights(step.key, op))
             if not op.norm:
                 return x
             weight, bias = self._norm_weights(step.key, op)
@@ -201,7 +201,7 @@ class Supernet(nn.Module):
                 weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
-            return _conv(x, op, *weights[step.name])
+            return torch_net.conv2d(x, op, *weights[step.name])
 
         def forward(x: Tensor) -> Tensor:
             for stretch in path.stretches:
@@ -343,7 +343,3 @@ def _activation(name: str) -> nn.Module | None:
 def _act(x: Tensor, name: str) -> Tensor:
     module = _activation(name)
     return x if module is None else module(x)
-
-
-def _conv(x: Tensor, op: Conv, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.conv2d(x, weight, bias, op.stride, op.padding, op.dilation, op.groups)

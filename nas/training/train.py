@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.training import on_gpu
 from nas.training.datasets import Dataset, Split
 from nas.training.recipe import Recipe
 from search_spaces import torch_net
@@ -26,6 +29,8 @@ __all__ = [
     "top1",
     "train",
 ]
+
+_FEWEST_GRAPHED = 10  # updates; a graph costs about two to make
 
 
 @dataclass(frozen=True)
@@ -75,38 +80,73 @@ def train(
         on_epoch: called with the number of epochs that are done, after each.
     """
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = new_optimizer(net, recipe)
-    if moments is not None:
-        _set_moments(optimizer, net, moments)
-    steps = recipe.steps or max(1, len(split) // recipe.batch) * recipe.epochs
+    in_epoch = max(1, len(split) // recipe.batch)
+    steps = recipe.steps or in_epoch * recipe.epochs
     warmup_steps = max(1, round(recipe.warmup * steps))
     rng = np.random.default_rng(rng_seed)
-    autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu")
-    seen = epochs = 0
-    with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
+    size = min(recipe.batch, len(split))
+    small = on_gpu.many_shapes(device, data.resolution_px)
+    with small, torch.random.fork_rng(devices=[]), on_gpu.stream(device):  # dropout draws from torch's generator
         torch.manual_seed(rng_seed)
-        for step, (x, y, epoch_ends) in zip(range(steps), _endless(split, data, recipe, rng, device), strict=False):
-            _set_lr(optimizer, recipe.lr * schedule(step, warmup_steps, steps))
-            optimizer.zero_grad(set_to_none=True)
-            with autocast:
-                loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
-            loss.backward()
-            optimizer.step()
-            seen += len(y)
-            if (epoch_ends or step == steps - 1) and not math.isfinite(loss.item()):
-                return Trained(seen, True, _moments(optimizer, net))
-            if epoch_ends and on_epoch:
-                epochs += 1
+        graphed = steps >= _FEWEST_GRAPHED and on_gpu.keeps(split.images, device)
+        optimizer = new_optimizer(net, recipe, lr_on=device if graphed else None)
+        if moments is not None:
+            _set_moments(optimizer, net, moments)
+        update = _updates(net, optimizer, split, data, recipe, device, rng, graphed)
+        for step, picked in enumerate(islice(_picked(len(split), size, rng), steps), 1):
+            loss = update(picked, recipe.lr * schedule(step - 1, warmup_steps, steps))
+            epochs, left = divmod(step, in_epoch)
+            if (left == 0 or step == steps) and not math.isfinite(loss.item()):
+                return Trained(step * size, True, _moments(optimizer, net))
+            if left == 0 and on_epoch:
                 on_epoch(epochs)
                 net.train()
-    return Trained(seen, False, _moments(optimizer, net))
+        return Trained(steps * size, False, _moments(optimizer, net))
 
 
-def top1(net: nn.Module, split: Split, data: Dataset, *, batch: int = 250, device: str = "cpu") -> float:
+def _updates(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    split: Split,
+    data: Dataset,
+    recipe: Recipe,
+    device: str,
+    rng: np.random.Generator,
+    graphed: bool,
+) -> Callable[[np.ndarray, float], Tensor]:
+    """A function that makes one update with the images at some places (n,) and a learning rate, and gives its loss."""
+
+    def update(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with on_gpu.autocast(device, data.resolution_px):
+            loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    def eager(picked: np.ndarray, lr: float) -> Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        return update(*augmented(split, picked, data, crop_px=recipe.crop_px, rng=rng, device=device))
+
+    if not graphed:
+        return eager
+    size, lr_there = min(recipe.batch, len(split)), optimizer.param_groups[0]["lr"]
+    graph = on_gpu.Graphed(lambda plan: update(*_on_gpu(split, data, plan, recipe.crop_px)), size, device)
+
+    def replayed(picked: np.ndarray, lr: float) -> Tensor:
+        lr_there.fill_(lr)
+        return graph(_plan(picked, data, recipe.crop_px, rng))
+
+    return replayed
+
+
+def top1(net: nn.Module, split: Split, data: Dataset, *, device: str = "cpu") -> float:
     """Share of `split` that `net` classifies correctly, in [0, 1]."""
+    batch = 250 if device == "cpu" else 2000
     net.to(device).eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode():
+    with torch.inference_mode(), on_gpu.many_shapes(device, data.resolution_px):
         for start in range(0, len(split), batch):
             x = normalise(torch.from_numpy(split.images[start : start + batch]), data, device)
             y = torch.from_numpy(split.labels[start : start + batch]).to(device)
@@ -116,28 +156,42 @@ def top1(net: nn.Module, split: Split, data: Dataset, *, batch: int = 250, devic
 
 def batches(split: Split, data: Dataset, recipe: Recipe, *, rng: np.random.Generator, device: str):
     """One epoch of augmented, normalised batches ``(x, y)``: x (batch, C, H, W) float, y (batch,) int64."""
-    order = rng.permutation(len(split))
     size = min(recipe.batch, len(split))
-    for start in range(0, len(split) - size + 1, size):
-        yield augmented(split, order[start : start + size], data, crop_px=recipe.crop_px, rng=rng, device=device)
+    for picked in islice(_picked(len(split), size, rng), len(split) // size):
+        yield augmented(split, picked, data, crop_px=recipe.crop_px, rng=rng, device=device)
 
 
 def augmented(
     split: Split, picked: np.ndarray, data: Dataset, *, crop_px: int, rng: np.random.Generator, device: str
 ) -> tuple[Tensor, Tensor]:
     """The images `picked` of `split`, shifted and mirrored at random: x (n, C, H, W) float, y (n,) int64."""
-    images = _shift_and_flip(split.images[picked], crop_px, data.flip, rng)
-    return normalise(torch.from_numpy(images), data, device), torch.from_numpy(split.labels[picked]).to(device)
+    if device == "cpu":
+        images = _shift_and_flip(split.images[picked], crop_px, data.flip, rng)
+        return normalise(torch.from_numpy(images), data, device), torch.from_numpy(split.labels[picked])
+    if on_gpu.keeps(split.images, device):
+        return _on_gpu(split, data, on_gpu.sent(_plan(picked, data, crop_px, rng), device), crop_px)
+    images = on_gpu.sent(_shift_and_flip(split.images[picked], crop_px, data.flip, rng), device)
+    return normalise(images, data, device), on_gpu.sent(split.labels[picked], device)
 
 
-def _endless(
-    split: Split, data: Dataset, recipe: Recipe, rng: np.random.Generator, device: str
-) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """`batches` of epoch after epoch, each with whether it is an epoch's last."""
-    in_epoch = max(1, len(split) // recipe.batch)
+def _plan(picked: np.ndarray, data: Dataset, crop_px: int, rng: np.random.Generator) -> np.ndarray:
+    """Places of images, and how each is moved (`_moves`): (4, n) int64."""
+    return np.stack([picked, *_moves(len(picked), crop_px, data.flip, rng)])
+
+
+def _on_gpu(split: Split, data: Dataset, plan: Tensor, crop_px: int) -> tuple[Tensor, Tensor]:
+    """`augmented` for a plan (4, n) that is on the GPU: places of images, and how they are moved."""
+    device = str(plan.device)
+    images, labels = on_gpu.resident(split.images, device), on_gpu.resident(split.labels, device)
+    return normalise(on_gpu.gathered(images, plan, crop_px), data, device), labels[plan[0]]
+
+
+def _picked(images: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Places (size,) of the images of batch after batch, in a new order each epoch."""
     while True:
-        for i, (x, y) in enumerate(batches(split, data, recipe, rng=rng, device=device), 1):
-            yield x, y, i == in_epoch
+        order = rng.permutation(images)
+        for start in range(0, images - size + 1, size):
+            yield order[start : start + size]
 
 
 def _shift_and_flip(images: np.ndarray, crop_px: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
@@ -146,21 +200,31 @@ def _shift_and_flip(images: np.ndarray, crop_px: int, flip: bool, rng: np.random
     Both are one gather: a row index and a column index for each image.
     """
     n, height, width, _ = images.shape
-    rows = np.arange(height) + rng.integers(0, 2 * crop_px + 1, (n, 1))
-    columns = np.arange(width) + rng.integers(0, 2 * crop_px + 1, (n, 1))
-    if flip:
-        mirrored = rng.random(n) < 0.5
-        columns[mirrored] = columns[mirrored, ::-1]
+    down, right, mirrored = _moves(n, crop_px, flip, rng)
+    rows = np.arange(height) + down[:, None]
+    columns = np.arange(width) + right[:, None]
+    columns[mirrored == 1] = columns[mirrored == 1, ::-1]
     padded = np.pad(images, ((0, 0), (crop_px, crop_px), (crop_px, crop_px), (0, 0)))
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
+def _moves(n: int, crop_px: int, flip: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For n images by how many rows and columns each is shifted, and whether it is mirrored (0 or 1): int64, (n,)."""
+    down, right = (rng.integers(0, 2 * crop_px + 1, n) for _ in range(2))
+    return down, right, (rng.random(n) < 0.5).astype(np.int64) if flip else np.zeros(n, np.int64)
+
+
 def normalise(images: Tensor, data: Dataset, device: str) -> Tensor:
     """(N, H, W, C) uint8 -> (N, C, H, W) float in channels_last, mean 0 and deviation 1 by channel."""
-    x = images.to(device).float()
-    mean = torch.tensor(data.mean, device=device) * 255
-    std = torch.tensor(data.std, device=device) * 255
-    return x.sub_(mean).div_(std.clamp(min=1.0)).permute(0, 3, 1, 2)
+    mean, std = _scale(data.mean, data.std, device)
+    return images.to(device).float().sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+
+@cache
+@torch.inference_mode(False)
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (C,) of pixels from 0 to 255, on the device."""
+    return (torch.tensor(mean) * 255).to(device), (torch.tensor(std) * 255).clamp(min=1.0).to(device)
 
 
 def schedule(step: int, warmup_steps: int, steps: int) -> float:
@@ -170,17 +234,19 @@ def schedule(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def new_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW; weights of convolutions and linear layers decay, biases and batch norm do not."""
+def new_optimizer(net: nn.Module, recipe: Recipe, *, lr_on: str | None = None) -> torch.optim.Optimizer:
+    """AdamW; weights of convolutions and linear layers decay, biases and batch norm do not.
+
+    Args:
+        lr_on: a GPU that keeps the learning rate, in one tensor for all groups, for updates that are CUDA graphs.
+    """
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-
-
-def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    if lr_on is None:
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    lr = torch.tensor(recipe.lr, device=lr_on)
+    return torch.optim.AdamW([{**group, "lr": lr} for group in groups], lr=lr, fused=True, capturable=True)
 
 
 def _moments(optimizer: torch.optim.Optimizer, net: nn.Module) -> Moments:

@@ -1,0 +1,144 @@
+"""Training on a GPU without waiting for it: images that stay in its memory, and updates as CUDA graphs.
+
+Networks for small images launch hundreds of tiny kernels an update, and a GPU waits for Python to launch them. Captured
+once as a graph, an update is one launch; only the places of its images travel.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Graphed", "autocast", "gathered", "keeps", "many_shapes", "resident", "sent", "stream"]
+
+_MOST_RESIDENT = 0.4  # of the GPU's memory, for one array
+_EAGER = 3  # updates before the capture: they load kernels, and create gradients and the optimizer's state
+_capturing = threading.Lock()  # of several trainings side by side, one at a time
+_resident: dict[tuple[int, str], Tensor] = {}
+_loading = threading.Lock()
+_SMALL_PX = 64
+_without_cudnn = 0  # how many are within `many_shapes`
+
+
+def keeps(array: np.ndarray, device: str) -> bool:
+    """Whether `device` is a GPU whose memory has room for `array` for good."""
+    return device != "cpu" and array.nbytes < _MOST_RESIDENT * torch.cuda.get_device_properties(device).total_memory
+
+
+def resident(array: np.ndarray, device: str) -> Tensor:
+    """`array` in the memory of `device`: copied once, and kept as long as the array lives."""
+    key = (id(array), device)
+    with _loading, torch.inference_mode(False):
+        if key not in _resident:
+            _resident[key] = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            weakref.finalize(array, _resident.pop, key, None)
+        return _resident[key]
+
+
+def sent(array: np.ndarray, device: str) -> Tensor:
+    """`array` on its way to `device`; nothing waits for it."""
+    return torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
+
+
+def gathered(images: Tensor, plan: Tensor, crop_px: int) -> Tensor:
+    """Images shifted and mirrored, as `nas.training.train.augmented` does it on the CPU.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        plan: (4, n) int64: which images, rows and columns by which each is shifted, 0 to 2 * crop_px, and whether it is
+            mirrored.
+
+    Returns:
+        (n, H, W, C) uint8.
+    """
+    height, width = images.shape[1:3]
+    picked, down, right, mirrored = plan
+    rows = torch.arange(height, device=images.device) + (down - crop_px)[:, None]
+    columns = torch.arange(width, device=images.device).expand(len(picked), width)
+    columns = torch.where(mirrored[:, None] == 1, width - 1 - columns, columns) + (right - crop_px)[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    return images[picked[:, None, None], rows[:, :, None], columns[:, None, :]] * inside[..., None]
+
+
+@contextmanager
+def stream(device: str) -> Iterator[None]:
+    """A stream of its own for what is done within, if `device` is a GPU; what comes after waits for it."""
+    if device == "cpu":
+        yield
+        return
+    own, outer = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    own.wait_stream(outer)
+    with torch.cuda.stream(own):
+        yield
+    outer.wait_stream(own)
+
+
+def autocast(device: str, resolution_px: int) -> AbstractContextManager:
+    """What forward passes are computed in: bfloat16 on a GPU for images that are not small. For small ones the many
+    conversions take longer than they save, and TF32 does (`many_shapes`)."""
+    large = device != "cpu" and resolution_px > _SMALL_PX
+    return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False) if large else nullcontext()
+
+
+@contextmanager
+def many_shapes(device: str, resolution_px: int) -> Iterator[None]:
+    """For what is done within, if `device` is a GPU and images are small: products of matrices in TF32, and no cuDNN,
+    which for every shape that it meets for the first time takes longer than hundreds of such convolutions
+    (`search_spaces.torch_net.conv2d`)."""
+    global _without_cudnn
+    if device == "cpu" or resolution_px > _SMALL_PX:
+        yield
+        return
+    with _loading:
+        _without_cudnn += 1
+        torch.backends.cudnn.enabled = False
+        torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        with _loading:
+            _without_cudnn -= 1
+            torch.backends.cudnn.enabled = _without_cudnn == 0
+            torch.backends.cuda.matmul.allow_tf32 = _without_cudnn > 0
+
+
+class Graphed:
+    """A computation on a GPU that is launched as one CUDA graph, from its fourth call on.
+
+    It must always run on the same stream, not the default one (`stream`).
+
+    Args:
+        compute: from a plan (4, n) on the device to a tensor; what it launches must be the same from call to call.
+        images: n.
+    """
+
+    def __init__(self, compute: Callable[[Tensor], Tensor], images: int, device: str) -> None:
+        self._compute = compute
+        self._plan = torch.zeros((4, images), dtype=torch.int64, device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._result: Tensor | None = None
+        self._calls = 0
+
+    def __call__(self, plan: np.ndarray) -> Tensor:
+        """What `compute` gives for the `plan`, (4, n) int64; the next call overwrites it."""
+        self._plan.copy_(torch.from_numpy(plan).pin_memory(), non_blocking=True)
+        self._calls += 1
+        if self._calls <= _EAGER:
+            return self._compute(self._plan)
+        if self._graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with _capturing:
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    self._result = self._compute(self._plan)
+                finally:
+                    graph.capture_end()
+            self._graph = graph
+        self._graph.replay()
+        assert self._result is not None
+        return self._result
