@@ -104,14 +104,14 @@ def training(folder, *, steps: int = 12, dropout: float = 0.0, joint: bool = Fal
     return Training(**{**settings, **changes})
 
 
-@pytest.mark.parametrize(("dropout", "joint"), [(0.0, False), (0.2, True)])
-def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, dropout, joint):
-    whole = training(tmp_path / "whole", dropout=dropout, joint=joint)
+@pytest.mark.parametrize("how", [{}, {"dropout": 0.2, "joint": True}, {"distil": 0.5}])
+def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, how):
+    whole = training(tmp_path / "whole", **how)
     phases = []
     assert whole.run(lambda step, phase, loss: phases.append((step, phase)))
     assert phases == [(4, "largest"), (8, "align"), (12, "mixed")]
     for _ in range(3):  # 5 + 5 + 2 updates, each time with a new supernet
-        again = training(tmp_path / "pieces", dropout=dropout, joint=joint)
+        again = training(tmp_path / "pieces", **how)
         ended = again.run(stop_after=5)
     assert ended
     for name, weight in whole.supernet.weights.items():

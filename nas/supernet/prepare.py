@@ -44,6 +44,7 @@ class SharedPlan:
         bn_images: for batch norm's statistics.
         mode: see `nas.supernet.phases.MODES`.
         policy_lr: highest learning rate of the policy, with mode ``joint``.
+        distil: see `nas.supernet.train.Training`.
         workers: of the Ray cluster that this process has joined, which train; None: this process does.
     """
 
@@ -56,6 +57,7 @@ class SharedPlan:
     mode: str = "two_stage"
     policy_lr: float = 0.02
     workers: Workers | None = None
+    distil: float = 0.0
 
 
 def prepare(
@@ -129,12 +131,14 @@ def prepare(
             "recipe": asdict(shared.recipe),
             "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
             "kernels": shared.kernels,
+            **({"distil": shared.distil} if shared.distil else {}),
             "rng_seed": rng_seed,
             "policy": {**asdict(reward), "lr": shared.policy_lr} if policy and reward else None,
         },
         file=run_dir / FILE,
         device=trainer.device,
         policy=policy,
+        distil=shared.distil,
     )
     if shared.workers and training.done() < training.steps:
         from nas.supernet import parallel

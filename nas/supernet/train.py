@@ -28,12 +28,13 @@ from nas.supernet import checkpoint
 from nas.supernet.module import Path, Supernet
 from nas.supernet.phases import PHASES, Phase
 from nas.supernet.policy import Policy
+from nas.training import on_gpu
 from nas.training.datasets import Dataset, drawn
 from nas.training.recipe import Recipe
 from nas.training.train import augmented, new_optimizer, normalise, schedule
 from search_spaces import torch_net
 
-__all__ = ["Training"]
+__all__ = ["Teacher", "Training", "unlike"]
 
 _REPORT_EVERY = 20  # updates
 _STATISTICS_IMAGES = 512
@@ -52,6 +53,8 @@ class Training:
         phases: by the names in `PHASES`.
         largest: the teacher; nowhere may another network of the space have more channels.
         draw: a random network; which one depends on the generator alone.
+        distil: weight of what random networks of the last phase learn from the largest one, beside the labels: every
+            part of one its features, the whole its answers. It made them no better.
         policy: draws the networks of the last phase instead, and learns after each of its updates.
         identity: what a checkpoint must have been made with.
         file: of the checkpoint.
@@ -78,6 +81,7 @@ class Training:
     ranks: int = 1
     parallel: Callable[[nn.Module], nn.Module] | None = None
     on_save: Callable[[], None] | None = None
+    distil: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -95,6 +99,10 @@ class Training:
         return checkpoint.updates(self.file, self.identity)
 
     def run(self, on_step: Callable[[int, str, float], None] | None = None, stop_after: int | None = None) -> bool:
+        with on_gpu.many_shapes(self.device, self.data.resolution_px):
+            return self._run(on_step, stop_after)
+
+    def _run(self, on_step: Callable[[int, str, float], None] | None, stop_after: int | None) -> bool:
         """Trains from the checkpoint to the end, or for `stop_after` updates; returns whether that is the end.
 
         Args:
@@ -122,14 +130,14 @@ class Training:
             phase, first, last = self._phase(step)
             if step == first and step:
                 optimizer.state.clear()  # another loss, another learning rate
-            if phase == "align" and teacher is None:
+            if teacher is None and (phase == "align" or (self.distil and phase == "mixed")):
                 kept = kept or net.state_dict_of(self.largest, net.calibrate(self.largest, self._plain_batches()))
                 teacher = self._teacher(kept)
             warmup = max(1, round(self.recipe.warmup * (last - first)))
             for group in optimizer.param_groups:
                 group["lr"] = self.phases[phase].lr * schedule(step - first, warmup, last - first)
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.device != "cpu"):
+            with on_gpu.autocast(self.device, self.data.resolution_px):
                 loss = loss_of(step, phase, teacher)
             loss.backward()
             optimizer.step()
@@ -178,7 +186,7 @@ class Training:
             first = last
         raise ValueError(f"the training has {self.steps} updates; there is no number {step}")
 
-    def _loss(self, step: int, phase: str, teacher: "_Teacher | None") -> Tensor:
+    def _loss(self, step: int, phase: str, teacher: "Teacher | None") -> Tensor:
         rng = np.random.default_rng((self.rng_seed, step))  # of what all ranks do alike
         if phase == "largest":
             path = self.largest
@@ -188,10 +196,13 @@ class Training:
         x, y = self._batch(step, rng)
         if phase == "align":
             assert teacher is not None
-            return _unlike(self.supernet, path, x, teacher)
+            return unlike(self.supernet, path, x, teacher)
         with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
             torch.manual_seed(int(rng.integers(2**62)))
-            return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
+            if teacher is None or not self.distil or phase == "largest":
+                return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
+            answers, beside = _taught(self.supernet, path, x, teacher)
+            return F.cross_entropy(answers, y, label_smoothing=self.recipe.label_smoothing) + self.distil * beside
 
     @property
     def _in_epoch(self) -> int:
@@ -209,8 +220,8 @@ class Training:
         for chunk in np.array_split(images, -(-len(images) // 256)):
             yield normalise(torch.from_numpy(chunk), self.data, self.device)
 
-    def _teacher(self, weights: Mapping[str, Tensor]) -> "_Teacher":
-        return _Teacher(self.largest, weights, self._plain_batches(), self.device)
+    def _teacher(self, weights: Mapping[str, Tensor]) -> "Teacher":
+        return Teacher(self.largest, weights, self._plain_batches(), self.device)
 
 
 class _Loss(nn.Module):
@@ -235,7 +246,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-class _Teacher:
+class Teacher:
     """A network that stays as it is: its features after each part of the space, and their variances."""
 
     def __init__(self, path: Path, weights: Mapping[str, Tensor], batches: Iterator[Tensor], device: str) -> None:
@@ -260,7 +271,7 @@ class _Teacher:
         return found
 
 
-def _unlike(net: Supernet, path: Path, x: Tensor, teacher: _Teacher) -> Tensor:
+def unlike(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> Tensor:
     """How far the stretches of a network are from the teacher's, each on the teacher's input: the mean over stretches
     and channels of the squared difference, in variances of the teacher's feature. The last stretch, with the classes,
     does not count."""
@@ -268,8 +279,26 @@ def _unlike(net: Supernet, path: Path, x: Tensor, teacher: _Teacher) -> Tensor:
     losses = []
     for stretch in path.stretches[:-1]:
         mine, x_next = net.stretch(x[:, : stretch.in_ch], stretch), features[stretch.part]
-        channels = mine.shape[1]
-        squares = (mine - x_next[:, :channels]).square().mean((0, 2, 3))
-        losses.append((squares / teacher.variances[stretch.part][:channels].clamp(min=_LEAST_VARIANCE)).mean())
+        losses.append(_distance(mine, x_next, teacher.variances[stretch.part]))
         x = x_next
     return torch.stack(losses).mean()
+
+
+def _taught(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> tuple[Tensor, Tensor]:
+    """A network's answers (N, classes), and how far its features, one after the other, and its answers are from the
+    teacher's."""
+    features = teacher.features(x)
+    losses = []
+    for stretch in path.stretches[:-1]:
+        x = net.stretch(x, stretch)
+        losses.append(_distance(x, features[stretch.part], teacher.variances[stretch.part]))
+    last = path.stretches[-1]
+    answers = net.stretch(x, last)
+    return answers, torch.stack(losses).mean() + F.cross_entropy(answers, features[last.part].float().softmax(1))
+
+
+def _distance(mine: Tensor, feature: Tensor, variance: Tensor) -> Tensor:
+    """Mean over channels of the squared difference, in variances; the teacher may have more channels."""
+    channels = mine.shape[1]
+    squares = (mine - feature[:, :channels]).square().mean((0, 2, 3))
+    return (squares / variance[:channels].clamp(min=_LEAST_VARIANCE)).mean()
