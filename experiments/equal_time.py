@@ -36,7 +36,7 @@ from rich.console import Console
 
 import latency_luts
 from experiments import options, tables
-from experiments.shared_weights_ranking import LRS, SHARES
+from experiments.shared_weights_ranking import VARIANTS
 from nas import controllers, finish, plan
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
@@ -48,7 +48,6 @@ from nas.report import plots
 from nas.reward import Reward
 from nas.run_dir import read_json, write_json
 from nas.supernet import prepare
-from nas.supernet.phases import PHASES, Phase
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
@@ -263,7 +262,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         record["seconds"] += max(0.0, checkpoint.stat().st_mtime - record["since"])
     how = prepare.SharedPlan(
         recipe=Recipe(epochs=SHARED_EPOCHS_A_MINUTE * job.minutes),
-        phases={name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, SHARES["phases"], LRS, strict=True)},
+        phases=VARIANTS["phases"].phases,
         kernels="centre",
         band=0.5,
         images=2000,

@@ -6,18 +6,22 @@ between a cheap ranking (one seed) and that of the long one (the mean of the oth
 deviation, estimated from halves of the networks; beside it the ceiling, what another long training says.
 
     python -m experiments.proxy_validation [networks=16] [seeds=2] [reference=12] [dataset=cifar10 path=FOLDER]
+                                           [space=mobilenet_v3] [images=5000] [trainings=EPOCHSxIMAGES,...]
+                                           [device=cuda]
 
+`images` is what the longest training sees. On a GPU several trainings share it, and a training's seconds are its share.
 A training is recorded in runs/proxy_validation/ when it is done; the same command continues, also with more networks or
-seeds. Prints a table, and writes proxy_validation_<dataset>.csv and .png to experiments/results.
+seeds. Prints a table, and writes proxy_validation_<dataset>.csv and .png (with the space, if it is not the default one,
+and the device, if it is not the CPU, in their names) to experiments/results.
 """
 
+import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,14 +36,30 @@ from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
 from search_spaces import spaces
 from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/proxy_validation")
-DEFAULTS = {"networks": 16, "seeds": 2, "reference": 12, "dataset": "fashion_mnist_mini", "path": ""}
+DEFAULTS = {
+    "networks": 16,
+    "seeds": 2,
+    "reference": 12,
+    "images": 5000,
+    "trainings": ("",),
+    "space": "mnasnet",
+    "dataset": "fashion_mnist_mini",
+    "path": "",
+    "device": "cpu",
+}
+WIDTHS = {
+    "mnasnet": 0.35,
+    "mobilenet_v3": 0.25,
+}  # of the space's networks, so that many take about the target's latency
+ON_A_GPU = 8  # trainings at a time
 BAND = (0.8, 1.2)  # of the target's latency
 TARGET_MS = 15.8
-ALL = {"fashion_mnist_mini": 5000, "cifar10": 5000}  # images of the longest training
 SMALL_PX = {"fashion_mnist_mini": 20, "cifar10": 24}
+ALLOWED = {"dataset": SMALL_PX, "space": WIDTHS, "device": ("cpu", "cuda")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +80,42 @@ class Proxy:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """What networks are trained on."""
+
+    dataset: str
+    path: str
+    space: str = "mnasnet"
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        usual = {"space": "mnasnet", "device": "cpu"}
+        return "_".join(
+            [self.dataset, *(own for name, usually in usual.items() if (own := getattr(self, name)) != usually)]
+        )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        return spaces.get(self.space, base_width=WIDTHS[self.space])
+
+
 def main() -> None:
-    given = options.read(DEFAULTS, {"dataset": ALL})
-    networks, seeds, most = given["networks"], given["seeds"], ALL[given["dataset"]]
+    given = options.read(DEFAULTS, ALLOWED)
+    networks, seeds, most = given["networks"], given["seeds"], given["images"]
+    where = Where(**{name: given[name] for name in ("dataset", "path", "space", "device")})
     if networks < 4 or seeds < 2:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
     reference = Proxy(epochs=given["reference"], images=most)
-    proxies = [
+    proxies = _chosen(given["trainings"]) or [
         *(Proxy(epochs=epochs, images=most) for epochs in (1, 2, 4, 8)),
         *(Proxy(epochs=epochs, images=most // 2) for epochs in (2, 4, 8)),
         *(Proxy(epochs=epochs, images=most // 5) for epochs in (4, 8)),
-        *(Proxy(epochs=epochs, images=most, px=SMALL_PX[given["dataset"]]) for epochs in (2, 4, 8)),
+        *(Proxy(epochs=epochs, images=most, px=SMALL_PX[where.dataset]) for epochs in (2, 4, 8)),
     ]
     proxies = [proxy for proxy in proxies if proxy != reference]
     jobs = [(proxy, i, seed) for proxy in (reference, *proxies) for i in range(networks) for seed in range(seeds)]
-    known = trained(jobs, given["dataset"], given["path"])
+    known = trained(jobs, where)
     top1 = {
         p: np.array([[known[p, i, s][0] for s in range(seeds)] for i in range(networks)]) for p in (*proxies, reference)
     }
@@ -94,7 +135,18 @@ def main() -> None:
                 "between seeds": f"{100 * np.sqrt(own.var(axis=1, ddof=1).mean()):.2f}",
             }
         )
-    _show(given, reference, rows)
+    _show(where, networks, reference, rows)
+
+
+def _chosen(trainings: tuple[str, ...]) -> list[Proxy]:
+    """Trainings by what the command line calls them: ``4x5000``."""
+    found = []
+    for name in filter(None, trainings):
+        epochs, _, images = name.partition("x")
+        if not (epochs.isdecimal() and images.isdecimal() and int(epochs) and int(images)):
+            sys.exit(f"error: trainings={name}; it must be epochs x images, like 4x5000")
+        found.append(Proxy(epochs=int(epochs), images=int(images)))
+    return found
 
 
 def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
@@ -111,12 +163,12 @@ def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
     return tau(np.arange(len(cheap))), float(np.std([tau(rows) for rows in half]) / np.sqrt(2))
 
 
-def _show(given: dict[str, Any], reference: Proxy, rows: list[dict[str, str]]) -> None:
+def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
     title = (
-        f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {reference.epochs} epochs "
+        f"{networks} networks around {TARGET_MS} ms on {where.dataset}: tau with {reference.epochs} epochs "
         f"of {reference.images} images (other seeds)"
     )
-    path = RESULTS / f"proxy_validation_{given['dataset']}.csv"
+    path = RESULTS / f"proxy_validation_{where}.csv"
     tables.show(title, rows, path)
     figure, axes = plots.new_figure()
     for i, row in enumerate(rows):  # in the order of their seconds
@@ -129,7 +181,7 @@ def _show(given: dict[str, Any], reference: Proxy, rows: list[dict[str, str]]) -
     axes.minorticks_off()
     seconds = [float(row["s a network"]) for row in rows]
     axes.set_xlim(0.85 * min(seconds), 1.5 * max(seconds))
-    axes.set_xlabel("seconds a network, one core")
+    axes.set_xlabel("seconds a network, " + ("one core" if where.device == "cpu" else "its share of one GPU"))
     axes.set_ylabel("Kendall's tau with the longer training")
     axes.set_title(title, loc="left", fontsize=9)
     plots.save(figure, path.with_suffix(".png"))
@@ -138,17 +190,15 @@ def _show(given: dict[str, Any], reference: Proxy, rows: list[dict[str, str]]) -
 # ---- the trainings
 
 
-def trained(
-    jobs: list[tuple[Proxy, int, int]], dataset: str, path: str
-) -> dict[tuple[Proxy, int, int], tuple[float, float]]:
+def trained(jobs: list[tuple[Proxy, int, int]], where: Where) -> dict[tuple[Proxy, int, int], tuple[float, float]]:
     """(top-1, seconds) of `jobs` (training, network, seed) and of all others that are recorded."""
-    records = Records(RUNS / f"{dataset}.jsonl", "proxy_validation")
+    records = Records(RUNS / f"{where}.jsonl", "proxy_validation")
     known = {
         (Proxy(epochs=r["epochs"], images=r["images"], px=r["px"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
         for r in records.records
     }
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        runs = {pool.submit(_train, *job, dataset, path): job for job in jobs if job not in known}
+    with _pool(where) as pool:
+        runs = {pool.submit(_train, *job, where): job for job in jobs if job not in known}
         for i, run in enumerate(as_completed(runs), 1):
             proxy, network, seed = job = runs[run]
             known[job] = top1, seconds = run.result()
@@ -158,21 +208,30 @@ def trained(
     return known
 
 
-def _train(proxy: Proxy, number: int, seed: int, dataset: str, path: str) -> tuple[float, float]:
-    evaluator = ProxyTraining(data=_data(dataset, path, proxy), recipe=Recipe(epochs=proxy.epochs))
-    evaluation = evaluator.evaluate(network(number), rng_seed=seed)
-    return evaluation.top1, evaluation.seconds
+def _pool(where: Where) -> Executor:
+    """A process for each core, or several that share a GPU (side by side if CUDA's MPS runs, else in turns)."""
+    if where.device == "cpu":
+        return ProcessPoolExecutor(len(os.sched_getaffinity(0)))
+    return ProcessPoolExecutor(ON_A_GPU, multiprocessing.get_context("spawn"))
+
+
+def _train(proxy: Proxy, number: int, seed: int, where: Where) -> tuple[float, float]:
+    data = _data(where, proxy.images, proxy.px)
+    evaluator = ProxyTraining(data=data, recipe=Recipe(epochs=proxy.epochs), device=where.device)
+    evaluation = evaluator.evaluate(network(number, where.space), rng_seed=seed)
+    return evaluation.top1, evaluation.seconds / (1 if where.device == "cpu" else ON_A_GPU)
 
 
 @cache
-def _data(dataset: str, path: str, proxy: Proxy) -> Dataset:
-    return sources.load(dataset, path=Path(path) if path else None, train_images=proxy.images, resolution_px=proxy.px)
+def _data(where: Where, images: int, px: int | None) -> Dataset:
+    path = Path(where.path) if where.path else None
+    return sources.load(where.dataset, path=path, train_images=images, resolution_px=px)
 
 
 @cache
-def network(number: int) -> Arch:
-    """A random network of the default space within the band, always the same for a number."""
-    space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
+def network(number: int, space_name: str = "mnasnet") -> Arch:
+    """A random network of the space within the band, always the same for a number."""
+    space, latency = spaces.get(space_name, base_width=WIDTHS[space_name]), latency_luts.load("pixel1")
     drawn = map(space.decode, space.sample(np.random.default_rng(2), 40 * (number + 1)))
     low_ms, high_ms = (TARGET_MS * share for share in BAND)
     return [arch for arch in drawn if low_ms <= latency.latency_ms(arch) <= high_ms][number]

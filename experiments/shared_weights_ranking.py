@@ -9,36 +9,51 @@ train the shared weights:
     no_align    the largest network, then random networks
     random      random networks from the start
     own         as phases, but each size of kernel has weights of its own
+    long_align  as phases, half of all updates for the alignment
+    align_only  the largest network, then alignment alone
+    distil      as phases, and random networks learn from the largest one's features and answers, too
+    random_fast as random, with a higher learning rate
+
+What they say of a network is its top-1 with inherited weights, its top-1 after 100 more updates by itself, and, after
+an alignment, how much its parts compute what the largest one's do.
 
     python -m experiments.shared_weights_ranking [variants=phases,no_align,random,own] [epochs=100] [networks=16]
-                                                 [seeds=2] [dataset=cifar10 path=FOLDER]
+                                                 [seeds=2] [reference=12] [images=5000] [batch=64]
+                                                 [space=mobilenet_v3] [dataset=cifar10 path=FOLDER] [device=cuda]
 
 Beside it, from the records of proxy_validation where there are any: what short trainings of the networks say, and what
 another long training says (the ceiling). Trainings are recorded in runs/; the same command continues. Prints a table,
-and writes shared_weights_ranking_<dataset>.csv to experiments/results.
+and writes shared_weights_ranking_<dataset>.csv (on a GPU shared_weights_ranking_<dataset>_cuda.csv) to
+experiments/results.
 """
 
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
+from safetensors import safe_open
 
 import latency_luts
 from experiments import options, proxy_validation, tables
-from experiments.proxy_validation import TARGET_MS, Proxy, network, tau_of, trained
+from experiments.proxy_validation import TARGET_MS, Proxy, Where, network, tau_of, trained
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
 from nas.run_dir import read_json, write_json
 from nas.supernet.phases import PHASES, Phase
-from nas.supernet.prepare import SharedPlan, prepare
-from nas.training import sources
+from nas.supernet.prepare import FILE, SharedPlan, prepare
+from nas.supernet.train import Teacher, unlike
+from nas.training import on_gpu, sources
 from nas.training.recipe import Recipe
-from search_spaces import spaces
+from nas.training.train import normalise, top1, train
+from search_spaces import torch_net
+from search_spaces.arch import Arch
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/shared_weights_ranking")
@@ -47,23 +62,67 @@ DEFAULTS = {
     "epochs": 100,
     "networks": 16,
     "seeds": 2,
+    "reference": 12,
+    "images": 5000,
+    "batch": 64,
+    "space": "mnasnet",
     "dataset": "fashion_mnist_mini",
     "path": "",
+    "device": "cpu",
 }
-SHARES = {"phases": (0.1, 0.2, 0.7), "no_align": (0.3, 0, 0.7), "random": (0, 0, 1), "own": (0.1, 0.2, 0.7)}
-LRS = (3e-3, 3e-3, 1e-3)
-REFERENCE_EPOCHS = 12
-IMAGES = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A way to train shared weights: the phases' shares and learning rates, and settings of
+    `nas.supernet.prepare.SharedPlan`."""
+
+    shares: tuple[float, float, float] = (0.1, 0.2, 0.7)
+    lrs: tuple[float, float, float] = (3e-3, 3e-3, 1e-3)
+    kernels: str = "centre"
+    distil: float = 0.0
+
+    @property
+    def phases(self) -> dict[str, Phase]:
+        return {name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, self.shares, self.lrs, strict=True)}
+
+
+VARIANTS = {
+    "phases": Variant(),
+    "no_align": Variant(shares=(0.3, 0, 0.7)),
+    "random": Variant(shares=(0, 0, 1)),
+    "random_fast": Variant(shares=(0, 0, 1), lrs=(0, 0, 3e-3)),
+    "own": Variant(kernels="own"),
+    "long_align": Variant(shares=(0.15, 0.5, 0.35)),
+    "align_only": Variant(shares=(0.2, 0.8, 0)),
+    "distil": Variant(shares=(0.15, 0.35, 0.5), distil=1.0),
+}
+TUNED = Recipe(steps=100, lr=5e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Of shared weights."""
+
+    variant: str
+    epochs: int
+    images: int
+    batch: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.variant}-{self.epochs}-{self.images}-{self.batch}"
 
 
 def main() -> None:
-    given = options.read(DEFAULTS, {"variants": SHARES, "dataset": proxy_validation.ALL})
+    given = options.read(DEFAULTS, {"variants": VARIANTS, **proxy_validation.ALLOWED})
     networks, seeds, epochs = given["networks"], given["seeds"], given["epochs"]
+    where = Where(**{name: given[name] for name in ("dataset", "path", "space", "device")})
     if networks < 4 or seeds < 2:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
-    reference = Proxy(epochs=REFERENCE_EPOCHS, images=IMAGES)
+    reference = Proxy(epochs=given["reference"], images=given["images"])
     jobs = [(reference, i, seed) for i in range(networks) for seed in range(seeds)]
-    known = trained(jobs, given["dataset"], given["path"])
+    known = trained(jobs, where)
     long = np.array([[known[reference, i, s][0] for s in range(seeds)] for i in range(networks)])
     rows = []
     for proxy in sorted({job[0] for job in known}, key=lambda p: (p.epochs * p.images, p.px or 0)):
@@ -73,10 +132,13 @@ def main() -> None:
             what = "by itself, the same again" if proxy == reference else f"by itself, {proxy}"
             rows.append(_row(what, seconds, top1.mean(axis=1), tau_of(top1, long)))
     for variant in given["variants"]:
-        top1, seconds = _shared(variant, epochs, networks, given)
-        tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
-        rows.append(_row(f"shared, {variant}, {epochs} epochs in all", seconds, top1, tau))
-    _show(given, rows)
+        training = Training(variant=variant, epochs=epochs, images=given["images"], batch=given["batch"])
+        record = _shared(training, networks, where)
+        for what, values in record["values"].items():
+            top1 = np.array(values[:networks])
+            tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
+            rows.append(_row(f"{variant}, {epochs} epochs in all: {what}", record["seconds"], top1, tau))
+    _show(where, networks, reference, rows)
 
 
 def _row(what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float]) -> dict[str, str]:
@@ -90,22 +152,22 @@ def _row(what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float]) 
     }
 
 
-def _shared(variant: str, epochs: int, networks: int, given: dict[str, Any]) -> tuple[np.ndarray, float]:
-    """Top-1 of the networks with shared weights, and the seconds that their training took."""
-    folder = RUNS / f"{given['dataset']}-{variant}-{epochs}"
-    path = folder / "top1.json"
-    record = read_json(path) or {"seconds": 0.0, "top1": []}
-    if len(record["top1"]) < networks:
+def _shared(training: Training, networks: int, where: Where) -> dict[str, Any]:
+    """What shared weights say of the networks, in several ways, and the seconds that their training took."""
+    folder = RUNS / f"{where}-{training.folder}"
+    path = folder / "values.json"
+    record = read_json(path) or {"seconds": 0.0, "values": {}}
+    if any(len(values) < networks for values in record["values"].values()) or not record["values"]:
         folder.mkdir(parents=True, exist_ok=True)
-        space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
-        data = sources.load(given["dataset"], path=Path(given["path"]) if given["path"] else None, train_images=IMAGES)
-        trainer = ProxyTraining(data=data, recipe=Recipe())
+        space, latency = where.search_space, latency_luts.load("pixel1")
+        data = sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=training.images)
+        trainer = ProxyTraining(data=data, recipe=Recipe(), device=where.device)
+        variant = VARIANTS[training.variant]
         plan = SharedPlan(
-            recipe=Recipe(epochs=epochs),
-            phases={
-                name: Phase(share=share, lr=lr) for name, share, lr in zip(PHASES, SHARES[variant], LRS, strict=True)
-            },
-            kernels="own" if variant == "own" else "centre",
+            recipe=Recipe(epochs=training.epochs, batch=training.batch),
+            phases=variant.phases,
+            kernels=variant.kernels,
+            distil=variant.distil,
             band=0.5,
             images=2000,
             bn_images=512,
@@ -132,17 +194,49 @@ def _shared(variant: str, epochs: int, networks: int, given: dict[str, Any]) -> 
             images=plan.images,
             bn_images=plan.bn_images,
         )
-        record["top1"] = [evaluator.evaluate(network(i)).top1 for i in range(networks)]
+        archs = [network(i, where.space) for i in range(networks)]
+        if variant.shares[2]:
+            record["values"]["inherited weights"] = [evaluator.evaluate(arch).top1 for arch in archs]
+            record["values"][f"after {TUNED.steps} updates"] = [_tuned(evaluator, arch) for arch in archs]
+        if variant.shares[1]:
+            record["values"]["likeness to the teacher"] = _likeness(evaluator, folder / FILE, archs)
         write_json(path, record)
-    return np.array(record["top1"][:networks]), record["seconds"]
+    return record
 
 
-def _show(given: dict[str, Any], rows: list[dict[str, str]]) -> None:
+def _tuned(evaluator: SharedWeights, arch: Arch) -> float:
+    """Top-1 of a network whose training begins with its shared weights."""
+    trainer = evaluator.trainer
+    net = torch_net.build(trainer.small(arch))
+    net.load_state_dict(evaluator.inherited(arch))
+    train(net, trainer.data.train, trainer.data, TUNED, rng_seed=0, device=trainer.device)
+    return top1(net, trainer.data.holdout, trainer.data, device=trainer.device)
+
+
+def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> list[float]:
+    """For each network 1 - the mean of how unlike its parts are to the teacher's, on images of the holdout, which is
+    how DNA (arXiv:1911.13053) ranks networks."""
+    trainer, net = evaluator.trainer, evaluator._supernet()
+    data, device = trainer.data, trainer.device
+
+    def path(arch: Arch):
+        return net.path(arch, trainer.small(arch))
+
+    with safe_open(checkpoint, framework="pt") as file:
+        named = {name: file.get_tensor(name) for name in file.keys() if name.startswith("teacher/")}  # noqa: SIM118
+    weights = {name.removeprefix("teacher/"): value for name, value in named.items()}
+    batches = [normalise(torch.from_numpy(data.holdout.images[i : i + 500]), data, device) for i in range(0, 2000, 500)]
+    teacher = Teacher(path(evaluator.space.decode(evaluator.space.largest)), weights, iter(batches), device)
+    with torch.inference_mode(), on_gpu.many_shapes(device, data.resolution_px):
+        return [1 - float(np.mean([unlike(net, path(arch), x, teacher).item() for x in batches])) for arch in archs]
+
+
+def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
     title = (
-        f"{given['networks']} networks around {TARGET_MS} ms on {given['dataset']}: tau with {REFERENCE_EPOCHS} epochs "
-        "by themselves; s: of one network, or of the shared weights' training"
+        f"{networks} networks around {TARGET_MS} ms on {where.dataset}: tau with {reference} by themselves; s: of one "
+        "network, or of the shared weights' training"
     )
-    tables.show(title, rows, RESULTS / f"shared_weights_ranking_{given['dataset']}.csv")
+    tables.show(title, rows, RESULTS / f"shared_weights_ranking_{where}.csv")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """How fast shared weights are trained, and networks evaluated with them: `python -m experiments.shared_weights_speed`
 
-On the default space and the embedded data, one thread, weights as they are at the start (figures do not depend on
-them). Training: updates of the shared weights on the space's largest network, against a loop of forward, backward and
-optimizer step of that network by itself on one ready batch (goal: 85 % of its images a second); and on random networks
-within half to one and a half times 15.8 ms on a Pixel 1, as in the last phase. In turns; medians. Evaluation: seconds
-for 2,000 images of the holdout, batch norm's statistics included, of 40 such networks (goal: 0.15).
+On the default space and the embedded data, one thread or one GPU, weights as they are at the start (figures do not
+depend on them). Training: updates of the shared weights on the space's largest network, against a loop of forward,
+backward and optimizer step of that network by itself on one ready batch (goal: 85 % of its images a second); and on
+random networks within half to one and a half times 15.8 ms on a Pixel 1, as in the last phase. In turns; medians.
+Evaluation: seconds for 2,000 images of the holdout, batch norm's statistics included, of 40 such networks (goal: 0.15).
 
-    python -m experiments.shared_weights_speed [turns=5] [networks=40]
+    python -m experiments.shared_weights_speed [turns=5] [networks=40] [updates=80] [batch=64] [device=cuda]
 """
 
 import statistics
@@ -19,7 +19,8 @@ import torch
 
 import latency_luts
 from experiments import options
-from experiments.training_throughput import IMAGES, bare_loop, rate
+from experiments.proxy_validation import ALLOWED
+from experiments.training_throughput import bare_loop, rate
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
@@ -35,18 +36,18 @@ from search_spaces.arch import Arch
 from search_spaces.places import Places
 
 TARGET_MS, BAND = 15.8, 0.5
-EPOCHS = 4  # of a turn
-DEFAULTS = {"turns": 5, "networks": 40}
+DEFAULTS = {"turns": 5, "networks": 40, "updates": 80, "batch": 64, "device": "cpu"}
 
 
 def main() -> None:
-    given = options.read(DEFAULTS)
+    given = options.read(DEFAULTS, {"device": ALLOWED["device"]})
+    device = given["device"]
     torch.set_num_threads(1)
     space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
     draw = within(space, latency, TARGET_MS * (1 - BAND), TARGET_MS * (1 + BAND))
-    data = sources.load("fashion_mnist_mini", train_images=IMAGES)
-    recipe = Recipe(epochs=EPOCHS)
-    trainer = ProxyTraining(data=data, recipe=recipe)
+    data = sources.load("fashion_mnist_mini")
+    recipe = Recipe(steps=given["updates"], batch=given["batch"])
+    trainer = ProxyTraining(data=data, recipe=recipe, device=device)
     places = Places(space)
 
     def supernet() -> Supernet:
@@ -70,10 +71,11 @@ def main() -> None:
             rng_seed=0,
             identity={},
             file=Path(folder) / "shared.safetensors",
+            device=device,
             every_s=1e9,
         )
 
-    x, y = next(batches(data.train, data, recipe, rng=np.random.default_rng(0), device="cpu"))
+    x, y = next(batches(data.train, data, recipe, rng=np.random.default_rng(0), device=device))
     alone = new_net(trainer.small(space.decode(space.largest)), rng_seed=0)
     kinds = {
         "the largest network by itself, bare": None,
@@ -85,7 +87,7 @@ def main() -> None:
         for name, shares in kinds.items():
             with tempfile.TemporaryDirectory() as folder:
                 work = training(folder, shares).run if shares else lambda: bare_loop(alone, x, y, recipe)
-                rates[name].append(rate(work, EPOCHS * IMAGES))
+                rates[name].append(rate(work, given["updates"] * given["batch"]))
     first = statistics.median(next(iter(rates.values())))
     for name, own in rates.items():
         print(f"{name:38s} {statistics.median(own):6.0f} images a second, {statistics.median(own) / first:.2f}")
@@ -104,8 +106,13 @@ def main() -> None:
     seconds = [_timed(evaluator, space.decode(draw(rng))) for _ in range(given["networks"] + 1)][1:]
     low, median, high = np.quantile(seconds, (0.1, 0.5, 0.9))
     print(
-        f"an evaluation: median {median:.3f} s, 10 % below {low:.3f}, 10 % above {high:.3f}; 1,000 on 2 cores: "
-        f"{1000 * np.mean(seconds) / 2 / 60:.1f} minutes"
+        f"an evaluation: median {median:.3f} s, 10 % below {low:.3f}, 10 % above {high:.3f}; 1,000 "
+        + (
+            f"on 2 cores: {1000 * np.mean(seconds) / 2 / 60:.1f} minutes"
+            if device == "cpu"
+            else "one after the other: "
+        )
+        + ("" if device == "cpu" else f"{1000 * np.mean(seconds) / 60:.1f} minutes")
     )
 
 

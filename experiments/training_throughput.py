@@ -40,12 +40,14 @@ def main() -> None:
 
 
 def bare_loop(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> None:
-    net.train()
+    net.to(x.device).train()
     optimizer = new_optimizer(net, recipe)
-    for _ in range(recipe.epochs * IMAGES // recipe.batch):
+    for _ in range(recipe.steps or recipe.epochs * IMAGES // recipe.batch):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing).backward()
         optimizer.step()
+    if x.is_cuda:
+        torch.cuda.synchronize()
 
 
 def rate(work, images: int = IMAGES) -> float:

@@ -109,9 +109,9 @@ def test_an_inherited_network_is_as_accurate_alone():
 
 
 def test_the_experiments_train_what_they_compare():
-    from experiments.proxy_validation import Proxy, _train
+    from experiments.proxy_validation import Proxy, Where, _train
 
-    top1, seconds = _train(Proxy(epochs=1, images=100, px=14), 0, 0, "fashion_mnist_mini", "")
+    top1, seconds = _train(Proxy(epochs=1, images=100, px=14), 0, 0, Where(dataset="fashion_mnist_mini", path=""))
     assert 0 <= top1 <= 1
     assert seconds > 0
 
