@@ -1,7 +1,7 @@
 """Which way of evaluating finds the better network in the same time? `python -m experiments.equal_time`
 
-Searches the default space for 15.8 ms on a Pixel 1 with the reward ACC - 0.2 x |LAT/TAR - 1|, which lands on the
-target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one core, on which each of them runs here):
+Searches the default space, or another, for 15.8 ms on a Pixel 1 with the reward ACC - 0.2 x |LAT/TAR - 1|, which lands
+on the target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one core, on which each of them runs here):
 
     rnn_ppo         MnasNet's way: each sample is trained for 4 epochs of 5,000 images
     random          the same with random networks
@@ -15,12 +15,12 @@ The network that each returns is then trained for long with `final_seeds` seeds,
 them stand published networks after the same training.
 
     python -m experiments.equal_time [methods=rnn_ppo,...] [minutes=5,15] [seeds=2] [final_seeds=2]
-                                     [dataset=cifar10 path=FOLDER]
+                                     [space=mobilenet_v3] [dataset=cifar10 path=FOLDER]
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
 of shared weights and finalists took of the processor, so that other programs take none of it; the controllers' own is
-left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>.csv and .png go to
-experiments/results.
+left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>.csv and .png (with the space in
+their names, if it is not the default one) go to experiments/results.
 """
 
 import os
@@ -36,6 +36,7 @@ from rich.console import Console
 
 import latency_luts
 from experiments import options, tables
+from experiments.proxy_validation import WIDTHS, Where
 from experiments.shared_weights_ranking import VARIANTS
 from nas import controllers, finish, plan
 from nas.evaluators.proxy_training import ProxyTraining
@@ -52,7 +53,7 @@ from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
-from search_spaces import spaces, text
+from search_spaces import text
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
@@ -63,6 +64,7 @@ DEFAULTS = {
     "minutes": (5, 15),
     "seeds": 2,
     "final_seeds": 2,
+    "space": "mnasnet",
     "dataset": "fashion_mnist_mini",
     "path": "",
 }
@@ -100,6 +102,7 @@ METHODS = {
     "shared": Method(controller="rnn_ppo", training=None, finalists=FINALISTS),
     "joint": Method(controller="reinforce", training=None, finalists=FINALISTS, mode="joint"),
 }
+VARIANT = {"mnasnet": "phases", "mobilenet_v3": "random_fast"}  # of training shared weights, by the space
 SHARED_EPOCHS_A_MINUTE = 9  # takes about 60 % of the time
 
 
@@ -107,8 +110,7 @@ SHARED_EPOCHS_A_MINUTE = 9  # takes about 60 % of the time
 class Job:
     """A search; those that share no weights go on from their shorter ones."""
 
-    dataset: str
-    path: str
+    where: Where
     method: str
     seed: int
     minutes: int
@@ -116,7 +118,7 @@ class Job:
     @property
     def folder(self) -> Path:
         length = f"-{self.minutes}" if METHODS[self.method].training is None else ""
-        return RUNS / f"{self.dataset}-{self.method}-{self.seed}{length}"
+        return RUNS / f"{self.where}-{self.method}-{self.seed}{length}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +130,11 @@ class Found:
 
 
 def main() -> None:
-    given = options.read(DEFAULTS, {"methods": METHODS, "dataset": FINAL})
+    given = options.read(DEFAULTS, {"methods": METHODS, "dataset": FINAL, "space": WIDTHS})
     budgets = sorted(given["minutes"])
-    where = {"dataset": given["dataset"], "path": given["path"]}
+    where = Where(**{name: given[name] for name in ("dataset", "path", "space")})
     jobs = [
-        Job(**where, method=method, seed=seed, minutes=minutes)
+        Job(where=where, method=method, seed=seed, minutes=minutes)
         for minutes in budgets
         for seed in range(given["seeds"])
         for method in given["methods"]
@@ -145,8 +147,8 @@ def main() -> None:
                 found[runs[run]] = run.result()
                 print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
     archs = [outcome.arch for outcome in found.values()] + list(REFERENCES.values())
-    test_top1 = _finally_trained(archs, given["final_seeds"], **where)
-    _show(given["dataset"], found, test_top1)
+    test_top1 = _finally_trained(archs, given["final_seeds"], where)
+    _show(where, found, test_top1)
 
 
 # ---- searches
@@ -157,10 +159,10 @@ class _TimeIsUpError(Exception):
 
 
 def _searched(job: Job) -> Found:
-    method, space = METHODS[job.method], _space()
+    method, space = METHODS[job.method], job.where.search_space
     known = read_json(job.folder / f"found-{job.minutes}.json")
     if known is None:
-        data = _data(job.dataset, job.path, ORDINARY[1])
+        data = _data(job.where, ORDINARY[1])
         ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
         seconds, evaluate = 0.0, _trained_by_itself(job, method)
         controller = controllers.make(method.controller, space, rng_seed=job.seed)
@@ -187,7 +189,7 @@ def _searched(job: Job) -> Found:
 
 def _trained_by_itself(job: Job, method: Method) -> Evaluate:
     epochs, images = method.training or ORDINARY
-    trainer = ProxyTraining(data=_data(job.dataset, job.path, images), recipe=Recipe(epochs=epochs))
+    trainer = ProxyTraining(data=_data(job.where, images), recipe=Recipe(epochs=epochs))
     return partial(_timed, partial(trainer.evaluate, rng_seed=job.seed))
 
 
@@ -262,7 +264,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         record["seconds"] += max(0.0, checkpoint.stat().st_mtime - record["since"])
     how = prepare.SharedPlan(
         recipe=Recipe(epochs=SHARED_EPOCHS_A_MINUTE * job.minutes),
-        phases=VARIANTS["phases"].phases,
+        phases=VARIANTS[VARIANT[job.where.space]].phases,
         kernels="centre",
         band=0.5,
         images=2000,
@@ -276,7 +278,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         weights, learned = prepare.prepare(
             job.folder,
             how,
-            space=_space(),
+            space=job.where.search_space,
             latency=_latency(),
             target_ms=TARGET_MS,
             trainer=trainer,
@@ -290,7 +292,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
     write_json(path, {"seconds": record["seconds"], "since": None, "ended": True})
     evaluator = SharedWeights(
         key=str(job.folder),
-        space=_space(),
+        space=job.where.search_space,
         weights=SerialExecutor().share(weights),
         trainer=trainer,
         kernels=how.kernels,
@@ -301,30 +303,25 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
 
 
 @cache
-def _space() -> SearchSpace:
-    return spaces.get("mnasnet", base_width=0.35)
-
-
-@cache
 def _latency() -> latency_luts.LatencyModel:
     return latency_luts.load("pixel1")
 
 
 @cache
-def _data(dataset: str, path: str, images: int) -> Dataset:
-    return sources.load(dataset, path=Path(path) if path else None, train_images=images)
+def _data(where: Where, images: int) -> Dataset:
+    return sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=images)
 
 
 # ---- what they are worth
 
 
-def _finally_trained(archs: Sequence[Arch], seeds: int, dataset: str, path: str) -> dict[Arch, np.ndarray]:
+def _finally_trained(archs: Sequence[Arch], seeds: int, where: Where) -> dict[Arch, np.ndarray]:
     """For each network its top-1 on the test images after a long training, by seed."""
-    records = Records(RUNS / f"{dataset}-final.jsonl", "equal_time")
+    records = Records(RUNS / f"{where.dataset}-final.jsonl", "equal_time")
     known = {(record["arch"], record["seed"]): record["test_top1"] for record in records.records}
     todo = {(text.to_json(arch), seed): arch for arch in archs for seed in range(seeds)}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        runs = {pool.submit(_final, arch, key[1], dataset, path): key for key, arch in todo.items() if key not in known}
+        runs = {pool.submit(_final, arch, key[1], where): key for key, arch in todo.items() if key not in known}
         for run in as_completed(runs):
             arch, seed = runs[run]
             known[arch, seed] = run.result()
@@ -332,13 +329,13 @@ def _finally_trained(archs: Sequence[Arch], seeds: int, dataset: str, path: str)
     return {arch: np.array([known[text.to_json(arch), seed] for seed in range(seeds)]) for arch in archs}
 
 
-def _final(arch: Arch, seed: int, dataset: str, path: str) -> float:
-    epochs, images = FINAL[dataset]
-    trainer = ProxyTraining(data=_data(dataset, path, images), recipe=Recipe())
+def _final(arch: Arch, seed: int, where: Where) -> float:
+    epochs, images = FINAL[where.dataset]
+    trainer = ProxyTraining(data=_data(where, images), recipe=Recipe())
     return trainer.train_fully(arch, epochs=epochs, threads=1, rng_seed=seed)[2]
 
 
-def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarray]) -> None:
+def _show(where: Where, found: dict[Job, Found], test_top1: dict[Arch, np.ndarray]) -> None:
     rows, points = [], []
     for minutes in sorted({job.minutes for job in found}):
         for method in dict.fromkeys(job.method for job in found):
@@ -363,9 +360,10 @@ def _show(dataset: str, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
         cells["reward"] = f"{REWARD(top1.mean(), ms):.4f}"
         cells["test top-1 %"] = ", ".join(f"{100 * value:.1f}" for value in top1)
         rows.append({key: cells.get(key, "") for key in rows[0]})
-    epochs, images = FINAL[dataset]
-    title = f"{dataset}: networks for {TARGET_MS} ms on a Pixel 1, after {epochs} epochs of {images} images"
-    path = RESULTS / f"equal_time_{dataset}.csv"
+    epochs, images = FINAL[where.dataset]
+    what = f"{where.dataset}: networks of {where.space} for {TARGET_MS} ms on a Pixel 1"
+    title = f"{what}, after {epochs} epochs of {images} images"
+    path = RESULTS / f"equal_time_{where}.csv"
     tables.show(title, rows, path, width=140)
     figure, axes = plots.new_figure()
     for i, (name, ms, top1) in enumerate(points):

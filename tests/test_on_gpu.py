@@ -50,6 +50,18 @@ def small():
     return rewrite.dropout(rewrite.classes(rewrite.in_channels(arch, 1), 10), 0.0)
 
 
+def test_settings_of_torch_come_back_after_the_last_that_changed_them():
+    cuda = torch.backends.cuda.matmul
+    before = torch.backends.cudnn.enabled, cuda.allow_tf32
+    with on_gpu.many_shapes("cuda", 32):
+        with on_gpu.many_shapes("cuda", 32), on_gpu.many_shapes("cpu", 32):
+            assert (torch.backends.cudnn.enabled, cuda.allow_tf32) == (False, True)
+        assert (torch.backends.cudnn.enabled, cuda.allow_tf32) == (False, True)
+    assert (torch.backends.cudnn.enabled, cuda.allow_tf32) == before
+    with on_gpu.many_shapes("cuda", 224):
+        assert (torch.backends.cudnn.enabled, cuda.allow_tf32) == before
+
+
 @needs_gpu
 @pytest.mark.parametrize("kept", [True, False])
 def test_batches_on_a_gpu_are_those_on_the_cpu(kept, monkeypatch):

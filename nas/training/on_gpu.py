@@ -21,7 +21,9 @@ _capturing = threading.Lock()  # of several trainings side by side, one at a tim
 _resident: dict[tuple[int, str], Tensor] = {}
 _loading = threading.Lock()
 _SMALL_PX = 64
-_without_cudnn = 0  # how many are within `many_shapes`
+_settings = threading.Lock()  # of torch, for all threads
+_within: list[None] = []  # an entry for each thread that is within `many_shapes`
+_before: list[bool] = []  # the settings before the first of them
 
 
 def keeps(array: np.ndarray, device: str) -> bool:
@@ -90,21 +92,22 @@ def many_shapes(device: str, resolution_px: int) -> Iterator[None]:
     """For what is done within, if `device` is a GPU and images are small: products of matrices in TF32, and no cuDNN,
     which for every shape that it meets for the first time takes longer than hundreds of such convolutions
     (`search_spaces.torch_net.conv2d`)."""
-    global _without_cudnn
     if device == "cpu" or resolution_px > _SMALL_PX:
         yield
         return
-    with _loading:
-        _without_cudnn += 1
-        torch.backends.cudnn.enabled = False
-        torch.backends.cuda.matmul.allow_tf32 = True
+    with _settings:
+        if not _within:
+            _before.extend((torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32))
+            torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = False, True
+        _within.append(None)
     try:
         yield
     finally:
-        with _loading:
-            _without_cudnn -= 1
-            torch.backends.cudnn.enabled = _without_cudnn == 0
-            torch.backends.cuda.matmul.allow_tf32 = _without_cudnn > 0
+        with _settings:
+            _within.pop()
+            if not _within:
+                torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = _before
+                _before.clear()
 
 
 class Graphed:
