@@ -68,6 +68,14 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     assert "with shared weights" in report
 
 
+def test_blocks_of_one_kind_share_from_the_start(tmp_path):
+    done = search(*SHARED, "space=mobilenet_v3", "executor=serial", "workers=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "shared weights: 9/9 updates, phase 3 of 3 (mixed)" in done.stdout
+    assert "(largest)" not in done.stdout
+    assert "What was chosen" in done.stdout
+
+
 def test_weights_and_controller_are_trained_together(tmp_path):
     joint = [*SHARED, "mode=joint", "executor=serial", "workers=1"]
     done = search(*joint, "reward=absolute", cwd=tmp_path)

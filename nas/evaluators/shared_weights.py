@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedWeights"]
 
-_BATCH = 250
 _built: dict[str, "Supernet"] = {}  # of this process: the evaluator itself comes anew with every task
 
 
@@ -85,9 +84,10 @@ class SharedWeights:
     def _batches(self, split: "Split"):
         import torch
 
+        from nas.training import on_gpu
         from nas.training.train import normalise
 
-        most = _BATCH if self.trainer.device == "cpu" else 8 * _BATCH
+        most = on_gpu.at_a_time(self.trainer.device, self.trainer.data.resolution_px)
         for images in np.array_split(split.images, -(-len(split) // most)):
             yield normalise(torch.from_numpy(images), self.trainer.data, self.trainer.device)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Graphed", "autocast", "gathered", "keeps", "many_shapes", "resident", "sent", "stream"]
+__all__ = ["Graphed", "at_a_time", "autocast", "gathered", "keeps", "many_shapes", "resident", "sent", "stream"]
 
 _MOST_RESIDENT = 0.4  # of the GPU's memory, for one array
 _EAGER = 3  # updates before the capture: they load kernels, and create gradients and the optimizer's state
@@ -65,6 +65,11 @@ def gathered(images: Tensor, plan: Tensor, crop_px: int) -> Tensor:
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     return images[picked[:, None, None], rows[:, :, None], columns[:, None, :]] * inside[..., None]
+
+
+def at_a_time(device: str, resolution_px: int) -> int:
+    """How many images are classified at a time."""
+    return 2000 if device != "cpu" and resolution_px <= _SMALL_PX else 250
 
 
 @contextmanager
