@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ _loading = threading.Lock()
 _SMALL_PX = 64
 _settings = threading.Lock()  # of torch, for all threads
 _within: list[None] = []  # an entry for each thread that is within `many_shapes`
-_before: list[bool] = []  # the settings before the first of them
+_before: list[Any] = []  # the settings before the first of them
 
 
 def keeps(array: np.ndarray, device: str) -> bool:
