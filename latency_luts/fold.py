@@ -17,7 +17,7 @@ from latency_luts.table import Correction, Identity, MeasuredTable, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
-__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold"]
+__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold", "middle"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def fold(
         ms = [t[0] for t in times]
         noisy += differ(ms)
         timings[name] = Timing(
-            ms=round(float(np.median(ms)) * base / level / slower, 6),
+            ms=round(middle(ms) * base / level / slower, 6),
             spread=round(float(np.median([t[1] for t in times])), 4),
             runs=sum(t[2] for t in times),
             kernels=round(float(np.median([t[3] for t in times]))),
@@ -64,7 +64,7 @@ def fold(
     for name, arch in networks.items():
         its = [timings[key(unit)] for unit in lower(arch)]
         names.append(name)
-        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])) / slower)
+        whole_ms.append(middle([t.ms * base / t.reference_ms for t in measured.networks[name]]) / slower)
         sums_ms.append(sum(t.ms for t in its))
         kernels.append(sum(t.kernels for t in its))
     correction, networks_fit = (
@@ -76,7 +76,7 @@ def fold(
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform() if here else how.cpu,
-        "statistic": "median of kernels profiled inside networks, over networks and moments",
+        "statistic": "median of kernels profiled inside networks, middle mean over networks and moments",
         "reference_ms": base,
         "drift": round(drift, 3),
         "log": measured.id,
@@ -140,11 +140,19 @@ def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old
     """How much slower than in the table its own units were now, in the same chains as new ones, beyond what the
     reference network says (other programs slow down some kernels more than it): a median; 1 if there were too few."""
     ratios = [
-        scale * float(np.median([ms for ms, *_ in times])) / old.units[name].ms
+        scale * middle([ms for ms, *_ in times]) / old.units[name].ms
         for name, times in contexts.items()
         if name in old.units and old.units[name].ms
     ]
     return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
+
+
+def middle(values: Sequence[float]) -> float:
+    """The mean without the lowest and the highest quarter (rounded down): as safe from a disturbed moment as a median,
+    and varies less."""
+    ordered = np.sort(values)
+    out = len(ordered) // 4
+    return float(ordered[out : len(ordered) - out].mean())
 
 
 def differ(ms: Sequence[float]) -> bool:
