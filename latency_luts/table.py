@@ -50,7 +50,7 @@ class Timing:
     """One unit.
 
     Attributes:
-        ms: milliseconds, the median over the networks that it was timed in.
+        ms: milliseconds, the middle of those in the networks that it was timed in.
         spread: of its runs, interquartile range / median.
         runs: how many.
         kernels: how many kernels the runtime runs for it; 0 if unknown.
@@ -92,7 +92,9 @@ class Error:
 class Correction:
     """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms.
 
-    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again.
+    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. The
+    chains that they are timed in weigh what middling networks weigh: a small network leaves more of its weights and
+    activations in the caches, which is what ``offset_ms`` stands for where it is below 0.
     """
 
     scale: float = 1.0
