@@ -19,6 +19,7 @@ import numpy as np
 
 from latency_luts import store
 from latency_luts.build import NETWORKS_TOGETHER, how_of, measure_missing, network_name, read_own, together
+from latency_luts.fold import middle
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key
 from latency_luts.measure import bench
@@ -33,9 +34,9 @@ from search_spaces.lower import lower
 __all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
 
 SPACES = ("mnasnet", "mobilenet_v3")
-TURNS = 6  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
-TURNS_AGAIN = 6  # of networks whose turns differ by more than
-UNSURE = 0.06
+TURNS = 10  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
+TURNS_AGAIN = 6  # of networks whose turns are farther than this from their middle, on average
+UNSURE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +49,11 @@ class Measured:
 
     @property
     def measured_ms(self) -> float:
-        return float(np.median(self.turns_ms))
+        return middle(self.turns_ms)
 
     @property
     def noise(self) -> float:
-        """How far a turn is from the middle one, on average."""
+        """How far a turn is from the middle, on average."""
         return float(np.abs(np.array(self.turns_ms) / self.measured_ms - 1).mean())
 
     @property
@@ -90,6 +91,13 @@ def validate(
     assert isinstance(table, MeasuredTable)
     base = table.provenance["reference_ms"]
     turns_ms: list[list[float]] = [[] for _ in archs]
+
+    def measured() -> list[Measured]:
+        return [
+            Measured(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
+            for arch, ms in zip(archs, turns_ms, strict=True)
+        ]
+
     seen_ms: list[float] = []
     with bench(table.identity) as machine, bars(progress) as bar:
 
@@ -104,14 +112,10 @@ def validate(
                         bar()
 
         take_turns(range(len(archs)), TURNS, f"{len(archs)} networks")
-        unsure = [i for i, ms in enumerate(turns_ms) if max(ms) > (1 + UNSURE) * min(ms)]
+        unsure = [i for i, m in enumerate(measured()) if m.noise > UNSURE]
         if unsure:
             take_turns(unsure, TURNS_AGAIN, f"{len(unsure)} networks again")
-    measured = [
-        Measured(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
-        for arch, ms in zip(archs, turns_ms, strict=True)
-    ]
-    return measured, model, float(np.median(seen_ms)) / base
+    return measured(), model, float(np.median(seen_ms)) / base
 
 
 def summary(measured: Sequence[Measured], networks: str) -> Validation:
@@ -224,7 +228,7 @@ def _main(settings: Settings) -> None:
     console.print(rows)
     console.print(f"worst: {figures.worst}, {figures.worst_error:+.1%}")
     console.print(
-        f"single turns of a network are {figures.noise:.1%} from their median; the machine is "
+        f"single turns of a network are {figures.noise:.1%} from their middle; the machine is "
         f"{abs(speed - 1):.0%} {'slower' if speed > 1 else 'faster'} than when the table was built"
     )
     if interpolated:

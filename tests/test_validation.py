@@ -22,7 +22,7 @@ def test_kendall_tau():
 
 def test_validation_figures():
     measured = [
-        validate.Measured(name=name, predicted_ms=p, turns_ms=(9.8, 10.0, 10.1))
+        validate.Measured(name=name, predicted_ms=p, turns_ms=(9.8, 10.0, 10.0, 10.1))
         for name, p in (("a", 10.2), ("b", 9.3), ("c", 12.0), ("d", 10.4))
     ]
     figures = validate.summary(measured, "these")
@@ -31,7 +31,7 @@ def test_validation_figures():
     assert figures.bias == pytest.approx((0.02 - 0.07 + 0.2 + 0.04) / 4)
     assert (figures.within_5pct, figures.within_10pct) == (0.5, 0.75)
     assert (figures.worst, figures.worst_error) == ("c", pytest.approx(0.2))
-    assert figures.noise == pytest.approx(0.01)  # 0.2, 0 and 0.1 of 10 ms
+    assert figures.noise == pytest.approx(0.0075)  # 0.2, 0, 0 and 0.1 of 10 ms
 
 
 def test_validation_uses_networks_of_no_fit():
