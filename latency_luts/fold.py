@@ -11,6 +11,7 @@ import numpy as np
 
 from latency_luts.correction import fit_correction
 from latency_luts.key import key
+from latency_luts.known import slowness
 from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
 from latency_luts.table import Correction, Identity, MeasuredTable, Timing
@@ -61,15 +62,24 @@ def fold(
     fits = list(old.networks) if old else []
     names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
     sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
+    made_of = {n.name: n.units for n in fits}
+    took_ms = {n: middle([t.ms * base / t.reference_ms for t in its]) for n, its in measured.networks.items()}
+    if old:
+        known_ms = {name: ms for name, ms in took_ms.items() if name in made_of}
+        networks_slower = slowness(old, known_ms, base * slower)
+    else:
+        networks_slower = 1.0
     for name, arch in networks.items():
-        its = [timings[key(unit)] for unit in lower(arch)]
+        made_of[name] = tuple(map(key, lower(arch)))
+        its = [timings[unit] for unit in made_of[name]]
         names.append(name)
-        whole_ms.append(middle([t.ms * base / t.reference_ms for t in measured.networks[name]]) / slower)
+        whole_ms.append(took_ms[name] / networks_slower)
         sums_ms.append(sum(t.ms for t in its))
         kernels.append(sum(t.kernels for t in its))
     correction, networks_fit = (
         fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
     )
+    networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
     provenance = {

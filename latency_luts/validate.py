@@ -5,8 +5,9 @@ Each is timed end to end as one graph, in turns with the others, and compared wi
 turns disagree are timed again: an error of the table cannot be told from one of the measurement otherwise. Units that
 the table lacks are measured first, inside other networks; or, with ``model=interpolated``, interpolated.
 
-The machine's speed now may differ from that when the table was built: the reference network, which takes turns with the
-others, says by how much. Errors are given at the table's speed; how much the two speeds differ is printed beside them.
+The machine's speed now may differ from that when the table was built: networks that the table was fitted to, which take
+turns with the others, say by how much (in a table that knows too few, the references do). Errors are given at the
+table's speed; how much the two speeds differ is printed beside them.
 """
 
 import json
@@ -22,6 +23,7 @@ from latency_luts.build import NETWORKS_TOGETHER, how_of, measure_missing, netwo
 from latency_luts.fold import middle
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key
+from latency_luts.known import known_networks, slowness
 from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
@@ -89,7 +91,7 @@ def validate(
         model = measure_missing(model, {unit for arch in archs for unit in lower(arch)}, path=path, progress=progress)
     table = model.table
     assert isinstance(table, MeasuredTable)
-    base = table.provenance["reference_ms"]
+    known = known_networks(table)
     turns_ms: list[list[float]] = [[] for _ in archs]
 
     def measured() -> list[Measured]:
@@ -98,7 +100,7 @@ def validate(
             for arch, ms in zip(archs, turns_ms, strict=True)
         ]
 
-    seen_ms: list[float] = []
+    speeds: list[float] = []
     with bench(table.identity) as machine, bars(progress) as bar:
 
         def take_turns(rows: Sequence[int], turns: int, title: str) -> None:
@@ -106,16 +108,19 @@ def validate(
             for _ in range(turns):
                 due = iter(rows)
                 for group in together([archs[i] for i in rows], NETWORKS_TOGETHER):
-                    for timing in machine.time_networks(group, bursts=bursts):
-                        turns_ms[next(due)].append(timing.ms * base / timing.reference_ms)
-                        seen_ms.append(timing.reference_ms)
+                    timings = machine.time_networks([*group, *known.values()], bursts=bursts)
+                    of_known = timings[len(group) :]
+                    known_ms = {name: timing.ms for name, timing in zip(known, of_known, strict=True)}
+                    speeds.append(slowness(table, known_ms, timings[0].reference_ms))
+                    for timing in timings[: len(group)]:
+                        turns_ms[next(due)].append(timing.ms / speeds[-1])
                         bar()
 
         take_turns(range(len(archs)), TURNS, f"{len(archs)} networks")
         unsure = [i for i, m in enumerate(measured()) if m.noise > UNSURE]
         if unsure:
             take_turns(unsure, TURNS_AGAIN, f"{len(unsure)} networks again")
-    return measured(), model, float(np.median(seen_ms)) / base
+    return measured(), model, float(np.median(speeds))
 
 
 def summary(measured: Sequence[Measured], networks: str) -> Validation:
