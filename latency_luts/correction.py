@@ -20,7 +20,7 @@ def fit_correction(
         sums_ms: milliseconds of the units of each network, added up.
         whole_ms: milliseconds of each network, timed as one graph.
         kernels: of each network's units; if None a scale and an offset are fitted, else a scale and a time per kernel,
-            and an offset beside them where networks left out come out better with it.
+            and from 8 networks on an offset beside them.
 
     Raises:
         ValueError: fewer than 4 networks: two coefficients and their error cannot be told from them.
@@ -28,33 +28,26 @@ def fit_correction(
     if len(names) < 4:
         raise ValueError(f"{len(names)} networks for two coefficients; give at least 4")
     y = np.asarray(whole_ms)
-    given = {"scale": np.asarray(sums_ms), "offset_ms": np.ones(len(y))}
-    forms = [("scale", "offset_ms")]
+    columns = {"scale": np.asarray(sums_ms), "offset_ms": np.ones(len(y))}
     if kernels is not None:
-        given["per_kernel_ms"] = np.asarray(kernels)
-        forms = [("scale", "per_kernel_ms"), ("scale", "per_kernel_ms", "offset_ms")]
-    tried = []
-    for form in forms[: 1 if len(y) < _ENOUGH_FOR_THREE else None]:
-        x = np.stack([given[name] for name in form], axis=1)
-        left_out = np.array([x[i] @ _solve(np.delete(x, i, 0), np.delete(y, i)) for i in range(len(y))])
-        tried.append((float(np.square(left_out / y - 1).mean()), form, _solve(x, y), x, left_out))
-    best = tried[0]
-    for other in tried[1:]:
-        if other[0] < best[0] - 1e-12:  # equal ones differ by rounding
-            best = other
-    _, form, costs, x, left_out = best
+        columns["per_kernel_ms"] = np.asarray(kernels)
+        if len(y) < _ENOUGH_FOR_THREE:
+            del columns["offset_ms"]
+    x = np.stack(list(columns.values()), axis=1)
+    costs = _solve(x, y)
+    left_out_ms = [x[i] @ _solve(np.delete(x, i, 0), np.delete(y, i)) for i in range(len(y))]
     fits = tuple(
         NetworkFit(
             name=name,
             ms=float(y[i]),
             fitted_ms=float(x[i] @ costs),
-            left_out_ms=float(left_out[i]),
+            left_out_ms=float(left_out_ms[i]),
             sum_ms=float(sums_ms[i]),
             kernels=0 if kernels is None else int(kernels[i]),
         )
         for i, name in enumerate(names)
     )
-    return Correction(**dict(zip(form, map(float, costs), strict=True))), fits
+    return Correction(**dict(zip(columns, map(float, costs), strict=True))), fits
 
 
 def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -94,8 +94,8 @@ class Correction:
     """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms.
 
     Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. The
-    chains that they are timed in weigh what middling networks weigh: a small network leaves more of its weights and
-    activations in the caches, which is what ``offset_ms`` stands for where it is below 0.
+    chains that they are timed in weigh what middling networks weigh: small networks leave more in the caches, which is
+    what an ``offset_ms`` below 0 stands for.
     """
 
     scale: float = 1.0
