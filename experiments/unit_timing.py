@@ -6,11 +6,11 @@ meets every way alike:
     hot         a unit by itself, run again and again
     cold        a unit by itself, run once after all the others
     weights     hot, and a time for every byte of the network's weights
-    chain       inside random networks of the same units, with the profiler: kernels only
+    chain       inside networks of the same units, with the profiler: kernels only
     no reorder  chain, without the kernels that change the memory layout
 
-The sums of the units are fitted to the networks (scale; scale and offset; scale and a time per unit or kernel), and
-each network is predicted from a fit without it.
+The sums of the units are fitted to the networks (scale; scale and offset; scale and a time per unit or kernel; these
+and an offset), and each network is predicted from a fit without it.
 
     python -m experiments.unit_timing [networks=12] [rounds=6] [base_width=1.0] [resolution_px=224]
 
@@ -135,6 +135,7 @@ def _compare(
         ("chain", "scale", [total("chain")]),
         ("chain", "scale, offset", [total("chain"), one]),
         ("chain", "scale, time per kernel", [total("chain"), kernels]),
+        ("chain", "scale, kernel, offset", [total("chain"), kernels, one]),
         ("no reorder", "scale, time per kernel", [total("no reorder"), kernels]),
     ]
     rows = []

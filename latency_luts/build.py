@@ -18,6 +18,7 @@ from latency_luts.calibrate import published
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold
 from latency_luts.key import key, parse
+from latency_luts.known import known_networks
 from latency_luts.log import Log, Measurements
 from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
@@ -174,9 +175,10 @@ def build(
     neighbours = {parse(name) for name in have}
     if old and not new_networks:
         new_networks = _chains_to_fit(new_units, neighbours)
+    known = known_networks(old) if old and new_networks else {}
     with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
         measured.want(map(key, new_units))
-        turns = NetworkTurns(new_networks, measured, at_work)
+        turns = NetworkTurns(known | new_networks, measured, at_work)
         _measure_units(new_units, neighbours, measured, at_work, turns, bar)
         turns.take(1.0)
     table = fold(device, how, old, measured, units, new_networks, here=machine is None)

@@ -8,6 +8,8 @@ from latency_luts.table import Correction, NetworkFit
 
 __all__ = ["fit_correction"]
 
+_ENOUGH_FOR_THREE = 8  # networks; fewer have two coefficients
+
 
 def fit_correction(
     names: Sequence[str], sums_ms: Sequence[float], whole_ms: Sequence[float], kernels: Sequence[int] | None = None
@@ -17,32 +19,37 @@ def fit_correction(
     Args:
         sums_ms: milliseconds of the units of each network, added up.
         whole_ms: milliseconds of each network, timed as one graph.
-        kernels: of each network's units; if None a scale and an offset are fitted, else a scale and a time per kernel.
+        kernels: of each network's units; if None a scale and an offset are fitted, else a scale and a time per kernel,
+            and from 8 networks on an offset beside them.
 
     Raises:
         ValueError: fewer than 4 networks: two coefficients and their error cannot be told from them.
     """
     if len(names) < 4:
         raise ValueError(f"{len(names)} networks for two coefficients; give at least 4")
-    x = np.stack([np.asarray(sums_ms), np.ones(len(names)) if kernels is None else np.asarray(kernels)], axis=1)
     y = np.asarray(whole_ms)
-
-    def solve(rows: np.ndarray) -> np.ndarray:
-        return np.linalg.lstsq(x[rows] / y[rows, None], np.ones(len(rows)), rcond=None)[0]
-
-    everything = np.arange(len(y))
-    scale, second = solve(everything)
+    columns = {"scale": np.asarray(sums_ms), "offset_ms": np.ones(len(y))}
+    if kernels is not None:
+        columns["per_kernel_ms"] = np.asarray(kernels)
+        if len(y) < _ENOUGH_FOR_THREE:
+            del columns["offset_ms"]
+    x = np.stack(list(columns.values()), axis=1)
+    costs = _solve(x, y)
+    left_out_ms = [x[i] @ _solve(np.delete(x, i, 0), np.delete(y, i)) for i in range(len(y))]
     fits = tuple(
         NetworkFit(
             name=name,
             ms=float(y[i]),
-            fitted_ms=float(x[i] @ (scale, second)),
-            left_out_ms=float(x[i] @ solve(everything[everything != i])),
+            fitted_ms=float(x[i] @ costs),
+            left_out_ms=float(left_out_ms[i]),
             sum_ms=float(sums_ms[i]),
             kernels=0 if kernels is None else int(kernels[i]),
         )
         for i, name in enumerate(names)
     )
-    if kernels is None:
-        return Correction(scale=float(scale), offset_ms=float(second)), fits
-    return Correction(scale=float(scale), per_kernel_ms=float(second)), fits
+    return Correction(**dict(zip(columns, map(float, costs), strict=True))), fits
+
+
+def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(k,) costs of the columns of `x` (n, k) with the least squared errors relative to `y` (n,)."""
+    return np.linalg.lstsq(x / y[:, None], np.ones(len(y)), rcond=None)[0]

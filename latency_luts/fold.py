@@ -11,13 +11,14 @@ import numpy as np
 
 from latency_luts.correction import fit_correction
 from latency_luts.key import key
+from latency_luts.known import slowness
 from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
 from latency_luts.table import Correction, Identity, MeasuredTable, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
-__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold"]
+__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold", "middle"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def fold(
         ms = [t[0] for t in times]
         noisy += differ(ms)
         timings[name] = Timing(
-            ms=round(float(np.median(ms)) * base / level / slower, 6),
+            ms=round(middle(ms) * base / level / slower, 6),
             spread=round(float(np.median([t[1] for t in times])), 4),
             runs=sum(t[2] for t in times),
             kernels=round(float(np.median([t[3] for t in times]))),
@@ -61,22 +62,31 @@ def fold(
     fits = list(old.networks) if old else []
     names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
     sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
+    made_of = {n.name: n.units for n in fits}
+    took_ms = {n: middle([t.ms * base / t.reference_ms for t in its]) for n, its in measured.networks.items()}
+    if old:
+        known_ms = {name: ms for name, ms in took_ms.items() if name in made_of}
+        networks_slower = slowness(old, known_ms, base * slower)
+    else:
+        networks_slower = 1.0
     for name, arch in networks.items():
-        its = [timings[key(unit)] for unit in lower(arch)]
+        made_of[name] = tuple(map(key, lower(arch)))
+        its = [timings[unit] for unit in made_of[name]]
         names.append(name)
-        whole_ms.append(float(np.median([t.ms * base / t.reference_ms for t in measured.networks[name]])) / slower)
+        whole_ms.append(took_ms[name] / networks_slower)
         sums_ms.append(sum(t.ms for t in its))
         kernels.append(sum(t.kernels for t in its))
     correction, networks_fit = (
         fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
     )
+    networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
     provenance = {
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform() if here else how.cpu,
-        "statistic": "median of kernels profiled inside networks, over networks and moments",
+        "statistic": "median of kernels profiled inside networks, middle mean over networks and moments",
         "reference_ms": base,
         "drift": round(drift, 3),
         "log": measured.id,
@@ -140,11 +150,19 @@ def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old
     """How much slower than in the table its own units were now, in the same chains as new ones, beyond what the
     reference network says (other programs slow down some kernels more than it): a median; 1 if there were too few."""
     ratios = [
-        scale * float(np.median([ms for ms, *_ in times])) / old.units[name].ms
+        scale * middle([ms for ms, *_ in times]) / old.units[name].ms
         for name, times in contexts.items()
         if name in old.units and old.units[name].ms
     ]
     return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
+
+
+def middle(values: Sequence[float]) -> float:
+    """The mean without the lowest and the highest quarter (rounded down): as safe from a disturbed moment as a median,
+    and varies less."""
+    ordered = np.sort(values)
+    out = len(ordered) // 4
+    return float(ordered[out : len(ordered) - out].mean())
 
 
 def differ(ms: Sequence[float]) -> bool:

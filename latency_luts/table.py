@@ -50,7 +50,7 @@ class Timing:
     """One unit.
 
     Attributes:
-        ms: milliseconds, the median over the networks that it was timed in.
+        ms: milliseconds, the middle of those in the networks that it was timed in.
         spread: of its runs, interquartile range / median.
         runs: how many.
         kernels: how many kernels the runtime runs for it; 0 if unknown.
@@ -67,7 +67,7 @@ class NetworkFit:
     """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
 
     `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` and
-    `kernels` are those of its units, where it was fitted by them.
+    `kernels` are those of its units, where it was fitted by them; `units` are their keys, in order.
     """
 
     name: str
@@ -77,6 +77,7 @@ class NetworkFit:
     source_set: str = ""
     sum_ms: float = 0.0
     kernels: int = 0
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ class Error:
 class Correction:
     """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms.
 
-    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again.
+    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. The
+    chains that they are timed in weigh what middling networks weigh: small networks leave more in the caches, which is
+    what an ``offset_ms`` below 0 stands for.
     """
 
     scale: float = 1.0
@@ -214,7 +217,7 @@ def read(path: Path) -> Table:
 
 
 def _table(data: dict[str, Any]) -> Table:
-    networks = tuple(NetworkFit(**n) for n in data["networks"])
+    networks = tuple(NetworkFit(**n | {"units": tuple(n.get("units", ()))}) for n in data["networks"])
     if data["kind"] == "calibrated":
         for name, value in data["costs"].items():
             _check_number(f"cost of {name}", value)
@@ -227,6 +230,8 @@ def _table(data: dict[str, Any]) -> Table:
         )
     if data["kind"] != "measured":
         raise ValueError(f"its kind is {data['kind']!r}; known: measured, calibrated")
+    for name in {name for n in networks for name in n.units}:
+        keys.parse(name)
     units = {name: Timing(*values) for name, values in data["units"].items()}
     for name, timing in units.items():
         keys.parse(name)

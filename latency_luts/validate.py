@@ -5,8 +5,9 @@ Each is timed end to end as one graph, in turns with the others, and compared wi
 turns disagree are timed again: an error of the table cannot be told from one of the measurement otherwise. Units that
 the table lacks are measured first, inside other networks; or, with ``model=interpolated``, interpolated.
 
-The machine's speed now may differ from that when the table was built: the reference network, which takes turns with the
-others, says by how much. Errors are given at the table's speed; how much the two speeds differ is printed beside them.
+The machine's speed now may differ from that when the table was built: networks that the table was fitted to, which take
+turns with the others, say by how much (in a table that knows too few, the references do). Errors are given at the
+table's speed; how much the two speeds differ is printed beside them.
 """
 
 import json
@@ -19,8 +20,10 @@ import numpy as np
 
 from latency_luts import store
 from latency_luts.build import NETWORKS_TOGETHER, how_of, measure_missing, network_name, read_own, together
+from latency_luts.fold import middle
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key
+from latency_luts.known import known_networks, slowness
 from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
@@ -33,9 +36,9 @@ from search_spaces.lower import lower
 __all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
 
 SPACES = ("mnasnet", "mobilenet_v3")
-TURNS = 6  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
-TURNS_AGAIN = 6  # of networks whose turns differ by more than
-UNSURE = 0.06
+TURNS = 10  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
+TURNS_AGAIN = 6  # of networks whose turns are farther than this from their middle, on average
+UNSURE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +51,11 @@ class Measured:
 
     @property
     def measured_ms(self) -> float:
-        return float(np.median(self.turns_ms))
+        return middle(self.turns_ms)
 
     @property
     def noise(self) -> float:
-        """How far a turn is from the middle one, on average."""
+        """How far a turn is from the middle, on average."""
         return float(np.abs(np.array(self.turns_ms) / self.measured_ms - 1).mean())
 
     @property
@@ -88,9 +91,16 @@ def validate(
         model = measure_missing(model, {unit for arch in archs for unit in lower(arch)}, path=path, progress=progress)
     table = model.table
     assert isinstance(table, MeasuredTable)
-    base = table.provenance["reference_ms"]
+    known = known_networks(table)
     turns_ms: list[list[float]] = [[] for _ in archs]
-    seen_ms: list[float] = []
+
+    def measured() -> list[Measured]:
+        return [
+            Measured(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
+            for arch, ms in zip(archs, turns_ms, strict=True)
+        ]
+
+    speeds: list[float] = []
     with bench(table.identity) as machine, bars(progress) as bar:
 
         def take_turns(rows: Sequence[int], turns: int, title: str) -> None:
@@ -98,20 +108,19 @@ def validate(
             for _ in range(turns):
                 due = iter(rows)
                 for group in together([archs[i] for i in rows], NETWORKS_TOGETHER):
-                    for timing in machine.time_networks(group, bursts=bursts):
-                        turns_ms[next(due)].append(timing.ms * base / timing.reference_ms)
-                        seen_ms.append(timing.reference_ms)
+                    timings = machine.time_networks([*group, *known.values()], bursts=bursts)
+                    of_known = timings[len(group) :]
+                    known_ms = {name: timing.ms for name, timing in zip(known, of_known, strict=True)}
+                    speeds.append(slowness(table, known_ms, timings[0].reference_ms))
+                    for timing in timings[: len(group)]:
+                        turns_ms[next(due)].append(timing.ms / speeds[-1])
                         bar()
 
         take_turns(range(len(archs)), TURNS, f"{len(archs)} networks")
-        unsure = [i for i, ms in enumerate(turns_ms) if max(ms) > (1 + UNSURE) * min(ms)]
+        unsure = [i for i, m in enumerate(measured()) if m.noise > UNSURE]
         if unsure:
             take_turns(unsure, TURNS_AGAIN, f"{len(unsure)} networks again")
-    measured = [
-        Measured(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
-        for arch, ms in zip(archs, turns_ms, strict=True)
-    ]
-    return measured, model, float(np.median(seen_ms)) / base
+    return measured(), model, float(np.median(speeds))
 
 
 def summary(measured: Sequence[Measured], networks: str) -> Validation:
@@ -224,7 +233,7 @@ def _main(settings: Settings) -> None:
     console.print(rows)
     console.print(f"worst: {figures.worst}, {figures.worst_error:+.1%}")
     console.print(
-        f"single turns of a network are {figures.noise:.1%} from their median; the machine is "
+        f"single turns of a network are {figures.noise:.1%} from their middle; the machine is "
         f"{abs(speed - 1):.0%} {'slower' if speed > 1 else 'faster'} than when the table was built"
     )
     if interpolated:

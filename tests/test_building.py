@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -11,6 +12,7 @@ import latency_luts
 from latency_luts import build, fold, measure
 from latency_luts.chains import cover
 from latency_luts.key import key
+from latency_luts.known import KNOWN, known_networks
 from latency_luts.log import Log
 from latency_luts.table import Identity, TableError, read
 from search_spaces import spaces, zoo
@@ -104,6 +106,37 @@ def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake
     assert len(table.networks) == 4 + build.FIT_CHAINS
     assert max(abs(n.fitted_ms / n.ms - 1) for n in table.networks) < 1e-6
     assert [n.ms for n in table.networks[:4]] == [n.ms for n in old.networks]
+
+
+def test_networks_of_a_table_that_grows_are_scaled_by_those_it_had(tmp_path, fake):
+    """Whole networks are 4 % slower than at first, which neither units nor references notice."""
+    small, large = (spaces.get("mnasnet", base_width=width, resolution_px=64) for width in (0.35, 1.0))
+    archs = [small.decode(row) for row in small.sample(np.random.default_rng(0), 10)]
+    path = tmp_path / "host.json"
+    fake()
+    first = build.build("host", small.units(), named(archs), path)
+    machine = fake()
+    machine.network_ms = lambda arch: 1.04 * 1.1 * len(arch.blocks)
+    table = build.build("host", large.units(), {}, path)
+    assert machine.networks == build.NETWORK_TURNS * (build.FIT_CHAINS + 10)
+    assert len(table.networks) == 10 + build.FIT_CHAINS
+    assert max(abs(n.ms / (1.1 * len(n.units)) - 1) for n in table.networks) < 1e-6
+    assert [n.ms for n in table.networks[:10]] == [n.ms for n in first.networks]
+
+
+def test_known_networks_are_those_that_a_table_was_fitted_to(tmp_path, fake):
+    archs = random_archs(40, rng_seed=0)
+    fake()
+    table = build.build("host", {each for arch in archs for each in lower(arch)}, named(archs), tmp_path / "host.json")
+    known = known_networks(read(tmp_path / "host.json"))
+    assert known == {name: named(archs)[name] for name in known}
+    assert len(known) == KNOWN
+    sizes = [len(arch.blocks) for arch in known.values()]
+    assert sizes == sorted(sizes)
+    assert {sizes[0], sizes[-1]} == {extreme(len(arch.blocks) for arch in archs) for extreme in (min, max)}
+    assert known_networks(replace(table, networks=table.networks[:7])) == {}
+    unnamed = tuple(replace(n, units=()) for n in table.networks)  # as in tables of an older version
+    assert known_networks(replace(table, networks=unnamed)) == {}
 
 
 def test_a_table_that_grows_is_corrected_anew(tmp_path, fake):
@@ -205,6 +238,16 @@ def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, cap
     table = build.build("host", units, named(archs), tmp_path / "host.json")
     assert table.provenance["noisy_units"] == 1
     assert table.units[noisy].runs >= 5 * (build.CONTEXTS + 2)
+
+
+def test_the_middle_of_a_unit_s_times():
+    assert fold.middle([4.0]) == 4.0
+    assert fold.middle([1.0, 2.0, 6.0]) == 3.0
+    assert fold.middle([0.0, 2.0, 3.0, 100.0]) == 2.5
+    assert fold.middle([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, -9.0]) == 3.0  # one at each end of seven does not count
+    rng = np.random.default_rng(0)
+    times = rng.normal(size=(2000, build.CONTEXTS))
+    assert np.std([fold.middle(row) for row in times]) < 0.94 * np.std(np.median(times, axis=1))
 
 
 def test_two_machines_are_never_mixed(tmp_path, fake):

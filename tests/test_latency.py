@@ -261,7 +261,8 @@ def test_unknown_device_is_an_error_that_helps(tmp_path):
 
 
 def test_tables_round_trip(tmp_path):
-    fit = (NetworkFit(name="n", ms=2.0, fitted_ms=2.1, left_out_ms=2.2),)
+    (arch,) = random_archs(1, rng_seed=0)
+    fit = (NetworkFit(name="n", ms=2.0, fitted_ms=2.1, left_out_ms=2.2, units=tuple(map(key, lower(arch)))),)
     table = measured_table(random_archs(2, rng_seed=0), networks=fit, correction=Correction(scale=1.1, offset_ms=0.1))
     write(table, tmp_path / "t.json")
     assert read(tmp_path / "t.json") == table
@@ -282,6 +283,21 @@ def rewritten(path, change):
     path.write_text(json.dumps(data))
 
 
+def test_tables_of_older_versions_are_read(tmp_path):
+    """Which knew neither an offset or time per kernel beside the scale nor what a network is made of."""
+    fit = (NetworkFit(name="n", ms=2.0, fitted_ms=2.1, left_out_ms=2.2),)
+    table = measured_table(random_archs(2, rng_seed=0), networks=fit, correction=Correction(scale=1.1))
+    write(table, tmp_path / "t.json")
+
+    def older(data):
+        data["correction"] = {"scale": 1.1}
+        for n in data["networks"]:
+            del n["units"]
+
+    rewritten(tmp_path / "t.json", older)
+    assert read(tmp_path / "t.json") == table
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -297,11 +313,13 @@ def rewritten(path, change):
         (lambda p: rewritten(p, lambda d: d["units"].update({next(iter(d["units"])): [float("nan"), 0, 1]})), "is nan"),
         (lambda p: rewritten(p, lambda d: d["units"].update({"what": [1, 0, 1]})), "not a unit key"),
         (lambda p: rewritten(p, lambda d: d.pop("identity")), "identity"),
+        (lambda p: rewritten(p, lambda d: d["networks"][0].update(units=["what"])), "not a unit key"),
     ],
 )
 def test_damaged_tables_are_refused(tmp_path, damage, message):
     path = tmp_path / "t.json"
-    write(measured_table(random_archs(1, rng_seed=0)), path)
+    fit = (NetworkFit(name="n", ms=2.0, fitted_ms=2.1, left_out_ms=2.2),)
+    write(measured_table(random_archs(1, rng_seed=0), networks=fit), path)
     damage(path)
     with pytest.raises(TableError, match=message):
         read(path)
@@ -321,6 +339,19 @@ def test_the_profiler_s_time_per_kernel_is_taken_off_again():
     whole = [1.05 * s - 0.003 * k for s, k in zip(sums, kernels, strict=True)]
     correction, _ = fit_correction(list("abcde"), sums, whole, kernels)
     assert correction == Correction(scale=pytest.approx(1.05), per_kernel_ms=pytest.approx(-0.003))
+
+
+def test_an_offset_is_fitted_beside_the_kernels():
+    rng = np.random.default_rng(0)
+    sums, kernels = np.exp(rng.uniform(0, 3, 20)), rng.integers(40, 160, 20)
+    names, whole = [str(i) for i in range(20)], 1.05 * sums - 0.002 * kernels - 0.2
+    correction, fits = fit_correction(names, sums, whole, kernels.tolist())
+    assert correction == Correction(
+        scale=pytest.approx(1.05), per_kernel_ms=pytest.approx(-0.002), offset_ms=pytest.approx(-0.2)
+    )
+    assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
+    few, _ = fit_correction(names[:7], sums[:7], whole[:7], kernels[:7].tolist())
+    assert few.offset_ms == 0  # seven networks are too few for three coefficients
 
 
 def test_kinds_are_told_apart():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,29 @@ def test_chains_are_networks_that_hold_every_unit_often_enough():
     assert set(seen) == set(units)  # this space's units fit together: nothing had to be put in between
     assert len(chains) < len(units) / 4
     assert {chain.in_ch for chain in chains} == {3}
+
+
+def test_in_chains_the_layers_of_a_stage_are_alike():
+    """As in networks: beside other kinds a unit may take several per cent more."""
+    units = spaces.get("mnasnet", base_width=0.35, resolution_px=64).units()
+    chains = [lower(chain) for chain in cover(units, np.random.default_rng(0), contexts=2)]
+    pairs = [pair for chain in chains for pair in pairwise(chain)]
+    kinds = [
+        [(type(each.block), getattr(each.block, "se_ch", 0) > 0) for each in pair]
+        for pair in pairs
+        if pair[1].in_shape == pair[1].out_shape
+    ]
+    assert len(kinds) > len(units) / 4
+    assert all(before == after for before, after in kinds)
+    first_layers = [pair for pair in pairs if pair[1].in_shape != pair[1].out_shape]
+    assert len({(type(a.block), type(b.block)) for a, b in first_layers}) >= 9  # which follow any kind
+
+
+def test_a_unit_that_has_none_of_its_kind_before_it_follows_another():
+    dense = unit(MBConv(in_ch=16, mid_ch=48, out_ch=24, kernel=3, stride=2), 56, 56)
+    gated = unit(MBConv(in_ch=24, mid_ch=72, out_ch=24, kernel=3, se_ch=6, skip="identity"), 28, 28)
+    chains = [lower(chain) for chain in cover({dense, gated}, np.random.default_rng(0))]
+    assert any(chain[-2:] == (dense, gated) for chain in chains)
 
 
 def test_chains_leave_out_what_was_done():
