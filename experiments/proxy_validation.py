@@ -164,10 +164,8 @@ def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
 
 
 def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
-    title = (
-        f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}: tau with {reference.epochs} epochs "
-        f"of {reference.images} images (other seeds)"
-    )
+    about = f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}"
+    title = f"{about}: tau with {reference.epochs} epochs of {reference.images} images (other seeds)"
     path = RESULTS / f"proxy_validation_{where}.csv"
     tables.show(title, rows, path)
     figure, axes = plots.new_figure()

@@ -232,10 +232,8 @@ def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> 
 
 
 def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
-    title = (
-        f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}: tau with {reference} by themselves; s: of one "
-        "network, or of the shared weights' training"
-    )
+    about = f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}"
+    title = f"{about}: tau with {reference} by themselves; s: of one network, or of the shared weights' training"
     tables.show(title, rows, RESULTS / f"shared_weights_ranking_{where}.csv")
 
 
