@@ -76,10 +76,13 @@ def fold(
         whole_ms.append(took_ms[name] / networks_slower)
         sums_ms.append(sum(t.ms for t in its))
         kernels.append(sum(t.kernels for t in its))
-    correction, networks_fit = (
-        fit_correction(names, sums_ms, whole_ms, kernels) if len(names) >= 4 else (Correction(), ())
-    )
-    networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
+    if old and not networks:
+        correction, networks_fit = old.correction, old.networks  # what it was validated with
+    elif len(names) >= 4:
+        correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels)
+        networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
+    else:
+        correction, networks_fit = Correction(), ()
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
     provenance = {

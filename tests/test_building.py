@@ -14,7 +14,7 @@ from latency_luts.chains import cover
 from latency_luts.key import key
 from latency_luts.known import KNOWN, known_networks
 from latency_luts.log import Log
-from latency_luts.table import Identity, TableError, read
+from latency_luts.table import Correction, Identity, TableError, Validation, read, write
 from search_spaces import spaces, zoo
 from search_spaces.arch import ConvBN, MBConv
 from search_spaces.lower import lower, unit
@@ -58,6 +58,23 @@ def test_only_missing_units_are_measured(tmp_path, fake):
     assert machine.networks == 0
     assert {name for name, timing in table.units.items() if timing.ms == 7} == new
     assert {timing.ms for name, timing in table.units.items() if name not in new} == {1.0}
+
+
+def test_a_few_units_more_leave_a_table_corrected_as_it_was_validated(tmp_path, fake):
+    archs = random_archs(12, rng_seed=0)
+    units = {each for arch in archs for each in lower(arch)}
+    path = tmp_path / "host.json"
+    fake()
+    first = build.build("host", units, named(archs), path)
+    figures = {"mape": 0.02, "within_5pct": 1.0, "within_10pct": 1.0, "kendall_tau": 1.0, "bias": 0.0, "noise": 0.01}
+    about = {"nets": 9, "worst": "a", "worst_error": 0.04, "date": "2026-01-01", "networks": "some"}
+    validation = Validation(**figures, **about)
+    older = replace(first, correction=Correction(scale=1.05, per_kernel_ms=-0.001), validation=validation)
+    write(older, path)
+    fake()
+    table = build.build("host", {*units, unit(ConvBN(in_ch=8, out_ch=24, kernel=5), 9, 9)}, {}, path)
+    assert len(table.units) == len(first.units) + 1
+    assert (table.correction, table.networks, table.validation) == (older.correction, older.networks, older.validation)
 
 
 def test_a_machine_that_changes_its_speed_gives_the_same_table(tmp_path, fake):
