@@ -226,8 +226,8 @@ def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> 
         named = {name: file.get_tensor(name) for name in file.keys() if name.startswith("teacher/")}  # noqa: SIM118
     weights = {name.removeprefix("teacher/"): value for name, value in named.items()}
     batches = [normalise(torch.from_numpy(data.holdout.images[i : i + 500]), data, device) for i in range(0, 2000, 500)]
-    teacher = Teacher(path(evaluator.space.decode(evaluator.space.largest)), weights, iter(batches), device)
     with torch.inference_mode(), on_gpu.many_shapes(device, data.resolution_px):
+        teacher = Teacher(path(evaluator.space.decode(evaluator.space.largest)), weights, iter(batches), device)
         return [1 - float(np.mean([unlike(net, path(arch), x, teacher).item() for x in batches])) for arch in archs]
 
 

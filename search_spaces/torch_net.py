@@ -55,9 +55,6 @@ def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
     return net
 
 
-_SMALL = 32 * 32  # pixels
-
-
 class Net(nn.Module):
     """`arch` as a module; `blocks[i]` computes ``arch.blocks[i]``."""
 
@@ -114,12 +111,13 @@ class _ConvAct(nn.Module):
 
 
 def conv2d(x: Tensor, op: Conv, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution `op` of x (N, in_ch, H, W); dense ones of small images are matrix products on a GPU.
+    """The convolution `op` of x (N, in_ch, H, W); on a GPU without cuDNN dense ones are matrix products.
 
     cuDNN takes tens of milliseconds to set up what it has not met: a new combination of channels, kernel, stride and
-    size. A search meets thousands of them, and a matrix product is launched at once, whatever its shape.
+    size. A search over networks for small images meets thousands of them and goes without it
+    (`nas.training.on_gpu.many_shapes`); a matrix product is launched at once, whatever its shape.
     """
-    if x.is_cuda and op.groups == op.dilation == 1 and x.shape[2] * x.shape[3] <= _SMALL:
+    if x.is_cuda and not torch.backends.cudnn.enabled and op.groups == op.dilation == 1:
         return _by_product(x, weight, bias, op.stride, op.padding)
     return F.conv2d(x, weight, bias, op.stride, op.padding, op.dilation, op.groups)
 

@@ -74,11 +74,13 @@ class SharedWeights:
 
     def inherited(self, arch: Arch) -> dict[str, "Tensor"]:
         """The weights of `arch` as the state of ``torch_net.build(trainer.small(arch))``, on the CPU."""
+        from nas.training import on_gpu
         from nas.training.datasets import drawn
 
-        net = self._supernet()
+        data, net = self.trainer.data, self._supernet()
         path = net.path(arch, self.trainer.small(arch))
-        statistics = net.calibrate(path, self._batches(drawn(self.trainer.data.train, self.bn_images)))
+        with on_gpu.many_shapes(self.trainer.device, data.resolution_px):
+            statistics = net.calibrate(path, self._batches(drawn(data.train, self.bn_images)))
         return {name: value.cpu() for name, value in net.state_dict_of(path, statistics).items()}
 
     def _batches(self, split: "Split"):

@@ -99,10 +99,6 @@ class Training:
         return checkpoint.updates(self.file, self.identity)
 
     def run(self, on_step: Callable[[int, str, float], None] | None = None, stop_after: int | None = None) -> bool:
-        with on_gpu.many_shapes(self.device, self.data.resolution_px):
-            return self._run(on_step, stop_after)
-
-    def _run(self, on_step: Callable[[int, str, float], None] | None, stop_after: int | None) -> bool:
         """Trains from the checkpoint to the end, or for `stop_after` updates; returns whether that is the end.
 
         Args:
@@ -112,6 +108,10 @@ class Training:
             nas.supernet.checkpoint.CheckpointError: the file is damaged, or belongs to other shared weights.
             ValueError: there is nothing to align with, or the loss became NaN or infinite.
         """
+        with on_gpu.many_shapes(self.device, self.data.resolution_px):
+            return self._run(on_step, stop_after)
+
+    def _run(self, on_step: Callable[[int, str, float], None] | None, stop_after: int | None) -> bool:
         net, ends = self.supernet, self.ends
         if ends["largest"] == 0 < ends["align"]:
             raise ValueError("the largest network gets no update before others learn from it; give it a larger share")

@@ -4,11 +4,10 @@ Networks for small images launch hundreds of tiny kernels an update, and a GPU w
 once as a graph, an update is one launch; only the places of its images travel.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,13 +17,8 @@ __all__ = ["Graphed", "at_a_time", "autocast", "gathered", "keeps", "many_shapes
 
 _MOST_RESIDENT = 0.4  # of the GPU's memory, for one array
 _EAGER = 3  # updates before the capture: they load kernels, and create gradients and the optimizer's state
-_capturing = threading.Lock()  # of several trainings side by side, one at a time
+_SMALL_PX = 32  # images up to this size are small
 _resident: dict[tuple[int, str], Tensor] = {}
-_loading = threading.Lock()
-_SMALL_PX = 64
-_settings = threading.Lock()  # of torch, for all threads
-_within: list[None] = []  # an entry for each thread that is within `many_shapes`
-_before: list[Any] = []  # the settings before the first of them
 
 
 def keeps(array: np.ndarray, device: str) -> bool:
@@ -35,7 +29,7 @@ def keeps(array: np.ndarray, device: str) -> bool:
 def resident(array: np.ndarray, device: str) -> Tensor:
     """`array` in the memory of `device`: copied once, and kept as long as the array lives."""
     key = (id(array), device)
-    with _loading, torch.inference_mode(False):
+    with torch.inference_mode(False):
         if key not in _resident:
             _resident[key] = torch.from_numpy(np.ascontiguousarray(array)).to(device)
             weakref.finalize(array, _resident.pop, key, None)
@@ -70,7 +64,7 @@ def gathered(images: Tensor, plan: Tensor, crop_px: int) -> Tensor:
 
 def at_a_time(device: str, resolution_px: int) -> int:
     """How many images are classified at a time."""
-    return 2000 if device != "cpu" and resolution_px <= _SMALL_PX else 250
+    return 500 if device != "cpu" and resolution_px <= _SMALL_PX else 250
 
 
 @contextmanager
@@ -79,11 +73,20 @@ def stream(device: str) -> Iterator[None]:
     if device == "cpu":
         yield
         return
-    own, outer = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    own, outer = _stream(device), torch.cuda.current_stream(device)
     own.wait_stream(outer)
-    with torch.cuda.stream(own):
-        yield
-    outer.wait_stream(own)
+    try:
+        with torch.cuda.stream(own):
+            yield
+    finally:
+        outer.wait_stream(own)
+
+
+@cache
+def _stream(device: str) -> torch.cuda.Stream:
+    """One for all trainings of this process: memory that one gives back can be had by those after it on the same stream
+    only."""
+    return torch.cuda.Stream(device)
 
 
 def autocast(device: str, resolution_px: int) -> AbstractContextManager:
@@ -101,19 +104,12 @@ def many_shapes(device: str, resolution_px: int) -> Iterator[None]:
     if device == "cpu" or resolution_px > _SMALL_PX:
         yield
         return
-    with _settings:
-        if not _within:
-            _before.extend((torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32))
-            torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = False, True
-        _within.append(None)
+    before = torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = False, True
     try:
         yield
     finally:
-        with _settings:
-            _within.pop()
-            if not _within:
-                torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = _before
-                _before.clear()
+        torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 class Graphed:
@@ -140,13 +136,13 @@ class Graphed:
         if self._calls <= _EAGER:
             return self._compute(self._plan)
         if self._graph is None:
+            torch.cuda.empty_cache()  # what graphs before this one held
             graph = torch.cuda.CUDAGraph()
-            with _capturing:
-                graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self._result = self._compute(self._plan)
-                finally:
-                    graph.capture_end()
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self._result = self._compute(self._plan)
+            finally:
+                graph.capture_end()
             self._graph = graph
         self._graph.replay()
         assert self._result is not None
