@@ -133,7 +133,7 @@ def _main(settings: Settings) -> None:
     for width in widths:
         rows.add_column(str(width), justify="right")
     for size, row in zip(sizes, ms, strict=True):
-        rows.add_row(str(size), *("" if np.isnan(value) else f"{value:.3g}" for value in row))
+        rows.add_row(str(size), *("" if np.isnan(value) else f"{value:.{2 if value < 10 else 1}f}" for value in row))
     console.print(rows)
     plot(title, sizes, widths, ms, out)
     console.print(f"picture: {out}")
