@@ -105,14 +105,10 @@ def main() -> None:
     rng = np.random.default_rng(0)
     seconds = [_timed(evaluator, space.decode(draw(rng))) for _ in range(given["networks"] + 1)][1:]
     low, median, high = np.quantile(seconds, (0.1, 0.5, 0.9))
+    how, at_a_time = ("on 2 cores", 2) if device == "cpu" else ("one after the other", 1)
     print(
-        f"an evaluation: median {median:.3f} s, 10 % below {low:.3f}, 10 % above {high:.3f}; 1,000 "
-        + (
-            f"on 2 cores: {1000 * np.mean(seconds) / 2 / 60:.1f} minutes"
-            if device == "cpu"
-            else "one after the other: "
-        )
-        + ("" if device == "cpu" else f"{1000 * np.mean(seconds) / 60:.1f} minutes")
+        f"an evaluation: median {median:.3f} s, 10 % below {low:.3f}, 10 % above {high:.3f}; 1,000 {how}: "
+        f"{1000 * np.mean(seconds) / at_a_time / 60:.1f} minutes"
     )
 
 
