@@ -51,10 +51,7 @@ DEFAULTS = {
     "path": "",
     "device": "cpu",
 }
-WIDTHS = {
-    "mnasnet": 0.35,
-    "mobilenet_v3": 0.25,
-}  # of the space's networks, so that many take about the target's latency
+WIDTHS = {"mnasnet": 0.35, "mobilenet_v3": 0.25}  # at which many networks take about the target's latency
 ON_A_GPU = 8  # trainings at a time
 BAND = (0.8, 1.2)  # of the target's latency
 TARGET_MS = 15.8
@@ -90,10 +87,8 @@ class Where:
     device: str = "cpu"
 
     def __str__(self) -> str:
-        usual = {"space": "mnasnet", "device": "cpu"}
-        return "_".join(
-            [self.dataset, *(own for name, usually in usual.items() if (own := getattr(self, name)) != usually)]
-        )
+        unusual = (name for name in (self.space, self.device) if name not in ("mnasnet", "cpu"))
+        return "_".join((self.dataset, *unusual))
 
     @property
     def search_space(self) -> SearchSpace:

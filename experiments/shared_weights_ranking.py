@@ -23,8 +23,8 @@ an alignment, how much its parts compute what the largest one's do.
 
 Beside it, from the records of proxy_validation where there are any: what short trainings of the networks say, and what
 another long training says (the ceiling). Trainings are recorded in runs/; the same command continues. Prints a table,
-and writes shared_weights_ranking_<dataset>.csv (on a GPU shared_weights_ranking_<dataset>_cuda.csv) to
-experiments/results.
+and writes shared_weights_ranking_<dataset>.csv (with the space, if it is not the default one, and the device, if it is
+not the CPU, in its name) to experiments/results.
 """
 
 import os

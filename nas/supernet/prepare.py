@@ -44,8 +44,8 @@ class SharedPlan:
         bn_images: for batch norm's statistics.
         mode: see `nas.supernet.phases.MODES`.
         policy_lr: highest learning rate of the policy, with mode ``joint``.
-        distil: see `nas.supernet.train.Training`.
         workers: of the Ray cluster that this process has joined, which train; None: this process does.
+        distil: see `nas.supernet.train.Training`.
     """
 
     recipe: Recipe

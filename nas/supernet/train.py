@@ -53,8 +53,6 @@ class Training:
         phases: by the names in `PHASES`.
         largest: the teacher; nowhere may another network of the space have more channels.
         draw: a random network; which one depends on the generator alone.
-        distil: weight of what random networks of the last phase learn from the largest one, beside the labels: every
-            part of one its features, the whole its answers. It made them no better.
         policy: draws the networks of the last phase instead, and learns after each of its updates.
         identity: what a checkpoint must have been made with.
         file: of the checkpoint.
@@ -63,6 +61,8 @@ class Training:
             of every batch; the first one writes the checkpoint and teaches the policy.
         parallel: makes the module that computes the loss one that averages gradients over all ranks.
         on_save: called after a checkpoint was written.
+        distil: weight of what random networks of the last phase learn from the largest one, beside the labels: every
+            part of one its features, the whole its answers. It made them no better.
     """
 
     supernet: Supernet
