@@ -214,9 +214,9 @@ def _measure_units(
 ) -> None:
     """Times chains until each of `units` was timed often enough, and once more where its times differ much."""
     for more in (0, 2):
-        done = contexts_of(measured)
+        done = contexts_of(measured, measured.identity.dtype)
         if more:
-            wanted = {unit for unit in units if differ([ms for ms, *_ in done[key(unit)]])}
+            wanted = {unit for unit in units if differ([t.ms for t in done[key(unit)]])}
             if not wanted:
                 return
             log.info(

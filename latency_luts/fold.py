@@ -4,13 +4,15 @@ import logging
 import platform
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 
 import numpy as np
 
+from latency_luts import residence
 from latency_luts.correction import fit_correction
-from latency_luts.key import key
+from latency_luts.key import key, parse
 from latency_luts.known import slowness
 from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
@@ -44,20 +46,29 @@ def fold(
     levels = [chain.reference_ms for chain in measured.chains] or seen
     level = float(np.median(levels))
     base = old.provenance["reference_ms"] if old else level
-    contexts = contexts_of(measured)
-    slower = _slower(contexts, old, base / level) if old else 1.0
+    contexts = contexts_of(measured, how.dtype)
+    if old:
+        saved_by_mib_ms = old.correction.saved_by_mib_ms
+    else:
+        saved_by_mib_ms = residence.saved_by_mib_ms(
+            (times[0].mib, [t.ms for t in times], [t.chain_mib for t in times]) for times in contexts.values()
+        )
+    unit_ms = {
+        name: middle([t.ms * base / level + saved_by_mib_ms * t.saved_mib for t in times])
+        for name, times in contexts.items()
+    }
+    slower = _slower(unit_ms, old) if old else 1.0
     timings = dict(old.units) if old else {}
     noisy = 0
     whole = {name for name in measured.wanted if len(contexts[name]) >= CONTEXTS}  # of a build that was interrupted
     for name in ({key(unit) for unit in units} | whole) - set(timings):
         times = contexts[name]
-        ms = [t[0] for t in times]
-        noisy += differ(ms)
+        noisy += differ([t.ms for t in times])
         timings[name] = Timing(
-            ms=round(middle(ms) * base / level / slower, 6),
-            spread=round(float(np.median([t[1] for t in times])), 4),
-            runs=sum(t[2] for t in times),
-            kernels=round(float(np.median([t[3] for t in times]))),
+            ms=round(unit_ms[name] / slower, 6),
+            spread=round(float(np.median([t.spread for t in times])), 4),
+            runs=sum(t.runs for t in times),
+            kernels=round(float(np.median([t.kernels for t in times]))),
         )
     fits = list(old.networks) if old else []
     names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
@@ -79,7 +90,9 @@ def fold(
     if old and not networks:
         correction, networks_fit = old.correction, old.networks  # what it was validated with
     elif len(names) >= 4:
-        correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels)
+        saved_ms = [saved_by_mib_ms * _saved_mib(made_of[name], how.dtype) for name in names]
+        correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels, saved_ms)
+        correction = replace(correction, saved_by_mib_ms=saved_by_mib_ms)
         networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
     else:
         correction, networks_fit = Correction(), ()
@@ -106,13 +119,55 @@ def fold(
     return replace(table, validation=old.validation) if old and not networks else table
 
 
-def contexts_of(measured: Measurements) -> dict[str, list[tuple[float, float, int, int]]]:
-    """Key of a unit to ``(ms, spread, runs, kernels)`` of every time it was timed; ms at the machine's median speed."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """A time that a unit was timed.
+
+    Attributes:
+        ms: at the machine's median speed; its `spread`, `runs` and `kernels`.
+        mib, chain_mib: MiB of the weights of the unit and of its chain.
+    """
+
+    ms: float
+    spread: float
+    runs: int
+    kernels: int
+    mib: float
+    chain_mib: float
+
+    @property
+    def saved_mib(self) -> float:
+        """MiB of the unit's weights that were in the caches."""
+        return float(residence.saved(self.chain_mib)) * self.mib / self.chain_mib if self.mib else 0.0
+
+
+def contexts_of(measured: Measurements, dtype: str) -> dict[str, list[Context]]:
+    """Key of a unit to every time it was timed."""
     found = defaultdict(list)
     for chain, speed in zip(measured.chains, _speeds(measured.chains), strict=True):
-        for name, ms, spread, kernels in zip(chain.keys, chain.ms, chain.spread, chain.kernels, strict=True):
-            found[name].append((ms / speed, spread, chain.runs, kernels))
+        mib = [_mib(name, dtype) for name in chain.keys]
+        for i, name in enumerate(chain.keys):
+            found[name].append(
+                Context(
+                    ms=chain.ms[i] / speed,
+                    spread=chain.spread[i],
+                    runs=chain.runs,
+                    kernels=chain.kernels[i],
+                    mib=mib[i],
+                    chain_mib=sum(mib),
+                )
+            )
     return found
+
+
+def _saved_mib(made_of: Sequence[str], dtype: str) -> float:
+    """MiB of a network's weights that stay in the caches, by the keys of its units."""
+    return float(residence.saved(sum(_mib(name, dtype) for name in made_of)))
+
+
+@cache
+def _mib(name: str, dtype: str) -> float:
+    return residence.weights_mib(parse(name), dtype)
 
 
 def _speeds(chains: Sequence[ChainTiming]) -> np.ndarray:
@@ -149,14 +204,10 @@ def _medians(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     return np.array([np.median(part) if part.size else 0.0 for part in parts])
 
 
-def _slower(contexts: Mapping[str, Sequence[tuple[float, float, int, int]]], old: MeasuredTable, scale: float) -> float:
+def _slower(unit_ms: Mapping[str, float], old: MeasuredTable) -> float:
     """How much slower than in the table its own units were now, in the same chains as new ones, beyond what the
     reference network says (other programs slow down some kernels more than it): a median; 1 if there were too few."""
-    ratios = [
-        scale * middle([ms for ms, *_ in times]) / old.units[name].ms
-        for name, times in contexts.items()
-        if name in old.units and old.units[name].ms
-    ]
+    ratios = [ms / old.units[name].ms for name, ms in unit_ms.items() if name in old.units and old.units[name].ms]
     return float(np.median(ratios)) if len(ratios) >= LEAST_NEIGHBOURS else 1.0
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latency_luts import calibrated, table
+from latency_luts import calibrated, residence, table
 from latency_luts.key import key, nearest
-from latency_luts.table import CalibratedTable, Error, Identity, MeasuredTable, Table, TableError
+from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
@@ -49,10 +49,12 @@ class LatencyModel:
     def __init__(self, source: Table) -> None:
         self.table = source
         self.error: Error | None = table.error(source)
-        self._offset_ms = source.correction.offset_ms if isinstance(source, MeasuredTable) else 0.0
+        self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
+        self._dtype = source.identity.dtype if isinstance(source, MeasuredTable) else "fp32"
         self._unit_ms = _measured(source) if isinstance(source, MeasuredTable) else _calibrated(source)
         self._cache: dict[tuple, float | None] = {}
-        self._part_tables: tuple[SearchSpace, tuple[np.ndarray, list[np.ndarray]]] | None = None
+        self._cache_mib: dict[tuple, float] = {}
+        self._part_tables: tuple[SearchSpace, _Parts] | None = None
 
     @property
     def device(self) -> str:
@@ -71,7 +73,8 @@ class LatencyModel:
         Raises:
             MissingUnitsError: the table does not have all units of `arch`.
         """
-        return max(0.0, sum(self.parts_ms(arch)) + self._offset_ms)
+        mib = sum(map(self._weights_mib, lower(arch))) if self._correction.saved_by_mib_ms else 0.0
+        return max(0.0, sum(self.parts_ms(arch)) + float(self._whole_ms(mib)))
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
@@ -92,20 +95,33 @@ class LatencyModel:
         if ((indices < 0) | (indices >= options)).any():
             raise ValueError(f"space {space.name!r}: an index is outside its choice")
         if self._part_tables is None or self._part_tables[0] is not space:
-            self._part_tables = (space, _part_tables(self.unit_ms, space))
-        _, (strides, tables) = self._part_tables
-        sum_ms = np.zeros(len(indices))
+            weights_mib = self._weights_mib if self._correction.saved_by_mib_ms else None
+            self._part_tables = (space, _part_tables(self.unit_ms, weights_mib, space))
+        _, (strides, tables_ms, tables_mib) = self._part_tables
+        sum_ms, mib = np.zeros(len(indices)), np.zeros(len(indices))
         for start in range(0, len(indices), _CHUNK):
             rows = indices[start : start + _CHUNK]
             places = (rows.astype(np.float64) @ strides).astype(np.int64)  # exact: far below 2^53
-            for table_ms, column in zip(tables, places.T, strict=True):
+            for table_ms, column in zip(tables_ms, places.T, strict=True):
                 sum_ms[start : start + _CHUNK] += table_ms[column]
+            for table_mib, column in zip(tables_mib, places.T, strict=False):  # none where weights save nothing
+                mib[start : start + _CHUNK] += table_mib[column]
         if np.isnan(sum_ms).any():
             self.parts_ms(space.decode(indices[np.isnan(sum_ms)][0]))  # raises
-        return np.maximum(0.0, sum_ms + self._offset_ms)
+        return np.maximum(0.0, sum_ms + self._whole_ms(mib))
+
+    def _weights_mib(self, unit: Unit) -> float:
+        place = (unit.block, unit.in_shape)
+        if place not in self._cache_mib:
+            self._cache_mib[place] = residence.weights_mib(unit, self._dtype)
+        return self._cache_mib[place]
+
+    def _whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
+        """What comes on top of the parts of networks with `mib` MiB of weights."""
+        return self._correction.offset_ms - self._correction.saved_by_mib_ms * residence.saved(mib)
 
     def parts_ms(self, arch: Arch) -> list[float]:
-        """Milliseconds of each unit of `arch`; a table's offset for a whole network comes on top.
+        """Milliseconds of each unit of `arch`; what a table's correction has for a whole network comes on top.
 
         Raises:
             MissingUnitsError: the table does not have all of them.
@@ -163,22 +179,31 @@ def _calibrated(source: CalibratedTable) -> Callable[[Unit], float]:
     return unit_ms
 
 
-def _part_tables(unit_ms: Callable[[Unit], float | None], space: "SearchSpace") -> tuple[np.ndarray, list[np.ndarray]]:
-    """For looking up P parts: strides (C, P), and for each part the ms of every combination of its options.
+_Parts = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
+
+
+def _part_tables(
+    unit_ms: Callable[[Unit], float | None], weights_mib: Callable[[Unit], float] | None, space: "SearchSpace"
+) -> _Parts:
+    """For looking up P parts: strides (C, P), and for each part the ms of every combination of its options, and the MiB
+    (no tables without `weights_mib`).
 
     ``indices @ strides`` (n, P) are the places in the tables; NaN stands for a missing unit.
     """
     column = {choice.name: i for i, choice in enumerate(space.choices)}
     strides = np.zeros((len(space.choices), len(space.parts)))
-    tables = []
+    tables_ms, tables_mib = [], []
     for p, part in enumerate(space.parts):
         stride = 1
         for name in reversed(part.choices):
             strides[column[name], p] = stride
             stride *= len(space.choices[column[name]].options)
-        rows = ([unit_ms(unit) for unit in units] for units in space.part_units(part))
-        tables.append(np.array([math.nan if None in row else math.fsum(filter(None, row)) for row in rows]))
-    return strides, tables
+        combinations = list(space.part_units(part))
+        rows = ([unit_ms(unit) for unit in units] for units in combinations)
+        tables_ms.append(np.array([math.nan if None in row else math.fsum(filter(None, row)) for row in rows]))
+        if weights_mib is not None:
+            tables_mib.append(np.array([math.fsum(map(weights_mib, units)) for units in combinations]))
+    return strides, tables_ms, tables_mib
 
 
 def _how(identity: Identity) -> str:

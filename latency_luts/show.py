@@ -86,7 +86,8 @@ def _summary(model: LatencyModel, units: Collection[Unit]) -> list[tuple[str, st
         lines.append(
             (
                 "network",
-                f"{c.scale:.3f} x sum of units {c.per_kernel_ms * 1e3:+.2f} us per kernel {c.offset_ms:+.3f} ms",
+                f"{c.scale:.3f} x sum of units {c.per_kernel_ms * 1e3:+.2f} us per kernel {c.offset_ms:+.3f} ms "
+                f"{-c.saved_by_mib_ms * 1e3:+.1f} us per MiB of weights that stay in the caches",
             )
         )
         if v := table.validation:

@@ -91,16 +91,18 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms.
+    """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms - what its weights save.
 
-    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. The
-    chains that they are timed in weigh what middling networks weigh: small networks leave more in the caches, which is
-    what an ``offset_ms`` below 0 stands for.
+    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. Their
+    weights come from memory; those that a network still finds in the caches (`residence.saved`) save
+    ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than weights, which is what an ``offset_ms``
+    below 0 stands for.
     """
 
     scale: float = 1.0
     per_kernel_ms: float = 0.0
     offset_ms: float = 0.0
+    saved_by_mib_ms: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,11 @@
 """A machine that measures nothing: what tests of builds and validations measure with."""
 
+import numpy as np
+
 from latency_luts.key import key
 from latency_luts.measure import ChainTiming, NetworkTiming
 from latency_luts.table import Identity
+from search_spaces import cost
 from search_spaces.lower import lower
 
 HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dtype="fp32")
@@ -11,10 +14,14 @@ HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dty
 class FakeMachine:
     """A unit costs 1 ms and has 3 kernels, a network 1.1 times its units; may break down after some groups of chains.
 
-    ``slowness(call)`` is how much slower the machine is at that call.
+    ``slowness(call)`` is how much slower the machine is at that call, and ``saved_by_mib_ms`` what weights save that
+    stay in the caches.
     """
 
-    def __init__(self, break_after=10**9, slowness=lambda call: 1.0, unit_ms=lambda name, call: 1.0):
+    def __init__(
+        self, break_after=10**9, slowness=lambda call: 1.0, unit_ms=lambda name, call: 1.0, saved_by_mib_ms=0.0
+    ):
+        self.saved_by_mib_ms = saved_by_mib_ms
         self.calls, self.chains, self.networks = 0, 0, 0
         self.break_after, self.slowness, self.unit_ms = break_after, slowness, unit_ms
 
@@ -27,7 +34,10 @@ class FakeMachine:
         timings = []
         for chain in chains:
             names = tuple(map(key, lower(chain)))
-            ms = tuple(slow * self.unit_ms(name, self.calls) for name in names)
+            ms = tuple(
+                slow * (self.unit_ms(name, self.calls) - ms)
+                for name, ms in zip(names, self.saved_ms(chain), strict=True)
+            )
             timings.append(
                 ChainTiming(
                     keys=names,
@@ -46,7 +56,12 @@ class FakeMachine:
         return [NetworkTiming(ms=slow * self.network_ms(a), reference_ms=2 * slow) for a in archs]
 
     def network_ms(self, arch):
-        return 1.1 * len(arch.blocks)
+        return 1.1 * len(arch.blocks) - sum(self.saved_ms(arch))
+
+    def saved_ms(self, arch):
+        """Of each unit."""
+        mib = np.array([4 * cost.unit_params(unit) / 2**20 for unit in lower(arch)])
+        return self.saved_by_mib_ms * mib * np.exp(-mib.sum() / 6)
 
 
 def named(archs):

@@ -47,6 +47,21 @@ def test_an_interrupted_build_continues(tmp_path, fake):
     assert (machine.calls, machine.networks) == (0, 0)
 
 
+def test_units_of_light_and_heavy_chains_are_made_comparable(tmp_path, fake):
+    """Weights that a light chain keeps in the caches are priced as if they came from memory, those of networks too."""
+    archs = [zoo.get(name, width=w) for name in ("mobilenet_v2", "mnasnet_b1") for w in (0.35, 0.5, 0.75, 1.0, 1.4)]
+    units, path = {unit for arch in archs for unit in lower(arch)}, tmp_path / "host.json"
+    machine = fake(saved_by_mib_ms=0.05)
+    table = build.build("host", units, named(archs), path)
+    assert table.correction.saved_by_mib_ms == pytest.approx(0.05, rel=0.05)
+    assert {round(timing.ms, 2) for timing in table.units.values()} == {1.0}
+    model = latency_luts.LatencyModel(table)
+    for arch in archs:
+        assert model.latency_ms(arch) == pytest.approx(machine.network_ms(arch), rel=1e-3)
+    fake()
+    assert build.build("host", units, named(archs), path, fresh=True).correction.saved_by_mib_ms == 0
+
+
 def test_only_missing_units_are_measured(tmp_path, fake):
     a, b = random_archs(2, rng_seed=0)
     path = tmp_path / "host.json"

@@ -25,7 +25,7 @@ from latency_luts.table import (
     read,
     write,
 )
-from search_spaces import spaces, text, zoo
+from search_spaces import cost, spaces, text, zoo
 from search_spaces.lower import lower
 from tests.conftest import random_archs
 
@@ -67,8 +67,8 @@ def test_shipped_phone_tables_are_honest_and_reproducible(phone, networks, mape)
     assert model.error.networks == networks
     assert model.error.mape <= mape
     again = phone_table(phone)
-    for name, cost in model.table.costs.items():
-        assert cost == pytest.approx(again.costs[name], rel=1e-6, abs=1e-12)
+    for name, value in model.table.costs.items():
+        assert value == pytest.approx(again.costs[name], rel=1e-6, abs=1e-12)
     assert min(model.table.costs.values()) >= 0
     assert model.table.factors["mobilenet_v3_paper_table3"] == 1
 
@@ -176,8 +176,9 @@ def test_a_latency_file_may_name_network_files_and_unknown_networks(tmp_path):
 
 def test_a_borrowed_table_is_corrected_by_a_few_networks():
     archs = random_archs(5, rng_seed=0)
-    table = measured_table(archs, ms=2.0)
-    measured = [calibrate.Measured(arch=arch, ms=1.5 * 2.0 * len(arch.blocks) + 1, source_set="") for arch in archs]
+    table = measured_table(archs, ms=2.0, correction=Correction(offset_ms=-0.5, saved_by_mib_ms=0.1))
+    borrowed = latency_luts.LatencyModel(table)
+    measured = [calibrate.Measured(arch=arch, ms=1.5 * borrowed.latency_ms(arch) + 1, source_set="") for arch in archs]
     corrected = calibrate.correct("board", table, measured)
     assert corrected.units == table.units
     assert latency_luts.LatencyModel(corrected).latency_ms(archs[0]) == pytest.approx(measured[0].ms)
@@ -205,6 +206,18 @@ def test_a_measured_model_adds_units_and_corrects():
     table = measured_table([arch], ms=2.0, correction=Correction(scale=1.1, offset_ms=-0.5))
     model = latency_luts.LatencyModel(table)
     assert model.latency_ms(arch) == pytest.approx(1.1 * 2.0 * len(arch.blocks) - 0.5)
+
+
+def test_weights_that_stay_in_the_caches_save_time(space):
+    """A MiB of light networks more than one of heavy ones; alone and in batches alike."""
+    rows = space.sample(np.random.default_rng(0), 20)
+    archs = [space.decode(row) for row in rows]
+    plain = latency_luts.LatencyModel(measured_table(archs, ms=2.0))
+    model = latency_luts.LatencyModel(measured_table(archs, ms=2.0, correction=Correction(saved_by_mib_ms=0.05)))
+    mib = np.array([4 * cost.params(arch) / 2**20 for arch in archs])
+    expected = plain.latency_ms_batch(space, rows) - 0.05 * mib * np.exp(-mib / 6)
+    np.testing.assert_allclose(model.latency_ms_batch(space, rows), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose([model.latency_ms(arch) for arch in archs], expected, rtol=0, atol=1e-9)
 
 
 def test_missing_units_are_named():
@@ -352,6 +365,16 @@ def test_an_offset_is_fitted_beside_the_kernels():
     assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
     few, _ = fit_correction(names[:7], sums[:7], whole[:7], kernels[:7].tolist())
     assert few.offset_ms == 0  # seven networks are too few for three coefficients
+
+
+def test_what_weights_save_is_known_before_the_fit():
+    rng = np.random.default_rng(0)
+    sums, saved = np.exp(rng.uniform(0, 3, 20)), rng.uniform(0, 0.3, 20)
+    kernels = rng.integers(40, 160, 20)
+    whole = 1.05 * sums - 0.002 * kernels - 0.2 - saved
+    correction, fits = fit_correction([str(i) for i in range(20)], sums, whole, kernels.tolist(), saved)
+    assert correction.scale == pytest.approx(1.05)
+    assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
 
 
 def test_kinds_are_told_apart():
