@@ -71,6 +71,7 @@ DEFAULTS = {
 TARGET_MS = 15.8
 REWARD = Reward(name="absolute", target_ms=TARGET_MS, beta=-0.2)
 CORES = 2  # of the machine whose minutes are meant
+REPEATS = 300  # samples in a row that cost nothing, since they were evaluated before: the policy has settled
 FINALISTS = 4
 BATCH = 6
 ORDINARY = (4, 5000)  # epochs and images of the ordinary training, also of the finalists
@@ -204,12 +205,16 @@ def _timed(evaluate: Evaluate, arch: Arch) -> Evaluation:
 def _trials_within(
     job: Job, controller: controllers.Controller, space: SearchSpace, evaluate: Evaluate, seconds: float
 ) -> list[Trial]:
-    """Samples until their evaluations have taken `seconds`."""
+    """Samples until their evaluations have taken `seconds`, or nothing new has come for `REPEATS` of them."""
     trials: list[Trial] = []
+    spent, repeats = 0.0, 0
 
     def on_trial(trial: Trial) -> None:
+        nonlocal spent, repeats
         trials.append(trial)
-        if sum(t.seconds for t in trials) > seconds:
+        spent += trial.seconds
+        repeats = 0 if trial.seconds else repeats + 1
+        if spent > seconds or repeats == REPEATS:
             raise _TimeIsUpError
 
     try:
@@ -226,7 +231,7 @@ def _trials_within(
             on_trial=on_trial,
         )
     except _TimeIsUpError:
-        trials.pop()  # which ended too late
+        trials.pop()  # which ended too late, or is a repeat
     return trials
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from latency_luts import store
 from latency_luts.calibrate import published
 from latency_luts.chains import cover
-from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold
+from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, what_weights_save
 from latency_luts.key import key, parse
 from latency_luts.known import known_networks
 from latency_luts.log import Log, Measurements
@@ -216,7 +216,8 @@ def _measure_units(
     for more in (0, 2):
         done = contexts_of(measured, measured.identity.dtype)
         if more:
-            wanted = {unit for unit in units if differ([t.ms for t in done[key(unit)]])}
+            times_ms = from_memory(done, what_weights_save(done))
+            wanted = {unit for unit in units if differ(times_ms[key(unit)])}
             if not wanted:
                 return
             log.info(

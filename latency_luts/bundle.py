@@ -31,7 +31,7 @@ from latency_luts.build import (
 )
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS
-from latency_luts.key import key
+from latency_luts.key import key, parse
 from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile
 from latency_luts.table import Identity, TableError
 from search_spaces import zoo
@@ -141,6 +141,8 @@ def _chain(fields: dict) -> ChainTiming:
     )
     if len({len(timing.keys), len(timing.ms), len(timing.spread), len(timing.kernels)}) > 1:
         raise ValueError("a chain's lists differ in length")
+    for name in timing.keys:
+        parse(name)
     return timing
 
 

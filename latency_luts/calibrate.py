@@ -146,7 +146,8 @@ def correct(device: str, table: MeasuredTable, measured: Sequence[Measured]) -> 
         scale=change.scale * table.correction.scale,
         per_kernel_ms=change.scale * table.correction.per_kernel_ms,
         offset_ms=change.scale * table.correction.offset_ms + change.offset_ms,
-        saved_by_mib_ms=change.scale * table.correction.saved_by_mib_ms,
+        saved_by_mib_ms=table.correction.saved_by_mib_ms,
+        cache_mib=table.correction.cache_mib,
     )
     provenance = {**table.provenance, "corrected_from": table.device, "corrected_to": f"{len(measured)} networks"}
     return replace(

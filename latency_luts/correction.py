@@ -12,11 +12,7 @@ _ENOUGH_FOR_THREE = 8  # networks; fewer have two coefficients
 
 
 def fit_correction(
-    names: Sequence[str],
-    sums_ms: Sequence[float],
-    whole_ms: Sequence[float],
-    kernels: Sequence[int] | None = None,
-    saved_ms: Sequence[float] | None = None,
+    names: Sequence[str], sums_ms: Sequence[float], whole_ms: Sequence[float], kernels: Sequence[int] | None = None
 ) -> tuple[Correction, tuple[NetworkFit, ...]]:
     """The correction that minimises squared relative errors, and how each network comes out with and without itself.
 
@@ -25,7 +21,6 @@ def fit_correction(
         whole_ms: milliseconds of each network, timed as one graph.
         kernels: of each network's units; if None a scale and an offset are fitted, else a scale and a time per kernel,
             and from 8 networks on an offset beside them.
-        saved_ms: of each network, which the correction takes off anyway (`Correction.saved_by_mib_ms`); 0 if None.
 
     Raises:
         ValueError: fewer than 4 networks: two coefficients and their error cannot be told from them.
@@ -33,22 +28,19 @@ def fit_correction(
     if len(names) < 4:
         raise ValueError(f"{len(names)} networks for two coefficients; give at least 4")
     y = np.asarray(whole_ms)
-    saved = np.zeros(len(y)) if saved_ms is None else np.asarray(saved_ms)
     columns = {"scale": np.asarray(sums_ms), "offset_ms": np.ones(len(y))}
     if kernels is not None:
         columns["per_kernel_ms"] = np.asarray(kernels)
         if len(y) < _ENOUGH_FOR_THREE:
             del columns["offset_ms"]
     x = np.stack(list(columns.values()), axis=1)
-    costs = _solve(x, y, saved)
-    left_out_ms = [
-        x[i] @ _solve(np.delete(x, i, 0), np.delete(y, i), np.delete(saved, i)) - saved[i] for i in range(len(y))
-    ]
+    costs = _solve(x, y)
+    left_out_ms = [x[i] @ _solve(np.delete(x, i, 0), np.delete(y, i)) for i in range(len(y))]
     fits = tuple(
         NetworkFit(
             name=name,
             ms=float(y[i]),
-            fitted_ms=float(x[i] @ costs - saved[i]),
+            fitted_ms=float(x[i] @ costs),
             left_out_ms=float(left_out_ms[i]),
             sum_ms=float(sums_ms[i]),
             kernels=0 if kernels is None else int(kernels[i]),
@@ -58,6 +50,6 @@ def fit_correction(
     return Correction(**dict(zip(columns, map(float, costs), strict=True))), fits
 
 
-def _solve(x: np.ndarray, y: np.ndarray, saved: np.ndarray) -> np.ndarray:
-    """(k,) costs of the columns of `x` (n, k), less `saved` (n,), with least squares of errors relative to `y`."""
-    return np.linalg.lstsq(x / y[:, None], (y + saved) / y, rcond=None)[0]
+def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(k,) costs of the columns of `x` (n, k) with the least squared errors relative to `y` (n,)."""
+    return np.linalg.lstsq(x / y[:, None], np.ones(len(y)), rcond=None)[0]

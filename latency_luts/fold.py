@@ -20,7 +20,7 @@ from latency_luts.table import Correction, Identity, MeasuredTable, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
-__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold", "middle"]
+__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold", "from_memory", "middle", "what_weights_save"]
 
 log = logging.getLogger(__name__)
 
@@ -47,23 +47,16 @@ def fold(
     level = float(np.median(levels))
     base = old.provenance["reference_ms"] if old else level
     contexts = contexts_of(measured, how.dtype)
-    if old:
-        saved_by_mib_ms = old.correction.saved_by_mib_ms
-    else:
-        saved_by_mib_ms = residence.saved_by_mib_ms(
-            (times[0].mib, [t.ms for t in times], [t.chain_mib for t in times]) for times in contexts.values()
-        )
-    unit_ms = {
-        name: middle([t.ms * base / level + saved_by_mib_ms * t.saved_mib for t in times])
-        for name, times in contexts.items()
-    }
+    saved_by_mib_ms = old.correction.saved_by_mib_ms if old else what_weights_save(contexts)
+    times_ms = from_memory(contexts, saved_by_mib_ms, scale=base / level)
+    unit_ms = {name: middle(ms) for name, ms in times_ms.items()}
     slower = _slower(unit_ms, old) if old else 1.0
     timings = dict(old.units) if old else {}
     noisy = 0
     whole = {name for name in measured.wanted if len(contexts[name]) >= CONTEXTS}  # of a build that was interrupted
     for name in ({key(unit) for unit in units} | whole) - set(timings):
         times = contexts[name]
-        noisy += differ([t.ms for t in times])
+        noisy += differ(times_ms[name])
         timings[name] = Timing(
             ms=round(unit_ms[name] / slower, 6),
             spread=round(float(np.median([t.spread for t in times])), 4),
@@ -85,24 +78,25 @@ def fold(
         its = [timings[unit] for unit in made_of[name]]
         names.append(name)
         whole_ms.append(took_ms[name] / networks_slower)
-        sums_ms.append(sum(t.ms for t in its))
+        mib = sum(_mib(unit, how.dtype) for unit in made_of[name])
+        sums_ms.append(sum(t.ms for t in its) - saved_by_mib_ms * mib * float(residence.share(mib)))
         kernels.append(sum(t.kernels for t in its))
     if old and not networks:
         correction, networks_fit = old.correction, old.networks  # what it was validated with
     elif len(names) >= 4:
-        saved_ms = [saved_by_mib_ms * _saved_mib(made_of[name], how.dtype) for name in names]
-        correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels, saved_ms)
+        correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels)
         correction = replace(correction, saved_by_mib_ms=saved_by_mib_ms)
         networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
     else:
-        correction, networks_fit = Correction(), ()
+        correction, networks_fit = Correction(saved_by_mib_ms=saved_by_mib_ms), ()
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
     provenance = {
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform() if here else how.cpu,
-        "statistic": "median of kernels profiled inside networks, middle mean over networks and moments",
+        "statistic": "median of kernels profiled inside networks, middle mean over networks and moments, with weights "
+        "from memory",
         "reference_ms": base,
         "drift": round(drift, 3),
         "log": measured.id,
@@ -135,17 +129,13 @@ class Context:
     mib: float
     chain_mib: float
 
-    @property
-    def saved_mib(self) -> float:
-        """MiB of the unit's weights that were in the caches."""
-        return float(residence.saved(self.chain_mib)) * self.mib / self.chain_mib if self.mib else 0.0
-
 
 def contexts_of(measured: Measurements, dtype: str) -> dict[str, list[Context]]:
     """Key of a unit to every time it was timed."""
     found = defaultdict(list)
     for chain, speed in zip(measured.chains, _speeds(measured.chains), strict=True):
         mib = [_mib(name, dtype) for name in chain.keys]
+        chain_mib = sum(mib)
         for i, name in enumerate(chain.keys):
             found[name].append(
                 Context(
@@ -154,15 +144,27 @@ def contexts_of(measured: Measurements, dtype: str) -> dict[str, list[Context]]:
                     runs=chain.runs,
                     kernels=chain.kernels[i],
                     mib=mib[i],
-                    chain_mib=sum(mib),
+                    chain_mib=chain_mib,
                 )
             )
     return found
 
 
-def _saved_mib(made_of: Sequence[str], dtype: str) -> float:
-    """MiB of a network's weights that stay in the caches, by the keys of its units."""
-    return float(residence.saved(sum(_mib(name, dtype) for name in made_of)))
+def what_weights_save(contexts: Mapping[str, Sequence[Context]]) -> float:
+    """See `residence.saved_by_mib_ms`."""
+    return residence.saved_by_mib_ms(
+        (times[0].mib, [t.ms for t in times], [t.chain_mib for t in times]) for times in contexts.values()
+    )
+
+
+def from_memory(
+    contexts: Mapping[str, Sequence[Context]], saved_by_mib_ms: float, *, scale: float = 1.0
+) -> dict[str, list[float]]:
+    """Key of a unit to its ms, times `scale`, as if all weights came from memory."""
+    return {
+        name: [t.ms * scale + saved_by_mib_ms * t.mib * float(residence.share(t.chain_mib)) for t in times]
+        for name, times in contexts.items()
+    }
 
 
 @cache

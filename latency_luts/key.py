@@ -34,6 +34,7 @@ def _key(block: Block, height: int, width: int) -> str:
     return f"{type(block).__name__}({fields})@{height}x{width}"
 
 
+@lru_cache(maxsize=65536)
 def parse(text: str) -> Unit:
     """The unit of a key; the inverse of `key`.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from latency_luts.key import parse
 from latency_luts.measure import ChainTiming, NetworkTiming
 from latency_luts.table import Identity, TableError
 
@@ -49,7 +50,9 @@ class Log(Measurements):
                 except json.JSONDecodeError:
                     if i < len(lines) - 1:
                         raise TableError(f"{path}:{i + 1} is damaged; remove the file to measure again") from None
-                except (KeyError, TypeError, AttributeError):
+                except TableError:
+                    raise
+                except (KeyError, TypeError, AttributeError, ValueError):
                     raise TableError(f"{path}:{i + 1} is no measurement; remove the file to measure again") from None
 
     @contextlib.contextmanager
@@ -95,6 +98,8 @@ class Log(Measurements):
             self.wanted.update(item["wanted"])
         elif "chain" in item:
             fields = item["chain"]
+            for name in fields["keys"]:
+                parse(name)
             self.chains.append(
                 ChainTiming(
                     keys=tuple(fields["keys"]),

@@ -61,7 +61,7 @@ class LatencyModel:
         return self.table.device
 
     def unit_ms(self, unit: Unit) -> float | None:
-        """Milliseconds that a unit takes in a network; None if the table does not have it."""
+        """Milliseconds that a unit takes in a network too heavy for the caches; None if the table does not have it."""
         place = (unit.block, unit.in_shape)
         if place not in self._cache:
             self._cache[place] = self._unit_ms(unit)
@@ -73,8 +73,9 @@ class LatencyModel:
         Raises:
             MissingUnitsError: the table does not have all units of `arch`.
         """
-        mib = sum(map(self._weights_mib, lower(arch))) if self._correction.saved_by_mib_ms else 0.0
-        return max(0.0, sum(self.parts_ms(arch)) + float(self._whole_ms(mib)))
+        units = lower(arch)
+        mib = sum(map(self._weights_mib, units)) if self._correction.saved_by_mib_ms else 0.0
+        return max(0.0, sum(self._units_ms(units)) + float(self._whole_ms(mib)))
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
@@ -104,10 +105,11 @@ class LatencyModel:
             places = (rows.astype(np.float64) @ strides).astype(np.int64)  # exact: far below 2^53
             for table_ms, column in zip(tables_ms, places.T, strict=True):
                 sum_ms[start : start + _CHUNK] += table_ms[column]
-            for table_mib, column in zip(tables_mib, places.T, strict=False):  # none where weights save nothing
-                mib[start : start + _CHUNK] += table_mib[column]
+            if tables_mib:
+                for table_mib, column in zip(tables_mib, places.T, strict=True):
+                    mib[start : start + _CHUNK] += table_mib[column]
         if np.isnan(sum_ms).any():
-            self.parts_ms(space.decode(indices[np.isnan(sum_ms)][0]))  # raises
+            self.latency_ms(space.decode(indices[np.isnan(sum_ms)][0]))  # raises
         return np.maximum(0.0, sum_ms + self._whole_ms(mib))
 
     def _weights_mib(self, unit: Unit) -> float:
@@ -117,16 +119,22 @@ class LatencyModel:
         return self._cache_mib[place]
 
     def _whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
-        """What comes on top of the parts of networks with `mib` MiB of weights."""
-        return self._correction.offset_ms - self._correction.saved_by_mib_ms * residence.saved(mib)
+        """What comes on top of the units of networks with `mib` MiB of weights."""
+        c = self._correction
+        return c.offset_ms - c.scale * c.saved_by_mib_ms * mib * residence.share(mib, c.cache_mib)
 
     def parts_ms(self, arch: Arch) -> list[float]:
-        """Milliseconds of each unit of `arch`; what a table's correction has for a whole network comes on top.
+        """Milliseconds of each unit of `arch`, which add up to its latency: what a table's correction has for a whole
+        network is spread over them in proportion.
 
         Raises:
             MissingUnitsError: the table does not have all of them.
         """
-        units = lower(arch)
+        parts = self._units_ms(lower(arch))
+        factor = self.latency_ms(arch) / (sum(parts) or 1.0)
+        return [part * factor for part in parts]
+
+    def _units_ms(self, units: Sequence[Unit]) -> list[float]:
         parts = [self.unit_ms(unit) for unit in units]
         if missing := [unit for unit, ms in zip(units, parts, strict=True) if ms is None]:
             known = self.table.units if isinstance(self.table, MeasuredTable) else ()

@@ -3,8 +3,8 @@
 This file is the measuring part of the package and, copied into a bundle by `latency_luts.bundle`, a program of its
 own: it needs Python 3.9, numpy and onnxruntime, and nothing else.
 
-Why it measures as it does. A block that is timed by itself, again and again, finds its weights in the fast caches; in
-a network they have to come from memory, since the other blocks' weights pushed them out. So blocks are timed inside
+Why it measures as it does. A block that is timed by itself, again and again, finds its weights in the fastest caches;
+in a network the other blocks' weights have pushed many of them out. So blocks are timed inside
 *chains*: networks through which every block passes several times beside different neighbours, with ONNX Runtime's
 profiler, which gives every kernel's time to its block. And a machine's speed changes from moment to moment (other
 tenants, clocks): long runs of one graph see one moment, so that graphs take turns in short bursts.

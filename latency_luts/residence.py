@@ -2,7 +2,7 @@
 
 A light network finds part of its weights there, a heavy one has pushed them out itself; so a unit takes longer in a
 heavy network than in a light one, and no sum of units knows. A table's units hold the time that they take when all
-weights come from memory; what a network saves is a function of all its weights, and how much that is for a MiB shows in
+weights come from memory. What a network saves is a function of all its weights, and how much that is for a MiB shows in
 the units' own times, which were taken in chains of different weight.
 """
 
@@ -13,11 +13,13 @@ import numpy as np
 from search_spaces import cost
 from search_spaces.lower import Unit
 
-__all__ = ["saved", "saved_by_mib_ms", "weights_mib"]
+__all__ = ["CACHE_MIB", "saved_by_mib_ms", "share", "weights_mib"]
 
-_MIB = 6.0  # of weights, which leave 1 / e of themselves; 4 to 12 fit nearly as well
+CACHE_MIB = 6.0  # weights that leave 1 / e of themselves; on a server's CPU 4 to 12 fit nearly as well
 _LEAST = 4  # times in different chains; a unit with fewer says little
-_FAR = 0.2  # from a unit's middle: more is a disturbance
+_FAR = 0.2  # more than this beside what is expected is a disturbance
+_ROUNDS = 10  # of least squares, which settle then
+_SURE = 2  # standard errors; less is taken for chance
 
 
 def weights_mib(unit: Unit, dtype: str) -> float:
@@ -25,14 +27,14 @@ def weights_mib(unit: Unit, dtype: str) -> float:
     return cost.unit_params(unit) * (1 if dtype == "int8" else 4) / 2**20
 
 
-def saved(mib: np.ndarray | float) -> np.ndarray:
-    """How many MiB of weights a network of `mib` MiB still finds in the caches."""
-    mib = np.asarray(mib, dtype=float)
-    return mib * np.exp(-mib / _MIB)
+def share(mib: np.ndarray | float, cache_mib: float = CACHE_MIB) -> np.ndarray:
+    """The share of its weights that a network of `mib` MiB still finds in the caches."""
+    return np.exp(-np.asarray(mib) / cache_mib)
 
 
 def saved_by_mib_ms(units: Iterable[tuple[float, Sequence[float], Sequence[float]]]) -> float:
-    """Milliseconds that a MiB of weights found in the caches saves: by least squares of relative errors, at least 0.
+    """Milliseconds that a MiB of weights found in the caches saves: by least squares of relative errors, robust against
+    disturbed times; 0 where chains are too much alike to tell.
 
     Args:
         units: for each its weights (MiB), and for each chain it was timed in its ms there and the chain's MiB.
@@ -41,8 +43,14 @@ def saved_by_mib_ms(units: Iterable[tuple[float, Sequence[float], Sequence[float
     for mib, ms, chains_mib in units:
         middle = float(np.median(ms)) if len(ms) >= _LEAST else 0.0
         if middle > 0:
-            stay = np.exp(-np.asarray(chains_mib) / _MIB)
-            expected.append(mib * (stay.mean() - stay) / middle)
-            found.append(np.clip(np.asarray(ms) / middle - 1, -_FAR, _FAR))
+            stay = share(np.asarray(chains_mib))
+            expected.append(mib * (stay.mean() - stay) / middle)  # whatever the middle is off by, cancels out
+            found.append(np.asarray(ms) / middle - 1)
     x, y = np.concatenate(expected), np.concatenate(found)
-    return max(0.0, float(x @ y / (x @ x))) if x.any() else 0.0
+    information, slope, off = float(x @ x), 0.0, y
+    if information < 1e-9:
+        return 0.0
+    for _ in range(_ROUNDS):
+        off = np.clip(y - slope * x, -_FAR, _FAR)
+        slope += float(x @ off) / information
+    return slope if slope > _SURE * float(off.std()) / information**0.5 else 0.0

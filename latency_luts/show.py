@@ -83,13 +83,11 @@ def _summary(model: LatencyModel, units: Collection[Unit]) -> list[tuple[str, st
         spread = np.median([t.spread for t in table.units.values()]) if table.units else 0
         lines.append(("units", f"{len(table.units)}, median spread of the runs {spread:.1%}"))
         c = table.correction
-        lines.append(
-            (
-                "network",
-                f"{c.scale:.3f} x sum of units {c.per_kernel_ms * 1e3:+.2f} us per kernel {c.offset_ms:+.3f} ms "
-                f"{-c.saved_by_mib_ms * 1e3:+.1f} us per MiB of weights that stay in the caches",
-            )
+        saved = (
+            f", {c.saved_by_mib_ms * 1e3:.1f} us saved per MiB of weights in the caches" if c.saved_by_mib_ms else ""
         )
+        total = f"{c.scale:.3f} x sum of units {c.per_kernel_ms * 1e3:+.2f} us per kernel {c.offset_ms:+.3f} ms"
+        lines.append(("network", total + saved))
         if v := table.validation:
             lines.append(
                 (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_luts import key as keys
+from latency_luts import residence
 
 __all__ = [
     "CalibratedTable",
@@ -50,7 +51,7 @@ class Timing:
     """One unit.
 
     Attributes:
-        ms: milliseconds, the middle of those in the networks that it was timed in.
+        ms: milliseconds, the middle of those in the networks that it was timed in, as if all weights came from memory.
         spread: of its runs, interquartile range / median.
         runs: how many.
         kernels: how many kernels the runtime runs for it; 0 if unknown.
@@ -66,8 +67,9 @@ class Timing:
 class NetworkFit:
     """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
 
-    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` and
-    `kernels` are those of its units, where it was fitted by them; `units` are their keys, in order.
+    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` (less what
+    is saved, see `Correction`) and `kernels` are those of its units, where it was fitted by them; `units` are their
+    keys, in order.
     """
 
     name: str
@@ -91,18 +93,19 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """Network latency = scale * sum of its units + per_kernel_ms * their kernels + offset_ms - what its weights save.
+    """Network latency = scale * (sum of its units - saved) + per_kernel_ms * their kernels + offset_ms.
 
     Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. Their
-    weights come from memory; those that a network still finds in the caches (`residence.saved`) save
-    ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than weights, which is what an ``offset_ms``
-    below 0 stands for.
+    weights come from memory; those that a network of ``mib`` MiB still finds in the caches, of which there are ``mib *
+    residence.share(mib, cache_mib)``, save ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than
+    weights, which is what an ``offset_ms`` below 0 stands for.
     """
 
     scale: float = 1.0
     per_kernel_ms: float = 0.0
     offset_ms: float = 0.0
     saved_by_mib_ms: float = 0.0
+    cache_mib: float = residence.CACHE_MIB
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,12 +61,10 @@ def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
     for device in luts.names():
         try:
             model = luts.load(device)
-            parts = model.parts_ms(arch)
+            columns[device] = model.parts_ms(arch)
         except luts.TableError as e:
             lines.append(f"{device}: {e}")
             continue
-        factor = model.latency_ms(arch) / sum(parts)
-        columns[device] = [part * factor for part in parts]
         lines.append(model.describe())
     return columns, lines
 

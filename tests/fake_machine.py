@@ -4,6 +4,7 @@ import numpy as np
 
 from latency_luts.key import key
 from latency_luts.measure import ChainTiming, NetworkTiming
+from latency_luts.residence import CACHE_MIB
 from latency_luts.table import Identity
 from search_spaces import cost
 from search_spaces.lower import lower
@@ -14,8 +15,8 @@ HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dty
 class FakeMachine:
     """A unit costs 1 ms and has 3 kernels, a network 1.1 times its units; may break down after some groups of chains.
 
-    ``slowness(call)`` is how much slower the machine is at that call, and ``saved_by_mib_ms`` what weights save that
-    stay in the caches.
+    ``slowness(call)`` is how much slower the machine is at that call, and ``saved_by_mib_ms`` what a MiB of weights
+    saves that is in the caches.
     """
 
     def __init__(
@@ -56,12 +57,12 @@ class FakeMachine:
         return [NetworkTiming(ms=slow * self.network_ms(a), reference_ms=2 * slow) for a in archs]
 
     def network_ms(self, arch):
-        return 1.1 * len(arch.blocks) - sum(self.saved_ms(arch))
+        return 1.1 * (len(arch.blocks) - sum(self.saved_ms(arch)))
 
     def saved_ms(self, arch):
         """Of each unit."""
         mib = np.array([4 * cost.unit_params(unit) / 2**20 for unit in lower(arch)])
-        return self.saved_by_mib_ms * mib * np.exp(-mib.sum() / 6)
+        return self.saved_by_mib_ms * mib * np.exp(-mib.sum() / CACHE_MIB)
 
 
 def named(archs):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, fold, measure
+from latency_luts import build, fold, measure, residence
 from latency_luts.chains import cover
 from latency_luts.key import key
 from latency_luts.known import KNOWN, known_networks
@@ -58,8 +58,26 @@ def test_units_of_light_and_heavy_chains_are_made_comparable(tmp_path, fake):
     model = latency_luts.LatencyModel(table)
     for arch in archs:
         assert model.latency_ms(arch) == pytest.approx(machine.network_ms(arch), rel=1e-3)
+    fake(saved_by_mib_ms=table.correction.saved_by_mib_ms)
+    more = {each for name in ("fbnet_c", "single_path_nas") for each in lower(zoo.get(name))} - units
+    grown = build.build("host", more, {}, path)
+    assert grown.correction.saved_by_mib_ms == table.correction.saved_by_mib_ms
+    assert {round(timing.ms, 2) for timing in grown.units.values()} == {1.0}
     fake()
-    assert build.build("host", units, named(archs), path, fresh=True).correction.saved_by_mib_ms == 0
+    plain = build.build("host", units, named(archs), path, fresh=True)
+    assert plain.correction.saved_by_mib_ms == pytest.approx(0, abs=1e-6)
+
+
+def test_a_table_without_networks_says_what_weights_save(tmp_path, fake):
+    archs = [zoo.get("mobilenet_v2", width=width) for width in (0.35, 0.5, 0.75, 1.0)]
+    fake(saved_by_mib_ms=0.05)
+    table = build.build("host", {unit for arch in archs for unit in lower(arch)}, {}, tmp_path / "host.json")
+    assert table.correction == Correction(saved_by_mib_ms=pytest.approx(0.05, rel=0.05))
+
+
+def test_a_weight_of_int8_is_a_byte():
+    (stem, *_) = lower(zoo.get("mobilenet_v2"))
+    assert residence.weights_mib(stem, "fp32") == 4 * residence.weights_mib(stem, "int8") > 0
 
 
 def test_only_missing_units_are_measured(tmp_path, fake):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import latency_luts
-from latency_luts import calibrate, calibrated, store
+from latency_luts import calibrate, calibrated, residence, store
 from latency_luts.correction import fit_correction
 from latency_luts.key import key, parse
 from latency_luts.table import (
@@ -213,11 +213,14 @@ def test_weights_that_stay_in_the_caches_save_time(space):
     rows = space.sample(np.random.default_rng(0), 20)
     archs = [space.decode(row) for row in rows]
     plain = latency_luts.LatencyModel(measured_table(archs, ms=2.0))
-    model = latency_luts.LatencyModel(measured_table(archs, ms=2.0, correction=Correction(saved_by_mib_ms=0.05)))
+    model = latency_luts.LatencyModel(
+        measured_table(archs, ms=2.0, correction=Correction(scale=1.2, saved_by_mib_ms=0.05))
+    )
     mib = np.array([4 * cost.params(arch) / 2**20 for arch in archs])
-    expected = plain.latency_ms_batch(space, rows) - 0.05 * mib * np.exp(-mib / 6)
+    expected = 1.2 * (plain.latency_ms_batch(space, rows) - 0.05 * mib * np.exp(-mib / 6))
     np.testing.assert_allclose(model.latency_ms_batch(space, rows), expected, rtol=0, atol=1e-9)
     np.testing.assert_allclose([model.latency_ms(arch) for arch in archs], expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose([sum(model.parts_ms(arch)) for arch in archs], expected, rtol=0, atol=1e-9)
 
 
 def test_missing_units_are_named():
@@ -367,14 +370,17 @@ def test_an_offset_is_fitted_beside_the_kernels():
     assert few.offset_ms == 0  # seven networks are too few for three coefficients
 
 
-def test_what_weights_save_is_known_before_the_fit():
+@pytest.mark.parametrize("chains_mib", [[9.7] * 8, [9.7 + 0.01 * i for i in range(8)], [3.0 + 3 * i for i in range(8)]])
+def test_what_weights_save_shows_in_chains_that_differ(chains_mib):
+    """Chance is not taken for it, and a disturbed time does no harm."""
     rng = np.random.default_rng(0)
-    sums, saved = np.exp(rng.uniform(0, 3, 20)), rng.uniform(0, 0.3, 20)
-    kernels = rng.integers(40, 160, 20)
-    whole = 1.05 * sums - 0.002 * kernels - 0.2 - saved
-    correction, fits = fit_correction([str(i) for i in range(20)], sums, whole, kernels.tolist(), saved)
-    assert correction.scale == pytest.approx(1.05)
-    assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
+    chains_mib = np.array(chains_mib)
+    noise = 1 + 0.04 * rng.standard_normal((200, 8))
+    noise[rng.random((200, 8)) < 0.05] *= 2
+    mib = rng.uniform(0, 3, 200)
+    ms = [(0.3 - 0.04 * m * np.exp(-chains_mib / 6)) * n for m, n in zip(mib, noise, strict=True)]
+    found = residence.saved_by_mib_ms((m, list(t), list(chains_mib)) for m, t in zip(mib, ms, strict=True))
+    assert found == (pytest.approx(0.04, rel=0.15) if np.ptp(chains_mib) > 1 else 0)
 
 
 def test_kinds_are_told_apart():

@@ -350,7 +350,7 @@ def test_a_latency_that_cannot_be_is_refused(tmp_path):
         "networks": 0,
     }
     chain = {
-        "keys": ["k"],
+        "keys": ["ConvBN(in_ch=3,out_ch=8)@8x8"],
         "ms": [-1.0],
         "spread": [0.0],
         "kernels": [1],
