@@ -81,8 +81,9 @@ def fold(
         mib = sum(_mib(unit, how.dtype) for unit in made_of[name])
         sums_ms.append(sum(t.ms for t in its) - saved_by_mib_ms * mib * float(residence.share(mib)))
         kernels.append(sum(t.kernels for t in its))
-    if old and not networks:
-        correction, networks_fit = old.correction, old.networks  # what it was validated with
+    corrected = {k: v for k, v in old.provenance.items() if k.startswith("corrected_")} if old else {}
+    if old and (corrected or not networks):  # corrected to another device's networks, or validated with this correction
+        correction, networks_fit = old.correction, old.networks
     elif len(names) >= 4:
         correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels)
         correction = replace(correction, saved_by_mib_ms=saved_by_mib_ms)
@@ -102,7 +103,7 @@ def fold(
         "log": measured.id,
         "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
-    }
+    } | corrected
     if noisy > len(units) / 4 or drift > 0.3:
         log.warning(
             "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, fold, measure, residence
+from latency_luts import build, calibrate, fold, measure, residence
 from latency_luts.chains import cover
 from latency_luts.key import key
 from latency_luts.known import KNOWN, known_networks
@@ -73,6 +73,21 @@ def test_a_table_without_networks_says_what_weights_save(tmp_path, fake):
     fake(saved_by_mib_ms=0.05)
     table = build.build("host", {unit for arch in archs for unit in lower(arch)}, {}, tmp_path / "host.json")
     assert table.correction == Correction(saved_by_mib_ms=pytest.approx(0.05, rel=0.05))
+
+
+def test_a_corrected_table_keeps_its_correction(tmp_path, fake):
+    """Its networks are another device's, and their sums were corrected before."""
+    archs, path = random_archs(12, rng_seed=0), tmp_path / "host.json"
+    fake(saved_by_mib_ms=0.05)
+    table = build.build("host", {unit for arch in archs[:6] for unit in lower(arch)}, named(archs[:6]), path)
+    timed = [calibrate.Measured(arch=a, ms=2.2 * len(a.blocks) + 1, source_set="") for a in archs[:6]]
+    corrected = calibrate.correct("board", table, timed)
+    write(corrected, path)
+    fake(saved_by_mib_ms=0.05)
+    grown = build.build("board", {unit for arch in archs for unit in lower(arch)}, named(archs[6:]), path)
+    assert len(grown.units) > len(table.units)
+    assert grown.correction == corrected.correction
+    assert grown.provenance["corrected_from"] == "host"
 
 
 def test_a_weight_of_int8_is_a_byte():
