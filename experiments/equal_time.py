@@ -19,8 +19,8 @@ them stand published networks after the same training.
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
 of shared weights and finalists took of the processor, so that other programs take none of it; the controllers' own is
-left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>.csv and .png (with the space in
-their names, if it is not the default one) go to experiments/results.
+left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>_<minutes>min.csv and .png (with the
+space in their names, if it is not the default one) go to experiments/results.
 """
 
 import os
@@ -368,7 +368,8 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
     epochs, images = FINAL[where.dataset]
     what = f"{where.dataset}: networks of {where.space} for {TARGET_MS} ms on a Pixel 1"
     title = f"{what}, after {epochs} epochs of {images} images"
-    path = RESULTS / f"equal_time_{where}.csv"
+    minutes = "_".join(str(m) for m in sorted({job.minutes for job in found}))
+    path = RESULTS / f"equal_time_{where}_{minutes}min.csv"
     tables.show(title, rows, path, width=140)
     figure, axes = plots.new_figure()
     for i, (name, ms, top1) in enumerate(points):
