@@ -123,7 +123,7 @@ def test_chains_are_timed_block_by_block(dtype):
     assert timing.keys == tuple(map(key, lower(arch)))
     assert all(ms > 0 for ms in timing.ms)
     assert all(kernels > 0 for kernels in timing.kernels)
-    assert timing.runs == 8 * on_device.BURST_RUNS
+    assert 4 * on_device.BURST_RUNS <= timing.runs <= 8 * on_device.BURST_RUNS  # fewer of long runs, on a busy machine
     assert timing.reference_ms > 0
     assert 0.3 < sum(timing.ms) / whole.ms < 5
 
