@@ -48,7 +48,8 @@ def fold(
     base = old.provenance["reference_ms"] if old else level
     contexts = contexts_of(measured, how.dtype)
     saved_by_mib_ms = old.correction.saved_by_mib_ms if old else what_weights_save(contexts)
-    times_ms = from_memory(contexts, saved_by_mib_ms, scale=base / level)
+    cache_mib = old.correction.cache_mib if old else residence.CACHE_MIB
+    times_ms = from_memory(contexts, saved_by_mib_ms, cache_mib=cache_mib, scale=base / level)
     unit_ms = {name: middle(ms) for name, ms in times_ms.items()}
     slower = _slower(unit_ms, old) if old else 1.0
     timings = dict(old.units) if old else {}
@@ -79,17 +80,17 @@ def fold(
         names.append(name)
         whole_ms.append(took_ms[name] / networks_slower)
         mib = sum(_mib(unit, how.dtype) for unit in made_of[name])
-        sums_ms.append(sum(t.ms for t in its) - saved_by_mib_ms * mib * float(residence.share(mib)))
+        sums_ms.append(sum(t.ms for t in its) - saved_by_mib_ms * mib * float(residence.share(mib, cache_mib)))
         kernels.append(sum(t.kernels for t in its))
     corrected = {k: v for k, v in old.provenance.items() if k.startswith("corrected_")} if old else {}
     if old and (corrected or not networks):  # corrected to another device's networks, or validated with this correction
         correction, networks_fit = old.correction, old.networks
     elif len(names) >= 4:
         correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels)
-        correction = replace(correction, saved_by_mib_ms=saved_by_mib_ms)
+        correction = replace(correction, saved_by_mib_ms=saved_by_mib_ms, cache_mib=cache_mib)
         networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
     else:
-        correction, networks_fit = Correction(saved_by_mib_ms=saved_by_mib_ms), ()
+        correction, networks_fit = Correction(saved_by_mib_ms=saved_by_mib_ms, cache_mib=cache_mib), ()
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
     provenance = {
@@ -159,11 +160,15 @@ def what_weights_save(contexts: Mapping[str, Sequence[Context]]) -> float:
 
 
 def from_memory(
-    contexts: Mapping[str, Sequence[Context]], saved_by_mib_ms: float, *, scale: float = 1.0
+    contexts: Mapping[str, Sequence[Context]],
+    saved_by_mib_ms: float,
+    *,
+    cache_mib: float = residence.CACHE_MIB,
+    scale: float = 1.0,
 ) -> dict[str, list[float]]:
     """Key of a unit to its ms, times `scale`, as if all weights came from memory."""
     return {
-        name: [t.ms * scale + saved_by_mib_ms * t.mib * float(residence.share(t.chain_mib)) for t in times]
+        name: [t.ms * scale + saved_by_mib_ms * t.mib * float(residence.share(t.chain_mib, cache_mib)) for t in times]
         for name, times in contexts.items()
     }
 
