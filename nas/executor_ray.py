@@ -91,7 +91,8 @@ class RayExecutor:
             raise
         self.workers = min(workers or room, room)
         """How many evaluations run at a time."""
-        self._task = self._ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=2)(guarded)
+        # unless told otherwise, Ray starts a new process for every task that takes a GPU: seconds for torch and CUDA
+        self._task = self._ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=2, max_calls=0)(guarded)
 
     def __enter__(self) -> "RayExecutor":
         return self

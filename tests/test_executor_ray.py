@@ -155,6 +155,29 @@ except ResourceError as e:
     assert "no node has 1 CPUs and 3 GPUs for one evaluation" in done.stdout
 
 
+_WITH_A_GPU = """
+import subprocess, sys, ray
+ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+joining = f'''
+import os
+from nas.executor_ray import RayExecutor
+from nas.trial import Evaluation
+from tests.test_executor_ray import ARCHS
+with RayExecutor(address="{ray.get_runtime_context().gcs_address}", num_gpus=0.5) as joined:
+    print(len({{e.seconds for _, e in joined.run(lambda arch: Evaluation(top1=0, seconds=os.getpid()), ARCHS)}}))
+'''
+sys.exit(subprocess.run([sys.executable, "-c", joining]).returncode)
+"""
+
+
+def test_evaluations_that_take_a_gpu_share_processes():
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_A_GPU], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 2 < len(ARCHS)
+
+
 def test_a_process_that_has_ray_already(tmp_path):
     """Ray asks once for a process's way of authentication, when it is imported."""
     program = "import ray\nfrom nas.executor_ray import RayExecutor\nwith RayExecutor(workers=1): print('started')"

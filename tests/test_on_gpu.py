@@ -1,15 +1,26 @@
 """Training on a GPU: what of it can be checked without one, and the rest where there is one."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.evaluators.shared_weights import SharedWeights
+from nas.executor import SerialExecutor
+from nas.supernet.module import Supernet
 from nas.training import on_gpu, sources
 from nas.training.datasets import make
 from nas.training.recipe import Recipe
 from nas.training.train import _moves, _shift_and_flip, augmented, new_net, top1, train
-from search_spaces import rewrite, torch_net, zoo
+from search_spaces import rewrite, spaces, torch_net, zoo
 from search_spaces.ops import Conv
+from search_spaces.places import Places
+from tests.test_commands import ROOT, search
+from tests.test_supernet import training
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -103,3 +114,144 @@ def test_a_graph_sees_every_learning_rate(small, monkeypatch):
     assert any((value - weights[0][name]).abs().max() > 1e-3 for name, value in first.named_parameters())
     for name, value in weights[0].items():
         assert (value - weights[1][name]).abs().mean() < 1e-3, name
+
+
+@needs_gpu
+def test_dropout_differs_from_launch_to_launch_of_a_graph():
+    ones = torch.ones(1000, device="cuda")
+    with on_gpu.stream("cuda"), torch.random.fork_rng():
+        torch.manual_seed(0)
+        graph = on_gpu.Graphed(lambda plan: torch.nn.functional.dropout(ones, 0.5), 1, "cuda")
+        masks = [tuple(graph(np.zeros((4, 1), np.int64)).bool().tolist()) for _ in range(8)]
+    assert len(set(masks)) == 8
+    assert all(400 < sum(mask) < 600 for mask in masks)
+
+
+@needs_gpu
+def test_a_training_on_a_gpu_goes_on_with_the_moments_of_another(small, monkeypatch):
+    data = sources.load("fashion_mnist_mini", train_images=640)
+    ends = {}
+    for most in (10, 10_000):  # with and without graphs
+        monkeypatch.setattr("nas.training.train._FEWEST_GRAPHED", most)
+        net = new_net(small, rng_seed=0)
+        first = train(net, data.train, data, Recipe(steps=20), rng_seed=0, device="cuda")
+        middle = {name: value.detach().clone() for name, value in net.named_parameters()}
+        second = train(net, data.train, data, Recipe(steps=20), rng_seed=1, device="cuda", moments=first.moments)
+        assert second.moments.updates == 40
+        ends[most] = {name: (value.detach() - middle[name]) for name, value in net.named_parameters()}
+    moved, apart = (
+        torch.cat([f(name).flatten() for name in ends[10]]).square().mean().sqrt()
+        for f in (ends[10].get, lambda name: ends[10][name] - ends[10_000][name])
+    )
+    assert apart < 0.3 * moved  # rounding alone; a training that begins without moments ends 0.9 of the way off
+    net.load_state_dict({**net.state_dict(), **middle})
+    train(net, data.train, data, Recipe(steps=20), rng_seed=1, device="cuda")
+    parameters = net.named_parameters()
+    without = torch.cat([(value.detach() - middle[name] - ends[10_000][name]).flatten() for name, value in parameters])
+    assert without.square().mean().sqrt() > 2 * apart
+
+
+@needs_gpu
+def test_a_look_at_the_network_after_each_epoch_changes_nothing_on_a_gpu(small):
+    data = sources.load("fashion_mnist_mini", train_images=640)
+    data = make("some", train=data.train, holdout=data.holdout, test=data.test, classes=10)
+    accuracy, seen = [], []
+    for look in (False, True):
+        net = new_net(small, rng_seed=0)
+
+        def on_epoch(epochs, net=net):
+            seen.append((epochs, top1(net, data.holdout, data, device="cuda")))
+
+        train(net, data.train, data, Recipe(epochs=12), rng_seed=0, device="cuda", on_epoch=on_epoch if look else None)
+        accuracy.append(top1(net, data.holdout, data, device="cuda"))
+    assert [epochs for epochs, _ in seen] == list(range(1, 13))
+    assert seen[-1][1] == accuracy[1] > 0.3
+    assert accuracy[0] == pytest.approx(accuracy[1], abs=0.05)
+
+
+@needs_gpu
+@pytest.mark.parametrize("how", [{"dropout": 0.2, "joint": True}, {"distil": 0.5}])
+def test_shared_weights_train_on_a_gpu_as_on_the_cpu(tmp_path, how):
+    losses = {}
+    for device in ("cpu", "cuda"):
+        losses[device] = []
+        there = training(tmp_path / device, device=device, **({**how, "dropout": 0.0} if device == "cpu" else how))
+        assert there.run(lambda step, phase, loss, device=device: losses[device].append(loss))
+    assert len(losses["cpu"]) == 3
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.1)
+
+
+@needs_gpu
+def test_inherited_accuracy_is_the_same_on_a_gpu():
+    data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=1000)
+    space = spaces.get("mnasnet", base_width=0.35)
+    net = Supernet(Places(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
+    weights = {name: weight.detach().numpy() for name, weight in net.weights.items()}
+    points = space.sample(np.random.default_rng(0), 3)
+    top1s = []
+    for device in ("cpu", "cuda"):
+        evaluator = SharedWeights(
+            key=device,
+            space=space,
+            weights=SerialExecutor().share(weights),
+            trainer=ProxyTraining(data=data, recipe=Recipe(), device=device),
+            kernels="centre",
+            images=1000,
+            bn_images=96,
+        )
+        top1s.append([evaluator.evaluate(space.decode(point)).top1 for point in points])
+    assert top1s[0] == pytest.approx(top1s[1], abs=0.02)
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["executor=serial"],
+        ["ray.num_gpus=0.5", "workers=2"],
+        ["evaluator=shared_weights", "evaluator.shared.epochs=4", "ray.num_gpus=0.5", "samples=8"],
+        ["evaluator=shared_weights", "mode=joint", "reward=absolute", "evaluator.shared.epochs=4", "samples=8"],
+    ],
+)
+def test_a_search_on_a_gpu(tmp_path, how):
+    done = search("evaluator.device=cuda", "run_dir=run", *how, cwd=tmp_path, timeout=400)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert 0 < result["best"]["top1"] <= 1
+    again = search("evaluator.device=cuda", "run_dir=run", *how, cwd=tmp_path)
+    assert "found" in again.stdout, again.stderr
+
+
+_TOGETHER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from nas.executor_ray import RayExecutor
+from nas.supernet import parallel
+from nas.supernet.phases import Workers
+from tests.test_supernet import training
+
+folder = Path(sys.argv[1])
+alone, together = (training(folder / name, device="cuda", joint=True) for name in ("alone", "together"))
+alone.run()
+together.file.parent.mkdir(parents=True, exist_ok=True)
+with RayExecutor(workers=1, num_gpus=1):
+    parallel.train(replace(together, device="cpu"), Workers(count=1, num_gpus=1), print)
+assert together.done() == together.steps
+together.run()
+ends = [torch.cat([w.detach().cpu().flatten() for w in t.supernet.weights.values()]) for t in (alone, together)]
+begin = torch.cat([w.detach().flatten() for w in training(folder / "new").supernet.weights.values()])
+print("moved", float((ends[0] - begin).abs().mean()), "apart", float((ends[0] - ends[1]).abs().mean()))
+"""
+
+
+@needs_gpu
+def test_a_worker_with_a_gpu_trains_what_this_process_does(tmp_path):
+    """Through Ray Train and NCCL; two workers on one GPU NCCL refuses."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TOGETHER, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    _, moved, _, apart = done.stdout.splitlines()[-1].split()
+    assert float(apart) < 0.1 * float(moved)
