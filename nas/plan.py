@@ -11,7 +11,7 @@ from rich.console import Console
 import latency_luts
 from latency_luts import LatencyModel
 from nas import reward
-from nas.estimate import machine_factor, training_seconds_an_image
+from nas.estimate import GPU_AT_A_TIME, gpu_seconds_an_image, machine_factor, training_seconds_an_image
 from nas.evaluators.surrogate import Surrogate
 from nas.reach import reach
 from nas.reward import Reward
@@ -324,13 +324,19 @@ def _estimate_minutes(
     min_px = settings.integer("evaluator.min_px", low=1)
     small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
     image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
+    shared_s, look_s, at_once = image_s / plan.workers**_THREADS_HELP, image_s * _INFERENCE_SHARE, float(plan.workers)
+    looked_at = plan.shared.images + plan.shared.bn_images if plan.shared else 1
+    if settings.value("evaluator.device") != "cpu":
+        batch = plan.shared.recipe.batch if plan.shared else recipe.batch
+        image_s, shared_s, look_s = gpu_seconds_an_image(
+            image_s, batch=recipe.batch, shared_batch=batch, looked_at=looked_at
+        )
+        at_once = min(at_once, GPU_AT_A_TIME)
     epochs = (plan.finalists + len(REFERENCES)) * plan.final_epochs
     epochs += 0 if plan.shared else (plan.samples + len(REFERENCES)) * recipe.epochs
-    proxies_s = epochs * images * image_s / plan.workers
+    proxies_s = epochs * images * image_s / at_once
     if plan.shared:
-        speedup = plan.workers**_THREADS_HELP
         measured = _INFERENCE_SHARE if plan.shared.mode == "joint" else 0.0  # by the policy, after each update
-        proxies_s += (1 + measured) * plan.shared.recipe.epochs * images * image_s / speedup
-        looked_at = plan.shared.images + plan.shared.bn_images
-        proxies_s += plan.samples * looked_at * image_s * _INFERENCE_SHARE / plan.workers
+        proxies_s += (1 + measured) * plan.shared.recipe.epochs * images * shared_s
+        proxies_s += plan.samples * looked_at * look_s / at_once
     return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting
