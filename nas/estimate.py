@@ -43,7 +43,7 @@ def machine_factor() -> float:
 
 
 def gpu_seconds_an_image(core_s: float, *, batch: int, shared_batch: int, looked_at: int) -> tuple[float, float, float]:
-    """Seconds for an image on a large GPU: in a training by itself, in one of shared weights, in an evaluation with them.
+    """Seconds an image on a large GPU: in a training by itself, in one of shared weights, in an evaluation with these.
 
     Args:
         core_s: of the first on one core.
