@@ -6,8 +6,10 @@ import numpy as np
 
 from latency_luts.table import Correction, NetworkFit
 
-__all__ = ["fit_correction"]
+__all__ = ["FEWEST", "fit_correction"]
 
+FEWEST = 4
+"""Networks: two coefficients and their error cannot be told from fewer."""
 _ENOUGH_FOR_THREE = 8  # networks; fewer have two coefficients
 
 
@@ -23,10 +25,10 @@ def fit_correction(
             and from 8 networks on an offset beside them.
 
     Raises:
-        ValueError: fewer than 4 networks: two coefficients and their error cannot be told from them.
+        ValueError: fewer than `FEWEST` networks.
     """
-    if len(names) < 4:
-        raise ValueError(f"{len(names)} networks for two coefficients; give at least 4")
+    if len(names) < FEWEST:
+        raise ValueError(f"{len(names)} networks for two coefficients; give at least {FEWEST}")
     y = np.asarray(whole_ms)
     columns = {"scale": np.asarray(sums_ms), "offset_ms": np.ones(len(y))}
     if kernels is not None:

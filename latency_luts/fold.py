@@ -11,12 +11,12 @@ from functools import cache
 import numpy as np
 
 from latency_luts import residence
-from latency_luts.correction import fit_correction
+from latency_luts.correction import FEWEST, fit_correction
 from latency_luts.key import key, parse
 from latency_luts.known import slowness
 from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
-from latency_luts.table import Correction, Identity, MeasuredTable, Timing
+from latency_luts.table import Correction, Identity, MeasuredTable, NetworkFit, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
@@ -43,54 +43,30 @@ def fold(
     """The table of what was measured before and now; latencies at the machine's speed of the first build."""
     turns = [timing for timings in measured.networks.values() for timing in timings]
     seen = [item.reference_ms for item in (*measured.chains, *turns)]
-    levels = [chain.reference_ms for chain in measured.chains] or seen
-    level = float(np.median(levels))
+    level = float(np.median([chain.reference_ms for chain in measured.chains] or seen))
     base = old.provenance["reference_ms"] if old else level
+
     contexts = contexts_of(measured, how.dtype)
-    saved_by_mib_ms = old.correction.saved_by_mib_ms if old else what_weights_save(contexts)
-    cache_mib = old.correction.cache_mib if old else residence.CACHE_MIB
-    times_ms = from_memory(contexts, saved_by_mib_ms, cache_mib=cache_mib, scale=base / level)
-    unit_ms = {name: middle(ms) for name, ms in times_ms.items()}
-    slower = _slower(unit_ms, old) if old else 1.0
+    before = old.correction if old else Correction(saved_by_mib_ms=what_weights_save(contexts))
+    times_ms = from_memory(contexts, before.saved_by_mib_ms, cache_mib=before.cache_mib, scale=base / level)
+    slower = _slower({name: middle(ms) for name, ms in times_ms.items()}, old) if old else 1.0
     timings = dict(old.units) if old else {}
-    noisy = 0
     whole = {name for name in measured.wanted if len(contexts[name]) >= CONTEXTS}  # of a build that was interrupted
-    for name in ({key(unit) for unit in units} | whole) - set(timings):
-        times = contexts[name]
-        noisy += differ(times_ms[name])
-        timings[name] = Timing(
-            ms=round(unit_ms[name] / slower, 6),
-            spread=round(float(np.median([t.spread for t in times])), 4),
-            runs=sum(t.runs for t in times),
-            kernels=round(float(np.median([t.kernels for t in times]))),
-        )
-    fits = list(old.networks) if old else []
-    names, whole_ms = [n.name for n in fits], [n.ms for n in fits]
-    sums_ms, kernels = [n.sum_ms for n in fits], [n.kernels for n in fits]
-    made_of = {n.name: n.units for n in fits}
-    took_ms = {n: middle([t.ms * base / t.reference_ms for t in its]) for n, its in measured.networks.items()}
-    if old:
-        known_ms = {name: ms for name, ms in took_ms.items() if name in made_of}
-        networks_slower = slowness(old, known_ms, base * slower)
-    else:
-        networks_slower = 1.0
-    for name, arch in networks.items():
-        made_of[name] = tuple(map(key, lower(arch)))
-        its = [timings[unit] for unit in made_of[name]]
-        names.append(name)
-        whole_ms.append(took_ms[name] / networks_slower)
-        mib = sum(_mib(unit, how.dtype) for unit in made_of[name])
-        sums_ms.append(sum(t.ms for t in its) - saved_by_mib_ms * mib * float(residence.share(mib, cache_mib)))
-        kernels.append(sum(t.kernels for t in its))
+    new = ({key(unit) for unit in units} | whole) - set(timings)
+    timings |= {name: _timing(contexts[name], times_ms[name], slower) for name in new}
+    noisy = sum(differ(times_ms[name]) for name in new)
+
     corrected = {k: v for k, v in old.provenance.items() if k.startswith("corrected_")} if old else {}
     if old and (corrected or not networks):  # corrected to another device's networks, or validated with this correction
-        correction, networks_fit = old.correction, old.networks
-    elif len(names) >= 4:
-        correction, networks_fit = fit_correction(names, sums_ms, whole_ms, kernels)
-        correction = replace(correction, saved_by_mib_ms=saved_by_mib_ms, cache_mib=cache_mib)
-        networks_fit = tuple(replace(fit, units=made_of[fit.name]) for fit in networks_fit)
+        correction, fits = old.correction, old.networks
     else:
-        correction, networks_fit = Correction(saved_by_mib_ms=saved_by_mib_ms, cache_mib=cache_mib), ()
+        took_ms = {name: middle([t.ms * base / t.reference_ms for t in its]) for name, its in measured.networks.items()}
+        if old:
+            known_ms = {fit.name: took_ms[fit.name] for fit in old.networks if fit.name in took_ms}
+            now = slowness(old, known_ms, base * slower)
+            took_ms = {name: ms / now for name, ms in took_ms.items()}
+        correction, fits = _fitted(old.networks if old else (), networks, took_ms, timings, before, how.dtype)
+
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
     provenance = {
@@ -110,9 +86,47 @@ def fold(
             "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
             "with fresh=true when it is quiet", drift * 100, noisy, len(units), NOISY * 100)  # fmt: skip
     table = MeasuredTable(
-        device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=networks_fit
+        device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=fits
     )
     return replace(table, validation=old.validation) if old and not networks else table
+
+
+def _timing(contexts: Sequence["Context"], times_ms: Sequence[float], slower: float) -> Timing:
+    """Of a unit, from every time it was timed, on a machine that is `slower` than the table's."""
+    return Timing(
+        ms=round(middle(times_ms) / slower, 6),
+        spread=round(float(np.median([t.spread for t in contexts])), 4),
+        runs=sum(t.runs for t in contexts),
+        kernels=round(float(np.median([t.kernels for t in contexts]))),
+    )
+
+
+def _fitted(
+    fits: Sequence[NetworkFit],
+    networks: Mapping[str, Arch],
+    took_ms: Mapping[str, float],
+    timings: Mapping[str, Timing],
+    before: Correction,
+    dtype: str,
+) -> tuple[Correction, tuple[NetworkFit, ...]]:
+    """The correction that fits networks of before and `networks`, which took `took_ms`; what weights save is as in the
+    correction `before`."""
+    names, whole_ms = [fit.name for fit in fits], [fit.ms for fit in fits]
+    sums_ms, kernels = [fit.sum_ms for fit in fits], [fit.kernels for fit in fits]
+    made_of = {fit.name: fit.units for fit in fits}
+    for name, arch in networks.items():
+        made_of[name] = tuple(map(key, lower(arch)))
+        its = [timings[unit] for unit in made_of[name]]
+        mib = sum(_mib(unit, dtype) for unit in made_of[name])
+        names.append(name)
+        whole_ms.append(took_ms[name])
+        sums_ms.append(sum(t.ms for t in its) - float(before.saved_ms(mib)))
+        kernels.append(sum(t.kernels for t in its))
+    if len(names) < FEWEST:
+        return before, ()
+    correction, fitted = fit_correction(names, sums_ms, whole_ms, kernels)
+    correction = replace(correction, saved_by_mib_ms=before.saved_by_mib_ms, cache_mib=before.cache_mib)
+    return correction, tuple(replace(fit, units=made_of[fit.name]) for fit in fitted)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -121,7 +121,7 @@ class LatencyModel:
     def _whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
         """What comes on top of the units of networks with `mib` MiB of weights."""
         c = self._correction
-        return c.offset_ms - c.scale * c.saved_by_mib_ms * mib * residence.share(mib, c.cache_mib)
+        return c.offset_ms - c.scale * c.saved_ms(mib)
 
     def parts_ms(self, arch: Arch) -> list[float]:
         """Milliseconds of each unit of `arch`, which add up to its latency: what a table's correction has for a whole

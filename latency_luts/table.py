@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from latency_luts import key as keys
 from latency_luts import residence
 
@@ -106,6 +108,10 @@ class Correction:
     offset_ms: float = 0.0
     saved_by_mib_ms: float = 0.0
     cache_mib: float = residence.CACHE_MIB
+
+    def saved_ms(self, mib: np.ndarray | float) -> np.ndarray:
+        """What networks with `mib` MiB of weights save."""
+        return self.saved_by_mib_ms * mib * residence.share(mib, self.cache_mib)
 
 
 @dataclass(frozen=True, kw_only=True)
