@@ -16,7 +16,7 @@ import numpy as np
 from latency_luts import store
 from latency_luts.calibrate import published
 from latency_luts.chains import cover
-from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, what_weights_save
+from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, is_corrected, what_weights_save
 from latency_luts.key import key, parse
 from latency_luts.known import known_networks
 from latency_luts.log import Log, Measurements
@@ -93,11 +93,16 @@ def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
     return units, {network_name(arch): arch for arch in map(space.decode, rows)}
 
 
-def build_from(file: Path, *, device: str, space: SearchSpace, path: Path) -> MeasuredTable:
-    """The table in the file `path` of a device that a bundle's program measured into `file`.
+def build_from(file: Path, *, device: str, space: SearchSpace, path: Path, fresh: bool = False) -> MeasuredTable:
+    """The table in the file `path` of a device that a bundle's program measured into `file`. A table that is there
+    already gets the units that it lacks.
+
+    Args:
+        fresh: replace it instead.
 
     Raises:
-        TableError: a damaged or unfinished file, or one of another device or space.
+        TableError: a damaged or unfinished file, or one of another device or space; or a table that was measured in
+            another way, or has all units of the file already.
     """
     from latency_luts.bundle import read_measured
 
@@ -105,15 +110,22 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path) -> Me
     if name != device:
         raise TableError(f"from={file} was measured for device={name}, not {device}; name the device that was measured")
     units, samples = units_and_samples(space)
-    measured = Measurements(chains=chains, networks=networks)
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    measured = Measurements(chains=chains, networks=networks, id=content[:16])
     timed = {name for chain in chains for name in chain.keys}
     if missing := sorted({key(unit) for unit in units} - timed):
         raise TableError(
             f"from={file} lacks {len(missing)} units of this space, as {missing[0]}; give the space.* options that the "
             "bundle was made with"
         )
-    samples = {n: a for n, a in samples.items() if n in networks}
-    table = fold(device, how, None, measured, units, samples, here=False)
+    old = None if fresh or not path.exists() else read_own(path, how)
+    if old and old.provenance.get("log") == measured.id:
+        return old
+    if old and not {key(unit) for unit in units} - set(old.units):
+        raise TableError(f"{path} has all units of from={file} already; replace it with fresh=true, or leave it")
+    known = {fit.name for fit in old.networks} if old else set()
+    samples = {n: a for n, a in samples.items() if n in networks and n not in known}
+    table = fold(device, how, old, measured, units, samples, here=False)
     write(table, path)
     return table
 
@@ -166,6 +178,8 @@ def build(
     new_units = {unit for unit in units if key(unit) not in have}
     fitted = {n.name for n in old.networks} if old else set()
     new_networks = {name: arch for name, arch in networks.items() if name not in fitted}
+    if old and is_corrected(old):  # to networks of its own; others would change nothing
+        new_networks = {}
     if old and not new_units and not new_networks:
         return old
     measured = Log(log_path, how)
@@ -173,7 +187,7 @@ def build(
         measured.remove()
         measured = Log(log_path, how)
     neighbours = {parse(name) for name in have}
-    if old and not new_networks:
+    if old and not new_networks and not is_corrected(old):
         new_networks = _chains_to_fit(new_units, neighbours)
     known = known_networks(old) if old and new_networks else {}
     with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
@@ -278,15 +292,22 @@ def read_own(path: Path, how: Identity) -> MeasuredTable:
     if "reference_ms" not in table.provenance:
         raise TableError(f"{path} was not measured by this project; measure under another device name")
     if table.identity != how:
-        was, now = _differences(table.identity, how)
-        raise TableError(f"{path} was measured with {was}, but here is {now}; measure again with fresh=true")
+        raise TableError(f"{path} was measured with {_difference(table.identity, how)}")
     return table
 
 
-def _differences(a: Identity, b: Identity) -> tuple[str, str]:
-    changed = [name for name in vars(a) if getattr(a, name) != getattr(b, name)]
-    was, now = (", ".join(f"{name} {getattr(x, name)}" for name in changed) for x in (a, b))
-    return was, now
+def _difference(was: Identity, now: Identity) -> str:
+    """What a table was measured with and what is here, where they differ, and what to do."""
+    changed = [name for name in vars(was) if getattr(was, name) != getattr(now, name)]
+    before, here = (", ".join(f"{name} {getattr(x, name)}" for name in changed) for x in (was, now))
+    if "cpu" in changed:
+        remedy = "take another device name, or measure there (from= or ray.address= of latency_luts.build)"
+    elif changed == ["runtime"]:
+        remedy = "measure again with latency_luts.build and fresh=true"
+    else:
+        options = " ".join(f"{name}={getattr(was, name)}" for name in changed if name != "runtime")
+        remedy = f"give {options}, or another device name; or build it anew with fresh=true"
+    return f"{before}, but here is {here}; {remedy}"
 
 
 def _main(settings: Settings) -> None:
@@ -308,7 +329,8 @@ def _main(settings: Settings) -> None:
             model = build_for_space(space, **options, how=how, machine=machine, progress=True)
     else:
         path = store.table_path(device, tables_dir=tables_dir)
-        model = LatencyModel(build_from(file, device=device, space=space, path=path))
+        table = build_from(file, device=device, space=space, path=path, fresh=options["fresh"])
+        model = LatencyModel(table)
     console = Console(highlight=False, soft_wrap=True)
     console.print(model.describe())
     console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")

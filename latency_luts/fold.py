@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,17 @@ from latency_luts.table import Correction, Identity, MeasuredTable, NetworkFit, 
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
-__all__ = ["CONTEXTS", "NOISY", "contexts_of", "differ", "fold", "from_memory", "middle", "what_weights_save"]
+__all__ = [
+    "CONTEXTS",
+    "NOISY",
+    "contexts_of",
+    "differ",
+    "fold",
+    "from_memory",
+    "is_corrected",
+    "middle",
+    "what_weights_save",
+]
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +67,8 @@ def fold(
     timings |= {name: _timing(contexts[name], times_ms[name], slower) for name in new}
     noisy = sum(differ(times_ms[name]) for name in new)
 
-    corrected = {k: v for k, v in old.provenance.items() if k.startswith("corrected_")} if old else {}
-    if old and (corrected or not networks):  # corrected to another device's networks, or validated with this correction
+    kept = old and (is_corrected(old) or not networks)  # to networks of its own, or validated with this correction
+    if old and kept:
         correction, fits = old.correction, old.networks
     else:
         took_ms = {name: middle([t.ms * base / t.reference_ms for t in its]) for name, its in measured.networks.items()}
@@ -80,7 +91,7 @@ def fold(
         "log": measured.id,
         "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
-    } | corrected
+    } | (_corrected(old) if old else {})
     if noisy > len(units) / 4 or drift > 0.3:
         log.warning(
             "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
@@ -88,7 +99,16 @@ def fold(
     table = MeasuredTable(
         device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=fits
     )
-    return replace(table, validation=old.validation) if old and not networks else table
+    return replace(table, validation=old.validation) if old and kept else table
+
+
+def is_corrected(table: MeasuredTable) -> bool:
+    """Whether `latency_luts.calibrate` has corrected it to networks that were timed on its device."""
+    return bool(_corrected(table))
+
+
+def _corrected(table: MeasuredTable) -> dict[str, Any]:
+    return {name: value for name, value in table.provenance.items() if name.startswith("corrected_")}
 
 
 def _timing(contexts: Sequence["Context"], times_ms: Sequence[float], slower: float) -> Timing:

@@ -92,7 +92,10 @@ class Log(Measurements):
     def _take(self, i: int, item: dict) -> None:
         if i == 0:
             if item.get("identity") != asdict(self.identity):
-                raise TableError(f"{self.path} was begun on another machine or runtime; measure again with fresh=true")
+                raise TableError(
+                    f"{self.path} was begun on another machine or runtime, or in another way; measure again with "
+                    "fresh=true"
+                )
             self.id = item.get("id", self.id)
         elif "wanted" in item:
             self.wanted.update(item["wanted"])

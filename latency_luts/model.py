@@ -33,8 +33,9 @@ class MissingUnitsError(TableError):
         close = nearest(key(units[0]), known)
         hint = f" (nearest: {', '.join(close)})" if close else ""
         super().__init__(
-            f"the table of {device!r} has no unit {key(units[0])}{more}{hint}; "
-            f"measure them on the device with: python -m latency_luts.build device={device}"
+            f"the table of {device!r} has no unit {key(units[0])}{more}{hint}; measure them on the device, with the "
+            f"space.* options of these networks: python -m latency_luts.build device={device}, which takes from= or "
+            "ray.address= where that is not this machine"
         )
 
 

@@ -351,9 +351,13 @@ def _resume(out: Path, head: dict) -> set:
 
 
 def _pin(threads: int, core: str | None) -> None:
-    """Keeps the process on `core`, or on the last cores it may use, where the system can."""
+    """Keeps the process on as many cores as it has threads, from `core` on, or else the last that it may use, where the
+    system can."""
+    if core is not None and not core.isdecimal():
+        raise SystemExit(f"core={core}: it must be the number of a core, 0 or more")
     if hasattr(os, "sched_setaffinity"):
-        cores = [int(core)] if core is not None else sorted(os.sched_getaffinity(0))[-threads:]
+        first = None if core is None else int(core)
+        cores = sorted(os.sched_getaffinity(0))[-threads:] if first is None else list(range(first, first + threads))
         try:
             os.sched_setaffinity(0, cores)
         except OSError as e:

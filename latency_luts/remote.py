@@ -8,17 +8,48 @@ measured there at the same time.
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from latency_luts.measure import Bench, ChainTiming, NetworkTiming, bench, identity
 from latency_luts.table import Identity, TableError
 from search_spaces.arch import Arch
 
-__all__ = ["RemoteBench", "probe", "remote_bench"]
+__all__ = ["RemoteBench", "join", "remote_bench"]
 
 
-def probe(address: str) -> None:
+def join(address: str) -> Any:
+    """The module ``ray``, in the cluster at `address`, with this user's token, if there is one.
+
+    Raises:
+        ValueError: no HOST:PORT, nothing answers there, or the cluster wants another token.
+    """
+    _probe(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "ray" not in sys.modules and _has_token():  # it asks once; `ray start` wants a token, a driver offers none
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray as ray_package
+
+    ray: Any = ray_package  # its stubs know neither actors nor names of log levels
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as e:
+        line = next(iter(str(e).splitlines()), type(e).__name__)
+        raise ValueError(
+            f"cannot join the Ray cluster at {address}: {line}; if it wants a token, as those of `ray start` do since "
+            "Ray 2.59, copy ~/.ray/auth_token from its head node, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from None
+    return ray
+
+
+def _has_token() -> bool:
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or file.exists()
+
+
+def _probe(address: str) -> None:
     """Asks the port of a cluster's address, since Ray itself waits for a minute without a word.
 
     Raises:
@@ -82,15 +113,10 @@ def remote_bench(
     """What the node with `resource` is, and a bench on it.
 
     Raises:
-        ValueError: nothing answers at `address`, or no node has the resource.
+        ValueError: the cluster cannot be joined (`join`), or no node has the resource.
         TableError: the node cannot measure: the package or the runtime is missing there.
     """
-    probe(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray as ray_package
-
-    ray: Any = ray_package  # its stubs know neither actors nor names of log levels
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    ray = join(address)
     try:
         amounts = [
             node["Resources"][resource] for node in ray.nodes() if node["Alive"] and resource in node["Resources"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latency_luts.remote import probe
+from latency_luts.remote import join
 from nas.executor import Evaluate, Shared, guarded
 from nas.trial import Evaluation
 from search_spaces.arch import Arch
@@ -71,12 +71,14 @@ class RayExecutor:
         self._counted = time.monotonic()
         self._temp_dir: str | None = None
         self._evaluate_ref: tuple[Evaluate, Any] | None = None
-        if address is not None:
+        if address is None:
+            self._ray = self._start(workers * num_cpus if workers else 0)
+        else:
             try:
-                probe(address)
+                os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+                self._ray = join(address)
             except ValueError as e:
                 raise ResourceError(str(e)) from None
-        self._ray = self._start(address, num_cpus=workers * num_cpus if workers else None, num_gpus=num_gpus)
         total = self._ray.cluster_resources()
         try:
             room = fits(self._ray.nodes(), num_cpus, num_gpus)
@@ -91,8 +93,7 @@ class RayExecutor:
             raise
         self.workers = min(workers or room, room)
         """How many evaluations run at a time."""
-        # unless told otherwise, Ray starts a new process for every task that takes a GPU: seconds for torch and CUDA
-        self._task = self._ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=2, max_calls=0)(guarded)
+        self._tasks: dict[bool, Any] = {}
 
     def __enter__(self) -> "RayExecutor":
         return self
@@ -113,7 +114,7 @@ class RayExecutor:
             self._count_workers()
             while waiting and len(running) < self.workers:
                 i, attempt = waiting.pop()
-                ref = self._task.remote(self._evaluate_ref[1], archs[i])
+                ref = self._task().remote(self._evaluate_ref[1], archs[i])
                 running[ref] = (i, attempt, time.monotonic())
             ready, _ = self._ray.wait(list(running), num_returns=1, timeout=1.0)
             for ref in ready:
@@ -130,7 +131,8 @@ class RayExecutor:
                     if attempt <= self.retries:
                         waiting.append((i, attempt + 1))
                     else:
-                        note = f"took longer than {self.timeout_s:g} s (ray.timeout_s), {attempt} times"
+                        note = f"took, or waited for a place, longer than {self.timeout_s:g} s (ray.timeout_s), "
+                        note += f"{attempt} times"
                         yield i, Evaluation(top1=0.0, status="failed", note=note)
 
     def close(self) -> None:
@@ -138,6 +140,17 @@ class RayExecutor:
         self._ray.shutdown()
         if self._temp_dir:
             shutil.rmtree(self._temp_dir, ignore_errors=True)
+
+    def _task(self) -> Any:
+        """What evaluates a network. A process with CUDA stays on the GPU that Ray gave it first, so that only where no
+        node has several can it serve again; elsewhere, as Ray has it, each evaluation gets a new one, which takes
+        seconds."""
+        again = self._num_gpus == 0 or all(node["Resources"].get("GPU", 0) <= 1 for node in self._ray.nodes())
+        if again not in self._tasks:
+            options = {"num_cpus": self._num_cpus, "num_gpus": self._num_gpus, "max_retries": 2}
+            options["max_calls"] = 0 if again else 1
+            self._tasks[again] = self._ray.remote(**options)(_guarded_on_gpu if self._num_gpus else guarded)
+        return self._tasks[again]
 
     def _count_workers(self) -> None:
         """Every few seconds: the cluster may have grown or shrunk."""
@@ -152,30 +165,39 @@ class RayExecutor:
         except self._ray.exceptions.RayError as e:  # the worker or its node died more often than Ray retries
             return Evaluation(top1=0.0, status="failed", note=f"{type(e).__name__}: {str(e).splitlines()[0]}")
 
-    def _start(self, address: str | None, *, num_cpus: float | None, num_gpus: float) -> Any:
+    def _start(self, num_cpus: float) -> Any:
+        """A cluster of our own on this machine, with its own token, that writes nothing outside its folder."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if address is None:  # a local cluster of our own, with its own token, that writes nothing outside its folder
-            if "ray" not in sys.modules:  # it asks once for a process's way of authentication
-                os.environ["RAY_AUTH_MODE"] = "token"
-                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            os.environ.pop("RAY_ADDRESS", None)
-            self._temp_dir = tempfile.mkdtemp(prefix="nas-ray-")
+        if "ray" not in sys.modules:  # it asks once for a process's way of authentication
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.pop("RAY_ADDRESS", None)
+        self._temp_dir = tempfile.mkdtemp(prefix="nas-ray-")
         import ray
 
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address is not None:
-            ray.init(address=address, **quiet)
-        else:
-            available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            ray.init(
-                address="local",
-                num_cpus=int(max(available, num_cpus or 0)),
-                include_dashboard=False,
-                _temp_dir=self._temp_dir,
-                **quiet,
-            )
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ray.init(
+            address="local",
+            num_cpus=int(max(available, num_cpus)),
+            include_dashboard=False,
+            _temp_dir=self._temp_dir,
+            **quiet,
+        )
         return ray
+
+
+def _guarded_on_gpu(evaluate: Evaluate, arch: Arch) -> Evaluation:
+    """`guarded`; but a process whose CUDA is broken for good ends, so that Ray tries again in a new one."""
+    evaluation = guarded(evaluate, arch)
+    torch = sys.modules.get("torch")
+    if evaluation.status == "failed" and torch and torch.cuda.is_initialized():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            os._exit(1)
+    return evaluation
 
 
 def fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> int:
@@ -184,6 +206,11 @@ def fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> i
     for node in nodes:
         if node["Alive"]:
             cpus = node["Resources"].get("CPU", 0) / num_cpus if num_cpus else float("inf")
-            gpus = node["Resources"].get("GPU", 0) / num_gpus if num_gpus else float("inf")
+            gpus = _by_gpus(node["Resources"].get("GPU", 0), num_gpus) if num_gpus else float("inf")
             count += int(min(cpus, gpus, 1e6))
     return count
+
+
+def _by_gpus(gpus: float, num_gpus: float) -> float:
+    """How many tasks `gpus` have room for: each takes whole ones, or a part of one."""
+    return gpus / num_gpus if num_gpus >= 1 else int(gpus) * int(1 / num_gpus + 1e-9)

@@ -157,7 +157,8 @@ except ResourceError as e:
 
 _WITH_A_GPU = """
 import subprocess, sys, ray
-ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+ray.init(address="local", num_cpus=2, num_gpus=int(sys.argv[1]), **quiet)
 joining = f'''
 import os
 from nas.executor_ray import RayExecutor
@@ -170,12 +171,62 @@ sys.exit(subprocess.run([sys.executable, "-c", joining]).returncode)
 """
 
 
-def test_evaluations_that_take_a_gpu_share_processes():
+@pytest.mark.parametrize(("gpus", "most"), [(1, 2), (2, len(ARCHS))])
+def test_evaluations_that_take_a_gpu_share_processes_where_there_is_one(gpus, most):
+    """A process stays on its first GPU; where a node has several, the next evaluation may have another."""
     done = subprocess.run(
-        [sys.executable, "-c", _WITH_A_GPU], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        [sys.executable, "-c", _WITH_A_GPU, str(gpus)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) <= 2 < len(ARCHS)
+    assert int(done.stdout) <= most < 3 or int(done.stdout) == most == len(ARCHS)
+
+
+_WITH_A_TOKEN = """
+import os, subprocess, sys, ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+address = ray.get_runtime_context().gcs_address
+joining = f'''
+from nas.executor_ray import RayExecutor, ResourceError
+try:
+    with RayExecutor(address="{address}") as joined:
+        print("joined")
+except ResourceError as e:
+    print(e)
+'''
+others = {n: v for n, v in os.environ.items() if not n.startswith("RAY_AUTH")}
+subprocess.run([sys.executable, "-c", joining], env={**others, "HOME": sys.argv[1]}, stderr=subprocess.DEVNULL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (True, "joined"),
+        pytest.param(False, "copy ~/.ray/auth_token from its head node, or set RAY_AUTH_", marks=pytest.mark.slow),
+    ],
+)
+def test_a_cluster_that_wants_a_token(known, says, tmp_path):
+    """`ray start` makes one by itself, in the home of its user, but a driver shows none unless it is told to."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64}
+    if known:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text(token["RAY_AUTH_TOKEN"])
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_A_TOKEN, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+        env={**os.environ, **token},
+    )
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
 
 
 def test_a_process_that_has_ray_already(tmp_path):
