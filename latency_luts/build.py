@@ -292,21 +292,22 @@ def read_own(path: Path, how: Identity) -> MeasuredTable:
     if "reference_ms" not in table.provenance:
         raise TableError(f"{path} was not measured by this project; measure under another device name")
     if table.identity != how:
-        raise TableError(f"{path} was measured with {_difference(table.identity, how)}")
+        raise TableError(f"{path} was measured with {_difference(table.identity, how, table.device)}")
     return table
 
 
-def _difference(was: Identity, now: Identity) -> str:
+def _difference(was: Identity, now: Identity, device: str) -> str:
     """What a table was measured with and what is here, where they differ, and what to do."""
     changed = [name for name in vars(was) if getattr(was, name) != getattr(now, name)]
     before, here = (", ".join(f"{name} {getattr(x, name)}" for name in changed) for x in (was, now))
-    if "cpu" in changed:
+    anew = f"measure again with: python -m latency_luts.build device={device} fresh=true"
+    options = " ".join(f"{name}={getattr(was, name)}" for name in ("threads", "batch", "dtype") if name in changed)
+    if options:
+        remedy = f"give {options}, or another device name, or {anew}"
+    elif "cpu" in changed and device != "host":
         remedy = "take another device name, or measure there (from= or ray.address= of latency_luts.build)"
-    elif changed == ["runtime"]:
-        remedy = "measure again with latency_luts.build and fresh=true"
     else:
-        options = " ".join(f"{name}={getattr(was, name)}" for name in changed if name != "runtime")
-        remedy = f"give {options}, or another device name; or build it anew with fresh=true"
+        remedy = anew
     return f"{before}, but here is {here}; {remedy}"
 
 

@@ -197,6 +197,8 @@ def _main(settings: Settings) -> None:
             raise TableError(f"correct={base}: it is a calibrated table, without units; calibrate it anew instead")
         table = correct(device, source, measured)
     path = store.table_path(device, tables_dir=tables_dir)
+    if device != base:  # a table that is corrected itself keeps its units
+        store.check_replaceable(path)
     write(table, path)
     console.print(_rows(device, table.networks))
     if unknown:

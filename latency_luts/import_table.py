@@ -204,6 +204,7 @@ def _main(settings: Settings) -> None:
         units=units,
     )
     target = store.table_path(device, tables_dir=tables_dir)
+    store.check_replaceable(target)
     write(table, target)
     console = Console(highlight=False, soft_wrap=True)
     kinds = Counter(name.split("(")[0] for name in units)

@@ -8,7 +8,7 @@ from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
 from latency_luts.table import TableError, read
 
-__all__ = ["load", "names", "table_path", "user_tables_dir", "write_text"]
+__all__ = ["check_replaceable", "load", "names", "table_path", "user_tables_dir", "write_text"]
 
 _PACKAGE_TABLES = Path(__file__).parent / "tables"
 REPORT = "validation.json"  # of the latest validation; lies beside the tables
@@ -59,6 +59,16 @@ def names(*, tables_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...
 def table_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None) -> Path:
     """Where the user's own table of `device` is, or will be."""
     return _user_dir(tables_dir) / f"{device}.json"
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuses to lose what was measured.
+
+    Raises:
+        TableError: the table file `path` was measured by this project.
+    """
+    if path.exists() and "reference_ms" in read(path).provenance:
+        raise TableError(f"{path} holds what was measured on a device; take another device name, or remove the file")
 
 
 def user_tables_dir() -> Path:

@@ -10,12 +10,13 @@ from rich.console import Console
 
 import latency_luts
 from latency_luts import LatencyModel
+from latency_luts.key import key
 from nas import reward
 from nas.estimate import GPU_AT_A_TIME, gpu_seconds_an_image, machine_factor, training_seconds_an_image
 from nas.evaluators.surrogate import Surrogate
 from nas.reach import reach
 from nas.reward import Reward
-from nas.settings import kept_table, read_recipe, read_workers
+from nas.settings import describe_executor, kept_table, read_recipe, read_workers
 from nas.supernet.phases import KERNELS, MODES, PHASES, Phase, Workers
 from nas.supernet.prepare import SharedPlan
 from nas.training.recipe import Recipe
@@ -139,7 +140,7 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         target_ms = settings.number("target.target_ms", above=0)
     else:
         target_ms = latency.latency_ms(zoo.get(settings.choice("target.like", zoo.names())))
-    _check_target(target_ms, space, latency)
+    _check_target(target_ms, space, latency, settings)
     return Plan(
         space=space,
         latency=latency,
@@ -158,11 +159,17 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
     )
 
 
-def _check_target(target_ms: float, space: SearchSpace, latency: LatencyModel) -> None:
+def _check_target(target_ms: float, space: SearchSpace, latency: LatencyModel, settings: Settings) -> None:
     try:
         low_ms, high_ms = reach(space, latency)
-    except latency_luts.MissingUnitsError:
-        return  # they will be measured first
+    except latency_luts.MissingUnitsError as e:
+        if latency.device == "host":
+            return  # they will be measured first
+        raise ValueError(
+            f"the table of {latency.device} lacks units of this search's networks, as {key(e.units[0])}; build it with "
+            f"space={space.name} space.base_width={settings.value('space.base_width')} "
+            f"space.resolution_px={settings.value('space.resolution_px')}, or search what it has"
+        ) from None
     if target_ms < low_ms:
         raise ValueError(
             f"the target, {target_ms:.3g} ms, is below all networks of this space, which take {low_ms:.3g} to "
@@ -294,6 +301,7 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
     else:
         evaluation = f"{plan.samples} samples; {Surrogate.load().describe()}"
         minutes = plan.samples * _SURROGATE_S / 60
+    on_cluster = settings.value("ray.address") is not None and settings.value("workers") is None
     console.print(
         f"space       {plan.space.name}, {plan.space.size:.3g} networks ({len(plan.space.choices)} choices), "
         f"base width {settings.value('space.base_width')}; {reach}\n"
@@ -301,8 +309,8 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
         f"reward      {plan.reward.describe()}{adjusted}\n"
         f"evaluation  {evaluation}\n"
         f"controller  {_controller(plan, settings)}, learning after every {plan.batch} samples; "
-        f"executor {settings.value('executor')}, {plan.workers} worker{'s' * (plan.workers > 1)}\n"
-        f"estimate    about {minutes:.1f} minutes"
+        f"executor {describe_executor(settings, plan.workers)}\n"
+        f"estimate    about {minutes:.1f} minutes" + (f" with {plan.workers} workers" if on_cluster else "")
     )
 
 
@@ -324,14 +332,15 @@ def _estimate_minutes(
     min_px = settings.integer("evaluator.min_px", low=1)
     small = [rewrite.small_image(arch, px, min_px=min_px) for arch in sampled]
     image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
-    shared_s, look_s, at_once = image_s / plan.workers**_THREADS_HELP, image_s * _INFERENCE_SHARE, float(plan.workers)
+    shared_s, look_s = image_s / plan.workers**_THREADS_HELP, image_s * _INFERENCE_SHARE
+    at_once = 1.0 if settings.value("executor") == "serial" else float(plan.workers)
     looked_at = plan.shared.images + plan.shared.bn_images if plan.shared else 1
     if settings.value("evaluator.device") != "cpu":
         batch = plan.shared.recipe.batch if plan.shared else recipe.batch
         image_s, shared_s, look_s = gpu_seconds_an_image(
             image_s, batch=recipe.batch, shared_batch=batch, looked_at=looked_at
         )
-        at_once = min(at_once, GPU_AT_A_TIME)
+        at_once = min(at_once, GPU_AT_A_TIME, 1 / (settings.number("ray.num_gpus", low=0) or 1e-9))
     epochs = (plan.finalists + len(REFERENCES)) * plan.final_epochs
     epochs += 0 if plan.shared else (plan.samples + len(REFERENCES)) * recipe.epochs
     proxies_s = epochs * images * image_s / at_once

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXECUTORS",
+    "describe_executor",
     "keep_table",
     "kept_table",
     "open_executor",
@@ -103,6 +104,15 @@ def read_workers(settings: Settings) -> int:
     if settings.value("workers") is not None:
         return settings.integer("workers", low=1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_executor(settings: Settings, workers: int) -> str:
+    """Where evaluations run, and how many at a time, in words."""
+    if settings.choice("executor", EXECUTORS) == "serial":
+        return "serial"
+    if settings.value("workers") is None and settings.value("ray.address") is not None:
+        return f"ray, as many workers as the cluster at {settings.value('ray.address')} has room for"
+    return f"ray, {workers} worker{'s' * (workers > 1)}"
 
 
 @contextmanager

@@ -160,8 +160,7 @@ def describe(console: Console, plan: Plan, data: str, executor: str) -> None:
         + " of the holdout"
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
         + f"; {plan.selection} selects; weights are inherited by {plan.inherit}\n"
-        f"final       {plan.final}, {plan.final_epochs} epochs; executor {executor}, {plan.workers} "
-        f"worker{'s' * (plan.workers > 1)}"
+        f"final       {plan.final}, {plan.final_epochs} epochs; executor {executor}"
     )
 
 

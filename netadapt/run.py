@@ -15,7 +15,14 @@ from rich.console import Console
 from nas.executor import Executor
 from nas.records import Records
 from nas.run_dir import open_run_dir, write_json
-from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
+from nas.settings import (
+    EXECUTORS,
+    describe_executor,
+    keep_table,
+    open_executor,
+    read_data_settings,
+    read_evaluator,
+)
 from nas.training import datasets, sources
 from netadapt import final, report, weights
 from netadapt import seed as seeds
@@ -42,7 +49,7 @@ def main(settings: Settings) -> None:
     plan = read_plan(settings)
     settings.choice("executor", EXECUTORS)
     data_settings = read_data_settings(settings)
-    describe(console, plan, data_settings["name"], settings.value("executor"))
+    describe(console, plan, data_settings["name"], describe_executor(settings, plan.workers))
     if settings.flag("dry_run"):
         return
 

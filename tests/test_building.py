@@ -88,6 +88,12 @@ def test_a_corrected_table_keeps_its_correction(tmp_path, fake):
     assert len(grown.units) > len(table.units)
     assert grown.correction == corrected.correction
     assert grown.provenance["corrected_from"] == "host"
+    figures = {"mape": 0.02, "within_5pct": 1.0, "within_10pct": 1.0, "kendall_tau": 1.0, "bias": 0.0, "noise": 0.01}
+    validation = Validation(**figures, nets=9, worst="a", worst_error=0.04, date="2026-01-01", networks="some")
+    write(replace(grown, validation=validation), path)
+    machine = fake()
+    again = build.build("board", {unit for arch in archs for unit in lower(arch)}, named(archs), path)
+    assert (machine.calls, again.validation) == (0, validation)  # networks that change nothing are not timed
 
 
 def test_a_weight_of_int8_is_a_byte():
@@ -322,8 +328,13 @@ def test_two_machines_are_never_mixed(tmp_path, fake):
     build.build("host", lower(archs[0]), named([archs[0]] * 4), path)
     for change in ({"cpu": "another cpu"}, {"runtime": "onnxruntime 2"}, {"threads": 2}, {"dtype": "int8"}):
         other = Identity(**{**vars(HERE), **change})
-        with pytest.raises(TableError, match="was measured with .*, but here is .* fresh=true"):
+        with pytest.raises(TableError, match=r"was measured with .*, but here is .*build device=host fresh=true"):
             build.build("host", lower(archs[1]), {}, path, how=other)
+    board = tmp_path / "board.json"
+    write(replace(read(path), device="board"), board)
+    with pytest.raises(TableError, match="take another device name, or measure there") as caught:
+        build.build("board", lower(archs[1]), {}, board, how=Identity(**{**vars(HERE), "cpu": "another cpu"}))
+    assert "fresh" not in str(caught.value)  # which would replace what only the board can measure
     build.build("host", lower(archs[1]), named([archs[1]] * 4), path, how=other, fresh=True)
     assert read(path).identity == other
 

@@ -13,7 +13,10 @@ import onnxruntime
 import pytest
 from safetensors import safe_open
 
+from latency_luts.key import key
+from latency_luts.table import Identity, MeasuredTable, Timing, write
 from search_spaces import text, zoo
+from search_spaces.lower import lower
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -222,6 +225,20 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_table_of_other_networks_says_how_to_build_one(tmp_path):
+    """Before anything is trained, and with nothing that would replace the board's table."""
+    how = Identity(cpu="board", runtime="onnxruntime 1", threads=1, batch=1, dtype="fp32")
+    units = {key(unit): Timing(ms=1, spread=0.01, runs=9, kernels=3) for unit in lower(zoo.get("mobilenet_v3_small"))}
+    made = MeasuredTable(device="board", identity=how, provenance={"reference_ms": 1.0}, units=units)
+    write(made, tmp_path / "board.json")
+    done = search("target.device=board", "target.target_ms=10", "tables_dir=.", "executor=serial", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the table of board lacks units of this search's networks, as " in done.stderr
+    assert "build it with space=mnasnet space.base_width=0.35 space.resolution_px=224" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_damaged_journal_is_one_clear_line(finished, tmp_path):

@@ -106,7 +106,8 @@ def test_another_way_of_measuring_needs_another_table(built):
     done = command("latency_luts.build", "device=here", "dtype=int8", "tables_dir=.", *TINY, cwd=cwd)
     assert done.returncode == 1
     assert (
-        "here.json was measured with dtype fp32, but here is dtype int8; measure again with fresh=true" in done.stderr
+        "here.json was measured with dtype fp32, but here is dtype int8; give dtype=fp32, or another device name, or "
+        "measure again with: python -m latency_luts.build device=here fresh=true" in done.stderr
     )
     assert (cwd / "here.json").read_bytes() == before
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, bundle, compare, import_table, on_device, show
+from latency_luts import build, bundle, compare, import_table, on_device, show, store
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key, nearest, parse
 from latency_luts.table import Identity, MeasuredTable, TableError, Timing, write
@@ -279,6 +279,22 @@ def test_a_bundle_makes_a_table(on_the_device):
     assert len(table.networks) == len(samples)
     model = latency_luts.load(folder / "board.json")
     assert model.latency_ms(samples["n3"]) > 0.5 * model.latency_ms(samples["n0"])
+    # the same file again changes nothing, another adds to the table what it lacks, and nothing is replaced unasked
+    assert build.build_from(file, device="board", space=space, path=folder / "board.json") == table
+    again = folder / "again.jsonl"
+    again.write_bytes(file.read_bytes().replace(b"\n", b" \n", 1))
+    with pytest.raises(TableError, match=r"has all units of from=.*again.jsonl already; replace it with fresh=true"):
+        build.build_from(again, device="board", space=space, path=folder / "board.json")
+    half = {name: timing for i, (name, timing) in enumerate(table.units.items()) if i % 2}
+    write(replace(table, units=half), folder / "half.json")
+    grown = build.build_from(again, device="board", space=space, path=folder / "half.json")
+    assert {name: grown.units[name] for name in half} == half
+    assert set(grown.units) == set(table.units)
+    fresh = build.build_from(again, device="board", space=space, path=folder / "half.json", fresh=True)
+    assert fresh.units == table.units
+    again.unlink()
+    with pytest.raises(TableError, match="holds what was measured on a device; take another device name"):
+        store.check_replaceable(folder / "board.json")
     # finished: nothing is measured again
     before = file.read_bytes()
     assert run().returncode == 0

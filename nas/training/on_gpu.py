@@ -15,15 +15,18 @@ from torch import Tensor
 
 __all__ = ["Graphed", "at_a_time", "autocast", "gathered", "keeps", "many_shapes", "resident", "sent", "stream"]
 
-_MOST_RESIDENT = 0.4  # of the GPU's memory, for one array
+_MOST_RESIDENT = 0.4  # of the GPU's free memory, for one array
 _EAGER = 3  # updates before the capture: they load kernels, and create gradients and the optimizer's state
 _SMALL_PX = 32  # images up to this size are small
 _resident: dict[tuple[int, str], Tensor] = {}
 
 
 def keeps(array: np.ndarray, device: str) -> bool:
-    """Whether `device` is a GPU whose memory has room for `array` for good."""
-    return device != "cpu" and array.nbytes < _MOST_RESIDENT * torch.cuda.get_device_properties(device).total_memory
+    """Whether `device` is a GPU whose memory has `array`, or room for it for good, beside what other processes take."""
+    if device == "cpu" or (id(array), device) in _resident:
+        return device != "cpu"
+    free, _ = torch.cuda.mem_get_info(device)
+    return array.nbytes < _MOST_RESIDENT * free
 
 
 def resident(array: np.ndarray, device: str) -> Tensor:
