@@ -19,8 +19,9 @@ them stand published networks after the same training.
 
 Searches and trainings are recorded in runs/equal_time/; the same command continues. Time is what evaluations, trainings
 of shared weights and finalists took of the processor, so that other programs take none of it; the controllers' own is
-left out (`experiments.search_quality` has it). Prints a table; equal_time_<dataset>_<minutes>min.csv and .png (with the
-space in their names, if it is not the default one) go to experiments/results.
+left out (`experiments.search_quality` has it). Prints a table, with all searches of these minutes that are recorded;
+equal_time_<dataset>_<minutes>min.csv and .png (with the space in their names, if it is not the default one) go to
+experiments/results.
 """
 
 import os
@@ -71,6 +72,7 @@ DEFAULTS = {
 TARGET_MS = 15.8
 REWARD = Reward(name="absolute", target_ms=TARGET_MS, beta=-0.2)
 CORES = 2  # of the machine whose minutes are meant
+_MOST_SEEDS = 20  # of recorded searches
 REPEATS = 300  # samples in a row that cost nothing, since they were evaluated before: the policy has settled
 FINALISTS = 4
 BATCH = 6
@@ -121,6 +123,10 @@ class Job:
         length = f"-{self.minutes}" if METHODS[self.method].training is None else ""
         return RUNS / f"{self.where}-{self.method}-{self.seed}{length}"
 
+    @property
+    def result(self) -> Path:
+        return self.folder / f"found-{self.minutes}.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -140,6 +146,10 @@ def main() -> None:
         for seed in range(given["seeds"])
         for method in given["methods"]
     ]
+    others = [
+        Job(where=where, method=m, seed=s, minutes=b) for b in budgets for m in METHODS for s in range(_MOST_SEEDS)
+    ]
+    jobs += [job for job in others if job not in jobs and job.result.exists()]
     found: dict[Job, Found] = {}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for minutes in budgets:  # the longer ones go on from the shorter
@@ -161,7 +171,7 @@ class _TimeIsUpError(Exception):
 
 def _searched(job: Job) -> Found:
     method, space = METHODS[job.method], job.where.search_space
-    known = read_json(job.folder / f"found-{job.minutes}.json")
+    known = read_json(job.result)
     if known is None:
         data = _data(job.where, ORDINARY[1])
         ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
@@ -182,7 +192,7 @@ def _searched(job: Job) -> Found:
             winner, spent = _best_finalist(job, trials, method.finalists, ordinary)
             seconds += spent
         known = {"sample": winner.sample, "samples": len(trials), "seconds": seconds, "indices": winner.indices}
-        write_json(job.folder / f"found-{job.minutes}.json", known)
+        write_json(job.result, known)
     arch = space.decode(np.array(known["indices"]))
     latency_ms = _latency().latency_ms(arch)
     return Found(arch=arch, latency_ms=latency_ms, samples=known["samples"], seconds=known["seconds"])
@@ -231,7 +241,9 @@ def _trials_within(
             on_trial=on_trial,
         )
     except _TimeIsUpError:
-        trials.pop()  # which ended too late, or is a repeat
+        trials.pop()  # which ended too late, or is a repeat, as those before it
+        while trials and not trials[-1].seconds:
+            trials.pop()
     return trials
 
 

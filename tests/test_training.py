@@ -1,6 +1,7 @@
 """The training loop, the proxy evaluator, and data sets."""
 
 import gzip
+import hashlib
 import io
 import tarfile
 
@@ -250,8 +251,6 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def tiny_idx_folder(folder, monkeypatch):
-    import hashlib
-
     rng = np.random.default_rng(0)
     sums = {}
     for name in sources.FASHION_MNIST_SHA256:
@@ -315,6 +314,18 @@ def test_a_download_is_checked(tmp_path, monkeypatch):
     served["train-labels-idx1-ubyte.gz"] = gzip.compress(b"something else")
     with pytest.raises(DataError, match="gave another file than Fashion-MNIST's"):
         sources.fashion_mnist(tmp_path / "again", holdout_images=5, download=True)
+
+    archive = b"the archive"
+    served["cifar-10-binary.tar.gz"] = archive
+    with pytest.raises(DataError, match="gave another file than CIFAR-10's"):
+        sources.load("cifar10", path=tmp_path / "cifar", download=True)
+    assert not any((tmp_path / "cifar").iterdir())
+    monkeypatch.setattr(sources, "CIFAR10_MD5", hashlib.md5(archive).hexdigest())
+    with pytest.raises(DataError, match="is not a complete tar archive"):
+        sources.load("cifar10", path=tmp_path / "cifar", download=True)
+    assert (tmp_path / "cifar" / "cifar-10-binary.tar.gz").read_bytes() == archive
+    with pytest.raises(DataError, match="fashion_mnist and cifar10 can be downloaded, image_folder cannot"):
+        sources.load("image_folder", path=tmp_path, download=True)
 
     def offline(url, timeout):
         raise OSError("no network")

@@ -12,6 +12,7 @@ import tarfile
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ FASHION_MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as that page gives it
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -59,16 +63,20 @@ def load(
         train_images: train on this many images only, drawn at random; None: all.
         holdout_images: size of the holdout, cut from the training images; None: the data set's own default.
         resolution_px: images are resized to it; None: as they are (``image_folder``: 64).
-        download: fetch ``fashion_mnist`` to `path` if it is not there.
+        download: fetch ``fashion_mnist`` or ``cifar10`` to the folder `path` if it is not there.
 
     Raises:
         DataError: what is wrong with the files, and what is expected.
     """
+    if download and name not in ("fashion_mnist", "cifar10"):
+        raise DataError(f"dataset.download=true: fashion_mnist and cifar10 can be downloaded, {name} cannot")
     if name == "fashion_mnist_mini":
         data = fashion_mnist_mini(holdout_images=holdout_images)
     elif name == "fashion_mnist":
         data = fashion_mnist(path, holdout_images=holdout_images or 5000, download=download)
     elif name == "cifar10":
+        if download and path is not None and not (path.exists() and (path.is_file() or any(path.iterdir()))):
+            _download_cifar10(path)
         data = cifar10(_given(name, path), holdout_images=holdout_images or 5000)
     elif name == "image_folder":
         folder = _given(name, path)
@@ -165,7 +173,8 @@ def _given(name: str, path: Path | None) -> Path:
     if path is None:
         raise DataError(f"data set {name!r} needs dataset.path=..., the folder or archive with its files")
     if not path.exists():
-        raise DataError(f"dataset.path={path}: there is no such file or folder")
+        fetch = "; dataset.download=true fetches it" if name == "cifar10" else ""
+        raise DataError(f"dataset.path={path}: there is no such file or folder{fetch}")
     return path
 
 
@@ -219,18 +228,36 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
 def _download_fashion_mnist(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, expected in FASHION_MNIST_SHA256.items():
-        url = f"{FASHION_MNIST_URL}/{name}.gz"
-        try:
-            with urllib.request.urlopen(url, timeout=60) as response:
-                zipped = response.read()
-            ok = hashlib.sha256(gzip.decompress(zipped)).hexdigest() == expected
-        except (OSError, EOFError) as e:
-            raise DataError(f"{url} could not be fetched ({e}); put the file into {folder} by hand") from None
-        if not ok:
-            raise DataError(f"{url} gave another file than Fashion-MNIST's (its checksum differs)")
-        partial = folder / f"{name}.gz.partial"
-        partial.write_bytes(zipped)
-        partial.replace(folder / f"{name}.gz")
+        sha256 = partial(_sha256_of_gzipped, expected=expected)
+        _fetch(f"{FASHION_MNIST_URL}/{name}.gz", folder / f"{name}.gz", sha256, "Fashion-MNIST's")
+
+
+def _sha256_of_gzipped(content: bytes, *, expected: str) -> bool:
+    return hashlib.sha256(gzip.decompress(content)).hexdigest() == expected
+
+
+def _download_cifar10(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def right(content: bytes) -> bool:
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == CIFAR10_MD5
+
+    _fetch(CIFAR10_URL, folder / CIFAR10_URL.rsplit("/", 1)[1], right, "CIFAR-10's")
+
+
+def _fetch(url: str, path: Path, right: Callable[[bytes], bool], whose: str) -> None:
+    """Writes what `url` gives to `path`, complete and checked, or not at all."""
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:
+            content = response.read()
+        ok = right(content)
+    except (OSError, EOFError) as e:
+        raise DataError(f"{url} could not be fetched ({e}); put the file into {path.parent} by hand") from None
+    if not ok:
+        raise DataError(f"{url} gave another file than {whose} (its checksum differs)")
+    unfinished = path.with_name(path.name + ".partial")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
 
 
 def _cifar10_source(path: Path) -> Path:
