@@ -146,9 +146,12 @@ def main() -> None:
         for seed in range(given["seeds"])
         for method in given["methods"]
     ]
-    others = [
-        Job(where=where, method=m, seed=s, minutes=b) for b in budgets for m in METHODS for s in range(_MOST_SEEDS)
-    ]
+    others = (
+        Job(where=where, method=method, seed=seed, minutes=minutes)
+        for minutes in budgets
+        for method in METHODS
+        for seed in range(_MOST_SEEDS)
+    )
     jobs += [job for job in others if job not in jobs and job.result.exists()]
     found: dict[Job, Found] = {}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -157,6 +160,7 @@ def main() -> None:
             for run in as_completed(runs):
                 found[runs[run]] = run.result()
                 print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
+    found = {job: found[job] for job in sorted(found, key=lambda job: (list(METHODS).index(job.method), job.seed))}
     archs = [outcome.arch for outcome in found.values()] + list(REFERENCES.values())
     test_top1 = _finally_trained(archs, given["final_seeds"], where)
     _show(where, found, test_top1)
