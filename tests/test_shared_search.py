@@ -149,3 +149,10 @@ def test_a_space_that_is_too_large(monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 2**30 if name == "SC_PHYS_PAGES" else 1)
     with pytest.raises(ValueError, match="takes 8.5 GiB, and this machine has 1.0; lower space.base_width"):
         prepare._check_memory(shapes, space)
+
+
+def test_threads_that_others_will_hold_up(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for load, threads, said in ((0.5, 4, False), (1.5, 4, True), (1.5, 2, False), (3.5, 2, True), (3.5, 1, False)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert ("go on with workers=1" in prepare._busy(threads)) == said, (load, threads)

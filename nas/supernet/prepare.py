@@ -144,6 +144,8 @@ def prepare(
         from nas.supernet import parallel
 
         parallel.train(training, shared.workers, _Progress(console, training.steps, None))
+    if trainer.device == "cpu" and training.done() < training.steps and (note := _busy(threads)):
+        console.print(note)
     training.run(_Progress(console, training.steps, policy))
     weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
     if policy is None:
@@ -179,6 +181,19 @@ def _check_memory(shapes: "Supernet", space: SearchSpace) -> None:
             f"training the shared weights of space {space.name} takes {needed / 2**30:.1f} GiB, and this machine has "
             f"{available / 2**30:.1f}; lower space.base_width, or take away options"
         )
+
+
+def _busy(threads: int) -> str:
+    """What to do about other programs on the cores that `threads` threads will wait for; "" if there are too few."""
+    if threads == 1 or not hasattr(os, "getloadavg"):
+        return ""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores - threads + 1:
+        return ""
+    return (
+        f"note: other programs keep {min(load, cores):.1f} of {cores} cores busy, and {threads} threads that train one "
+        "network wait for the slowest of them; if it stays so, stop (nothing is lost) and go on with workers=1"
+    )
 
 
 class _Progress:
