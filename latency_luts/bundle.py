@@ -43,10 +43,17 @@ from search_spaces.space import SearchSpace
 __all__ = ["bundle", "read_measured"]
 
 FORMAT = 1
+_USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224, "space.classes": 1000}  # conf/space
 
 
-def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: int, dtype: str) -> int:
-    """Writes the bundle of `space` to `path`; gives the number of graphs in it. The file is complete or not there."""
+def bundle(
+    device: str, space: SearchSpace, path: Path, *, threads: int, batch: int, dtype: str, options: str = ""
+) -> int:
+    """Writes the bundle of `space` to `path`; gives the number of graphs in it. The file is complete or not there.
+
+    Args:
+        options: of the command line that stand for `space`, for the command that the device's program tells at its end.
+    """
     from search_spaces import onnx_net
 
     units, samples = units_and_samples(space)
@@ -57,6 +64,7 @@ def bundle(device: str, space: SearchSpace, path: Path, *, threads: int, batch: 
     manifest: dict = {
         "format": FORMAT,
         "device": device,
+        "options": options,
         "threads": threads,
         "batch": batch,
         "dtype": dtype,
@@ -161,6 +169,9 @@ def _main(settings: Settings) -> None:
 
     device = settings.text("device")
     out = settings.path("out") or Path(f"{device}.zip")
+    given = {"space": settings.value("space.name")}
+    given |= {f"space.{name}": settings.value(f"space.{name}") for name in ("base_width", "resolution_px", "classes")}
+    options = " ".join(f"{name}={value}" for name, value in given.items() if value != _USUAL[name])
     graphs = bundle(
         device,
         space_of(settings),
@@ -168,13 +179,16 @@ def _main(settings: Settings) -> None:
         threads=settings.integer("threads", low=1, high=256),
         batch=settings.integer("batch", low=1, high=1024),
         dtype=settings.choice("dtype", ("fp32", "int8")),
+        options=options,
     )
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{out}: {graphs} graphs, {out.stat().st_size / 1e6:.1f} MB")
     console.print("on the device, with Python 3.9 or later, numpy and onnxruntime:")
-    console.print(f"  unzip {out.name} && cd {device}_bundle && python on_device.py")
+    console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py")
     console.print("then, here, with the file that it writes:")
-    console.print(f"  python -m latency_luts.build device={device} from=measured.jsonl")
+    console.print(
+        f"  python -m latency_luts.build {' '.join(filter(None, (f'device={device}', options)))} from=measured.jsonl"
+    )
 
 
 if __name__ == "__main__":

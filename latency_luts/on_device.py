@@ -288,7 +288,8 @@ def main(arguments: Sequence[str]) -> None:
             left_s = (time.monotonic() - start) / begun * (total - finished)
             print(f"{finished}/{total} graphs, about {left_s / 60:.1f} minutes left", flush=True)
     print(f"done: {out}. Copy it to where latency_luts is and run:")
-    print(f"python -m latency_luts.build device={manifest['device']} from={out.name}")
+    options = " ".join(filter(None, ("device=" + manifest["device"], manifest.get("options"))))
+    print(f"python -m latency_luts.build {options} from={out.name}")
 
 
 def _schedule(manifest: dict) -> list:

@@ -141,7 +141,7 @@ def test_messages(tmp_path, arguments, message):
 def test_bundle(tmp_path):
     done = command("latency_luts.bundle", "device=board", "space=mnasnet", "out=board.zip", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "python -m latency_luts.build device=board from=measured.jsonl" in done.stdout
+    assert f"python -m latency_luts.build device=board {' '.join(TINY)} from=measured.jsonl" in done.stdout
     with zipfile.ZipFile(tmp_path / "board.zip") as file:
         names = file.namelist()
     assert {"board_bundle/manifest.json", "board_bundle/on_device.py"} <= set(names)

@@ -239,7 +239,9 @@ def on_the_device(tmp_path_factory):
     monkeypatch.setattr(bundle, "NETWORK_BURSTS", 4)
     monkeypatch.setattr(bundle, "NETWORK_TURNS", 2)
     path = folder / "board.zip"
-    bundle.bundle("board", spaces.get("mnasnet"), path, threads=1, batch=1, dtype="fp32")
+    bundle.bundle(
+        "board", spaces.get("mnasnet"), path, threads=1, batch=1, dtype="fp32", options="space.base_width=0.5"
+    )
     with zipfile.ZipFile(path) as file:
         assert all(name.startswith("board_bundle/") and ".." not in name for name in file.namelist())
         file.extractall(folder)
@@ -269,7 +271,7 @@ def test_a_bundle_makes_a_table(on_the_device):
     folder, run = on_the_device
     done = run()
     assert done.returncode == 0, done.stderr
-    assert "python -m latency_luts.build device=board from=measured.jsonl" in done.stdout
+    assert "python -m latency_luts.build device=board space.base_width=0.5 from=measured.jsonl" in done.stdout
     space = spaces.get("mnasnet")
     file = folder / "measured.jsonl"
     table = build.build_from(file, device="board", space=space, path=folder / "board.json")
