@@ -8,6 +8,7 @@ measured there at the same time.
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,17 +20,23 @@ from search_spaces.arch import Arch
 
 __all__ = ["RemoteBench", "join", "remote_bench"]
 
+_GIVE_TOKEN = "copy ~/.ray/auth_token from its head node, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+
 
 def join(address: str) -> Any:
-    """The module ``ray``, in the cluster at `address`, with this user's token, if there is one.
+    """The module ``ray``, in the cluster at `address`, with this user's token if it wants one.
 
     Raises:
-        ValueError: no HOST:PORT, nothing answers there, or the cluster wants another token.
+        ValueError: no HOST:PORT, nothing answers there, or the cluster wants a token that is not here.
     """
     _probe(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if "ray" not in sys.modules and _has_token():  # it asks once; `ray start` wants a token, a driver offers none
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ and _wants_token(address):
+        # Ray asks for the mode once, when it is imported. A driver with the other mode than its cluster's can join
+        # it at best, and not be reached by its workers.
+        if not _has_token():
+            raise ValueError(f"the Ray cluster at {address} wants its token; {_GIVE_TOKEN}")
+        os.environ["RAY_AUTH_MODE"] = "token"
     import ray as ray_package
 
     ray: Any = ray_package  # its stubs know neither actors nor names of log levels
@@ -38,10 +45,20 @@ def join(address: str) -> Any:
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as e:
         line = next(iter(str(e).splitlines()), type(e).__name__)
         raise ValueError(
-            f"cannot join the Ray cluster at {address}: {line}; if it wants a token, as those of `ray start` do since "
-            "Ray 2.59, copy ~/.ray/auth_token from its head node, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            f"cannot join the Ray cluster at {address}: {line}; if it wants another token, {_GIVE_TOKEN}"
         ) from None
     return ray
+
+
+def _wants_token(address: str) -> bool:
+    """Whether a cluster refuses those who show none, as `ray start` makes it do since Ray 2.59."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address.removeprefix("ray://")]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return "AuthenticationError" in asked.stdout + asked.stderr
 
 
 def _has_token() -> bool:

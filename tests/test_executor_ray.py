@@ -192,9 +192,10 @@ ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=Fal
 address = ray.get_runtime_context().gcs_address
 joining = f'''
 from nas.executor_ray import RayExecutor, ResourceError
+from tests.test_executor_ray import ARCHS, params_m
 try:
     with RayExecutor(address="{address}") as joined:
-        print("joined")
+        print("joined", sum(e.status == "ok" for _, e in joined.run(params_m, ARCHS)))
 except ResourceError as e:
     print(e)
 '''
@@ -204,15 +205,17 @@ subprocess.run([sys.executable, "-c", joining], env={**others, "HOME": sys.argv[
 
 
 @pytest.mark.parametrize(
-    ("known", "says"),
+    ("mode", "known", "says"),
     [
-        (True, "joined"),
-        pytest.param(False, "copy ~/.ray/auth_token from its head node, or set RAY_AUTH_", marks=pytest.mark.slow),
+        ("token", True, "joined 6"),
+        ("token", False, "wants its token; copy ~/.ray/auth_token from its head node, or set RAY_AUTH_"),
+        ("disabled", True, "joined 6"),
     ],
 )
-def test_a_cluster_that_wants_a_token(known, says, tmp_path):
-    """`ray start` makes one by itself, in the home of its user, but a driver shows none unless it is told to."""
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64}
+def test_a_cluster_that_wants_a_token_or_none(mode, known, says, tmp_path):
+    """`ray start` makes one by itself, in the home of its user, but a driver shows none unless it is told to; and one
+    that shows it where none is wanted would not hear of its workers."""
+    token = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "7" * 64}
     if known:
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text(token["RAY_AUTH_TOKEN"])
