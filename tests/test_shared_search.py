@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,21 @@ def test_a_space_that_is_too_large(monkeypatch):
 
 def test_threads_that_others_will_hold_up(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    for load, threads, said in ((0.5, 4, False), (1.5, 4, True), (1.5, 2, False), (3.5, 2, True), (3.5, 1, False)):
-        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
-        assert ("go on with workers=1" in prepare._busy(threads)) == said, (load, threads)
+    for busy, threads, said in ((0.5, 4, False), (1.0, 4, True), (1.5, 2, False), (3.0, 2, True), (3.5, 1, False)):
+        monkeypatch.setattr(prepare, "_busy_cores", lambda cores, busy=busy: busy)
+        assert ("go on with workers=1" in prepare._busy(threads)) == said, (busy, threads)
+    looks = iter([3.0, 3.0, 0.2])  # Ray's workers, which start and then wait
+    monkeypatch.setattr(prepare, "_busy_cores", lambda cores: next(looks))
+    assert prepare._busy(4) == ""
+
+
+def test_how_many_cores_others_keep_busy(monkeypatch):
+    ticks = iter(["100 10 20 500 5 0 5 10 0 0", "140 10 20 540 5 0 5 30 0 0"])  # 40 of a user, 40 idle, 20 stolen
+    monkeypatch.setattr(Path, "read_text", lambda path: f"cpu  {next(ticks)}\ncpu0 1 2 3")
+    assert prepare._busy_cores(4, seconds=0) == pytest.approx(4 * 60 / 100)
+
+    def missing(path):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert prepare._busy_cores(4, seconds=0) == 0

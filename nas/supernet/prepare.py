@@ -26,6 +26,7 @@ __all__ = ["FILE", "SharedPlan", "prepare", "within"]
 
 FILE = "shared.safetensors"  # in a run's directory
 _SAY_EVERY_S = 20.0
+_LOOKS = 5  # at how busy other programs are
 _DRAWN_AT_ONCE = 16
 _MOST_DRAWS = 1000
 _BYTES_A_WEIGHT = 28  # itself, its gradient, AdamW's two means, and a copy for the checkpoint
@@ -184,16 +185,42 @@ def _check_memory(shapes: "Supernet", space: SearchSpace) -> None:
 
 
 def _busy(threads: int) -> str:
-    """What to do about other programs on the cores that `threads` threads will wait for; "" if there are too few."""
-    if threads == 1 or not hasattr(os, "getloadavg"):
+    """What to do about other programs on the cores that `threads` threads will wait for; "" if there are too few.
+
+    Counted while this program sleeps, and several times: the load average has what it did itself a moment ago, as
+    measuring a table, and Ray's workers may still be starting.
+    """
+    if threads == 1:
         return ""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load < cores - threads + 1:
-        return ""
+    cores = os.cpu_count() or 1
+    taken = float(cores)
+    for _ in range(_LOOKS):
+        taken = min(taken, _busy_cores(cores))
+        if taken < cores - threads + 0.7:  # the rest of the last core is not worth a word
+            return ""
     return (
-        f"note: other programs keep {min(load, cores):.1f} of {cores} cores busy, and {threads} threads that train one "
+        f"note: other programs keep {taken:.1f} of {cores} cores busy, and {threads} threads that train one "
         "network wait for the slowest of them; if it stays so, stop (nothing is lost) and go on with workers=1"
     )
+
+
+def _busy_cores(cores: int, seconds: float = 0.5) -> float:
+    """How many of `cores` were busy in the next `seconds`, in which this program sleeps; 0 where the system does not
+    tell."""
+    try:
+        before = _ticks()
+        time.sleep(seconds)
+        busy, whole = (now - then for now, then in zip(_ticks(), before, strict=True))
+    except OSError:  # not Linux
+        return 0.0
+    return cores * busy / max(1, whole)
+
+
+def _ticks() -> tuple[int, int]:
+    """For how long all processors together have been busy, and there, in ticks."""
+    user, nice, system, idle, disks, *rest = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
+    busy = user + nice + system + sum(rest)
+    return busy, busy + idle + disks
 
 
 class _Progress:
