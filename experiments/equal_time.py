@@ -8,11 +8,13 @@ on the target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one
     bayesian_4      the same with a Gaussian process, which knows the latencies beforehand
     random_short    each sample is trained for 2 epochs of 2,500 images only; the best 4 for 4 of 5,000
     bayesian        as random_short, with a Gaussian process
-    shared          one training for all networks, then samples by RNN and PPO; the best 4 are trained for 4 epochs
+    shared          one training for all networks, then samples by RNN and PPO; the best 4 are trained on for 4 epochs
     joint           as shared, weights and policy trained together
 
 The network that each returns is then trained for long with `final_seeds` seeds, and measured on the test images; beside
-them stand published networks after the same training.
+them stand published networks after the same training. With shared weights a search returns weights, too, and the
+training begins with them; it is done from scratch as well. Against those weights' longer training stands
+MobileNetV3-Small, trained once for as many images as they and the network together.
 
     python -m experiments.equal_time [methods=rnn_ppo,...] [minutes=5,15] [seeds=2] [final_seeds=2]
                                      [space=mobilenet_v3] [dataset=cifar10 path=FOLDER]
@@ -79,6 +81,7 @@ BATCH = 6
 ORDINARY = (4, 5000)  # epochs and images of the ordinary training, also of the finalists
 FINAL = {"fashion_mnist_mini": (30, 5000), "cifar10": (10, 20000)}  # epochs and images of the last training
 REFERENCES = {name: make() for name, make in plan.REFERENCES.items()}
+CONTROL = "mobilenet_v3_small"  # which is also trained for as long as shared weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +122,13 @@ class Job:
     minutes: int
 
     @property
+    def shares(self) -> bool:
+        """Whether it finds weights, too."""
+        return METHODS[self.method].training is None
+
+    @property
     def folder(self) -> Path:
-        length = f"-{self.minutes}" if METHODS[self.method].training is None else ""
+        length = f"-{self.minutes}" if self.shares else ""
         return RUNS / f"{self.where}-{self.method}-{self.seed}{length}"
 
     @property
@@ -161,8 +169,11 @@ def main() -> None:
                 found[runs[run]] = run.result()
                 print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
     found = {job: found[job] for job in sorted(found, key=lambda job: (list(METHODS).index(job.method), job.seed))}
-    archs = [outcome.arch for outcome in found.values()] + list(REFERENCES.values())
-    test_top1 = _finally_trained(archs, given["final_seeds"], where)
+    starts = [Start(arch=outcome.arch) for outcome in found.values()]
+    starts += [Start(arch=outcome.arch, weights=job) for job, outcome in found.items() if job.shares]
+    starts += [Start(arch=arch) for arch in REFERENCES.values()]
+    starts += _longest(list(found), where)
+    test_top1 = _finally_trained(starts, given["final_seeds"], where)
     _show(where, found, test_top1)
 
 
@@ -179,10 +190,11 @@ def _searched(job: Job) -> Found:
     if known is None:
         data = _data(job.where, ORDINARY[1])
         ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
-        seconds, evaluate = 0.0, _trained_by_itself(job, method)
+        seconds, evaluate, train = 0.0, _trained_by_itself(job, method), ordinary.evaluate
         controller = controllers.make(method.controller, space, rng_seed=job.seed)
-        if method.training is None:
-            seconds, evaluate, learned = _shared(job, method, ordinary)
+        if job.shares:
+            seconds, shared, learned = _shared(job, ordinary)
+            evaluate, train = partial(_timed, shared.evaluate), shared.trained_on
             controller = learned or controller
         left = 60 * CORES * job.minutes - seconds
         if method.finalists:
@@ -193,7 +205,7 @@ def _searched(job: Job) -> Found:
         seconds += sum(trial.seconds for trial in trials)
         winner = best(trials)
         if method.finalists:
-            winner, spent = _best_finalist(job, trials, method.finalists, ordinary)
+            winner, spent = _best_finalist(job, trials, method.finalists, partial(train, rng_seed=1000 + job.seed))
             seconds += spent
         known = {"sample": winner.sample, "samples": len(trials), "seconds": seconds, "indices": winner.indices}
         write_json(job.result, known)
@@ -263,38 +275,40 @@ def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
     return float(record["seconds"])
 
 
-def _best_finalist(job: Job, trials: Sequence[Trial], count: int, ordinary: ProxyTraining) -> tuple[Trial, float]:
+def _best_finalist(job: Job, trials: Sequence[Trial], count: int, train: Evaluate) -> tuple[Trial, float]:
     chosen = finish.top(trials, count)
-    records = Records(job.folder / "finalists.jsonl", "finalists")
+    how = "_trained_on" if job.shares else ""
+    records = Records(job.folder / f"finalists{how}.jsonl", "finalists")
     known = {record["sample"]: record for record in records.records}
     for trial in chosen:
         if trial.sample not in known:
-            evaluation = _timed(partial(ordinary.evaluate, rng_seed=1000 + job.seed), trial.arch)
+            evaluation = _timed(train, trial.arch)
             known[trial.sample] = {"sample": trial.sample, "top1": evaluation.top1, "seconds": evaluation.seconds}
             records.append(known[trial.sample])
     trained = [replace(t, reward=REWARD(known[t.sample]["top1"], t.latency_ms)) for t in chosen]
     return best(trained), sum(known[t.sample]["seconds"] for t in chosen)
 
 
-def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Evaluate, controllers.Controller | None]:
-    """The seconds that the training of the shared weights took, in all calls, how to evaluate with them, and the
-    controller that was trained with them."""
+def _shared(job: Job, trainer: ProxyTraining) -> tuple[float, SharedWeights, controllers.Controller | None]:
+    """The seconds that the training of the shared weights took, in all calls, what evaluates with them, and the
+    controller that was trained with them. Trains nothing and writes nothing where that is done."""
     path, checkpoint = job.folder / "training.json", job.folder / prepare.FILE
     record = read_json(path) or {"seconds": 0.0, "since": None, "ended": False}
     if record["since"] and checkpoint.exists():  # it was killed: what it had saved counts
         record["seconds"] += max(0.0, checkpoint.stat().st_mtime - record["since"])
     how = prepare.SharedPlan(
-        recipe=Recipe(epochs=SHARED_EPOCHS_A_MINUTE * job.minutes),
+        recipe=Recipe(epochs=_shared_epochs(job)),
         phases=VARIANTS[VARIANT[job.where.space]].phases,
         kernels="centre",
         band=0.5,
         images=2000,
         bn_images=512,
-        mode=method.mode,
+        mode=METHODS[job.method].mode,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     start = time.process_time()
-    write_json(path, {**record, "since": None if record["ended"] else time.time()})
+    if not record["ended"]:
+        write_json(path, {**record, "since": time.time()})
     with (job.folder / "training.txt").open("a") as file:
         weights, learned = prepare.prepare(
             job.folder,
@@ -310,7 +324,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         )
     if not record["ended"]:
         record["seconds"] += time.process_time() - start
-    write_json(path, {"seconds": record["seconds"], "since": None, "ended": True})
+        write_json(path, {"seconds": record["seconds"], "since": None, "ended": True})
     evaluator = SharedWeights(
         key=str(job.folder),
         space=job.where.search_space,
@@ -320,7 +334,7 @@ def _shared(job: Job, method: Method, trainer: ProxyTraining) -> tuple[float, Ev
         images=how.images,
         bn_images=how.bn_images,
     )
-    return record["seconds"], partial(_timed, evaluator.evaluate), learned
+    return record["seconds"], evaluator, learned
 
 
 @cache
@@ -336,47 +350,79 @@ def _data(where: Where, images: int) -> Dataset:
 # ---- what they are worth
 
 
-def _finally_trained(archs: Sequence[Arch], seeds: int, where: Where) -> dict[Arch, np.ndarray]:
-    """For each network its top-1 on the test images after a long training, by seed."""
-    records = Records(RUNS / f"{where.dataset}-final.jsonl", "equal_time")
-    known = {(record["arch"], record["seed"]): record["test_top1"] for record in records.records}
-    todo = {(text.to_json(arch), seed): arch for arch in archs for seed in range(seeds)}
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        runs = {pool.submit(_final, arch, key[1], where): key for key, arch in todo.items() if key not in known}
-        for run in as_completed(runs):
-            arch, seed = runs[run]
-            known[arch, seed] = run.result()
-            records.append({"arch": arch, "seed": seed, "test_top1": run.result()})
-    return {arch: np.array([known[text.to_json(arch), seed] for seed in range(seeds)]) for arch in archs}
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A last training.
+
+    Attributes:
+        weights: of this search, which it begins with; None: from scratch.
+        epochs: instead of those of `FINAL`.
+    """
+
+    arch: Arch
+    weights: Job | None = None
+    epochs: int | None = None
+
+    def key(self, seed: int) -> tuple[str, str | None, int | None, int]:
+        """What tells its records apart."""
+        return text.to_json(self.arch), self.weights.folder.name if self.weights else None, self.epochs, seed
 
 
-def _final(arch: Arch, seed: int, where: Where) -> float:
+def _longest(jobs: Sequence[Job], where: Where) -> list[Start]:
+    """MobileNetV3-Small, trained for as many images as the longest of the shared weights and what inherits them."""
+    most = max((_shared_epochs(job) for job in jobs if job.shares), default=0)
     epochs, images = FINAL[where.dataset]
+    return [Start(arch=REFERENCES[CONTROL], epochs=epochs + round(most * ORDINARY[1] / images))] if most else []
+
+
+def _shared_epochs(job: Job) -> int:
+    return SHARED_EPOCHS_A_MINUTE * job.minutes
+
+
+def _finally_trained(starts: Sequence[Start], seeds: int, where: Where) -> dict[Start, np.ndarray]:
+    """For each network its top-1 on the test images after a long training, by seed; but one seed for the longest."""
+    records = Records(RUNS / f"{where.dataset}-final.jsonl", "equal_time")
+    known = {(r["arch"], r.get("weights"), r.get("epochs"), r["seed"]): r["test_top1"] for r in records.records}
+    keys = {start: [start.key(seed) for seed in range(1 if start.epochs else seeds)] for start in starts}
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        todo = {key: start for start, own in keys.items() for key in own if key not in known}
+        runs = {pool.submit(_final, start, key[-1], where): key for key, start in todo.items()}
+        for run in as_completed(runs):
+            arch, weights, epochs, seed = key = runs[run]
+            known[key] = run.result()
+            record = {"arch": arch, "weights": weights, "epochs": epochs, "seed": seed, "test_top1": run.result()}
+            records.append(record)
+    return {start: np.array([known[key] for key in own]) for start, own in keys.items()}
+
+
+def _final(start: Start, seed: int, where: Where) -> float:
+    epochs, images = FINAL[where.dataset]
+    state = None
+    if start.weights:
+        ordinary = ProxyTraining(data=_data(where, ORDINARY[1]), recipe=Recipe(epochs=ORDINARY[0]))
+        state = _shared(start.weights, ordinary)[1].inherited(start.arch)
     trainer = ProxyTraining(data=_data(where, images), recipe=Recipe())
-    return trainer.train_fully(arch, epochs=epochs, threads=1, rng_seed=seed)[2]
+    return trainer.train_fully(start.arch, epochs=start.epochs or epochs, threads=1, rng_seed=seed, state=state)[2]
 
 
-def _show(where: Where, found: dict[Job, Found], test_top1: dict[Arch, np.ndarray]) -> None:
+def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarray]) -> None:
     rows, points = [], []
     for minutes in sorted({job.minutes for job in found}):
         for method in dict.fromkeys(job.method for job in found):
-            own = [outcome for job, outcome in found.items() if (job.method, job.minutes) == (method, minutes)]
-            top1 = np.array([test_top1[outcome.arch].mean() for outcome in own])
-            rows.append(
-                {
-                    "search": method,
-                    "minutes of 2 cores": str(minutes),
-                    "samples": f"{np.mean([outcome.samples for outcome in own]):.0f}",
-                    "core seconds": f"{np.mean([outcome.seconds for outcome in own]):.0f}",
-                    "ms": ", ".join(f"{outcome.latency_ms:.1f}" for outcome in own),
-                    "test top-1 %": ", ".join(f"{100 * value:.1f}" for value in top1),
-                    "mean": f"{100 * top1.mean():.1f}",
-                    "reward": f"{np.mean([REWARD(t, o.latency_ms) for t, o in zip(top1, own, strict=True)]):.4f}",
+            own = {job: outcome for job, outcome in found.items() if (job.method, job.minutes) == (method, minutes)}
+            kinds: dict[str, list[Start]] = {method: [Start(arch=outcome.arch) for outcome in own.values()]}
+            if METHODS[method].training is None:
+                kinds = {method: [Start(arch=outcome.arch, weights=job) for job, outcome in own.items()]} | {
+                    f"{method}, from scratch": kinds[method]
                 }
-            )
-            points.append((f"{method}, {minutes} min", [outcome.latency_ms for outcome in own], top1))
-    for name, arch in REFERENCES.items():
-        ms, top1 = _latency().latency_ms(arch), test_top1[arch]
+            for name, starts in kinds.items():
+                top1 = np.array([test_top1[start].mean() for start in starts])
+                rows.append(_row(name, minutes, list(own.values()), top1))
+                points.append((f"{name}, {minutes} min", [outcome.latency_ms for outcome in own.values()], top1))
+    published = {name: Start(arch=arch) for name, arch in REFERENCES.items()}
+    published |= {f"{CONTROL}, {start.epochs} epochs": start for start in _longest(list(found), where)}
+    for name, start in published.items():
+        ms, top1 = _latency().latency_ms(start.arch), test_top1[start]
         cells = {"search": name, "ms": f"{ms:.1f}", "mean": f"{100 * top1.mean():.1f}"}
         cells["reward"] = f"{REWARD(top1.mean(), ms):.4f}"
         cells["test top-1 %"] = ", ".join(f"{100 * value:.1f}" for value in top1)
@@ -390,8 +436,8 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
     figure, axes = plots.new_figure()
     for i, (name, ms, top1) in enumerate(points):
         axes.plot(ms, 100 * top1, "o", color=f"C{i % 10}", label=name)
-    for name, arch in REFERENCES.items():
-        ms, top1 = _latency().latency_ms(arch), 100 * test_top1[arch].mean()
+    for name, start in published.items():
+        ms, top1 = _latency().latency_ms(start.arch), 100 * test_top1[start].mean()
         axes.plot([ms], [top1], "s", color=plots.INK)
         axes.annotate(name, (ms, top1), xytext=(5, -3), textcoords="offset points", fontsize=7)
     axes.margins(x=0.2)
@@ -401,6 +447,19 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Arch, np.ndarra
     axes.set_title(title, loc="left", fontsize=9)
     axes.legend(fontsize=7)
     plots.save(figure, path.with_suffix(".png"))
+
+
+def _row(name: str, minutes: int, own: Sequence[Found], top1: np.ndarray) -> dict[str, str]:
+    return {
+        "search": name,
+        "minutes of 2 cores": str(minutes),
+        "samples": f"{np.mean([outcome.samples for outcome in own]):.0f}",
+        "core seconds": f"{np.mean([outcome.seconds for outcome in own]):.0f}",
+        "ms": ", ".join(f"{outcome.latency_ms:.1f}" for outcome in own),
+        "test top-1 %": ", ".join(f"{100 * value:.1f}" for value in top1),
+        "mean": f"{100 * top1.mean():.1f}",
+        "reward": f"{np.mean([REWARD(t, o.latency_ms) for t, o in zip(top1, own, strict=True)]):.4f}",
+    }
 
 
 if __name__ == "__main__":

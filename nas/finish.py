@@ -21,9 +21,12 @@ from search_spaces import text
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nas.evaluators.proxy_training import ProxyTraining
 
 __all__ = [
+    "FROM_SCRATCH",
     "Found",
     "best_of",
     "final_training",
@@ -36,12 +39,16 @@ __all__ = [
 ]
 
 
+FROM_SCRATCH = "found, from scratch"  # the winner, trained as the published networks are, where it inherits weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """The outcome of a search.
 
     Attributes:
-        references: name of a published network to its figures, see `summary.row`, by the same training as the winner's.
+        references: name of a published network, or `FROM_SCRATCH`, to its figures, see `summary.row`, after the final
+            training.
         sampled: the same by the evaluation that samples had; empty where they cannot have it.
         final: of the winner's final training; None if nothing is trained.
         finalists: the best trials, and what each has after the final training; None if nothing is trained.
@@ -84,33 +91,48 @@ def last_round(
     run_dir: Path,
     trials: Sequence[Trial],
     plan: Plan,
+    reward: Reward,
     evaluate: Callable[[Arch], Any],
     executor: Executor,
     console: Console,
+    trained_on: Callable[[Arch], Any] | None = None,
 ) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
-    """The best samples and the published networks after the final training, all by the same `evaluate`; published ones
-    whose training diverges are left out.
+    """The best samples and what to compare them with after the final training, see `Found`; of the latter, those whose
+    training diverges are left out.
+
+    Args:
+        evaluate: the final training from scratch.
+        trained_on: the final training of samples, if it begins with inherited weights; their winner is then trained
+            from scratch, too, as `FROM_SCRATCH`.
 
     Raises:
         ValueError: no trial is good, or a training failed.
     """
     best(trials)  # or there is nothing to train
     chosen = top(trials, plan.finalists)
-    published = {name: make() for name, make in plan.references.items()}
-    path, said = run_dir / "finals.json", "epoch" + "s" * (plan.final_epochs > 1)
-    archs = {f"sample {trial.sample}": trial.arch for trial in chosen} | published
-    console.print(
-        f"final training, {plan.final_epochs} {said} each: the best {len(chosen)} samples and {', '.join(published)}"
-    )
-    top1 = _finals(path, archs, plan.final_epochs, evaluate, executor)
+    beside = {name: make() for name, make in plan.references.items()}
+    archs = {f"sample {trial.sample}": trial.arch for trial in chosen}
+    path, training = run_dir / "finals.json", f"{plan.final_epochs} epochs"
+    each = f"{plan.final_epochs} epoch{'s' * (plan.final_epochs > 1)} each"
+    if trained_on is None:
+        console.print(f"final training, {each}: the best {len(chosen)} samples and {', '.join(beside)}")
+        top1 = _finals(path, archs | beside, training, evaluate, executor)
+        finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
+    else:
+        console.print(f"final training, {each}, from the shared weights on: the best {len(chosen)} samples")
+        top1 = _finals(path, archs, f"{training} from the shared weights on", trained_on, executor)
+        finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
+        console.print(f"the same from scratch: the winner and {', '.join(beside)}")
+        beside = {FROM_SCRATCH: best_of(trials, finalists, reward).arch} | beside
+        top1 = _finals(path, beside, training, evaluate, executor)
     rows = {}
-    for name, arch in published.items():
+    for name, arch in beside.items():
         if (accuracy := top1[arch]) is None:
             console.print(f"the final training of {name} diverged (NaN): it is left out")
             continue
         latency_ms = plan.latency.latency_ms(arch)
-        rows[name] = summary.row(arch, accuracy, latency_ms, plan.reward(accuracy, latency_ms))
-    return [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen], rows
+        rows[name] = summary.row(arch, accuracy, latency_ms, reward(accuracy, latency_ms))
+    return finalists, rows
 
 
 def top(trials: Sequence[Trial], n: int) -> list[Trial]:
@@ -123,12 +145,12 @@ def top(trials: Sequence[Trial], n: int) -> list[Trial]:
 
 
 def _finals(
-    path: Path, archs: Mapping[str, Arch], epochs: int, evaluate: Callable[[Arch], Any], executor: Executor
+    path: Path, archs: Mapping[str, Arch], training: str, evaluate: Callable[[Arch], Any], executor: Executor
 ) -> dict[Arch, float | None]:
-    """Top-1 of each network by `evaluate`, None if its training diverged; kept in the file `path`."""
+    """Top-1 of each network by `evaluate`, None if its training diverged; kept in the file `path` under `training`."""
     names = {arch: name for name, arch in archs.items()}
     records: dict[str, dict[str, float | None]] = read_json(path) or {}
-    known = records.setdefault(f"{epochs} epochs", {})
+    known = records.setdefault(training, {})
     todo = [arch for arch in names if text.to_json(arch) not in known]
     for i, evaluation in executor.run(evaluate, todo):
         if evaluation.status == "failed":
@@ -161,14 +183,23 @@ def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dic
 
 
 def final_training(
-    run_dir: Path, winner: Trial, evaluator: "ProxyTraining", plan: Plan, console: Console
+    run_dir: Path,
+    winner: Trial,
+    evaluator: "ProxyTraining",
+    plan: Plan,
+    console: Console,
+    inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None,
 ) -> dict[str, Any]:
-    """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph."""
+    """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph.
+
+    Args:
+        inherited: gives the weights that it begins with; None: from scratch.
+    """
     record_path = run_dir / "final.json"
     arch = evaluator.small(winner.arch)
-    identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs}
+    identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs, "start": plan.final_start}
     record = read_json(record_path)
-    if record and {name: record.get(name) for name in identity} == identity:
+    if record and {name: {"start": "scratch", **record}.get(name) for name in identity} == identity:
         return record
     from safetensors.torch import save_file
 
@@ -176,7 +207,11 @@ def final_training(
 
     console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
     net, holdout_top1, test_top1 = evaluator.train_fully(
-        winner.arch, epochs=plan.final_epochs, threads=evaluator.threads, rng_seed=plan.rng_seed
+        winner.arch,
+        epochs=plan.final_epochs,
+        threads=evaluator.threads,
+        rng_seed=plan.rng_seed,
+        state=inherited(winner.arch) if inherited else None,
     )
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
     partial = run_dir / "best.safetensors.partial"
@@ -242,7 +277,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
     )
     plots.plot_entropy(run_dir / "entropy.png", trials, title=title)
-    archs = {"found": winner.arch} | {name: plan.references[name]() for name in found.references}
+    compared = {name: make() for name, make in plan.references.items() if name in found.references}
     environment = read_json(run_dir / "environment.json") or {}
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     html.write_report(
@@ -250,7 +285,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         result,
         trials,
         pointed=interactive.dots(plan.space, trials, shown, beside, target_ms=plan.target_ms),
-        blocks=interactive.strips(archs, latency),
+        blocks=interactive.strips({"found": winner.arch} | compared, latency),
         facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
         f"git commit {environment.get('git_commit')}",
     )

@@ -27,6 +27,7 @@ from search_spaces.space import SearchSpace
 
 __all__ = [
     "REFERENCES",
+    "STARTS",
     "Plan",
     "describe",
     "read_latency",
@@ -41,6 +42,7 @@ REFERENCES = {
 }
 
 
+STARTS = ("scratch", "inherited")  # of final trainings
 _THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
 _INFERENCE_SHARE = 0.3  # of the time that an image takes in training
 _FEW_SAMPLES = 1000  # for a policy: `experiments.search_quality`, `experiments.equal_time`
@@ -58,6 +60,7 @@ class Plan:
         train_again: whether a network that is sampled again is trained again, with another seed.
         final_epochs: of the final training.
         finalists: so many of the best samples get the final training; the winner is the best of them.
+        final_start: one of `STARTS`: what their final trainings begin with.
     """
 
     space: SearchSpace
@@ -72,6 +75,7 @@ class Plan:
     train_again: bool
     final_epochs: int
     finalists: int
+    final_start: str
     rng_seed: int
     workers: int
 
@@ -85,7 +89,8 @@ class Plan:
         """What the result's top-1 is, in words."""
         if not self.recipe:
             return "ImageNet top-1 as predicted"
-        return f"top-1 on the holdout after the final training of {_epochs(self.final_epochs)}"
+        begun = "; found's begins with the shared weights, the others' from scratch" * (self.final_start == "inherited")
+        return f"top-1 on the holdout after the final training of {_epochs(self.final_epochs)}{begun}"
 
     @property
     def sample_accuracy(self) -> str:
@@ -154,6 +159,7 @@ def read_plan(settings: Settings, space: SearchSpace, latency: LatencyModel) -> 
         train_again=_read_train_again(settings),
         final_epochs=settings.integer("final.epochs", low=1),
         finalists=settings.integer("final.networks", low=1),
+        final_start=_read_start(settings),
         rng_seed=settings.integer("rng_seed", low=0),
         workers=read_workers(settings),
     )
@@ -183,6 +189,16 @@ def _read_recipe(settings: Settings, space: SearchSpace) -> Recipe | None:
     if space.name != "accel_nasbench":
         raise ValueError(f"the surrogate knows the networks of space=accel_nasbench only, not of {space.name}")
     return None
+
+
+def _read_start(settings: Settings) -> str:
+    shared = settings.value("evaluator.name") == "shared_weights"
+    if settings.value("final.start") is None:
+        return "inherited" if shared else "scratch"
+    start = settings.choice("final.start", STARTS)
+    if start == "inherited" and not shared:
+        raise ValueError("final.start=inherited is for evaluator=shared_weights; without, only final.start=scratch")
+    return start
 
 
 def _read_shared(settings: Settings, space: SearchSpace) -> SharedPlan | None:
@@ -296,7 +312,8 @@ def describe(console: Console, plan: Plan, settings: Settings, data: Mapping[str
         if plan.shared:
             evaluation = f"{plan.samples} samples with weights shared by all, trained for {plan.shared.recipe.epochs} "
             evaluation += f"epochs of {data['name']}, "
-        evaluation += f"then {_epochs(plan.final_epochs)} by the best {plan.finalists}"
+        more = " more" * (plan.final_start == "inherited")
+        evaluation += f"then {_epochs(plan.final_epochs)}{more} by the best {plan.finalists}"
         minutes = _estimate_minutes(plan, recipe, settings, data, sampled[:20])
     else:
         evaluation = f"{plan.samples} samples; {Surrogate.load().describe()}"
@@ -341,7 +358,8 @@ def _estimate_minutes(
             image_s, batch=recipe.batch, shared_batch=batch, looked_at=looked_at
         )
         at_once = min(at_once, GPU_AT_A_TIME, 1 / (settings.number("ray.num_gpus", low=0) or 1e-9))
-    epochs = (plan.finalists + len(REFERENCES)) * plan.final_epochs
+    others = len(REFERENCES) + (plan.final_start == "inherited")  # the winner from scratch
+    epochs = (plan.finalists + others) * plan.final_epochs
     epochs += 0 if plan.shared else (plan.samples + len(REFERENCES)) * recipe.epochs
     proxies_s = epochs * images * image_s / at_once
     if plan.shared:

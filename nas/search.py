@@ -20,7 +20,7 @@ from rich.console import Console
 from nas import controllers, finish
 from nas.controllers import Controller
 from nas.evaluators.surrogate import Surrogate
-from nas.executor import Evaluate, Shared
+from nas.executor import Evaluate, SerialExecutor, Shared
 from nas.journal import Journal
 from nas.loop import search
 from nas.plan import Plan, describe, read_latency, read_plan, read_space
@@ -31,12 +31,12 @@ from nas.run_dir import open_run_dir
 from nas.settings import EXECUTORS, keep_table, open_executor, read_data_settings, read_evaluator
 from nas.supernet.prepare import SharedPlan
 from nas.training import sources
-from nas.trial import Evaluation, Trial
-from search_spaces.arch import Arch
+from nas.trial import Trial
 from search_spaces.command import Settings, run
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
+    from nas.evaluators.shared_weights import SharedWeights
 
 # settings that change how, how far or where a search runs, but not what it finds
 MAY_DIFFER = (
@@ -83,12 +83,16 @@ def main(settings: Settings) -> None:
     try:
         with open_executor(settings) as executor:
             evaluate, references = by_itself, {}
+            supernet, trained_on, inherited = None, None, None
             if not plan.shared:  # with shared weights they cannot be evaluated
                 references = finish.references(run_dir, plan, by_itself, executor)
             if trainer and plan.shared:
                 weights, learned = _shared_weights(run_dir, plan, trainer, console)
                 controller = learned or controller
-                evaluate = _with_shared_weights(plan, plan.shared, trainer, executor.share(weights), run_dir)
+                supernet = _with_shared_weights(plan, plan.shared, trainer, executor.share(weights), run_dir)
+                evaluate = supernet.evaluate
+                if plan.final_start == "inherited":
+                    inherited = replace(supernet, weights=SerialExecutor().share(weights)).inherited
             with ExitStack() as watching:
                 live = watching.enter_context(Live(console, plan.samples, plan.reward, every=plan.batch))
                 watchers = [live.on_trial]
@@ -123,11 +127,18 @@ def main(settings: Settings) -> None:
                 )
                 if executor.timeout_s and plan.recipe:  # it is meant for a sample
                     executor.timeout_s *= max(1.0, plan.final_epochs / plan.recipe.epochs)
-                finalists, compared = finish.last_round(run_dir, trials, plan, thoroughly, executor, console)
+                if supernet and inherited:
+                    trained_on = functools.partial(
+                        replace(supernet, trainer=replace(trainer, recipe=plan.final_recipe)).trained_on,
+                        rng_seed=plan.rng_seed,
+                    )
+                finalists, compared = finish.last_round(
+                    run_dir, trials, plan, live.reward, thoroughly, executor, console, trained_on
+                )
         winner = finish.best_of(trials, finalists, live.reward)
         final = None
         if trainer:
-            final = finish.final_training(run_dir, winner, trainer, plan, console)
+            final = finish.final_training(run_dir, winner, trainer, plan, console, inherited)
     except KeyboardInterrupt:
         console.print(f"stopped after {len(journal.trials)} samples; continue with the same command and {run_dir=!s}")
         raise
@@ -166,7 +177,7 @@ def _shared_weights(
 
 def _with_shared_weights(
     plan: Plan, shared: SharedPlan, trainer: "ProxyTraining", weights: Shared, run_dir: Path
-) -> Callable[[Arch], Evaluation]:
+) -> "SharedWeights":
     from nas.evaluators.shared_weights import SharedWeights
     from nas.supernet.prepare import FILE
 
@@ -178,7 +189,7 @@ def _with_shared_weights(
         kernels=shared.kernels,
         images=shared.images,
         bn_images=shared.bn_images,
-    ).evaluate
+    )
 
 
 def _search_with_tune(

@@ -32,15 +32,18 @@ def trial(sample: int, point: int, reward: float, status: str = "ok") -> Trial:
     )
 
 
-def last_round(folder, trials, evaluate, *, finalists=3, epochs=12):
+REWARD = Reward(name="hard", target_ms=20.0)
+
+
+def last_round(folder, trials, evaluate, *, finalists=3, epochs=12, trained_on=None):
     plan = SimpleNamespace(
         finalists=finalists,
         final_epochs=epochs,
         references={"mobilenet_v3_small": lambda: zoo.get("mobilenet_v3_small")},
         latency=latency_luts.load("pixel1"),
-        reward=Reward(name="hard", target_ms=20.0),
     )
-    return finish.last_round(folder, trials, plan, evaluate, SerialExecutor(), Console(quiet=True))
+    console = Console(quiet=True)
+    return finish.last_round(folder, trials, plan, REWARD, evaluate, SerialExecutor(), console, trained_on)
 
 
 TRIALS = [trial(0, 0, 0.5), trial(1, 1, 0.7), trial(2, 1, 0.7), trial(3, 2, 0.0, "failed"), trial(4, 3, 0.6)]
@@ -51,8 +54,30 @@ def test_the_best_distinct_networks_and_the_winner(tmp_path):
     finalists, published = last_round(tmp_path, TRIALS, lambda arch: after.get(arch, 0.9))
     assert [(f.trial.sample, f.top1) for f in finalists] == [(1, 0.80), (4, 0.85), (0, 0.75)]
     assert published["mobilenet_v3_small"]["top1"] == 0.9
-    winner = finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0))
+    winner = finish.best_of(TRIALS, finalists, REWARD)
     assert (winner.sample, winner.top1, winner.reward) == (4, 0.85, 0.85)
+
+
+def test_the_winner_that_inherits_weights_is_trained_from_scratch_as_well(tmp_path):
+    trained = []
+
+    def evaluate(arch):
+        trained.append(arch)
+        return 0.5
+
+    after = {TRIALS[1].arch: 0.80, TRIALS[4].arch: 0.85, TRIALS[0].arch: 0.75}
+    for _ in range(2):  # the second time nothing is trained again
+        finalists, beside = last_round(tmp_path, TRIALS, evaluate, trained_on=after.pop)
+        assert [(f.trial.sample, f.top1) for f in finalists] == [(1, 0.80), (4, 0.85), (0, 0.75)]
+        assert {name: row["top1"] for name, row in beside.items()} == {
+            finish.FROM_SCRATCH: 0.5,
+            "mobilenet_v3_small": 0.5,
+        }
+        assert trained == [TRIALS[4].arch, zoo.get("mobilenet_v3_small")]
+    finalists, beside = last_round(tmp_path, TRIALS, evaluate)  # final.start=scratch: two more
+    assert [f.top1 for f in finalists] == [0.5] * 3
+    assert list(beside) == ["mobilenet_v3_small"]
+    assert len(trained) == 4
 
 
 def test_a_training_is_done_once_for_a_number_of_epochs(tmp_path):
@@ -77,7 +102,7 @@ def test_what_diverges_is_left_out_or_last(tmp_path):
     assert finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0)).sample == 0
     finalists, _ = last_round(tmp_path, TRIALS, lambda arch: nothing, finalists=2)
     with pytest.raises(ValueError, match="all 2 finalists diverged .* a larger final.networks goes on"):
-        finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0))
+        finish.best_of(TRIALS, finalists, REWARD)
 
 
 def test_without_a_good_sample_nothing_is_trained(tmp_path):

@@ -63,10 +63,20 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     assert journal(killed / "run") == journal(whole / "run")
     first, second = (json.loads((folder / "run" / "result.json").read_text()) for folder in (whole, killed))
     assert first["finalists"] == second["finalists"]
-    assert first["best"]["top1"] == max(first["finalists"], key=lambda row: row["reward"])["top1"]
+    best = first["best"]
+    assert best["top1"] == max(first["finalists"], key=lambda row: row["reward"])["top1"] == best["final_holdout_top1"]
     report = (whole / "run" / "report.html").read_text()
     assert "The finalists" in report
     assert "with shared weights" in report
+    assert report.index("found, from scratch") < report.index("mobilenet_v3_small")
+    done = search(*serial, "final.start=scratch", cwd=killed)
+    assert done.returncode == 0, done.stderr
+    anew = json.loads((killed / "run" / "result.json").read_text())
+    assert "found, from scratch" not in anew["references"]
+    assert anew["best"]["final_holdout_top1"] == anew["best"]["top1"]
+    assert {row["sample"] for row in anew["finalists"]} == {row["sample"] for row in first["finalists"]}
+    refused = search("final.start=inherited", cwd=tmp_path)
+    assert "final.start=inherited is for evaluator=shared_weights; without, only final.start=scratch" in refused.stderr
 
 
 def test_blocks_of_one_kind_share_from_the_start(tmp_path):

@@ -41,6 +41,16 @@ def test_another_seed_is_another_training(evaluator, stripes):
     assert any((p != q).any() for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
+def test_a_training_begins_with_given_weights(evaluator, stripes):
+    net, holdout_top1, test_top1 = evaluator.train_fully(SMALL, epochs=12, threads=1, rng_seed=0)
+    assert holdout_top1 > 0.6  # one third by chance
+    still = ProxyTraining(data=stripes, recipe=Recipe(epochs=1, batch=16, lr=1e-12, weight_decay=0.0))
+    assert still.evaluate(SMALL, rng_seed=1, state=net.state_dict()).top1 == pytest.approx(holdout_top1, abs=0.1)
+    again = still.train_fully(SMALL, epochs=1, threads=1, rng_seed=1, state=net.state_dict())[2]
+    assert again == pytest.approx(test_top1, abs=0.1)
+    assert still.evaluate(SMALL, rng_seed=1).top1 < 0.5
+
+
 def test_divergence_is_a_result(stripes):
     evaluator = ProxyTraining(data=stripes, recipe=Recipe(epochs=2, batch=16, lr=1e12))
     evaluation = evaluator.evaluate(SMALL, rng_seed=0)

@@ -5,7 +5,7 @@ spent on is measured by ``python -m experiments.proxy_signal``.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from search_spaces import rewrite
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from search_spaces.torch_net import Net
 
 __all__ = ["ProxyTraining"]
@@ -47,21 +49,28 @@ class ProxyTraining:
         small = rewrite.dropout(small, self.dropout)
         return rewrite.classes(rewrite.in_channels(small, self.data.channels), self.data.classes)
 
-    def evaluate(self, arch: Arch, rng_seed: int, on_epoch: Callable[[int, float], None] | None = None) -> Evaluation:
-        """Trains `arch` from scratch. The same seed gives the same answer on the same machine.
+    def evaluate(
+        self,
+        arch: Arch,
+        rng_seed: int,
+        on_epoch: Callable[[int, float], None] | None = None,
+        state: "Mapping[str, Tensor] | None" = None,
+    ) -> Evaluation:
+        """Trains `arch`. The same seed gives the same answer on the same machine.
 
         A training that diverges (NaN) is a result: status ``diverged``, top-1 0.
 
         Args:
             on_epoch: called after each epoch with the number of epochs and the top-1 so far.
+            state: of ``torch_net.build(small(arch))``, to begin with; None: from scratch.
         """
         import torch
 
-        from nas.training.train import new_net, top1, train
+        from nas.training.train import top1, train
 
         start = time.perf_counter()
         torch.set_num_threads(self.threads)
-        net = new_net(self.small(arch), rng_seed=rng_seed)
+        net = self._net(arch, rng_seed, state)
 
         def report(epochs: int) -> None:
             if on_epoch:
@@ -82,8 +91,13 @@ class ProxyTraining:
         accuracy = top1(net, self.data.holdout, self.data, device=self.device)
         return Evaluation(top1=accuracy, seconds=time.perf_counter() - start)
 
-    def train_fully(self, arch: Arch, *, epochs: int, threads: int, rng_seed: int) -> tuple["Net", float, float]:
+    def train_fully(
+        self, arch: Arch, *, epochs: int, threads: int, rng_seed: int, state: "Mapping[str, Tensor] | None" = None
+    ) -> tuple["Net", float, float]:
         """Trains `arch` for `epochs` and measures it on the test images, which nothing else ever sees.
+
+        Args:
+            state: as in `evaluate`.
 
         Returns:
             The network on the CPU, its top-1 on the holdout, and its top-1 on test.
@@ -93,13 +107,21 @@ class ProxyTraining:
         """
         import torch
 
-        from nas.training.train import new_net, top1, train
+        from nas.training.train import top1, train
 
         torch.set_num_threads(threads)
-        net = new_net(self.small(arch), rng_seed=rng_seed)
+        net = self._net(arch, rng_seed, state)
         recipe = replace(self.recipe, epochs=epochs)
         if train(net, self.data.train, self.data, recipe, rng_seed=rng_seed, device=self.device).diverged:
             raise ValueError(f"the final training diverged (NaN); try a lower learning rate than {recipe.lr:g}")
         holdout = top1(net, self.data.holdout, self.data, device=self.device)
         test = top1(net, self.data.test, self.data, device=self.device)
         return net.cpu(), holdout, test
+
+    def _net(self, arch: Arch, rng_seed: int, state: "Mapping[str, Tensor] | None") -> "Net":
+        from nas.training.train import new_net
+
+        net = new_net(self.small(arch), rng_seed=rng_seed)
+        if state is not None:
+            net.load_state_dict(state)
+        return net

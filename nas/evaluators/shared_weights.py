@@ -72,6 +72,17 @@ class SharedWeights:
         correct = int((answers.cpu().numpy() == holdout.labels).sum())
         return Evaluation(top1=correct / len(holdout), seconds=time.perf_counter() - start)
 
+    def trained_on(self, arch: Arch, rng_seed: int) -> Evaluation:
+        """Top-1 of `arch` after the training of `trainer`, which begins with its part of the weights.
+
+        Raises:
+            ValueError: it is not one of the space.
+        """
+        import torch
+
+        torch.set_num_threads(self.trainer.threads)
+        return self.trainer.evaluate(arch, rng_seed, state=self.inherited(arch))
+
     def inherited(self, arch: Arch) -> dict[str, "Tensor"]:
         """The weights of `arch` as the state of ``torch_net.build(trainer.small(arch))``, on the CPU."""
         from nas.training import on_gpu
