@@ -1,0 +1,44 @@
+"""The comparison of searches in equal time, with seconds instead of minutes."""
+
+import csv
+import sys
+
+import pytest
+
+from experiments import equal_time, equal_time_searches
+
+
+@pytest.fixture
+def seconds(tmp_path, monkeypatch):
+    """The experiment with minutes of a few seconds and trainings of a few updates, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    for module in (equal_time, equal_time_searches):
+        monkeypatch.setattr(module, "ORDINARY", (1, 96))
+        monkeypatch.setattr(module, "REFERENCES", {name: module.REFERENCES[name] for name in [equal_time.CONTROL]})
+    monkeypatch.setattr(equal_time_searches, "CORES", 0.2)
+    monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", 12)
+    monkeypatch.setattr(equal_time, "FINAL", {"fashion_mnist_mini": (1, 192)})
+    monkeypatch.setattr(equal_time, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["equal_time", "minutes=1", "seeds=1", "final_seeds=2", "methods=random,shared"])
+    return tmp_path
+
+
+def test_searches_in_equal_time(seconds, monkeypatch, capsys):
+    equal_time.main()
+    with (seconds / "equal_time_fashion_mnist_mini_1min.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    control = "mobilenet_v3_small, 7 epochs"  # 1 of 192 images, and 12 of 96 of the shared weights
+    names = ["random", "shared", "shared, from scratch", "mobilenet_v3_small", control]
+    assert [row["search"] for row in rows] == names
+    assert all(0 < float(row["core seconds"]) <= 60 * 0.2 + 5 for row in rows[:3])
+    assert rows[1]["ms"] == rows[2]["ms"]  # one network, with its weights and without
+    assert (seconds / "equal_time_fashion_mnist_mini_1min.png").stat().st_size > 0
+    printed = capsys.readouterr().out
+
+    def again(*arguments):
+        raise AssertionError("it was done before")
+
+    monkeypatch.setattr(equal_time, "_final", again)
+    monkeypatch.setattr(equal_time_searches, "_trials_within", again)
+    equal_time.main()
+    assert capsys.readouterr().out == printed
