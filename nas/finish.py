@@ -15,7 +15,7 @@ from nas.plan import Plan
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
-from nas.run_dir import read_json, write_json, write_text
+from nas.run_dir import read_json, write_bytes, write_json, write_text
 from nas.trial import Trial
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -201,7 +201,7 @@ def final_training(
     record = read_json(record_path)
     if record and {name: {"start": "scratch", **record}.get(name) for name in identity} == identity:
         return record
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from search_spaces import onnx_net
 
@@ -214,9 +214,7 @@ def final_training(
         state=inherited(winner.arch) if inherited else None,
     )
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    partial = run_dir / "best.safetensors.partial"
-    save_file(state, partial, metadata={"arch": text.to_json(arch)})
-    partial.replace(run_dir / "best.safetensors")
+    write_bytes(run_dir / "best.safetensors", save(state, metadata={"arch": text.to_json(arch)}))
     onnx_net.export(arch, run_dir / "best.onnx", net=net)
     record = {**identity, "holdout_top1": holdout_top1, "test_top1": test_top1}
     write_json(record_path, record)

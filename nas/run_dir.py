@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunDirError", "open_run_dir", "read_json", "write_json", "write_text"]
+__all__ = ["RunDirError", "open_run_dir", "read_json", "write_bytes", "write_json", "write_text"]
 
 _PACKAGES = ("torch", "ray", "numpy", "onnx", "onnxruntime", "hydra-core")
 
@@ -78,8 +78,13 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text`; the file is complete or unchanged."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content`; the file is complete or unchanged."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_bytes(content)
     partial.replace(path)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.executor import Executor, Shared
 from nas.records import Records
-from nas.run_dir import read_json, write_json, write_text
+from nas.run_dir import read_json, write_bytes, write_json, write_text
 from netadapt import compare
 from netadapt.adapt import Adaptation, Step
 from netadapt.fine_tune import AndTest, FineTune, Train
@@ -262,7 +262,7 @@ def _written(run_dir: Path) -> dict[str, Any] | None:
 
 def _write_network(run_dir: Path, arch: Arch, net: TrainedNet, training: Mapping[str, Any]) -> None:
     import torch
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from search_spaces import onnx_net
     from search_spaces.torch_net import Net
@@ -271,7 +271,6 @@ def _write_network(run_dir: Path, arch: Arch, net: TrainedNet, training: Mapping
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
     onnx_net.export(net.arch, run_dir / "best.onnx", net=module)
     write_text(run_dir / "best.json", text.to_json(arch))
-    partial = run_dir / "best.safetensors.partial"  # last: it says of which training they all are
     metadata = {"arch": text.to_json(net.arch), "training": json.dumps(training)}
-    save_file(dict(net.weights), partial, metadata=metadata)
-    partial.replace(run_dir / "best.safetensors")
+    # last: it says of which training they all are
+    write_bytes(run_dir / "best.safetensors", save(dict(net.weights), metadata=metadata))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.run_dir import write_bytes
 from search_spaces import text
 from search_spaces.arch import Arch
 
@@ -36,14 +37,12 @@ class TrainedNet:
 
 def save(net: TrainedNet, path: Path) -> None:
     """Writes a safetensors file; it is complete or not there."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as safetensors_of
 
     arrays = {f"{part}/{n}": np.asarray(a, order="C") for part in _PARTS for n, a in getattr(net, part).items()}
     about = {"arch": text.to_json(net.arch), "updates": str(net.updates), "top1": repr(net.top1)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(arrays, partial, metadata=about)
-    partial.replace(path)
+    write_bytes(path, safetensors_of(arrays, metadata=about))
 
 
 def load(path: Path) -> TrainedNet:

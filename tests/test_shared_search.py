@@ -65,6 +65,10 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     assert first["finalists"] == second["finalists"]
     best = first["best"]
     assert best["top1"] == max(first["finalists"], key=lambda row: row["reward"])["top1"] == best["final_holdout_top1"]
+    modes = {
+        name: (whole / "run" / name).stat().st_mode for name in ("best.safetensors", "shared.safetensors", "best.json")
+    }
+    assert len(set(modes.values())) == 1, modes  # colleagues may read all or none
     report = (whole / "run" / "report.html").read_text()
     assert "The finalists" in report
     assert "with shared weights" in report

@@ -330,6 +330,7 @@ def test_a_download_is_checked(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="gave another file than CIFAR-10's"):
         sources.load("cifar10", path=tmp_path / "cifar", download=True)
     assert not any((tmp_path / "cifar").iterdir())
+    (tmp_path / "cifar" / "cifar-10-binary.tar.gz.partial").write_bytes(b"cut off before")
     monkeypatch.setattr(sources, "CIFAR10_MD5", hashlib.md5(archive).hexdigest())
     with pytest.raises(DataError, match="is not a complete tar archive"):
         sources.load("cifar10", path=tmp_path / "cifar", download=True)

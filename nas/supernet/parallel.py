@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.executor_ray import fits
+from nas.run_dir import write_bytes
 from nas.supernet.phases import Workers
 from nas.supernet.train import Training
 
@@ -109,9 +110,7 @@ class _Keeper:
         return self._file.read_bytes() if self._file.exists() else None
 
     def write(self, checkpoint: bytes) -> None:
-        partial = self._file.with_name(self._file.name + ".partial")
-        partial.write_bytes(checkpoint)
-        partial.replace(self._file)
+        write_bytes(self._file, checkpoint)
 
     def say(self, *news: Any) -> None:
         self._news.append(news)

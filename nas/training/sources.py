@@ -75,7 +75,7 @@ def load(
     elif name == "fashion_mnist":
         data = fashion_mnist(path, holdout_images=holdout_images or 5000, download=download)
     elif name == "cifar10":
-        if download and path is not None and not (path.exists() and (path.is_file() or any(path.iterdir()))):
+        if download and path is not None and not (path.exists() and (path.is_file() or _has_files(path))):
             _download_cifar10(path)
         data = cifar10(_given(name, path), holdout_images=holdout_images or 5000)
     elif name == "image_folder":
@@ -234,6 +234,11 @@ def _download_fashion_mnist(folder: Path) -> None:
 
 def _sha256_of_gzipped(content: bytes, *, expected: str) -> bool:
     return hashlib.sha256(gzip.decompress(content)).hexdigest() == expected
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether it holds anything but downloads that were cut off."""
+    return any(not path.name.endswith(".partial") for path in folder.iterdir())
 
 
 def _download_cifar10(folder: Path) -> None:
