@@ -190,8 +190,8 @@ def trained(jobs: list[tuple[Proxy, int, int]], where: Where) -> dict[tuple[Prox
         (Proxy(epochs=r["epochs"], images=r["images"], px=r["px"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
         for r in records.records
     }
-    with _pool(where) as pool:
-        runs = {pool.submit(_train, *job, where): job for job in jobs if job not in known}
+    with pool(where) as processes:
+        runs = {processes.submit(_train, *job, where): job for job in jobs if job not in known}
         for i, run in enumerate(as_completed(runs), 1):
             proxy, network, seed = job = runs[run]
             known[job] = top1, seconds = run.result()
@@ -201,11 +201,11 @@ def trained(jobs: list[tuple[Proxy, int, int]], where: Where) -> dict[tuple[Prox
     return known
 
 
-def _pool(where: Where) -> Executor:
-    """A process for each core, or several that share a GPU (side by side if CUDA's MPS runs, else in turns)."""
-    if where.device == "cpu":
-        return ProcessPoolExecutor(len(os.sched_getaffinity(0)))
-    return ProcessPoolExecutor(ON_A_GPU, multiprocessing.get_context("spawn"))
+def pool(where: Where) -> Executor:
+    """A process for each core, or several that share a GPU (side by side if CUDA's MPS runs, else in turns); new ones,
+    since torch's threads do not survive a fork."""
+    processes = len(os.sched_getaffinity(0)) if where.device == "cpu" else ON_A_GPU
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
 
 
 def _train(proxy: Proxy, number: int, seed: int, where: Where) -> tuple[float, float]:

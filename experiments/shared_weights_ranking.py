@@ -15,10 +15,11 @@ train the shared weights:
     random_fast as random, with a higher learning rate
 
 What they say of a network is its top-1 with inherited weights, its top-1 after 100 more updates by itself, and, after
-an alignment, how much its parts compute what the largest one's do.
+an alignment, how much its parts compute what the largest one's do. With more=8, the networks are also ranked by their
+top-1 after 8 epochs that go on from the shared weights, as the final trainings of a search do.
 
     python -m experiments.shared_weights_ranking [variants=phases,no_align,random,own] [epochs=100] [networks=16]
-                                                 [seeds=2] [reference=12] [images=5000] [batch=64]
+                                                 [seeds=2] [reference=12] [images=5000] [batch=64] [more=8]
                                                  [space=mobilenet_v3] [dataset=cifar10 path=FOLDER] [device=cuda]
 
 Beside it, from the records of proxy_validation where there are any: what short trainings of the networks say, and what
@@ -30,7 +31,8 @@ not the CPU, in its name) to experiments/results.
 import os
 import sys
 import time
-from dataclasses import dataclass
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ from experiments.proxy_validation import TARGET_MS, Proxy, Where, network, tau_o
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
+from nas.records import Records
 from nas.run_dir import read_json, write_json
 from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import FILE, SharedPlan, prepare
@@ -65,6 +68,7 @@ DEFAULTS = {
     "reference": 12,
     "images": 5000,
     "batch": 64,
+    "more": 0,
     "space": "mnasnet",
     "dataset": "fashion_mnist_mini",
     "path": "",
@@ -124,12 +128,13 @@ def main() -> None:
     jobs = [(reference, i, seed) for i in range(networks) for seed in range(seeds)]
     known = trained(jobs, where)
     long = np.array([[known[reference, i, s][0] for s in range(seeds)] for i in range(networks)])
-    rows = []
+    rows, proxies = [], {}
     for proxy in sorted({job[0] for job in known}, key=lambda p: (p.epochs * p.images, p.px or 0)):
         if all((proxy, i, s) in known for i in range(networks) for s in range(seeds)):
             top1 = np.array([[known[proxy, i, s][0] for s in range(seeds)] for i in range(networks)])
             seconds = float(np.median([known[proxy, i, s][1] for i in range(networks) for s in range(seeds)]))
             what = "by itself, the same again" if proxy == reference else f"by itself, {proxy}"
+            proxies[f"by itself, {proxy}"] = top1, seconds
             rows.append(_row(what, seconds, top1.mean(axis=1), tau_of(top1, long)))
     for variant in given["variants"]:
         training = Training(variant=variant, epochs=epochs, images=given["images"], batch=given["batch"])
@@ -138,12 +143,24 @@ def main() -> None:
             top1 = np.array(values[:networks])
             tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
             rows.append(_row(f"{variant}, {epochs} epochs in all: {what}", record["seconds"], top1, tau))
+        if given["more"] and "inherited weights" in record["values"]:
+            onward = f"{given['more']} epoch{'s' * (given['more'] > 1)} on from {variant}"
+            long_on, seconds = _trained_on(training, networks, seeds, given["more"], where)
+            rows.append(_row("the same again", seconds, long_on.mean(axis=1), tau_of(long_on, long_on), onward))
+            top1 = np.array(record["values"]["inherited weights"][:networks])
+            tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long_on)
+            rows.append(_row("inherited weights", record["seconds"], top1, tau, onward))
+            for what, (by_itself, seconds) in proxies.items():
+                rows.append(_row(what, seconds, by_itself.mean(axis=1), tau_of(by_itself, long_on), onward))
     _show(where, networks, reference, rows)
 
 
-def _row(what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float]) -> dict[str, str]:
+def _row(
+    what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float], ranked: str = "by itself"
+) -> dict[str, str]:
     return {
         "evaluation": what,
+        "ranked by training": ranked,
         "s": f"{seconds:.1f}",
         "tau": f"{tau[0]:.2f}",
         "+-": f"{tau[1]:.2f}",
@@ -154,47 +171,16 @@ def _row(what: str, seconds: float, top1: np.ndarray, tau: tuple[float, float]) 
 
 def _shared(training: Training, networks: int, where: Where) -> dict[str, Any]:
     """What shared weights say of the networks, in several ways, and the seconds that their training took."""
-    folder = RUNS / f"{where}-{training.folder}"
+    folder = _folder(training, where)
     path = folder / "values.json"
     record = read_json(path) or {"seconds": 0.0, "values": {}}
     if any(len(values) < networks for values in record["values"].values()) or not record["values"]:
         folder.mkdir(parents=True, exist_ok=True)
-        space, latency = where.search_space, latency_luts.load("pixel1")
-        data = sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=training.images)
-        trainer = ProxyTraining(data=data, recipe=Recipe(), device=where.device)
-        variant = VARIANTS[training.variant]
-        plan = SharedPlan(
-            recipe=Recipe(epochs=training.epochs, batch=training.batch),
-            phases=variant.phases,
-            kernels=variant.kernels,
-            distil=variant.distil,
-            band=0.5,
-            images=2000,
-            bn_images=512,
-        )
         start = time.perf_counter()
-        weights, _ = prepare(
-            folder,
-            plan,
-            space=space,
-            latency=latency,
-            target_ms=TARGET_MS,
-            trainer=trainer,
-            rng_seed=0,
-            threads=len(os.sched_getaffinity(0)),
-            console=Console(highlight=False, width=120),
-        )
+        evaluator = _evaluator(training, where)
         record["seconds"] = max(record["seconds"], time.perf_counter() - start)
-        evaluator = SharedWeights(
-            key=str(folder),
-            space=space,
-            weights=SerialExecutor().share(weights),
-            trainer=trainer,
-            kernels=plan.kernels,
-            images=plan.images,
-            bn_images=plan.bn_images,
-        )
         archs = [network(i, where.space) for i in range(networks)]
+        variant = VARIANTS[training.variant]
         if variant.shares[2]:
             record["values"]["inherited weights"] = [evaluator.evaluate(arch).top1 for arch in archs]
             record["values"][f"after {TUNED.steps} updates"] = [_tuned(evaluator, arch) for arch in archs]
@@ -202,6 +188,67 @@ def _shared(training: Training, networks: int, where: Where) -> dict[str, Any]:
             record["values"]["likeness to the teacher"] = _likeness(evaluator, folder / FILE, archs)
         write_json(path, record)
     return record
+
+
+def _folder(training: Training, where: Where) -> Path:
+    return RUNS / f"{where}-{training.folder}"
+
+
+def _evaluator(training: Training, where: Where) -> SharedWeights:
+    """What evaluates with the shared weights, which are trained if they are not there."""
+    data = sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=training.images)
+    trainer, variant = ProxyTraining(data=data, recipe=Recipe(), device=where.device), VARIANTS[training.variant]
+    plan = SharedPlan(
+        recipe=Recipe(epochs=training.epochs, batch=training.batch),
+        phases=variant.phases,
+        kernels=variant.kernels,
+        distil=variant.distil,
+        band=0.5,
+        images=2000,
+        bn_images=512,
+    )
+    weights, _ = prepare(
+        _folder(training, where),
+        plan,
+        space=where.search_space,
+        latency=latency_luts.load("pixel1"),
+        target_ms=TARGET_MS,
+        trainer=trainer,
+        rng_seed=0,
+        threads=len(os.sched_getaffinity(0)),
+        console=Console(highlight=False, width=120),
+    )
+    return SharedWeights(
+        key=str(_folder(training, where)),
+        space=where.search_space,
+        weights=SerialExecutor().share(weights),
+        trainer=trainer,
+        kernels=plan.kernels,
+        images=plan.images,
+        bn_images=plan.bn_images,
+    )
+
+
+def _trained_on(training: Training, networks: int, seeds: int, epochs: int, where: Where) -> tuple[np.ndarray, float]:
+    """Top-1 (networks, seeds) after so many epochs that begin with the shared weights, and what one takes (s)."""
+    records = Records(_folder(training, where) / "trained_on.jsonl", "trained_on")
+    known = {(r["epochs"], r["network"], r["seed"]): (r["top1"], r["seconds"]) for r in records.records}
+    keys = [(epochs, i, seed) for i in range(networks) for seed in range(seeds)]
+    with proxy_validation.pool(where) as pool:
+        runs = {pool.submit(_train_on, training, *key, where): key for key in keys if key not in known}
+        for run in as_completed(runs):
+            known[runs[run]] = top1, seconds = run.result()
+            names = dict(zip(("epochs", "network", "seed"), runs[run], strict=True))
+            records.append({**names, "top1": top1, "seconds": seconds})
+    values = np.array([known[key] for key in keys]).reshape(networks, seeds, 2)
+    return values[..., 0], float(np.median(values[..., 1]))
+
+
+def _train_on(training: Training, epochs: int, number: int, seed: int, where: Where) -> tuple[float, float]:
+    evaluator = _evaluator(training, where)
+    evaluator = replace(evaluator, trainer=replace(evaluator.trainer, recipe=Recipe(epochs=epochs)))
+    evaluation = evaluator.trained_on(network(number, where.space), rng_seed=seed)
+    return evaluation.top1, evaluation.seconds
 
 
 def _tuned(evaluator: SharedWeights, arch: Arch) -> float:
@@ -233,7 +280,7 @@ def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> 
 
 def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
     about = f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}"
-    title = f"{about}: tau with {reference} by themselves; s: of one network, or of the shared weights' training"
+    title = f"{about}: tau with {reference} by itself, or others; s: of one network, or of the shared weights' training"
     tables.show(title, rows, RESULTS / f"shared_weights_ranking_{where}.csv")
 
 
