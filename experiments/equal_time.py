@@ -26,9 +26,8 @@ equal_time_<dataset>_<minutes>min.csv and .png (with the space in their names, i
 experiments/results.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +49,7 @@ from experiments.equal_time_searches import (
     shared_epochs,
     with_shared_weights,
 )
-from experiments.proxy_validation import WIDTHS, Where
+from experiments.proxy_validation import WIDTHS, Where, pool
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.records import Records
 from nas.report import plots
@@ -91,9 +90,9 @@ def main() -> None:
     )
     jobs += [job for job in others if job not in jobs and job.result.exists()]
     found: dict[Job, Found] = {}
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with pool(where) as processes:
         for minutes in budgets:  # the longer ones go on from the shorter
-            runs = {pool.submit(searched, job): job for job in jobs if job.minutes == minutes}
+            runs = {processes.submit(searched, job): job for job in jobs if job.minutes == minutes}
             for run in as_completed(runs):
                 found[runs[run]] = run.result()
                 print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
@@ -136,9 +135,9 @@ def _finally_trained(starts: Sequence[Start], seeds: int, where: Where) -> dict[
     records = Records(RUNS / f"{where.dataset}-final.jsonl", "equal_time")
     known = {(r["arch"], r.get("weights"), r.get("epochs"), r["seed"]): r["test_top1"] for r in records.records}
     keys = {start: [start.key(seed) for seed in range(1 if start.epochs else seeds)] for start in starts}
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with pool(where) as processes:
         todo = {key: start for start, own in keys.items() for key in own if key not in known}
-        runs = {pool.submit(_final, start, key[-1], where): key for key, start in todo.items()}
+        runs = {processes.submit(_final, start, key[-1], where): key for key, start in todo.items()}
         for run in as_completed(runs):
             arch, weights, epochs, seed = key = runs[run]
             known[key] = run.result()

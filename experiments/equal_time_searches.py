@@ -89,7 +89,12 @@ class Job:
 
     @property
     def result(self) -> Path:
-        return self.folder / f"found-{self.minutes}.json"
+        return self.folder / f"found{self.how}-{self.minutes}.json"
+
+    @property
+    def how(self) -> str:
+        """In names of what depends on where the trainings of finalists begin."""
+        return "_trained_on" if self.shares else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +203,7 @@ def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
 
 def _best_finalist(job: Job, trials: Sequence[Trial], count: int, train: Evaluate) -> tuple[Trial, float]:
     chosen = finish.top(trials, count)
-    how = "_trained_on" if job.shares else ""
-    records = Records(job.folder / f"finalists{how}.jsonl", "finalists")
+    records = Records(job.folder / f"finalists{job.how}.jsonl", "finalists")
     known = {record["sample"]: record for record in records.records}
     for trial in chosen:
         if trial.sample not in known:

@@ -234,6 +234,7 @@ def _trained_on(training: Training, networks: int, seeds: int, epochs: int, wher
     records = Records(_folder(training, where) / "trained_on.jsonl", "trained_on")
     known = {(r["epochs"], r["network"], r["seed"]): (r["top1"], r["seconds"]) for r in records.records}
     keys = [(epochs, i, seed) for i in range(networks) for seed in range(seeds)]
+    _evaluator(training, where)  # trains them, if they were removed, once
     with proxy_validation.pool(where) as pool:
         runs = {pool.submit(_train_on, training, *key, where): key for key in keys if key not in known}
         for run in as_completed(runs):
@@ -247,8 +248,10 @@ def _trained_on(training: Training, networks: int, seeds: int, epochs: int, wher
 def _train_on(training: Training, epochs: int, number: int, seed: int, where: Where) -> tuple[float, float]:
     evaluator = _evaluator(training, where)
     evaluator = replace(evaluator, trainer=replace(evaluator.trainer, recipe=Recipe(epochs=epochs)))
+    start = time.perf_counter()
     evaluation = evaluator.trained_on(network(number, where.space), rng_seed=seed)
-    return evaluation.top1, evaluation.seconds
+    seconds = time.perf_counter() - start
+    return evaluation.top1, seconds / (1 if where.device == "cpu" else proxy_validation.ON_A_GPU)
 
 
 def _tuned(evaluator: SharedWeights, arch: Arch) -> float:

@@ -172,7 +172,7 @@ def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, rewar
     if not own:
         raise ValueError(
             f"the final trainings of all {len(finalists)} finalists diverged (NaN); the same command with a larger "
-            "final.networks goes on; or start again with a lower evaluator.lr"
+            "final.networks, or with final.start=scratch, goes on; or start again with a lower evaluator.lr"
         )
     return best(own)
 
@@ -214,6 +214,7 @@ def final_training(
         state=inherited(winner.arch) if inherited else None,
     )
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    record_path.unlink(missing_ok=True)  # it would vouch for files of another training, if this ended here
     write_bytes(run_dir / "best.safetensors", save(state, metadata={"arch": text.to_json(arch)}))
     onnx_net.export(arch, run_dir / "best.onnx", net=net)
     record = {**identity, "holdout_top1": holdout_top1, "test_top1": test_top1}
@@ -245,6 +246,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         "references_as_samples": found.sampled,
         "finalists": summary.finalist_rows(found.finalists, found.reward) if found.finalists else None,
         "agreement": summary.agreement(found.finalists) if found.finalists else None,
+        "final_start": plan.final_start,
         "target_ms": plan.target_ms,
         "latency_model": latency.describe(),
         "accuracy": plan.accuracy,
@@ -307,6 +309,7 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
     )
     if final:
         epochs = f"{final['epochs']} epoch{'s' * (final['epochs'] > 1)}"
+        epochs += ", from the shared weights on," * (plan.final_start == "inherited")
         console.print(
             f"after {epochs} the found network has top-1 {final['test_top1']:.1%} on the test images "
             f"({final['holdout_top1']:.1%} on the holdout)"

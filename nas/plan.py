@@ -358,10 +358,12 @@ def _estimate_minutes(
             image_s, batch=recipe.batch, shared_batch=batch, looked_at=looked_at
         )
         at_once = min(at_once, GPU_AT_A_TIME, 1 / (settings.number("ray.num_gpus", low=0) or 1e-9))
-    others = len(REFERENCES) + (plan.final_start == "inherited")  # the winner from scratch
-    epochs = (plan.finalists + others) * plan.final_epochs
-    epochs += 0 if plan.shared else (plan.samples + len(REFERENCES)) * recipe.epochs
-    proxies_s = epochs * images * image_s / at_once
+    rounds = [plan.finalists + len(REFERENCES)]
+    if plan.final_start == "inherited":
+        rounds = [plan.finalists, len(REFERENCES) + 1]  # the winner from scratch, too
+    epochs = sum(max(1.0, n / at_once) for n in rounds) * plan.final_epochs
+    epochs += 0 if plan.shared else (plan.samples + len(REFERENCES)) * recipe.epochs / at_once
+    proxies_s = epochs * images * image_s
     if plan.shared:
         measured = _INFERENCE_SHARE if plan.shared.mode == "joint" else 0.0  # by the policy, after each update
         proxies_s += (1 + measured) * plan.shared.recipe.epochs * images * shared_s

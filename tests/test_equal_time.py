@@ -2,20 +2,26 @@
 
 import csv
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from experiments import equal_time, equal_time_searches
+from nas.evaluators.proxy_training import ProxyTraining
 
 
 @pytest.fixture
 def seconds(tmp_path, monkeypatch):
-    """The experiment with minutes of a few seconds and trainings of a few updates, in a folder of its own."""
+    """The experiment with minutes of a few seconds and trainings of a few updates, in this process and a folder of its
+    own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(equal_time, "pool", lambda where: ThreadPoolExecutor(1))
     for module in (equal_time, equal_time_searches):
         monkeypatch.setattr(module, "ORDINARY", (1, 96))
         monkeypatch.setattr(module, "REFERENCES", {name: module.REFERENCES[name] for name in [equal_time.CONTROL]})
-    monkeypatch.setattr(equal_time_searches, "CORES", 0.2)
+    random = equal_time_searches.Method(controller="random", training=(1, 96))
+    monkeypatch.setitem(equal_time_searches.METHODS, "random", random)
+    monkeypatch.setattr(equal_time_searches, "CORES", 0.15)
     monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", 12)
     monkeypatch.setattr(equal_time, "FINAL", {"fashion_mnist_mini": (1, 192)})
     monkeypatch.setattr(equal_time, "RESULTS", tmp_path)
@@ -24,13 +30,22 @@ def seconds(tmp_path, monkeypatch):
 
 
 def test_searches_in_equal_time(seconds, monkeypatch, capsys):
+    inherited = []
+    train_fully = ProxyTraining.train_fully
+
+    def spied(self, arch, *, state, **how):
+        inherited.append(state is not None)
+        return train_fully(self, arch, state=state, **how)
+
+    monkeypatch.setattr(ProxyTraining, "train_fully", spied)
     equal_time.main()
+    assert sorted(inherited) == [False] * 7 + [True] * 2  # the control but once; all others with two seeds
     with (seconds / "equal_time_fashion_mnist_mini_1min.csv").open() as file:
         rows = list(csv.DictReader(file))
     control = "mobilenet_v3_small, 7 epochs"  # 1 of 192 images, and 12 of 96 of the shared weights
     names = ["random", "shared", "shared, from scratch", "mobilenet_v3_small", control]
     assert [row["search"] for row in rows] == names
-    assert all(0 < float(row["core seconds"]) <= 60 * 0.2 + 5 for row in rows[:3])
+    assert all(0 < float(row["core seconds"]) <= 60 * 0.15 + 5 for row in rows[:3])
     assert rows[1]["ms"] == rows[2]["ms"]  # one network, with its weights and without
     assert (seconds / "equal_time_fashion_mnist_mini_1min.png").stat().st_size > 0
     printed = capsys.readouterr().out

@@ -101,7 +101,7 @@ def test_what_diverges_is_left_out_or_last(tmp_path):
     assert published == {}
     assert finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0)).sample == 0
     finalists, _ = last_round(tmp_path, TRIALS, lambda arch: nothing, finalists=2)
-    with pytest.raises(ValueError, match="all 2 finalists diverged .* a larger final.networks goes on"):
+    with pytest.raises(ValueError, match="all 2 finalists diverged .* a larger final.networks, or .* goes on"):
         finish.best_of(TRIALS, finalists, REWARD)
 
 
@@ -110,3 +110,37 @@ def test_without_a_good_sample_nothing_is_trained(tmp_path):
         last_round(tmp_path, [TRIALS[3]], None)
     with pytest.raises(ValueError, match="the final training of sample 1 failed: no memory"):
         last_round(tmp_path, TRIALS, lambda arch: Evaluation(top1=0.0, status="failed", note="no memory"))
+
+
+def test_final_json_vouches_for_no_other_trainings_files(tmp_path, monkeypatch):
+    from search_spaces import onnx_net, rewrite, torch_net
+
+    trained = []
+
+    class Trainer:
+        threads = 1
+
+        def small(self, arch):
+            return rewrite.small_image(arch, 32, min_px=2)
+
+        def train_fully(self, arch, *, state, **how):
+            trained.append(state)
+            return torch_net.build(self.small(arch)), 0.7, 0.6
+
+    def final(start):
+        plan = SimpleNamespace(final_epochs=2, final_start=start, rng_seed=0)
+        inherited = {"inherited": lambda arch: "weights", "scratch": None}[start]
+        return finish.final_training(tmp_path, TRIALS[0], Trainer(), plan, Console(quiet=True), inherited)
+
+    assert final("inherited") == final("inherited")
+    assert trained == ["weights"]
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(onnx_net, "export", killed)
+    with pytest.raises(KeyboardInterrupt):
+        final("scratch")
+    monkeypatch.undo()
+    final("inherited")  # whose weights the other training has replaced
+    assert trained == ["weights", None, "weights"]

@@ -78,7 +78,12 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     anew = json.loads((killed / "run" / "result.json").read_text())
     assert "found, from scratch" not in anew["references"]
     assert anew["best"]["final_holdout_top1"] == anew["best"]["top1"]
-    assert {row["sample"] for row in anew["finalists"]} == {row["sample"] for row in first["finalists"]}
+    assert [row["sample"] for row in anew["finalists"]] == [row["sample"] for row in first["finalists"]]
+    assert [row["top1"] for row in anew["finalists"]] != [row["top1"] for row in first["finalists"]]
+    assert (first["final_start"], anew["final_start"]) == ("inherited", "scratch")
+    done = search(*serial, cwd=killed)  # back again: from the records, but for the winner's weights
+    assert done.returncode == 0, done.stderr
+    assert json.loads((killed / "run" / "result.json").read_text())["best"] == first["best"]
     refused = search("final.start=inherited", cwd=tmp_path)
     assert "final.start=inherited is for evaluator=shared_weights; without, only final.start=scratch" in refused.stderr
 

@@ -78,16 +78,16 @@ class SharedWeights:
         Raises:
             ValueError: it is not one of the space.
         """
-        import torch
-
-        torch.set_num_threads(self.trainer.threads)
         return self.trainer.evaluate(arch, rng_seed, state=self.inherited(arch))
 
     def inherited(self, arch: Arch) -> dict[str, "Tensor"]:
         """The weights of `arch` as the state of ``torch_net.build(trainer.small(arch))``, on the CPU."""
+        import torch
+
         from nas.training import on_gpu
         from nas.training.datasets import drawn
 
+        torch.set_num_threads(self.trainer.threads)
         data, net = self.trainer.data, self._supernet()
         path = net.path(arch, self.trainer.small(arch))
         with on_gpu.many_shapes(self.trainer.device, data.resolution_px):

@@ -52,7 +52,8 @@ def write_report(
     choices = sorted((t for t in trials if t.status == "ok"), key=lambda t: -t.reward)[:10]
     top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
     tested = best.get("final_test_top1")
-    after = "" if tested is None else f" On the test images: {tested:.1%}."
+    on = "" if result["final_start"] == "scratch" else ", after a training from the shared weights on"
+    after = "" if tested is None else f" On the test images: {tested:.1%}{on}."
     published = "green: published networks; " if result["references_as_samples"] else ""
     finalists = []
     if result["finalists"]:

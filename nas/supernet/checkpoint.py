@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.run_dir import write_bytes
 from nas.supernet.module import Supernet
 
 __all__ = ["CheckpointError", "load", "save", "updates"]
@@ -37,7 +36,7 @@ def save(
         identity: what `load` must be given again: the space, the data and the settings.
         beside: other tensors of the training; their names begin with ``teacher/`` or ``policy/``.
     """
-    from safetensors.torch import save as safetensors_of
+    from safetensors.torch import save_file
 
     tensors = {name: value.contiguous() for name, value in beside.items()}
     for name, weight in supernet.weights.items():
@@ -47,7 +46,12 @@ def save(
                 tensors[f"{name}:{part}"] = state[key].contiguous()
     about = {"supernet": str(FORMAT), "step": str(step), "identity": json.dumps(identity, sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, safetensors_of(tensors, metadata=about))
+    partial = path.with_name(path.name + ".partial")
+    partial.touch()
+    mode = partial.stat().st_mode
+    save_file(tensors, partial, metadata=about)  # without a copy in memory, but private
+    partial.chmod(mode)
+    partial.replace(path)
 
 
 def load(
