@@ -24,8 +24,8 @@ top-1 after 8 epochs that go on from the shared weights, as the final trainings 
 
 Beside it, from the records of proxy_validation where there are any: what short trainings of the networks say, and what
 another long training says (the ceiling). Trainings are recorded in runs/; the same command continues. Prints a table,
-and writes shared_weights_ranking_<dataset>.csv (with the space, if it is not the default one, and the device, if it is
-not the CPU, in its name) to experiments/results.
+and writes shared_weights_ranking_<dataset>.csv (with the space, if it is not the default one, the device, if it is not
+the CPU, and more=, if it is given, in its name) to experiments/results.
 """
 
 import os
@@ -33,6 +33,7 @@ import sys
 import time
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def main() -> None:
             rows.append(_row("inherited weights", record["seconds"], top1, tau, onward))
             for what, (by_itself, seconds) in proxies.items():
                 rows.append(_row(what, seconds, by_itself.mean(axis=1), tau_of(by_itself, long_on), onward))
-    _show(where, networks, reference, rows)
+    _show(where, networks, reference, given["more"], rows)
 
 
 def _row(
@@ -194,6 +195,7 @@ def _folder(training: Training, where: Where) -> Path:
     return RUNS / f"{where}-{training.folder}"
 
 
+@cache
 def _evaluator(training: Training, where: Where) -> SharedWeights:
     """What evaluates with the shared weights, which are trained if they are not there."""
     data = sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=training.images)
@@ -235,8 +237,8 @@ def _trained_on(training: Training, networks: int, seeds: int, epochs: int, wher
     known = {(r["epochs"], r["network"], r["seed"]): (r["top1"], r["seconds"]) for r in records.records}
     keys = [(epochs, i, seed) for i in range(networks) for seed in range(seeds)]
     _evaluator(training, where)  # trains them, if they were removed, once
-    with proxy_validation.pool(where) as pool:
-        runs = {pool.submit(_train_on, training, *key, where): key for key in keys if key not in known}
+    with proxy_validation.pool(where) as processes:
+        runs = {processes.submit(_train_on, training, *key, where): key for key in keys if key not in known}
         for run in as_completed(runs):
             known[runs[run]] = top1, seconds = run.result()
             names = dict(zip(("epochs", "network", "seed"), runs[run], strict=True))
@@ -281,10 +283,10 @@ def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> 
         return [1 - float(np.mean([unlike(net, path(arch), x, teacher).item() for x in batches])) for arch in archs]
 
 
-def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
+def _show(where: Where, networks: int, reference: Proxy, more: int, rows: list[dict[str, str]]) -> None:
     about = f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}"
     title = f"{about}: tau with {reference} by itself, or others; s: of one network, or of the shared weights' training"
-    tables.show(title, rows, RESULTS / f"shared_weights_ranking_{where}.csv")
+    tables.show(title, rows, RESULTS / f"shared_weights_ranking_{where}{f'_more{more}' * (more > 0)}.csv")
 
 
 if __name__ == "__main__":
