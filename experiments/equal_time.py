@@ -51,9 +51,9 @@ from experiments.equal_time_searches import (
 )
 from experiments.proxy_validation import WIDTHS, Where, pool
 from nas.evaluators.proxy_training import ProxyTraining
-from nas.records import Records
 from nas.report import plots
 from nas.training.recipe import Recipe
+from nas_runtime.records import Records
 from search_spaces import text
 from search_spaces.arch import Arch
 

@@ -18,14 +18,14 @@ from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import Evaluate, SerialExecutor
 from nas.journal import Journal
 from nas.loop import best, search
-from nas.records import Records
 from nas.reward import Reward
-from nas.run_dir import read_json, write_json
 from nas.supernet import prepare
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
+from nas_runtime.files import read_json, write_json
+from nas_runtime.records import Records
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments import options
 from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
-from nas.run_dir import write_text
+from nas_runtime.files import write_text
 from search_spaces import spaces
 
 CEILING = 0.72

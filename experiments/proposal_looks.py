@@ -28,10 +28,10 @@ from experiments import options
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import Shared
 from nas.executor_ray import RayExecutor
-from nas.records import Records
 from nas.training import datasets, sources
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
+from nas_runtime.records import Records
 from netadapt import seed as seeds
 from netadapt.fine_tune import FineTune, measured_top1
 from netadapt.propose import Proposal, propose, ranking

@@ -29,11 +29,11 @@ import latency_luts
 from experiments import options, tables
 from latency_luts.validate import kendall_tau
 from nas.evaluators.proxy_training import ProxyTraining
-from nas.records import Records
 from nas.report import plots
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
+from nas_runtime.records import Records
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace

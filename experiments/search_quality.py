@@ -43,7 +43,7 @@ from nas import controllers, pareto
 from nas.evaluators.surrogate import Surrogate
 from nas.report import plots
 from nas.reward import Reward
-from nas.run_dir import read_json, write_json
+from nas_runtime.files import read_json, write_json
 from search_spaces import spaces
 
 RESULTS = Path(__file__).parent / "results"
@@ -228,7 +228,7 @@ def _ours(method: str, seed: int, ask: Asked, reward: Reward) -> Iterator[Step]:
 
 
 def _optuna(method: str, seed: int, ask: Asked, reward: Reward) -> Iterator[Step]:
-    import optuna
+    import optuna  # type: ignore[import-not-found]  # a yardstick, not a dependency
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     samplers: dict[str, Callable] = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}

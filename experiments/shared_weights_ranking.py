@@ -48,14 +48,14 @@ from experiments.proxy_validation import TARGET_MS, Proxy, Where, network, tau_o
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
-from nas.records import Records
-from nas.run_dir import read_json, write_json
 from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import FILE, SharedPlan, prepare
 from nas.supernet.train import Teacher, unlike
 from nas.training import on_gpu, sources
 from nas.training.recipe import Recipe
 from nas.training.train import normalise, top1, train
+from nas_runtime.files import read_json, write_json
+from nas_runtime.records import Records
 from search_spaces import torch_net
 from search_spaces.arch import Arch
 

@@ -25,9 +25,9 @@ from latency_luts.model import LatencyModel
 from latency_luts.progress import Bar, bars
 from latency_luts.remote import RemoteBench, remote_bench
 from latency_luts.table import Identity, MeasuredTable, TableError, read, write
+from nas_runtime.settings import Settings, run
 from search_spaces import cost, spaces, text
 from search_spaces.arch import Arch
-from search_spaces.command import Settings, run
 from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
 from search_spaces.zoo.published import TABLE3
@@ -312,7 +312,7 @@ def _difference(was: Identity, now: Identity, device: str) -> str:
 
 
 def _main(settings: Settings) -> None:
-    from rich.console import Console
+    from nas_runtime.console import new_console
 
     device = settings.text("device")
     space = space_of(settings)
@@ -332,7 +332,7 @@ def _main(settings: Settings) -> None:
         path = store.table_path(device, tables_dir=tables_dir)
         table = build_from(file, device=device, space=space, path=path, fresh=options["fresh"])
         model = LatencyModel(table)
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     console.print(model.describe())
     console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")
 

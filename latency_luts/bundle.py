@@ -34,9 +34,10 @@ from latency_luts.fold import CONTEXTS
 from latency_luts.key import key, parse
 from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile
 from latency_luts.table import Identity, TableError
+from nas_runtime.files import complete
+from nas_runtime.settings import Settings, run
 from search_spaces import zoo
 from search_spaces.arch import Arch
-from search_spaces.command import Settings, run
 from search_spaces.lower import lower
 from search_spaces.space import SearchSpace
 
@@ -75,9 +76,8 @@ def bundle(
         "networks": [],
     }
     weights = WeightsFile()
-    partial = path.with_name(path.name + ".partial")
     folder = f"{device}_bundle"
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
+    with complete(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
 
         def add(name: str, arch: Arch) -> dict:
             model = onnx_net.model(arch, batch=batch, int8=dtype == "int8", stored=weights.place)
@@ -99,7 +99,6 @@ def bundle(
         manifest["weights"] = weights.sections
         file.writestr(f"{folder}/manifest.json", json.dumps(manifest))
         file.writestr(f"{folder}/on_device.py", Path(on_device.__file__).read_text())
-    partial.replace(path)
     return len(REFERENCES) + sum(map(len, groups)) + len(samples)
 
 
@@ -165,7 +164,7 @@ def _ms(value: float, *, least: float = 0) -> float:
 
 
 def _main(settings: Settings) -> None:
-    from rich.console import Console
+    from nas_runtime.console import new_console
 
     device = settings.text("device")
     out = settings.path("out") or Path(f"{device}.zip")
@@ -181,7 +180,7 @@ def _main(settings: Settings) -> None:
         dtype=settings.choice("dtype", ("fp32", "int8")),
         options=options,
     )
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     console.print(f"{out}: {graphs} graphs, {out.stat().st_size / 1e6:.1f} MB")
     console.print("on the device, with Python 3.9 or later, numpy and onnxruntime:")
     console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py")

@@ -20,9 +20,9 @@ from latency_luts import calibrated, store
 from latency_luts.correction import fit_correction
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, write
+from nas_runtime.settings import Settings, run
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
-from search_spaces.command import Settings, run
 from search_spaces.zoo.published import TABLE3
 
 __all__ = ["Measured", "calibrate", "correct", "published", "read_csv"]
@@ -175,11 +175,11 @@ def _positive(value: str, where: str) -> float:
 
 
 def _main(settings: Settings) -> None:
-    from rich.console import Console
+    from nas_runtime.console import new_console
 
     device = settings.text("device")
     tables_dir = settings.path("tables_dir")
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     file = settings.path("latencies")
     measured, unknown = (published(device), ()) if file is None else read_csv(file, device)
     made_by = f"python -m latency_luts.calibrate device={device}"

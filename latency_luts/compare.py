@@ -40,7 +40,7 @@ def common_units(a: LatencyModel, b: LatencyModel) -> list[tuple[Unit, float, fl
 
 
 def main(arguments: list[str]) -> None:
-    from rich.console import Console
+    from nas_runtime.console import new_console
 
     if arguments in (["--help"], ["-h"]):
         print(__doc__)
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
     if len(names) != 2 or set(options) - {"tables_dir"}:
         raise ValueError(f"give two tables: python -m latency_luts.compare A B (there are: {', '.join(store.names())})")
     a, b = (store.load(name, tables_dir=options.get("tables_dir")) for name in names)
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     console.print(a.describe())
     console.print(b.describe())
     units = common_units(a, b)

@@ -28,8 +28,8 @@ from latency_luts import store
 from latency_luts.key import key
 from latency_luts.model import LatencyModel
 from latency_luts.table import Identity, MeasuredTable, TableError, Timing, write
+from nas_runtime.settings import Settings, run
 from search_spaces.arch import Block, Classifier, ConvBN, MBConv, SepConv
-from search_spaces.command import Settings, run
 from search_spaces.lower import Unit, unit
 from search_spaces.rewrite import make_divisible
 
@@ -180,7 +180,7 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def _main(settings: Settings) -> None:
-    from rich.console import Console
+    from nas_runtime.console import new_console
 
     device = settings.text("device")
     path = settings.path("path")
@@ -206,7 +206,7 @@ def _main(settings: Settings) -> None:
     target = store.table_path(device, tables_dir=tables_dir)
     store.check_replaceable(target)
     write(table, target)
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     kinds = Counter(name.split("(")[0] for name in units)
     console.print(f"{len(units)} units: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common()))
     if left_out:

@@ -14,7 +14,6 @@ def bars(show: bool) -> Iterator[Bar]:
     if not show:
         yield lambda title="", total=0: None
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -24,15 +23,17 @@ def bars(show: bool) -> Iterator[Bar]:
         TimeRemainingColumn,
     )
 
+    from nas_runtime.console import new_console
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left", markup=False),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=new_console(stderr=True)) as progress:
         task = None
 
         def bar(title: str = "", total: int = 0) -> None:

@@ -14,9 +14,9 @@ from latency_luts import store
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, MeasuredTable
+from nas_runtime.settings import Settings, run
 from search_spaces import spaces
 from search_spaces.arch import MBConv
-from search_spaces.command import Settings, run
 from search_spaces.lower import Unit
 
 __all__ = ["heat_map", "size_class", "units_of"]
@@ -109,14 +109,15 @@ def _plain(provenance: Mapping) -> dict:
 
 
 def _main(settings: Settings) -> None:
-    from rich.console import Console
     from rich.table import Table as Rows
+
+    from nas_runtime.console import new_console
 
     device = settings.text("device")
     model = store.load(device, tables_dir=settings.path("tables_dir"))
     out = settings.path("out") or Path(f"{model.device}.heatmap.png")
     units = units_of(model)
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     for name, line in _summary(model, units):
         console.print(f"{name:13s} {line}")
     if isinstance(model.table, MeasuredTable):

@@ -8,7 +8,7 @@ from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
 from latency_luts.table import TableError, read
 
-__all__ = ["check_replaceable", "load", "names", "table_path", "user_tables_dir", "write_text"]
+__all__ = ["check_replaceable", "load", "names", "table_path", "user_tables_dir"]
 
 _PACKAGE_TABLES = Path(__file__).parent / "tables"
 REPORT = "validation.json"  # of the latest validation; lies beside the tables
@@ -81,10 +81,3 @@ def user_tables_dir() -> Path:
 
 def _user_dir(tables_dir: str | os.PathLike[str] | None) -> Path:
     return user_tables_dir() if tables_dir is None else Path(tables_dir)
-
-
-def write_text(path: Path, content: str) -> None:
-    """Writes a file that is complete or unchanged."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(content)
-    partial.replace(path)

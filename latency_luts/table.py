@@ -15,6 +15,7 @@ import numpy as np
 
 from latency_luts import key as keys
 from latency_luts import residence
+from nas_runtime.files import write_text
 
 __all__ = [
     "CalibratedTable",
@@ -194,10 +195,7 @@ def write(table: Table, path: Path) -> None:
         data["units"] = {name: [t.ms, t.spread, t.runs, t.kernels] for name, t in sorted(table.units.items())}
     data["networks"] = [asdict(n) for n in table.networks]
     data["sha256"] = _checksum(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(_dump(data))
-    partial.replace(path)
+    write_text(path, _dump(data))
 
 
 def read(path: Path) -> Table:

@@ -10,7 +10,6 @@ turns with the others, say by how much (in a table that knows too few, the refer
 table's speed; how much the two speeds differ is printed beside them.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -28,9 +27,10 @@ from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
 from latency_luts.table import MeasuredTable, Validation, write
+from nas_runtime.files import write_json
+from nas_runtime.settings import Settings, run
 from search_spaces import spaces, zoo
 from search_spaces.arch import Arch
-from search_spaces.command import Settings, run
 from search_spaces.lower import lower
 
 __all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
@@ -176,8 +176,9 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
 
 
 def _main(settings: Settings) -> None:
-    from rich.console import Console
     from rich.table import Table as Rows
+
+    from nas_runtime.console import new_console
 
     device = settings.text("device")
     tables_dir = settings.path("tables_dir")
@@ -208,12 +209,12 @@ def _main(settings: Settings) -> None:
         "speed": speed,
         "networks_measured": [{**asdict(m), "measured_ms": m.measured_ms} for m in measured],
     }
-    store.write_text(path.parent / "validation.json", json.dumps(report, indent=1) + "\n")
+    write_json(path.parent / "validation.json", report)
     title = f"{device}, interpolated" if interpolated else device
     picture = path.parent / f"{title.replace(', ', '.')}.parity.png"
     plot(measured, f"{title}: error {figures.mape:.1%} on {figures.nets} networks at {resolution_px} px", picture)
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     rows = Rows(title=f"{title}: predicted against measured", title_justify="left")
     rows.add_column("networks", no_wrap=True)
     for name in ("number", "error", "bias", "within 5 %", "within 10 %", "Kendall τ"):

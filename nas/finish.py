@@ -15,8 +15,8 @@ from nas.plan import Plan
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
-from nas.run_dir import read_json, write_bytes, write_json, write_text
 from nas.trial import Trial
+from nas_runtime.files import read_json, write_bytes, write_json, write_text
 from search_spaces import text
 from search_spaces.arch import Arch
 

@@ -1,12 +1,12 @@
-"""The journal: the file of a search's trials, one record each (see `nas.records`)."""
+"""The journal: the file of a search's trials, one record each (see `nas_runtime.records`)."""
 
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from nas.records import JournalError, Records
 from nas.trial import STATUSES, Trial
+from nas_runtime.records import JournalError, Records
 from search_spaces.arch import Arch
 from search_spaces.space import Indices
 

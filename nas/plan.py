@@ -20,9 +20,9 @@ from nas.settings import describe_executor, kept_table, read_recipe, read_worker
 from nas.supernet.phases import KERNELS, MODES, PHASES, Phase, Workers
 from nas.supernet.prepare import SharedPlan
 from nas.training.recipe import Recipe
+from nas_runtime.settings import Settings, conf_dir
 from search_spaces import rewrite, spaces, zoo
 from search_spaces.arch import Arch
-from search_spaces.command import Settings, conf_dir
 from search_spaces.space import SearchSpace
 
 __all__ = [

@@ -1,6 +1,5 @@
 """The directory of a run: its config, its environment, and the files that a search leaves behind."""
 
-import json
 import os
 import platform
 import subprocess
@@ -10,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunDirError", "open_run_dir", "read_json", "write_bytes", "write_json", "write_text"]
+from nas_runtime.files import write_json, write_text
+
+__all__ = ["RunDirError", "open_run_dir"]
 
 _PACKAGES = ("torch", "ray", "numpy", "onnx", "onnxruntime", "hydra-core")
 
@@ -55,37 +56,6 @@ def open_run_dir(path: Path, config: Mapping[str, Any], *, may_differ: Iterable[
     except OSError as e:
         raise RunDirError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
     return False
-
-
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote; None if there is no such file.
-
-    Raises:
-        RunDirError: the file is damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise RunDirError(f"{path} is damaged; remove it and run again") from None
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes `data`; the file is complete or unchanged."""
-    write_text(path, json.dumps(data, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text`; the file is complete or unchanged."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content`; the file is complete or unchanged."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _first_difference(before: Any, now: Any, ignored: Iterable[str], prefix: str = "") -> tuple[str, Any, Any] | None:

@@ -32,7 +32,8 @@ from nas.settings import EXECUTORS, keep_table, open_executor, read_data_setting
 from nas.supernet.prepare import SharedPlan
 from nas.training import sources
 from nas.trial import Trial
-from search_spaces.command import Settings, run
+from nas_runtime.console import new_console
+from nas_runtime.settings import Settings, run
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
@@ -45,7 +46,7 @@ MAY_DIFFER = (
 
 
 def main(settings: Settings) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     started = time.perf_counter()
     space = read_space(settings)
     dry_run = settings.flag("dry_run")

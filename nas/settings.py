@@ -12,7 +12,7 @@ from latency_luts.model import LatencyModel
 from nas.executor import Executor, SerialExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
-from search_spaces.command import Settings
+from nas_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining

@@ -32,8 +32,8 @@ from ray.tune.search import Searcher
 from nas.controllers import Controller, inform
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.journal import Journal
-from nas.run_dir import write_text
 from nas.trial import Trial
+from nas_runtime.files import write_text
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nas.executor import Executor, Shared
-from nas.records import Records
-from nas.run_dir import read_json, write_bytes, write_json, write_text
+from nas_runtime.files import read_json, write_bytes, write_json, write_text
+from nas_runtime.records import Records
 from netadapt import compare
 from netadapt.adapt import Adaptation, Step
 from netadapt.fine_tune import AndTest, FineTune, Train

@@ -10,12 +10,12 @@ from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
 from nas.settings import kept_table, read_recipe, read_workers
 from nas.training.recipe import Recipe
+from nas_runtime.settings import Settings
 from netadapt import seed as seeds
 from netadapt.channels import KINDS
 from netadapt.propose import SELECTIONS, narrowest, propose
 from netadapt.weights import INHERIT
 from search_spaces import cost, redesign, zoo
-from search_spaces.command import Settings
 
 __all__ = ["COMPARED", "FINALS", "Plan", "describe", "read_plan"]
 

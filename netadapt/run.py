@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas.executor import Executor
-from nas.records import Records
-from nas.run_dir import open_run_dir, write_json
+from nas.run_dir import open_run_dir
 from nas.settings import (
     EXECUTORS,
     describe_executor,
@@ -24,6 +23,10 @@ from nas.settings import (
     read_evaluator,
 )
 from nas.training import datasets, sources
+from nas_runtime.console import new_console
+from nas_runtime.files import write_json
+from nas_runtime.records import Records
+from nas_runtime.settings import Settings, run
 from netadapt import final, report, weights
 from netadapt import seed as seeds
 from netadapt.adapt import Adaptation, adapt
@@ -31,7 +34,6 @@ from netadapt.fine_tune import measured_top1
 from netadapt.plan import Plan, describe, read_plan
 from netadapt.tuner import FineTuning
 from netadapt.weights import TrainedNet
-from search_spaces.command import Settings, run
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
@@ -44,7 +46,7 @@ MAY_DIFFER = (
 
 
 def main(settings: Settings) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     started = time.perf_counter()
     plan = read_plan(settings)
     settings.choice("executor", EXECUTORS)

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.executor import Executor, Shared
-from nas.records import JournalError, Records
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
+from nas_runtime.records import JournalError, Records
 from netadapt import weights
 from netadapt.fine_tune import FineTune
 from netadapt.propose import Proposal, ranking

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.run_dir import write_bytes
+from nas_runtime.files import write_bytes
 from search_spaces import text
 from search_spaces.arch import Arch
 

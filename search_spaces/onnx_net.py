@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from nas_runtime.files import write_bytes
 from search_spaces.arch import Arch
 from search_spaces.lower import Node, Unit, lower
 from search_spaces.ops import (
@@ -70,10 +71,7 @@ def export(arch: Arch, path: str | os.PathLike[str], *, net: "Net | None" = None
     The graph maps ``input`` (1, in_ch, resolution_px, resolution_px) to ``output`` (1, classes). The file is complete
     or not there.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(model(arch, net=net).SerializeToString())
-    partial.replace(path)
+    write_bytes(Path(path), model(arch, net=net).SerializeToString())
 
 
 def model(

@@ -75,8 +75,7 @@ def show_all(arguments: list[str]) -> None:
     Raises:
         ValueError: an option that is not known, or a value that is not allowed.
     """
-    from rich.console import Console
-
+    from nas_runtime.console import new_console
     from search_spaces import overview
 
     options = {"sort": "network", "measure": "true", "picture": "zoo.png"}
@@ -94,7 +93,7 @@ def show_all(arguments: list[str]) -> None:
     path = Path(options["picture"])
     if path.suffix not in (".png", ".svg", ".pdf") or not path.absolute().parent.is_dir():
         raise ValueError(f"picture={path}; allowed: a .png, .svg or .pdf file in a folder that exists")
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console = new_console(width=None if sys.stdout.isatty() else 140)
     if options["measure"] == "true":
         console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
     found = overview.rows(measure=options["measure"] == "true")
@@ -107,7 +106,7 @@ def show_all(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    from rich.console import Console
+    from nas_runtime.console import new_console
 
     if arguments in (["--help"], ["-h"]):
         print(__doc__)
@@ -119,7 +118,7 @@ def main(arguments: list[str]) -> None:
     columns, lines = latencies_ms(arch)
     table = text.table(arch, columns)
     # wide enough for the whole table where the output is not a terminal
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = new_console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True)

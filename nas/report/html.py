@@ -8,8 +8,8 @@ from typing import Any
 
 from nas.report.interactive import SCRIPT
 from nas.report.summary import FINALISTS_HEAD, by_block, finalist_cells
-from nas.run_dir import write_text
 from nas.trial import Trial
+from nas_runtime.files import write_text
 
 __all__ = ["image", "table", "write_page", "write_report"]
 

@@ -38,12 +38,12 @@ class Live:
         self._trials: list[Trial] = []
         self._recent_ms: deque[float] = deque(maxlen=max(20, samples // 20))
         self._progress = Progress(
-            TextColumn("search"),
+            TextColumn("search", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}"),
+            TextColumn("{task.fields[best]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,

@@ -7,6 +7,7 @@ import numpy as np
 
 from nas import pareto
 from nas.trial import Trial
+from nas_runtime.files import complete
 
 __all__ = [
     "BEST",
@@ -162,6 +163,5 @@ def _blues():
 
 def save(figure, path: Path) -> None:
     """Writes a PNG; the file is complete or unchanged."""
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, dpi=130, format="png")
-    partial.replace(path)
+    with complete(path) as partial:
+        figure.savefig(partial, dpi=130, format="png")

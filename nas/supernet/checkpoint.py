@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nas.supernet.module import Supernet
+from nas_runtime.files import complete
 
 __all__ = ["CheckpointError", "load", "save", "updates"]
 
@@ -45,13 +46,11 @@ def save(
             if state := optimizer.state.get(weight):
                 tensors[f"{name}:{part}"] = state[key].contiguous()
     about = {"supernet": str(FORMAT), "step": str(step), "identity": json.dumps(identity, sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.touch()
-    mode = partial.stat().st_mode
-    save_file(tensors, partial, metadata=about)  # without a copy in memory, but private
-    partial.chmod(mode)
-    partial.replace(path)
+    with complete(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
+        save_file(tensors, partial, metadata=about)  # without a copy in memory, but private
+        partial.chmod(mode)
 
 
 def load(

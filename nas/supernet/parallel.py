@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.executor_ray import fits
-from nas.run_dir import write_bytes
 from nas.supernet.phases import Workers
 from nas.supernet.train import Training
+from nas_runtime.files import write_bytes
 
 __all__ = ["train"]
 

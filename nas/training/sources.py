@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.training.datasets import Dataset, Split, cut_holdout, make
+from nas_runtime.files import complete, write_bytes
 
 __all__ = ["DataError", "cache_dir", "cifar10", "fashion_mnist", "fashion_mnist_mini", "image_folder", "load", "names"]
 
@@ -260,9 +261,7 @@ def _fetch(url: str, path: Path, right: Callable[[bytes], bool], whose: str) -> 
         raise DataError(f"{url} could not be fetched ({e}); put the file into {path.parent} by hand") from None
     if not ok:
         raise DataError(f"{url} gave another file than {whose} (its checksum differs)")
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    write_bytes(path, content)
 
 
 def _cifar10_source(path: Path) -> Path:
@@ -383,10 +382,8 @@ def _cached(source: Path, kind: str, read: Callable[[], dict[str, Split]]) -> di
         pass  # not cached yet, or the cache is damaged: read the source
     splits = read()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **{f"{p}_{f}": getattr(s, f) for p, s in splits.items() for f in ("images", "labels")})
-        partial.replace(path)
+        with complete(path) as partial, partial.open("wb") as file:
+            np.savez(file, **{f"{p}_{f}": getattr(s, f) for p, s in splits.items() for f in ("images", "labels")})
     except OSError:
         pass  # a cache that cannot be written only costs time
     return splits

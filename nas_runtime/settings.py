@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from nas_runtime.console import prepare_streams, shown
+
 __all__ = ["Settings", "conf_dir", "run"]
 
 
@@ -24,6 +26,7 @@ def run(task: Callable[["Settings"], None], config_name: str) -> None:
     import hydra
     from omegaconf import DictConfig
 
+    prepare_streams()
     overrides = sys.argv[1:]
     if not any(arg.startswith("-") for arg in overrides):
         _check_overrides(config_name, overrides)
@@ -37,7 +40,7 @@ def run(task: Callable[["Settings"], None], config_name: str) -> None:
         except (ValueError, OSError) as e:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            sys.stderr.write(f"error: {_one_line(e)}\n")
+            sys.stderr.write(f"error: {shown(_one_line(e))}\n")
             _exit(1)
 
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(call)()
@@ -162,7 +165,7 @@ def _check_overrides(config_name: str, overrides: list[str]) -> None:
         except (HydraException, OmegaConfBaseException) as e:
             message = str(e)
         known = _known_names(compose(config_name))
-    sys.stderr.write(f"error: {_explain(message, overrides, known)}\n")
+    sys.stderr.write(f"error: {shown(_explain(message, overrides, known))}\n")
     _exit(1)
 
 
@@ -216,6 +219,8 @@ def _shown(value: Any) -> str:
 
 
 def _one_line(error: object) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines) or type(error).__name__
 

@@ -1,0 +1,42 @@
+"""What a person reads: names, paths and messages as they are, whatever characters they are made of."""
+
+import re
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["new_console", "prepare_streams", "shown"]
+
+# what moves the cursor, colours, rings, or turns the direction of reading: C0 but newline and tab, DEL, C1,
+# directional marks, and halves of characters, which come from file names that are no UTF-8
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """`text` with everything that a terminal would obey instead of show written out, as ``\\x1b``."""
+    return _UNSHOWABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _Plain(Console):
+    """A console on which ``[v2]`` and ``:smile:`` are what they look like, and escape sequences are harmless."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(shown(text), **{**options, "markup": False, "emoji": False, "highlight": False})
+
+
+def new_console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """The console of a command: lines are not broken, and nothing in them is taken for markup.
+
+    Args:
+        width: in characters; None: the terminal's.
+    """
+    return _Plain(highlight=False, markup=False, emoji=False, soft_wrap=width is None, stderr=stderr, width=width)
+
+
+def prepare_streams() -> None:
+    """Lets standard output and error take every character, also where they are ASCII only."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
