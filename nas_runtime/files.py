@@ -138,7 +138,8 @@ def check_name(name: str, of: str) -> str:
 
 @contextlib.contextmanager
 def only_writer(folder: Path, of: str) -> Iterator[None]:
-    """Inside, this process alone writes to `folder`; reading needs no permission. The lock ends with the process.
+    """Inside, this block alone writes to `folder`; reading needs no permission. The lock leaves no file, and ends with
+    the process at the latest.
 
     Args:
         of: what is written there, for the message: ``a search``.
@@ -152,12 +153,17 @@ def only_writer(folder: Path, of: str) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FileError(f"{folder} is in use by {of} that is still running; wait for it, or use another") from None
+        except OSError:
+            pass  # a file system without such locks
         yield
+    finally:
+        os.close(handle)
 
 
 def _remove_left_behind(path: Path) -> None:

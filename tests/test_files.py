@@ -85,3 +85,4 @@ with only_writer(Path({str(tmp_path)!r}), "a search"):
     assert second.returncode != 0
     assert "is in use by a search that is still running" in second.stderr
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert list(tmp_path.iterdir()) == []
