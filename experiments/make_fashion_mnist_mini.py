@@ -11,26 +11,26 @@ from pathlib import Path
 import numpy as np
 
 from nas.training import sources
-
-TRAIN, HOLDOUT, TEST = 5000, 6000, 5000
+from nas.training.sources.fashion_mnist import MINI, MINI_IMAGES
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    full = sources.fashion_mnist(folder, holdout_images=HOLDOUT)
+    full = sources.load("fashion_mnist", path=folder, holdout_images=MINI_IMAGES["holdout"])
     rng = np.random.default_rng(0)
     parts = {
-        "train": (full.train, rng.permutation(len(full.train))[:TRAIN]),
-        "holdout": (full.holdout, np.arange(HOLDOUT)),
-        "test": (full.test, rng.permutation(len(full.test))[:TEST]),
+        "train": (full.train, rng.permutation(len(full.train))[: MINI_IMAGES["train"]]),
+        "holdout": (full.holdout, np.arange(MINI_IMAGES["holdout"])),
+        "test": (full.test, rng.permutation(len(full.test))[: MINI_IMAGES["test"]]),
     }
     arrays = {}
     for name, (split, picked) in parts.items():
         arrays[f"{name}_images"] = split.images[picked, :, :, 0]
         arrays[f"{name}_labels"] = split.labels[picked].astype(np.uint8)
-    sources.MINI.parent.mkdir(exist_ok=True)
-    np.savez_compressed(sources.MINI, **arrays)
-    print(f"{sources.MINI}: {sources.MINI.stat().st_size / 1e6:.2f} MB, {TRAIN} train, {HOLDOUT} holdout, {TEST} test")
+    MINI.parent.mkdir(exist_ok=True)
+    np.savez_compressed(MINI, **arrays)
+    images = ", ".join(f"{n} {part}" for part, n in MINI_IMAGES.items())
+    print(f"{MINI}: {MINI.stat().st_size / 1e6:.2f} MB, {images}")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,17 @@ torch's channels_last layout without a copy. The search trains on `train` and me
 `test` is for the final training only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-__all__ = ["Dataset", "Split", "cut_holdout", "drawn", "part"]
+__all__ = ["Dataset", "Preprocessing", "Resize", "Split", "cut_holdout", "drawn", "make", "part", "statistics"]
+
+Resize = Literal["none", "stretch", "shorter_side"]
+"""How a picture becomes a square: it is one already; both sides are resized, each by itself; or the shorter side is
+resized and the middle is cut out."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +30,63 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a picture becomes an input (1, C, H, W) of a network, in this order: for programs that use the network.
+
+    Attributes:
+        mode: Pillow's name of the colours, in this order: ``L`` (one channel, grey) or ``RGB``.
+        resize: how the picture becomes a square.
+        filter: of resizing, by Pillow's name; None where nothing is resized.
+        resolution_px: both sides of the square.
+        divide_by: values from 0 to 255 become 0 to 1.
+        mean, std: of each channel, in [0, 1]: subtracted from, and divided into, what was divided.
+    """
+
+    mode: Literal["L", "RGB"]
+    resize: Resize
+    filter: str | None
+    resolution_px: int
+    divide_by: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def describe(self) -> str:
+        """In words, on one line."""
+        px = self.resolution_px
+        square = {
+            "none": f"{px} x {px} px",
+            "stretch": f"resized to {px} x {px} px ({self.filter})",
+            "shorter_side": f"shorter side resized to {px} px ({self.filter}), middle {px} x {px} px cut out",
+        }[self.resize]
+        mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (self.mean, self.std))
+        return f"{self.mode}; {square}; divided by {self.divide_by}; minus {mean}; divided by {std}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A data set in three parts.
 
     Attributes:
         name: what it is called in records.
         classes: number of classes; labels are 0 .. classes - 1.
-        mean, std: of each channel of `train`, in [0, 1], for normalisation.
+        class_names: of the classes, by label.
+        mean, std: of each channel of `train`, of pixels in [0, 1], for normalisation.
         flip: whether a mirrored image still shows the same thing.
+        resize: how pictures became these images.
+        notes: what is doubtful about it, a sentence each.
     """
 
     name: str
     classes: int
+    class_names: tuple[str, ...]
     train: Split
     holdout: Split
     test: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip: bool = True
+    resize: Resize = "none"
+    notes: tuple[str, ...] = ()
 
     @property
     def resolution_px(self) -> int:
@@ -51,11 +96,47 @@ class Dataset:
     def channels(self) -> int:
         return self.train.images.shape[3]
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(
+            mode="L" if self.channels == 1 else "RGB",
+            resize=self.resize,
+            filter=None if self.resize == "none" else "bicubic",
+            resolution_px=self.resolution_px,
+            divide_by=255,
+            mean=self.mean,
+            std=self.std,
+        )
 
-def make(name: str, *, train: Split, holdout: Split, test: Split, classes: int, flip: bool = True) -> Dataset:
-    """A `Dataset` with the mean and deviation of its training images."""
+
+def make(
+    name: str,
+    *,
+    train: Split,
+    holdout: Split,
+    test: Split,
+    classes: int,
+    class_names: Sequence[str] | None = None,
+    flip: bool = True,
+    resize: Resize = "none",
+) -> Dataset:
+    """A `Dataset` with the mean and deviation of its training images.
+
+    Args:
+        class_names: None: the labels, as texts.
+    """
+    mean, std = statistics(train.images)
     return Dataset(
-        name=name, classes=classes, train=train, holdout=holdout, test=test, flip=flip, **_statistics(train.images)
+        name=name,
+        classes=classes,
+        class_names=tuple(map(str, range(classes))) if class_names is None else tuple(class_names),
+        train=train,
+        holdout=holdout,
+        test=test,
+        mean=mean,
+        std=std,
+        flip=flip,
+        resize=resize,
     )
 
 
@@ -84,6 +165,11 @@ def drawn(split: Split, n: int) -> Split:
     return Split(split.images[order], split.labels[order])
 
 
-def _statistics(images: np.ndarray) -> dict[str, tuple[float, ...]]:
+def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of images (N, H, W, C) uint8, in [0, 1].
+
+    A deviation is at least one step, 1/255: a channel that is the same everywhere can be divided by it.
+    """
     values = images.reshape(-1, images.shape[3])
-    return {"mean": tuple((values.mean(0) / 255).tolist()), "std": tuple((values.std(0) / 255).tolist())}
+    std = np.maximum(values.std(0), 1.0)
+    return tuple((values.mean(0) / 255).tolist()), tuple((std / 255).tolist())

@@ -1,0 +1,83 @@
+"""What is asked of a data set, and what is known of it before it is read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.training.datasets import Resize
+
+__all__ = ["DataError", "DataFacts", "Wanted", "counted", "holdout_of"]
+
+
+class DataError(ValueError):
+    """A data set that is not there, not complete, or not what it should be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of a data set; see `nas.training.sources.load`."""
+
+    name: str
+    path: Path | None = None
+    train_images: int | None = None
+    holdout_images: int | None = None
+    resolution_px: int | None = None
+    download: bool = False
+
+    def given_path(self) -> Path:
+        """The path of a data set that cannot do without.
+
+        Raises:
+            DataError: there is none, or nothing is there.
+        """
+        if self.path is None:
+            raise DataError(f"data set {self.name!r} needs dataset.path=..., the folder or archive with its files")
+        if not self.path.exists():
+            fetch = "; dataset.download=true fetches it" if self.name == "cifar10" else ""
+            raise DataError(f"dataset.path={self.path}: there is no such file or folder{fetch}")
+        return self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What is known of a data set without reading it.
+
+    Attributes:
+        class_names: by label.
+        train_images: that a training sees: without the holdout, and no more than were asked for.
+        resize: how pictures become the data set's images.
+        notes: what is doubtful about it, a sentence each.
+    """
+
+    name: str
+    resolution_px: int
+    channels: int
+    class_names: tuple[str, ...]
+    train_images: int
+    holdout_images: int
+    test_images: int
+    resize: Resize = "none"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+
+def holdout_of(wanted: Wanted, images: int, default: int) -> int:
+    """How many of the training images, of which there are `images`, are held out.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    n = default if wanted.holdout_images is None else wanted.holdout_images
+    if not 0 < n < images:
+        has = f"{wanted.name} has {counted(images, 'training image')}"
+        if wanted.holdout_images is None:
+            raise DataError(f"{has}; allowed are 2 or more, since some are held out")
+        raise DataError(f"dataset.holdout_images={n}: allowed are 1 to {images - 1}, since {has}")
+    return n
+
+
+def counted(n: int, thing: str) -> str:
+    """``1 image``, ``2 images``, ``3 classes``."""
+    return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
