@@ -13,6 +13,7 @@ __all__ = [
     "FileError",
     "check_name",
     "complete",
+    "lock",
     "only_writer",
     "parse_json",
     "read_json",
@@ -147,23 +148,31 @@ def only_writer(folder: Path, of: str) -> Iterator[None]:
     Raises:
         FileError: another process is writing there.
     """
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileError(f"{folder} is in use by {of} that is still running; wait for it, or use another") from None
-        except OSError:
-            pass  # a file system without such locks
+        lock(handle, f"{folder} is in use by {of} that is still running; wait for it, or use another")
         yield
     finally:
         os.close(handle)
+
+
+def lock(handle: int, busy: str) -> None:
+    """Locks an open file or folder for as long as `handle` is open; a system without such locks lets it be.
+
+    Raises:
+        FileError: something else has locked it; the message is `busy`.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(busy) from None
+    except OSError:
+        pass  # a file system without such locks
 
 
 def _remove_left_behind(path: Path) -> None:

@@ -1,88 +1,109 @@
 """An append-only file of records, one JSON line each, with a checksum in every line.
 
-A line is written and flushed when its record is done, so that nothing evaluated is lost. A last line cut short by a
-crash is dropped; any other damage is an error that names the line.
+A line is on the disk when its record is done, so that nothing evaluated is lost. A last line cut short by a crash is
+left out; any other damage is an error that names the line, and the file is left as it is.
 """
 
 import contextlib
 import json
-import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from nas_runtime.files import FileError, parse_json
+from nas_runtime.lines import LineFile
 
 __all__ = ["JournalError", "Records"]
 
 FORMAT = 1
+_BEGIN = b'{"crc32": "'  # of every line
 
 
-class JournalError(ValueError):
+class JournalError(FileError):
     """A file of records that is damaged, or belongs to something else."""
 
 
 class Records:
-    """The records in a file.
+    """The records in a file. Reading writes nothing to it.
 
     Args:
         path: the file; it is created by the first `append`.
         kind: what the first line calls the file, like ``journal``.
 
     Attributes:
-        records: what the file held when it was opened.
+        records: what was read from the file, without what was appended here.
 
     Raises:
         JournalError: damage in any line but an incomplete last one, or another kind of file.
+        FileError: the file cannot be read.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind = path, kind
+    def __init__(self, path: str | Path, kind: str) -> None:
+        self.path, self.kind = Path(path), kind
         self.records: list[dict[str, Any]] = []
-        if path.exists():
-            os.truncate(path, self._read())
+        self._file = LineFile(path)
+        self._lines = 0
+        self._take()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside, nothing else writes to the file. What another writer has added before is in `records`.
+
+        Raises:
+            FileError: something else is writing to it.
+        """
+        with self._file.writing():
+            self._take()
+            yield
 
     def append(self, record: dict[str, Any]) -> None:
-        """Writes `record` and flushes it; a line that cannot be written whole is taken back."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            start = file.tell()
-            try:
-                if start == 0:
-                    file.write(_line({self.kind: FORMAT}))
-                file.write(_line(record))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.truncate(self.path, start)
-                raise
+        """Writes `record`, which is on the disk then; a line that cannot be written whole is taken back.
 
-    def _read(self) -> int:
-        """Reads all complete lines; returns where they end."""
-        end = 0
-        for number, raw in enumerate(self.path.read_bytes().splitlines(keepends=True), 1):
-            if not raw.endswith(b"\n"):
-                break
-            try:
-                item = json.loads(raw)
-                record = item["record"]
-                intact = item["crc32"] == f"{zlib.crc32(json.dumps(record).encode()):08x}"
-            except (ValueError, KeyError, TypeError):
-                intact, record = False, {}
-            if not intact:
-                raise JournalError(
-                    f"{self.path}:{number} is damaged or was edited; "
-                    "restore the file, or start again in another run_dir"
-                )
-            if number > 1:
+        Raises:
+            FileError: something else is writing to the file, or has written to it since it was read.
+            OSError: no space, or another reason why nothing can be written.
+        """
+        lines = [_line(record)] if self._lines else [_line({self.kind: FORMAT}), _line(record)]
+        self._file.append(*lines)
+        self._lines += len(lines)
+
+    def _take(self) -> None:
+        """Reads the lines that are new."""
+        for raw in self._file.read():
+            self._lines += 1
+            record = self._record(raw)
+            if self._lines > 1:
                 self.records.append(record)
             elif record != {self.kind: FORMAT}:
                 raise JournalError(
                     f"{self.path} is not a {self.kind} of format {FORMAT}; start again in another run_dir"
                 )
-            end += len(raw)
-        return end
+        rest = self._file.rest.rstrip(b"\0")  # a crash of the machine may leave zeros
+        if not (rest.startswith(_BEGIN) or _BEGIN.startswith(rest)):
+            raise self._damage(self._lines + 1)
+
+    def _record(self, raw: bytes) -> dict[str, Any]:
+        try:
+            item = parse_json(raw.decode())
+            record = item["record"]
+            intact = isinstance(record, dict) and item["crc32"] == _checksum(json.dumps(record))
+        except (ValueError, KeyError, TypeError):
+            intact, record = False, {}
+        if not intact:
+            raise self._damage(self._lines)
+        return record
+
+    def _damage(self, line: int) -> JournalError:
+        return JournalError(
+            f"{self.path}:{line} is damaged or was edited; restore the file, or start again in another run_dir"
+        )
 
 
-def _line(record: dict[str, Any]) -> str:
+def _line(record: dict[str, Any]) -> bytes:
     body = json.dumps(record)
-    return json.dumps({"crc32": f"{zlib.crc32(body.encode()):08x}", "record": record}) + "\n"
+    return json.dumps({"crc32": _checksum(body), "record": record}).encode()
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"
