@@ -11,7 +11,7 @@ from search_spaces import torch_net
 from search_spaces.arch import Arch
 from search_spaces.ops import Linear
 
-__all__ = ["check_weights", "inherit"]
+__all__ = ["inherit"]
 
 
 def inherit(
@@ -41,7 +41,12 @@ def inherit(
     ends = layer_groups(parent)
     if ends != layer_groups(child):
         raise ValueError(f"networks {parent.name!r} and {child.name!r} do not have the same blocks")
-    check_weights(parent, weights)
+    if parent.norm_eps != child.norm_eps:
+        raise ValueError(
+            f"networks {parent.name!r} and {child.name!r} have batch norms of other epsilons: {parent.norm_eps:g} and "
+            f"{child.norm_eps:g}; give the child its parent's norm_eps"
+        )
+    torch_net.check_weights(parent, weights)
     kept = _kept(parent, child, ends, weights, how)
     new = torch_net.build(child, generator=torch.Generator().manual_seed(rng_seed)).state_dict()
     depthwise = {layer for layer, op in layers(parent).items() if not makes_channels(op)}
@@ -54,26 +59,6 @@ def inherit(
         for other in others
     ]
     return found, follow
-
-
-def check_weights(arch: Arch, weights: Mapping[str, Tensor]) -> None:
-    """Raises ValueError, with the first difference, if `weights` are not those of `arch`."""
-    with torch.device("meta"):
-        wanted = torch_net.Net(arch).state_dict()
-    for name, value in wanted.items():
-        if name not in weights:
-            raise ValueError(
-                f"the weights lack {name}, which network {arch.name!r} has; give the weights of this network"
-            )
-        if weights[name].shape != value.shape:
-            raise ValueError(
-                f"{name} is {tuple(weights[name].shape)} in the weights, but {tuple(value.shape)} in network "
-                f"{arch.name!r}; give the weights of this network"
-            )
-    if more := [name for name in weights if name not in wanted]:
-        raise ValueError(
-            f"the weights have {more[0]}, which network {arch.name!r} lacks; give the weights of this network"
-        )
 
 
 def _kept(

@@ -71,8 +71,7 @@ def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
     import torch
 
     from nas.training.train import top1
-    from netadapt.inherit import check_weights
-    from search_spaces.torch_net import Net
+    from search_spaces.torch_net import Net, check_weights
 
     path, small = seed.weights, evaluator.small(seed.arch)
     arrays = _arrays(path)

@@ -211,19 +211,28 @@ class Arch:
 
     Two networks are equal if they compute the same thing: the name takes no part in comparison.
 
+    Attributes:
+        norm_eps: what batch norm adds to every variance. torch's default stands for all networks here, which are
+            trained with it. Weights from TensorFlow's MobileNets, MnasNet and EfficientNet, and from torchvision's
+            MobileNetV3, were trained with 1e-3: give them ``replace(arch, norm_eps=1e-3)``.
+
     Raises:
-        ValueError: no blocks, a resolution below 1, or blocks whose channels do not fit together.
+        ValueError: no blocks, a resolution below 1, blocks whose channels do not fit together, or an epsilon that is no
+            small positive number.
     """
 
     name: str = field(compare=False)
     resolution_px: int
     blocks: tuple[Block, ...]
+    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         if not self.blocks:
             raise ValueError(f"network {self.name!r} has no blocks; give at least one")
         if isinstance(self.resolution_px, bool) or self.resolution_px < 1:
             raise ValueError(f"network {self.name!r}: resolution_px is {self.resolution_px}; it must be at least 1")
+        if not isinstance(self.norm_eps, float) or not 0 < self.norm_eps < 1:
+            raise ValueError(f"network {self.name!r}: norm_eps is {self.norm_eps!r}; allowed: 0 < norm_eps < 1")
         for i, (before, after) in enumerate(zip(self.blocks, self.blocks[1:], strict=False)):
             if before.out_ch != after.in_ch:
                 raise ValueError(

@@ -68,7 +68,7 @@ def segmentation(
         deep = (*blocks[at_8 + 1 :], gated, Resample(in_ch=filters, factor=2), _logits(filters, classes))
         joined = Branches(in_ch=low_ch, branches=(deep, (_logits(low_ch, classes),)), join="add")
         made = [*blocks[: at_8 + 1], joined, Resample(in_ch=classes, factor=8)]
-    return Arch(name=f"{backbone.name} {head}", resolution_px=resolution_px, blocks=tuple(made))
+    return replace(backbone, name=f"{backbone.name} {head}", resolution_px=resolution_px, blocks=tuple(made))
 
 
 def ssdlite(
@@ -130,7 +130,7 @@ def ssdlite(
         further = () if deeper is None else ((*stages[i], deeper),)
         deeper = Branches(in_ch=in_ch, branches=(*heads, *further))
     assert deeper is not None
-    return Arch(name=f"{backbone.name} ssdlite", resolution_px=resolution_px, blocks=(*body, deeper))
+    return replace(backbone, name=f"{backbone.name} ssdlite", resolution_px=resolution_px, blocks=(*body, deeper))
 
 
 def _features(backbone: Arch, *, head: bool = False) -> list[Mobile]:

@@ -1,6 +1,7 @@
 """`Arch` or `Unit` -> ONNX, written with ``onnx.helper``: 0.1 ms a layer where torch's exporters take 7 to 700 ms.
 
-Batch norm is folded into the convolution before it. Graphs are pinned to opset 18 and IR version 10.
+Batch norm is folded into the convolution before it. Graphs are pinned to opset 18 and the oldest IR version that goes
+with it, so that old runtimes on devices read them.
 """
 
 import os
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["export", "model"]
 
 OPSET = 18
-IR_VERSION = 10
+IR_VERSION = 8  # of ONNX 1.13, as opset 18; ONNX Runtime reads version 10 from 1.18 on only
 
 _ACT_NODES: dict[str, tuple[str, dict[str, Any]]] = {
     "hard_swish": ("HardSwish", {}),
@@ -151,23 +152,43 @@ def _weight_shape(op: Conv | Linear) -> tuple[int, ...]:
 
 
 def _torch_weights(net: "Net") -> Weights:
-    state = {name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()}
-    eps = 1e-5  # torch.nn.BatchNorm2d's default, which torch_net uses
+    """The weights of `net` as it computes in evaluation.
+
+    Raises:
+        ValueError: a norm that is no batch norm with statistics of its own.
+    """
+
+    def array(value: Any) -> np.ndarray:
+        return value.detach().cpu().float().numpy()
 
     def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
-        prefix = f"blocks.{i}.{op.name}."
+        layer: Any = net.blocks[i].get_submodule(op.name)
         if isinstance(op, Linear):
-            return state[prefix + "linear.weight"], state[prefix + "linear.bias"]
-        weight = state[prefix + "conv.weight"]
-        if not op.norm:
-            return weight, state[prefix + "conv.bias"]
-        norm = prefix + "norm."
-        factor = state[norm + "weight"] / np.sqrt(state[norm + "running_var"] + eps)
-        offset = state[prefix + "conv.bias"] if op.bias else 0
-        bias = state[norm + "bias"] + (offset - state[norm + "running_mean"]) * factor
-        return weight * factor[:, None, None, None], bias
+            return array(layer.linear.weight), array(layer.linear.bias)
+        weight, bias = array(layer.conv.weight), None if layer.conv.bias is None else array(layer.conv.bias)
+        if layer.norm is None:
+            return weight, np.zeros(op.out_ch, np.float32) if bias is None else bias
+        factor, offset = _scale_and_shift(layer.norm, f"blocks.{i}.{op.name}.norm", array)
+        return weight * factor[:, None, None, None], offset if bias is None else bias * factor + offset
 
     return weights
+
+
+def _scale_and_shift(norm: Any, name: str, array: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What a batch norm multiplies each channel by, and then adds, in evaluation.
+
+    The epsilon is the layer's own; a layer without weights of its own (``affine=False``) has 1 and 0.
+    """
+    if getattr(norm, "running_var", None) is None or getattr(norm, "running_mean", None) is None:
+        raise ValueError(
+            f"{name} is a {type(norm).__name__} without running statistics, which no convolution can take in; "
+            "export networks whose norms are BatchNorm2d with track_running_stats=True"
+        )
+    factor = 1 / np.sqrt(array(norm.running_var) + np.float32(norm.eps))
+    if norm.weight is not None:
+        factor *= array(norm.weight)
+    offset = -array(norm.running_mean) * factor
+    return factor, offset if norm.bias is None else offset + array(norm.bias)
 
 
 def _model(units: Sequence[Unit], graph: "_Graph", batch: int, name: str) -> onnx.ModelProto:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from nas_runtime.files import FileError, read_text
 from search_spaces import cost
 from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN
 from search_spaces.blocks import Branches, PlainConv
@@ -27,14 +29,17 @@ __all__ = [
 ]
 
 FORMAT = 1
+_NORM_EPS = Arch.__dataclass_fields__["norm_eps"].default
 
 
 def to_dict(arch: Arch) -> dict[str, Any]:
     """`arch` as plain values. Fields that have their default are left out."""
+    eps = {} if arch.norm_eps == _NORM_EPS else {"norm_eps": arch.norm_eps}
     return {
         "format": FORMAT,
         "name": arch.name,
         "resolution_px": arch.resolution_px,
+        **eps,
         "blocks": [block_to_dict(block) for block in arch.blocks],
     }
 
@@ -54,7 +59,12 @@ def from_dict(data: Any) -> Arch:
     if not isinstance(data["resolution_px"], int):
         raise ValueError(f"resolution_px is {data['resolution_px']!r}; it must be a whole number")
     blocks = tuple(_block(i, item) for i, item in enumerate(data["blocks"]))
-    return Arch(name=str(data["name"]), resolution_px=data["resolution_px"], blocks=blocks)
+    return Arch(
+        name=str(data["name"]),
+        resolution_px=data["resolution_px"],
+        blocks=blocks,
+        norm_eps=data.get("norm_eps", _NORM_EPS),
+    )
 
 
 def to_json(arch: Arch) -> str:
@@ -74,16 +84,18 @@ def from_json(text: str) -> Arch:
     return from_dict(data)
 
 
-def from_file(path: Path) -> Arch:
-    """The network of a JSON file.
+def from_file(path: str | os.PathLike[str]) -> Arch:
+    """The network of a JSON file, such as the ``best.json`` of a run.
 
     Raises:
         ValueError: the file cannot be read, or holds no network; the message begins with its path.
     """
     try:
-        return from_json(path.read_text())
-    except OSError as e:
+        return from_json(read_text(Path(path)))
+    except FileNotFoundError as e:
         raise ValueError(f"{path} cannot be read: {e.strerror}") from None
+    except FileError:
+        raise
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
 

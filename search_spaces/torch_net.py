@@ -5,11 +5,16 @@ Parameters are named after the block's place and the operator: ``blocks.3.expand
 """
 
 import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas_runtime.files import write_bytes
+from search_spaces import text
 from search_spaces.arch import Arch, Block
 from search_spaces.ops import (
     Act,
@@ -29,7 +34,10 @@ from search_spaces.ops import (
     Upsample,
 )
 
-__all__ = ["BlockModule", "Net", "activation", "build", "module_of"]
+__all__ = ["WEIGHTS", "BlockModule", "Net", "activation", "build", "check_weights", "load", "module_of", "save"]
+
+WEIGHTS = "best.safetensors"
+"""The file of a run directory that holds its trained network."""
 
 
 def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
@@ -55,6 +63,77 @@ def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
     return net
 
 
+def save(net: "Net", path: str | os.PathLike[str], *, about: Mapping[str, str] | None = None) -> None:
+    """Writes `net` to a safetensors file, with its network as JSON; `load` reads both. It is complete or not there.
+
+    Args:
+        about: what else the file says of itself, by name; ``arch`` is taken.
+
+    Raises:
+        ValueError: batch norms with another epsilon than the network's, which the file could not say.
+    """
+    from safetensors.torch import save as safetensors_of
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and module.eps != net.arch.norm_eps:
+            raise ValueError(
+                f"{name} has eps {module.eps:g}, but network {net.arch.name!r} has norm_eps {net.arch.norm_eps:g}; "
+                "build the net from replace(arch, norm_eps=...)"
+            )
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    write_bytes(Path(path), safetensors_of(state, metadata={**(about or {}), "arch": text.to_json(net.arch)}))
+
+
+def load(path: str | os.PathLike[str]) -> "Net":
+    """The trained network of a run directory, or of a file that `save` wrote: on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: no such file, not such a file, or weights that are not those of its network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about = opened.metadata() or {}
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError:
+        raise ValueError(f"{file}: no such file; give the folder of a finished run, or its {WEIGHTS}") from None
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"{file} cannot be read: {e}") from None
+    if "arch" not in about:
+        raise ValueError(f"{file} does not say what network its weights are of; give a file of torch_net.save")
+    try:
+        arch = text.from_json(about["arch"])
+        check_weights(arch, state)
+    except ValueError as e:
+        raise ValueError(f"{file}: {e}") from None
+    with torch.random.fork_rng(devices=[]):  # new modules draw from torch's generator, which is the caller's
+        net = Net(arch)
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def check_weights(arch: Arch, weights: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, with the first difference, if `weights` are not those of `arch`."""
+    with torch.device("meta"):
+        wanted = Net(arch).state_dict()
+    for name, value in wanted.items():
+        if name not in weights:
+            raise ValueError(
+                f"the weights lack {name}, which network {arch.name!r} has; give the weights of this network"
+            )
+        if weights[name].shape != value.shape:
+            raise ValueError(
+                f"{name} is {tuple(weights[name].shape)} in the weights, but {tuple(value.shape)} in network "
+                f"{arch.name!r}; give the weights of this network"
+            )
+    if more := [name for name in weights if name not in wanted]:
+        raise ValueError(
+            f"the weights have {more[0]}, which network {arch.name!r} lacks; give the weights of this network"
+        )
+
+
 class Net(nn.Module):
     """`arch` as a module; `blocks[i]` computes ``arch.blocks[i]``."""
 
@@ -62,6 +141,9 @@ class Net(nn.Module):
         super().__init__()
         self.arch = arch
         self.blocks = nn.Sequential(*(BlockModule(block) for block in arch.blocks))
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = arch.norm_eps
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_ch, H, W) -> (N, classes)``."""

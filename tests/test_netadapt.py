@@ -10,7 +10,7 @@ import latency_luts
 from netadapt import compare
 from netadapt.adapt import adapt
 from netadapt.channels import groups, layer_groups, narrow
-from netadapt.inherit import check_weights, inherit
+from netadapt.inherit import inherit
 from netadapt.propose import Proposal, propose, ranking
 from search_spaces import cost, redesign, rewrite, spaces, torch_net, zoo
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv, SepConv
@@ -228,10 +228,10 @@ def test_weights_that_do_not_fit_are_named():
     with pytest.raises(
         ValueError, match=r"blocks.0.conv.conv.weight is \(32, 3, 3, 3\) in the weights, but \(16, 3, 3, 3\)"
     ):
-        check_weights(small(V3), weights)
+        torch_net.check_weights(small(V3), weights)
     del weights["blocks.3.expand.norm.running_var"]
     with pytest.raises(ValueError, match="the weights lack blocks.3.expand.norm.running_var"):
-        check_weights(small(A1), weights)
+        torch_net.check_weights(small(A1), weights)
     with pytest.raises(ValueError, match="do not have the same blocks"):
         inherit(small(A1), small(V3), weights_of(small(A1)))
 

@@ -27,8 +27,6 @@ __all__ = ["Path", "Statistics", "Stretch", "Supernet"]
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and variance (C,) of what each batch norm of a path normalises, by the name of its convolution."""
 
-_EPS = 1e-5  # of batch norm, torch's default
-
 
 @dataclass(frozen=True)
 class _Step:
@@ -56,12 +54,14 @@ class Stretch:
         part: its number.
         in_ch: channels that it reads.
         last: number of its last block in the network.
+        norm_eps: of the network's batch norm.
     """
 
     part: int
     in_ch: int
     last: int
     steps: tuple[_Step, ...]
+    norm_eps: float
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class Supernet(nn.Module):
                     inputs = tuple(source if name == "input" else f"blocks.{i}.{name}" for name in op.inputs)
                     steps.append(_Step(f"blocks.{i}.{op.name}", inputs, op, key))
                 source = steps[-1].name
-            stretches.append(Stretch(part, blocks[numbers[0]].in_ch, numbers[-1], _with_done(steps)))
+            in_ch = blocks[numbers[0]].in_ch
+            stretches.append(Stretch(part, in_ch, numbers[-1], _with_done(steps), small.norm_eps))
         return Path(small, tuple(stretches))
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
@@ -152,11 +153,10 @@ class Supernet(nn.Module):
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
             x = torch_net.conv2d(x, op, *self._conv_weights(step.key, op))
-            return (
-                F.batch_norm(x, None, None, *self._norm_weights(step.key, op), training=True, eps=_EPS)
-                if op.norm
-                else x
-            )
+            if not op.norm:
+                return x
+            weight, bias = self._norm_weights(step.key, op)
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=stretch.norm_eps)
 
         return self._run(x, stretch, convolve)
 
@@ -173,9 +173,8 @@ class Supernet(nn.Module):
             weight, bias = self._norm_weights(step.key, op)
             if step.name not in found:
                 found[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
-            return F.batch_norm(
-                x, *found[step.name], weight, bias, training=True, momentum=now / (seen + now), eps=_EPS
-            )
+            share, eps = now / (seen + now), path.arch.norm_eps
+            return F.batch_norm(x, *found[step.name], weight, bias, training=True, momentum=share, eps=eps)
 
         for x in batches:
             now = len(x)
@@ -195,7 +194,7 @@ class Supernet(nn.Module):
                 if step.op.norm:
                     mean, var = statistics[step.name]
                     gamma, beta = self._norm_weights(step.key, step.op)
-                    scale = gamma * torch.rsqrt(var + _EPS)
+                    scale = gamma * torch.rsqrt(var + path.arch.norm_eps)
                     shift = beta - mean * scale
                     weight, bias = weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
                 weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
