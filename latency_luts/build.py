@@ -119,7 +119,7 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path, fresh
             "bundle was made with"
         )
     old = None if fresh or not path.exists() else read_own(path, how)
-    if old and old.provenance.get("log") == measured.id:
+    if old and old.timed and old.timed.log == measured.id:
         return old
     if old and not {key(unit) for unit in units} - set(old.units):
         raise TableError(f"{path} has all units of from={file} already; replace it with fresh=true, or leave it")
@@ -183,7 +183,7 @@ def build(
     if old and not new_units and not new_networks:
         return old
     measured = Log(log_path, how)
-    if old and measured.id == old.provenance.get("log"):  # the build was killed when it had written the table
+    if old and old.timed and old.timed.log == measured.id:  # the build was killed when it had written the table
         measured.remove()
         measured = Log(log_path, how)
     neighbours = {parse(name) for name in have}
@@ -289,7 +289,7 @@ def read_own(path: Path, how: Identity) -> MeasuredTable:
     table = read(path)
     if not isinstance(table, MeasuredTable):
         raise TableError(f"{path} is a {table.kind} table; measure under another device name")
-    if "reference_ms" not in table.provenance:
+    if table.timed is None:
         raise TableError(f"{path} was not measured by this project; measure under another device name")
     if table.identity != how:
         raise TableError(f"{path} was measured with {_difference(table.identity, how, table.device)}")

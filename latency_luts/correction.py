@@ -36,20 +36,25 @@ def fit_correction(
         if len(y) < _ENOUGH_FOR_THREE:
             del columns["offset_ms"]
     x = np.stack(list(columns.values()), axis=1)
-    costs = _solve(x, y)
-    left_out_ms = [x[i] @ _solve(np.delete(x, i, 0), np.delete(y, i)) for i in range(len(y))]
-    fits = tuple(
-        NetworkFit(
-            name=name,
-            ms=float(y[i]),
-            fitted_ms=float(x[i] @ costs),
-            left_out_ms=float(left_out_ms[i]),
-            sum_ms=float(sums_ms[i]),
-            kernels=0 if kernels is None else int(kernels[i]),
+
+    def fitted(rows: np.ndarray) -> Correction:
+        return Correction(**dict(zip(columns, map(float, _solve(x[rows], y[rows])), strict=True)))
+
+    everything = np.arange(len(y))
+    correction = fitted(everything)
+    fits = []
+    for i, name in enumerate(names):
+        its = {"sum_ms": float(sums_ms[i]), "kernels": 0 if kernels is None else int(kernels[i])}
+        fits.append(
+            NetworkFit(
+                name=name,
+                ms=float(y[i]),
+                fitted_ms=correction.network_ms(**its),
+                left_out_ms=fitted(np.delete(everything, i)).network_ms(**its),
+                **its,
+            )
         )
-        for i, name in enumerate(names)
-    )
-    return Correction(**dict(zip(columns, map(float, costs), strict=True))), fits
+    return correction, tuple(fits)
 
 
 def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:

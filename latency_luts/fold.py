@@ -17,6 +17,7 @@ from latency_luts.key import key, parse
 from latency_luts.known import slowness
 from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
+from latency_luts.origin import Corrected
 from latency_luts.table import Correction, Identity, MeasuredTable, NetworkFit, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
@@ -55,7 +56,7 @@ def fold(
     turns = [timing for timings in measured.networks.values() for timing in timings]
     seen = [item.reference_ms for item in (*measured.chains, *turns)]
     level = float(np.median([chain.reference_ms for chain in measured.chains] or seen))
-    base = old.provenance["reference_ms"] if old else level
+    base = old.reference_ms if old else level
 
     contexts = contexts_of(measured, how.dtype)
     before = old.correction if old else Correction(saved_by_mib_ms=what_weights_save(contexts))
@@ -80,6 +81,7 @@ def fold(
 
     slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
     drift = float(slowest / fastest) - 1
+    before_drift = old.timed.drift if old and old.timed else 0.0  # of units that stay as they were
     provenance = {
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,7 +89,7 @@ def fold(
         "statistic": "median of kernels profiled inside networks, middle mean over networks and moments, with weights "
         "from memory",
         "reference_ms": base,
-        "drift": round(drift, 3),
+        "drift": round(max(drift, before_drift), 3),
         "log": measured.id,
         "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
@@ -104,7 +106,7 @@ def fold(
 
 def is_corrected(table: MeasuredTable) -> bool:
     """Whether `latency_luts.calibrate` has corrected it to networks that were timed on its device."""
-    return bool(_corrected(table))
+    return isinstance(table.origin, Corrected)
 
 
 def _corrected(table: MeasuredTable) -> dict[str, Any]:

@@ -18,27 +18,23 @@ import numpy as np
 
 from latency_luts.calibrated import non_negative_least_squares
 from latency_luts.key import parse
-from latency_luts.model import LatencyModel
+from latency_luts.model import LatencyModel, unit_prices
 from latency_luts.table import MeasuredTable, Table, TableError
 from search_spaces.arch import Classifier
 from search_spaces.lower import Unit
 from search_spaces.ops import Conv, Dropout, Linear
 
-__all__ = ["InterpolatedModel"]
+__all__ = ["InterpolatedModel", "InterpolatedPrices"]
 
 VECTOR_WIDTHS = (1, 4, 8, 16)
 _NEIGHBOURS = 6
 _OTHER_SETTING = 2.0  # how far apart another kernel, activation or shortcut is, in doublings of the channels
-_LEAST_UNITS = 30
+LEAST_UNITS = 30
 _SMALLEST_MS = 0.001  # faster units were not timed well enough to scale others by
 
 
 class InterpolatedModel(LatencyModel):
     """The latency model of a measured or imported table, for units of any width.
-
-    Attributes:
-        vector_width: the number of channels to which the costs round up: the one of 1, 4, 8 and 16 that predicts the
-            table's units best.
 
     Raises:
         TableError: the table has no units, or too few.
@@ -47,18 +43,57 @@ class InterpolatedModel(LatencyModel):
     def __init__(self, source: Table) -> None:
         if not isinstance(source, MeasuredTable):
             raise TableError(f"the table of {source.device!r} is {source.kind}: it prices any unit, nothing is missing")
-        super().__init__(source)
-        if len(source.units) < _LEAST_UNITS:
+        self._interpolation = InterpolatedPrices(source)
+        super().__init__(source, prices=self._interpolation)
+
+    @property
+    def left_out_errors(self) -> np.ndarray:
+        """See `InterpolatedPrices.left_out_errors`."""
+        return self._interpolation.left_out_errors
+
+    @property
+    def vector_width(self) -> int:
+        """See `InterpolatedPrices`."""
+        return self._interpolation.vector_width
+
+    def describe(self) -> str:
+        off = np.abs(self.left_out_errors)
+        return (
+            f"{super().describe()}; interpolated between widths (a unit of a width that the table lacks is "
+            f"{np.median(off):.1%} off in the median, {np.quantile(off, 0.9):.1%} at the 90th percentile)"
+        )
+
+
+class InterpolatedPrices:
+    """What units of any width add to a network, in ms; those that the table has add what the table says.
+
+    Attributes:
+        vector_width: the number of channels to which the costs round up: the one of 1, 4, 8 and 16 that predicts the
+            table's units best.
+
+    Raises:
+        TableError: the table has too few units.
+    """
+
+    def __init__(self, source: MeasuredTable) -> None:
+        if len(source.units) < LEAST_UNITS:
             raise TableError(
-                f"the table of {source.device!r} has {len(source.units)} units; interpolation needs {_LEAST_UNITS}"
+                f"the table of {source.device!r} has {len(source.units)} units; interpolation needs {LEAST_UNITS}"
             )
-        self._measured_ms = self._unit_ms
-        self._unit_ms = self._any_unit_ms
+        self._measured_ms = unit_prices(source)
         units = [parse(name) for name in source.units]
         self._units = [unit for unit in units if (self._measured_ms(unit) or 0) > _SMALLEST_MS]
         self._ms = np.array([self._measured_ms(unit) for unit in self._units])
         self._settings = np.array([_settings(unit) for unit in self._units])
         self._sizes = np.array([_sizes(unit) for unit in self._units])
+
+    def __call__(self, unit: Unit) -> float:
+        known = self._measured_ms(unit)
+        if known is not None:
+            return known
+        width, costs, off = self._fitted
+        price = float(_price(_features(unit, width), costs))
+        return price * float(np.exp(self._correction_of(unit, off, np.arange(len(self._units)))))
 
     @cached_property
     def left_out_errors(self) -> np.ndarray:
@@ -72,13 +107,6 @@ class InterpolatedModel(LatencyModel):
     def vector_width(self) -> int:
         return self._fitted[0]
 
-    def describe(self) -> str:
-        off = np.abs(self.left_out_errors)
-        return (
-            f"{super().describe()}; interpolated between widths (a unit of a width that the table lacks is "
-            f"{np.median(off):.1%} off in the median, {np.quantile(off, 0.9):.1%} at the 90th percentile)"
-        )
-
     @cached_property
     def _features(self) -> dict[int, np.ndarray]:
         """Vector width to the features (n, k) of all units."""
@@ -91,14 +119,6 @@ class InterpolatedModel(LatencyModel):
         width = min(errors, key=errors.__getitem__)
         costs, features = self._costs(width, np.arange(len(self._units)))
         return width, costs, np.log(self._ms / _price(features, costs))
-
-    def _any_unit_ms(self, unit: Unit) -> float:
-        known = self._measured_ms(unit)
-        if known is not None:
-            return known
-        width, costs, off = self._fitted
-        price = float(_price(_features(unit, width), costs))
-        return price * float(np.exp(self._correction_of(unit, off, np.arange(len(self._units)))))
 
     def _costs(self, width: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Costs (k,) fitted to the units `rows`, and the features (n, k) of all units."""

@@ -40,4 +40,4 @@ def slowness(table: MeasuredTable, known_ms: Mapping[str, float], reference_ms: 
     """
     at_table_ms = {n.name: n.ms for n in table.networks}
     ratios = [ms / at_table_ms[name] for name, ms in known_ms.items()]
-    return float(np.median(ratios)) if len(ratios) >= LEAST else reference_ms / table.provenance["reference_ms"]
+    return float(np.median(ratios)) if len(ratios) >= LEAST else reference_ms / table.reference_ms

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from latency_luts import calibrated, residence, table
 from latency_luts.key import key, nearest
+from latency_luts.origin import Corrected, Imported, Measured
 from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
@@ -15,7 +16,7 @@ from search_spaces.lower import Unit, lower
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
 
-__all__ = ["LatencyModel", "MissingUnitsError"]
+__all__ = ["LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
 
 _CHUNK = 8192  # networks looked up at once: small enough for the caches
 
@@ -39,20 +40,32 @@ class MissingUnitsError(TableError):
         )
 
 
+class UnitPrices(Protocol):
+    """What a unit adds to the latency of its network, in ms; None: not known.
+
+    It may be below 0, where a table's correction takes more off a unit than was measured.
+    """
+
+    def __call__(self, unit: Unit, /) -> float | None: ...
+
+
 class LatencyModel:
     """Latency of networks on one device, from its table.
 
+    Args:
+        prices: of units; those of the table if None.
+
     Attributes:
-        table: where the numbers come from: `device`, `kind`, `provenance`.
+        table: where the numbers come from: `device`, `kind`, `origin`, `provenance`.
         error: leave-one-out error on whole networks, or None if unknown.
     """
 
-    def __init__(self, source: Table) -> None:
+    def __init__(self, source: Table, *, prices: UnitPrices | None = None) -> None:
         self.table = source
         self.error: Error | None = table.error(source)
         self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
         self._dtype = source.identity.dtype if isinstance(source, MeasuredTable) else "fp32"
-        self._unit_ms = _measured(source) if isinstance(source, MeasuredTable) else _calibrated(source)
+        self._prices = prices or unit_prices(source)
         self._cache: dict[tuple, float | None] = {}
         self._cache_mib: dict[tuple, float] = {}
         self._part_tables: tuple[SearchSpace, _Parts] | None = None
@@ -63,20 +76,31 @@ class LatencyModel:
 
     def unit_ms(self, unit: Unit) -> float | None:
         """Milliseconds that a unit takes in a network too heavy for the caches; None if the table does not have it."""
+        ms = self._price(unit)
+        return None if ms is None else max(0.0, ms)
+
+    def _price(self, unit: Unit) -> float | None:
         place = (unit.block, unit.in_shape)
         if place not in self._cache:
-            self._cache[place] = self._unit_ms(unit)
+            self._cache[place] = self._prices(unit)
         return self._cache[place]
 
     def latency_ms(self, arch: Arch) -> float:
-        """Milliseconds of one inference of `arch`, batch 1.
+        """Milliseconds of one inference of `arch`, batch 1: by the formula of `Correction`, to which it was fitted.
 
         Raises:
             MissingUnitsError: the table does not have all units of `arch`.
+            TableError: the table gives no latency above 0 for it.
         """
         units = lower(arch)
         mib = sum(map(self._weights_mib, units)) if self._correction.saved_by_mib_ms else 0.0
-        return max(0.0, sum(self._units_ms(units)) + float(self._whole_ms(mib)))
+        ms = sum(self._units_ms(units)) + float(self._correction.whole_ms(mib))
+        if not 0 < ms < math.inf:
+            raise TableError(
+                f"the table of {self.device!r} gives {ms:.3g} ms for {arch.name} at {arch.resolution_px} px: it was "
+                "fitted to slower networks; fit it to networks of this size with latency_luts.calibrate"
+            )
+        return ms
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
@@ -98,7 +122,7 @@ class LatencyModel:
             raise ValueError(f"space {space.name!r}: an index is outside its choice")
         if self._part_tables is None or self._part_tables[0] is not space:
             weights_mib = self._weights_mib if self._correction.saved_by_mib_ms else None
-            self._part_tables = (space, _part_tables(self.unit_ms, weights_mib, space))
+            self._part_tables = (space, _part_tables(self._price, weights_mib, space))
         _, (strides, tables_ms, tables_mib) = self._part_tables
         sum_ms, mib = np.zeros(len(indices)), np.zeros(len(indices))
         for start in range(0, len(indices), _CHUNK):
@@ -109,20 +133,16 @@ class LatencyModel:
             if tables_mib:
                 for table_mib, column in zip(tables_mib, places.T, strict=True):
                     mib[start : start + _CHUNK] += table_mib[column]
-        if np.isnan(sum_ms).any():
-            self.latency_ms(space.decode(indices[np.isnan(sum_ms)][0]))  # raises
-        return np.maximum(0.0, sum_ms + self._whole_ms(mib))
+        ms = sum_ms + self._correction.whole_ms(mib)
+        if (wrong := ~(ms > 0)).any():  # NaN stands for a missing unit
+            self.latency_ms(space.decode(indices[wrong][0]))  # raises
+        return ms
 
     def _weights_mib(self, unit: Unit) -> float:
         place = (unit.block, unit.in_shape)
         if place not in self._cache_mib:
             self._cache_mib[place] = residence.weights_mib(unit, self._dtype)
         return self._cache_mib[place]
-
-    def _whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
-        """What comes on top of the units of networks with `mib` MiB of weights."""
-        c = self._correction
-        return c.offset_ms - c.scale * c.saved_ms(mib)
 
     def parts_ms(self, arch: Arch) -> list[float]:
         """Milliseconds of each unit of `arch`, which add up to its latency: what a table's correction has for a whole
@@ -131,69 +151,72 @@ class LatencyModel:
         Raises:
             MissingUnitsError: the table does not have all of them.
         """
-        parts = self._units_ms(lower(arch))
+        parts = [max(0.0, ms) for ms in self._units_ms(lower(arch))]
         factor = self.latency_ms(arch) / (sum(parts) or 1.0)
         return [part * factor for part in parts]
 
     def _units_ms(self, units: Sequence[Unit]) -> list[float]:
-        parts = [self.unit_ms(unit) for unit in units]
+        parts = [self._price(unit) for unit in units]
         if missing := [unit for unit, ms in zip(units, parts, strict=True) if ms is None]:
             known = self.table.units if isinstance(self.table, MeasuredTable) else ()
             raise MissingUnitsError(self.device, missing, known)
         return [ms for ms in parts if ms is not None]
 
     def describe(self) -> str:
-        """One line: device, whether measured or calibrated, and the error."""
-        source = self.table
-        if isinstance(source, MeasuredTable):
-            identity = source.identity
-            imported = source.provenance.get("imported_from")
-            origin = (
-                f"imported from {imported}"
-                if imported
-                else f"measured on {identity.cpu}, {identity.runtime}, {_how(identity)}"
-            )
-        else:
-            origin = f"calibrated to {source.provenance.get('fitted_to', 'published latencies')}, not measured"
-        if isinstance(source, MeasuredTable) and (validation := source.validation):
-            return (
-                f"{self.device}: {origin}; error {validation.mape:.1%} on {validation.nets} other networks "
-                f"(worst {abs(validation.worst_error):.1%})"
-            )
-        if self.error is None:
-            return f"{self.device}: {origin}; error on whole networks unknown"
-        return (
-            f"{self.device}: {origin}; leave-one-out error {self.error.mape:.1%} on {self.error.networks} networks "
-            f"(worst {self.error.worst:.1%})"
-        )
+        """One line: the device, where its numbers come from, whether they are in doubt, and the error."""
+        return f"{self.device}: {_from(self.table)}; {_error(self.table, self.error)}"
 
 
-def _measured(source: MeasuredTable) -> Callable[[Unit], float | None]:
-    def unit_ms(unit: Unit) -> float | None:
-        timing = source.units.get(key(unit))
-        if timing is None:
-            return None
-        correction = source.correction
-        return max(0.0, correction.scale * timing.ms + correction.per_kernel_ms * timing.kernels)
+def unit_prices(source: Table) -> UnitPrices:
+    """What the units of a table add to a network."""
+    if isinstance(source, CalibratedTable):
+        costs = calibrated.cost_vector(source.costs)
+        return lambda unit: float(calibrated.features(unit) @ costs)
+    units, correction = source.units, source.correction
 
-    return unit_ms
+    def price(unit: Unit) -> float | None:
+        timing = units.get(key(unit))
+        return None if timing is None else correction.unit_ms(timing.ms, timing.kernels)
+
+    return price
 
 
-def _calibrated(source: CalibratedTable) -> Callable[[Unit], float]:
-    costs = calibrated.cost_vector(source.costs)
+def _from(source: Table) -> str:
+    """Where the numbers of a table come from, in words."""
+    if isinstance(source, CalibratedTable):
+        return f"calibrated to {source.origin.fitted_to}, not measured"
+    match source.origin:
+        case Corrected(device=device, networks=networks, units=units):
+            return f"corrected to {networks}; its units are those of {device}, {_units_from(units, source.identity)}"
+        case units:
+            return _units_from(units, source.identity)
 
-    def unit_ms(unit: Unit) -> float:
-        return float(calibrated.features(unit) @ costs)
 
-    return unit_ms
+def _units_from(units: Measured | Imported, identity: Identity) -> str:
+    if isinstance(units, Imported):
+        return f"imported from {units.source}"
+    words = f"measured on {identity.cpu}, {identity.runtime}, {_how(identity)}"
+    if not units.busy:
+        return words
+    return (
+        f"{words}, while the machine was busy: its speed varied by {units.drift:.0%}, {units.noisy:.0%} of the units "
+        "from chain to chain"
+    )
+
+
+def _error(source: Table, error: Error | None) -> str:
+    if isinstance(source, MeasuredTable) and (validation := source.validation):
+        worst = f"(worst {abs(validation.worst_error):.1%})"
+        return f"error {validation.mape:.1%} on {validation.nets} other networks {worst}"
+    if error is None:
+        return "error on whole networks unknown"
+    return f"leave-one-out error {error.mape:.1%} on {error.networks} networks (worst {error.worst:.1%})"
 
 
 _Parts = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
 
 
-def _part_tables(
-    unit_ms: Callable[[Unit], float | None], weights_mib: Callable[[Unit], float] | None, space: "SearchSpace"
-) -> _Parts:
+def _part_tables(unit_ms: UnitPrices, weights_mib: Callable[[Unit], float] | None, space: "SearchSpace") -> _Parts:
     """For looking up P parts: strides (C, P), and for each part the ms of every combination of its options, and the MiB
     (no tables without `weights_mib`).
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
-from latency_luts.table import TableError, read
+from latency_luts.table import MeasuredTable, TableError, read
 
 __all__ = ["check_replaceable", "load", "names", "table_path", "user_tables_dir"]
 
@@ -67,7 +67,8 @@ def check_replaceable(path: Path) -> None:
     Raises:
         TableError: the table file `path` was measured by this project.
     """
-    if path.exists() and "reference_ms" in read(path).provenance:
+    table = read(path) if path.exists() else None
+    if isinstance(table, MeasuredTable) and table.timed:
         raise TableError(f"{path} holds what was measured on a device; take another device name, or remove the file")
 
 

@@ -5,17 +5,27 @@ A file ends in a checksum of its content, so that a truncated or hand-edited tab
 
 import hashlib
 import json
-import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latency_luts import key as keys
-from latency_luts import residence
-from nas_runtime.files import write_text
+from latency_luts import origin as origins
+from latency_luts.values import (
+    Correction,
+    Error,
+    Identity,
+    NetworkFit,
+    Timing,
+    Validation,
+    check_above_0,
+    check_number,
+    short,
+)
+from nas_runtime.files import FileError, check_name, read_text, write_text
 
 __all__ = [
     "CalibratedTable",
@@ -32,6 +42,7 @@ __all__ = [
 ]
 
 FORMAT = 2
+_AGAIN = "build, import or copy it again"
 
 
 class TableError(ValueError):
@@ -39,120 +50,39 @@ class TableError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a latency depends on besides the network. Tables of different identities are never mixed."""
-
-    cpu: str
-    runtime: str
-    threads: int
-    batch: int
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One unit.
-
-    Attributes:
-        ms: milliseconds, the middle of those in the networks that it was timed in, as if all weights came from memory.
-        spread: of its runs, interquartile range / median.
-        runs: how many.
-        kernels: how many kernels the runtime runs for it; 0 if unknown.
-    """
-
-    ms: float
-    spread: float
-    runs: int
-    kernels: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkFit:
-    """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
-
-    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` (less what
-    is saved, see `Correction`) and `kernels` are those of its units, where it was fitted by them; `units` are their
-    keys, in order.
-    """
-
-    name: str
-    ms: float
-    fitted_ms: float
-    left_out_ms: float
-    source_set: str = ""
-    sum_ms: float = 0.0
-    kernels: int = 0
-    units: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Error:
-    """Leave-one-out error over `networks` whole networks: mean and largest of \\|left_out_ms / ms - 1\\|."""
-
-    networks: int
-    mape: float
-    worst: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Correction:
-    """Network latency = scale * (sum of its units - saved) + per_kernel_ms * their kernels + offset_ms.
-
-    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. Their
-    weights come from memory; those that a network of ``mib`` MiB still finds in the caches, of which there are ``mib *
-    residence.share(mib, cache_mib)``, save ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than
-    weights, which is what an ``offset_ms`` below 0 stands for.
-    """
-
-    scale: float = 1.0
-    per_kernel_ms: float = 0.0
-    offset_ms: float = 0.0
-    saved_by_mib_ms: float = 0.0
-    cache_mib: float = residence.CACHE_MIB
-
-    def saved_ms(self, mib: np.ndarray | float) -> np.ndarray:
-        """What networks with `mib` MiB of weights save."""
-        return self.saved_by_mib_ms * mib * residence.share(mib, self.cache_mib)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """A table against networks that took no part in any fit; errors are fractions of the measured latency.
-
-    Attributes:
-        nets: how many networks.
-        mape: mean absolute error; `bias`: mean error; `within_5pct`, `within_10pct`: shares of networks.
-        kendall_tau: rank correlation of predicted and measured latencies.
-        worst, worst_error: the network that is farthest off.
-        noise: how much a network's measured latency itself varies: how far a turn is from the median one, on average.
-        date, networks: when, and which kinds of networks.
-    """
-
-    nets: int
-    mape: float
-    within_5pct: float
-    within_10pct: float
-    kendall_tau: float
-    bias: float
-    worst: str
-    worst_error: float
-    noise: float
-    date: str
-    networks: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class MeasuredTable:
-    """Units timed on a device."""
+    """Units timed on a device, by this project or by another one: see `origin`."""
 
     device: str
     identity: Identity
     provenance: Mapping[str, Any]
     units: Mapping[str, Timing]
-    correction: Correction = Correction()
+    correction: Correction = field(default_factory=Correction)
     networks: tuple[NetworkFit, ...] = ()
     validation: Validation | None = None
     kind: str = field(default="measured", init=False)
+
+    @cached_property
+    def origin(self) -> origins.Measured | origins.Corrected | origins.Imported:
+        """Where the numbers come from."""
+        return origins.of_units(self.provenance, len(self.units))
+
+    @property
+    def timed(self) -> origins.Measured | None:
+        """How the units were measured by this project; None if they were not."""
+        its = self.origin.units if isinstance(self.origin, origins.Corrected) else self.origin
+        return its if isinstance(its, origins.Measured) and its.reference_ms is not None else None
+
+    @property
+    def reference_ms(self) -> float:
+        """The speed at which the units were measured: what the reference networks took.
+
+        Raises:
+            TableError: they were not measured by this project.
+        """
+        if self.timed is None or self.timed.reference_ms is None:
+            raise TableError(f"the table of {self.device!r} was not measured by this project")
+        return self.timed.reference_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +101,17 @@ class CalibratedTable:
     networks: tuple[NetworkFit, ...] = ()
     kind: str = field(default="calibrated", init=False)
 
+    def __post_init__(self) -> None:
+        for name, value in self.costs.items():
+            check_number(f"cost of {name}", value)
+        for name, value in self.factors.items():
+            check_above_0(f"factor of {name}", value)
+
+    @property
+    def origin(self) -> origins.Calibrated:
+        """Where the numbers come from."""
+        return origins.of_costs(self.provenance)
+
 
 Table = MeasuredTable | CalibratedTable
 
@@ -183,7 +124,7 @@ def error(table: Table) -> Error | None:
     return Error(networks=len(off), mape=sum(off) / len(off), worst=max(off))
 
 
-def write(table: Table, path: Path) -> None:
+def write(table: Table, path: str | os.PathLike[str]) -> None:
     """Writes `table` to `path`; the file is complete or unchanged."""
     data: dict[str, Any] = {"format": FORMAT, "kind": table.kind} | {
         f.name: getattr(table, f.name) for f in fields(table) if f.init
@@ -195,41 +136,43 @@ def write(table: Table, path: Path) -> None:
         data["units"] = {name: [t.ms, t.spread, t.runs, t.kernels] for name, t in sorted(table.units.items())}
     data["networks"] = [asdict(n) for n in table.networks]
     data["sha256"] = _checksum(data)
-    write_text(path, _dump(data))
+    write_text(Path(path), _dump(data))
 
 
-def read(path: Path) -> Table:
+def read(path: str | os.PathLike[str]) -> Table:
     """The table in the file `path`.
 
     Raises:
         TableError: no such file, not a table, another format, a wrong checksum, or values that no table can have.
     """
+    path = Path(path)
     try:
-        data = json.loads(path.read_text(), object_pairs_hook=_no_doubles)
+        data = json.loads(read_text(path), object_pairs_hook=_no_doubles)
     except FileNotFoundError:
         raise TableError(f"no table file {path}") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise TableError(f"{path} cannot be read: {e}") from None
+    except FileError as e:
+        raise TableError(str(e)) from None
     except json.JSONDecodeError as e:
-        raise TableError(f"{path} is not a table: not JSON ({e}); it is damaged: build or copy it again") from None
+        raise TableError(f"{path} is not a table: not JSON ({e}); it is damaged: {_AGAIN}") from None
+    except RecursionError:
+        raise TableError(f"{path} is not a table: it is nested too deeply; {_AGAIN}") from None
     except _DoubledError as e:
-        raise TableError(f"{path} is not a table: it has {e} twice; build or copy it again") from None
+        raise TableError(f"{path} is not a table: it has {e} twice; {_AGAIN}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         got = data.get("format") if isinstance(data, dict) else None
-        raise TableError(f"{path} is not a table of format {FORMAT} (its format is {got!r}); build it again")
+        raise TableError(f"{path} is not a table of format {FORMAT} (its format is {short(got)}); {_AGAIN}")
     if data.pop("sha256", None) != _checksum(data):
-        raise TableError(f"{path} does not match its checksum: it was edited or damaged; build or copy it again")
+        raise TableError(f"{path} does not match its checksum: it was edited or damaged; {_AGAIN}")
     try:
         return _table(data)
-    except (KeyError, TypeError, ValueError) as e:
-        raise TableError(f"{path} is not a table: {e}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise TableError(f"{path} is not a table: {short(e, quoted=False)}; {_AGAIN}") from None
 
 
 def _table(data: dict[str, Any]) -> Table:
     networks = tuple(NetworkFit(**n | {"units": tuple(n.get("units", ()))}) for n in data["networks"])
+    check_name(str(data["device"]), "device")
     if data["kind"] == "calibrated":
-        for name, value in data["costs"].items():
-            _check_number(f"cost of {name}", value)
         return CalibratedTable(
             device=data["device"],
             provenance=data["provenance"],
@@ -238,14 +181,17 @@ def _table(data: dict[str, Any]) -> Table:
             networks=networks,
         )
     if data["kind"] != "measured":
-        raise ValueError(f"its kind is {data['kind']!r}; known: measured, calibrated")
+        raise ValueError(f"its kind is {short(data['kind'])}; known: measured, calibrated")
     for name in {name for n in networks for name in n.units}:
         keys.parse(name)
-    units = {name: Timing(*values) for name, values in data["units"].items()}
-    for name, timing in units.items():
+    units = {}
+    for name, values in data["units"].items():
         keys.parse(name)
-        _check_number(name, timing.ms)
-    return MeasuredTable(
+        try:
+            units[name] = Timing(*values)
+        except ValueError as e:
+            raise ValueError(f"{name}: {e}") from None
+    table = MeasuredTable(
         device=data["device"],
         identity=Identity(**data["identity"]),
         provenance=data["provenance"],
@@ -254,11 +200,8 @@ def _table(data: dict[str, Any]) -> Table:
         networks=networks,
         validation=None if data["validation"] is None else Validation(**data["validation"]),
     )
-
-
-def _check_number(name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
+    assert table.origin  # read now, so that what is wrong with it is said with the file's name
+    return table
 
 
 class _DoubledError(Exception):

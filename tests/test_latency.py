@@ -223,6 +223,89 @@ def test_weights_that_stay_in_the_caches_save_time(space):
     np.testing.assert_allclose([sum(model.parts_ms(arch)) for arch in archs], expected, rtol=0, atol=1e-9)
 
 
+def test_networks_are_predicted_by_the_formula_that_was_fitted():
+    """Also where a correction takes more off a unit than was measured: its neighbours' kernels did all of it."""
+    archs = random_archs(12, rng_seed=0)
+    rng = np.random.default_rng(0)
+    whole = measured_table(archs)
+    units = {
+        name: Timing(float(rng.choice([0.0, 0.5, 2.0])), 0.01, 20, int(rng.integers(1, 9))) for name in whole.units
+    }
+    its = [[units[key(unit)] for unit in lower(arch)] for arch in archs]
+    sums, kernels = [sum(t.ms for t in row) for row in its], [sum(t.kernels for t in row) for row in its]
+    took = [1.1 * s - 0.02 * k + 0.4 for s, k in zip(sums, kernels, strict=True)]
+    correction, fits = fit_correction([arch.name for arch in archs], sums, took, kernels)
+    model = latency_luts.LatencyModel(replace(whole, units=units, correction=correction, networks=fits))
+    assert any(correction.unit_ms(t.ms, t.kernels) < 0 for t in units.values())
+    for arch, fit, s, k in zip(archs, fits, sums, kernels, strict=True):
+        assert model.latency_ms(arch) == pytest.approx(fit.fitted_ms, rel=1e-9)
+        assert model.latency_ms(arch) == pytest.approx(correction.network_ms(s, k), rel=1e-9)
+        assert min(model.parts_ms(arch)) == 0
+        assert sum(model.parts_ms(arch)) == pytest.approx(fit.fitted_ms)
+    assert min(model.unit_ms(parse(name)) for name in units) == 0
+
+
+def test_a_latency_of_0_or_less_is_refused(space):
+    rows = space.sample(np.random.default_rng(0), 4)
+    archs = [space.decode(row) for row in rows]
+    model = latency_luts.LatencyModel(measured_table(archs, correction=Correction(offset_ms=-1000.0)))
+    message = r"the table of 'test' gives -9\d\d ms for mnasnet at 224 px: it was fitted to slower networks; fit it to"
+    for predict in (lambda: model.latency_ms(archs[0]), lambda: model.latency_ms_batch(space, rows)):
+        with pytest.raises(TableError, match=message):
+            predict()
+
+
+FIT = {"name": "n", "ms": 2.0, "fitted_ms": 2.1, "left_out_ms": 2.2}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Timing(float("nan"), 0.0, 1), "ms is nan; it must be a number of at least 0"),
+        (lambda: Timing(-1.0, 0.0, 1), "ms is -1.0; it must be a number of at least 0"),
+        (lambda: NetworkFit(**FIT | {"ms": 0.0}), "ms is 0; it must be above 0"),
+        (lambda: NetworkFit(**FIT | {"left_out_ms": float("inf")}), "left_out_ms is inf; it must be a finite number"),
+        (lambda: Correction(scale=float("nan")), "scale is nan; it must be a finite number"),
+        (lambda: replace(HERE, threads=0), "threads is 0; it must be a whole number of at least 1"),
+        (lambda: replace(HERE, cpu=["x"]), r"cpu is \['x'\]; it must be a text"),
+        (
+            lambda: CalibratedTable(device="x", provenance={}, costs={"operator": float("inf")}),
+            "cost of operator is inf",
+        ),
+        (lambda: CalibratedTable(device="x", provenance={}, costs={}, factors={"a": 0.0}), "factor of a is 0; it must"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("provenance", "said"),
+    [
+        ({"reference_ms": 2.0}, "test: measured on test cpu, onnxruntime 1, 1 thread; error on whole networks unknown"),
+        (
+            {"reference_ms": 2.0, "drift": 2.74},
+            "1 thread, while the machine was busy: its speed varied by 274%, 0% of the units from chain to chain;",
+        ),
+        ({"reference_ms": 2.0, "noisy_units": 10**6}, ", while the machine was busy: its speed varied by 0%, "),
+        ({"imported_from": "a.yaml"}, "test: imported from a.yaml;"),
+        (
+            {"reference_ms": 2.0, "corrected_from": "rpi4", "corrected_to": "5 networks"},
+            "test: corrected to 5 networks; its units are those of rpi4, measured on test cpu,",
+        ),
+        (
+            {"imported_from": "a.yaml", "corrected_from": "i7", "corrected_to": "5 networks"},
+            "test: corrected to 5 networks; its units are those of i7, imported from a.yaml;",
+        ),
+    ],
+)
+def test_a_table_says_where_it_is_from(provenance, said):
+    table = replace(measured_table(random_archs(1, rng_seed=0)), provenance=provenance)
+    assert said in latency_luts.LatencyModel(table).describe()
+    assert (table.timed is not None) == ("reference_ms" in provenance)
+
+
 def test_missing_units_are_named():
     a, b = random_archs(2, rng_seed=0)
     model = latency_luts.LatencyModel(measured_table([a]))
@@ -320,8 +403,13 @@ def test_tables_of_older_versions_are_read(tmp_path):
         (lambda p: p.write_text(p.read_text()[:-200]), "not JSON"),
         (lambda p: p.write_text(p.read_text().replace("[1.0, 0.01, 20, 0]", "[0.5, 0.01, 20, 0]", 1)), "checksum"),
         (lambda p: p.write_text("[]"), "not a table of format 2"),
+        (lambda p: p.write_text("[" * 100_000), "nested too deeply"),
+        (lambda p: rewritten(p, lambda d: d.update(device="../x")), "device='../x' cannot be a name"),
+        (lambda p: rewritten(p, lambda d: d.update(provenance=[])), "is not a table"),
+        (lambda p: rewritten(p, lambda d: d["provenance"].update(reference_ms=-1)), "reference_ms is -1; it must be"),
+        (lambda p: rewritten(p, lambda d: d["identity"].update(cpu=9)), "cpu is 9; it must be a text"),
         (lambda p: p.write_text(p.read_text().replace("{\n", '{\n "kind": "x",\n', 1)), "it has 'kind' twice"),
-        (lambda p: p.write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+        (lambda p: p.write_bytes(b"\xff\xfe\x00"), "is not a text file"),
         (lambda p: p.unlink(), "no table file"),
         (lambda p: rewritten(p, lambda d: d.update(format=99)), "its format is 99"),
         (lambda p: rewritten(p, lambda d: d.update(kind="guessed")), "its kind is 'guessed'"),
@@ -341,10 +429,14 @@ def test_damaged_tables_are_refused(tmp_path, damage, message):
         read(path)
 
 
+def assert_correction(correction, **expected):
+    assert vars(correction) == pytest.approx(vars(Correction(**expected)))
+
+
 def test_the_correction_is_a_line_and_its_error_is_left_out():
     sums = [1.0, 2.0, 4.0, 8.0, 3.0]
     correction, fits = fit_correction(list("abcde"), sums, [1.2 * s + 0.3 for s in sums])
-    assert correction == Correction(scale=pytest.approx(1.2), offset_ms=pytest.approx(0.3))
+    assert_correction(correction, scale=1.2, offset_ms=0.3)
     assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
     with pytest.raises(ValueError, match="1 networks for two coefficients; give at least 4"):
         fit_correction(["a"], [1.0], [2.0])
@@ -354,7 +446,7 @@ def test_the_profiler_s_time_per_kernel_is_taken_off_again():
     sums, kernels = [1.0, 2.0, 4.0, 8.0, 3.0], [10, 30, 20, 50, 40]
     whole = [1.05 * s - 0.003 * k for s, k in zip(sums, kernels, strict=True)]
     correction, _ = fit_correction(list("abcde"), sums, whole, kernels)
-    assert correction == Correction(scale=pytest.approx(1.05), per_kernel_ms=pytest.approx(-0.003))
+    assert_correction(correction, scale=1.05, per_kernel_ms=-0.003)
 
 
 def test_an_offset_is_fitted_beside_the_kernels():
@@ -362,9 +454,7 @@ def test_an_offset_is_fitted_beside_the_kernels():
     sums, kernels = np.exp(rng.uniform(0, 3, 20)), rng.integers(40, 160, 20)
     names, whole = [str(i) for i in range(20)], 1.05 * sums - 0.002 * kernels - 0.2
     correction, fits = fit_correction(names, sums, whole, kernels.tolist())
-    assert correction == Correction(
-        scale=pytest.approx(1.05), per_kernel_ms=pytest.approx(-0.002), offset_ms=pytest.approx(-0.2)
-    )
+    assert_correction(correction, scale=1.05, per_kernel_ms=-0.002, offset_ms=-0.2)
     assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
     few, _ = fit_correction(names[:7], sums[:7], whole[:7], kernels[:7].tolist())
     assert few.offset_ms == 0  # seven networks are too few for three coefficients

@@ -1,0 +1,188 @@
+"""What a latency table is made of: plain values that refuse what cannot be."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from latency_luts import residence
+
+__all__ = [
+    "Correction",
+    "Error",
+    "Identity",
+    "NetworkFit",
+    "Timing",
+    "Validation",
+    "check_above_0",
+    "check_number",
+    "short",
+]
+
+LONGEST = 200  # characters of a value in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a latency depends on besides the network. Tables of different identities are never mixed."""
+
+    cpu: str
+    runtime: str
+    threads: int
+    batch: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        for name in ("cpu", "runtime", "dtype"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name} is {short(value)}; it must be a text")
+        for name in ("threads", "batch"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {short(value)}; it must be a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One unit.
+
+    Attributes:
+        ms: milliseconds, the middle of those in the networks that it was timed in, as if all weights came from memory.
+        spread: of its runs, interquartile range / median.
+        runs: how many.
+        kernels: how many kernels the runtime runs for it; 0 if unknown.
+    """
+
+    ms: float
+    spread: float
+    runs: int
+    kernels: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("ms", "spread", "runs", "kernels"):
+            check_number(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFit:
+    """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
+
+    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` (less what
+    is saved, see `Correction`) and `kernels` are those of its units, where it was fitted by them; `units` are their
+    keys, in order.
+    """
+
+    name: str
+    ms: float
+    fitted_ms: float
+    left_out_ms: float
+    source_set: str = ""
+    sum_ms: float = 0.0
+    kernels: int = 0
+    units: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_above_0("ms", self.ms)
+        for name in ("fitted_ms", "left_out_ms", "sum_ms", "kernels"):
+            check_number(name, getattr(self, name), low=-math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """Leave-one-out error over `networks` whole networks: mean and largest of \\|left_out_ms / ms - 1\\|."""
+
+    networks: int
+    mape: float
+    worst: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """Network latency = scale * (sum of its units - saved) + per_kernel_ms * their kernels + offset_ms.
+
+    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. Their
+    weights come from memory; those that a network of ``mib`` MiB still finds in the caches, of which there are ``mib *
+    residence.share(mib, cache_mib)``, save ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than
+    weights, which is what an ``offset_ms`` below 0 stands for.
+    """
+
+    scale: float = 1.0
+    per_kernel_ms: float = 0.0
+    offset_ms: float = 0.0
+    saved_by_mib_ms: float = 0.0
+    cache_mib: float = residence.CACHE_MIB
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check_number(f.name, getattr(self, f.name), low=-math.inf)
+
+    def saved_ms(self, mib: np.ndarray | float) -> np.ndarray:
+        """What networks with `mib` MiB of weights save."""
+        return self.saved_by_mib_ms * mib * residence.share(mib, self.cache_mib)
+
+    def network_ms(self, sum_ms: float, kernels: float, saved_ms: float = 0.0) -> float:
+        """Milliseconds of a network: the formula above."""
+        return self.scale * (sum_ms - saved_ms) + self.per_kernel_ms * kernels + self.offset_ms
+
+    def unit_ms(self, ms: float, kernels: float) -> float:
+        """What a unit adds to its network; below 0 where the profiler's time at its kernels is all that was seen."""
+        return self.scale * ms + self.per_kernel_ms * kernels
+
+    def whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
+        """What a network with `mib` MiB of weights has on top of its units."""
+        return self.offset_ms - self.scale * self.saved_ms(mib)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """A table against networks that took no part in any fit; errors are fractions of the measured latency.
+
+    Attributes:
+        nets: how many networks.
+        mape: mean absolute error; `bias`: mean error; `within_5pct`, `within_10pct`: shares of networks.
+        kendall_tau: rank correlation of predicted and measured latencies.
+        worst, worst_error: the network that is farthest off.
+        noise: how much a network's measured latency itself varies: how far a turn is from the median one, on average.
+        date, networks: when, and which kinds of networks.
+    """
+
+    nets: int
+    mape: float
+    within_5pct: float
+    within_10pct: float
+    kendall_tau: float
+    bias: float
+    worst: str
+    worst_error: float
+    noise: float
+    date: str
+    networks: str
+
+
+def check_number(name: str, value: Any, *, low: float = 0) -> None:
+    """Refuses what is no finite number of at least `low`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < low:
+        allowed = "a number of at least 0" if low == 0 else "a finite number"
+        raise ValueError(f"{name} is {short(value)}; it must be {allowed}")
+
+
+def check_above_0(name: str, value: Any) -> None:
+    """Refuses what is no finite number above 0.
+
+    Raises:
+        ValueError: it is not.
+    """
+    check_number(name, value)
+    if value == 0:
+        raise ValueError(f"{name} is 0; it must be above 0")
+
+
+def short(value: object, *, quoted: bool = True) -> str:
+    """`value` for a message, cut where it is long."""
+    words = repr(value) if quoted else str(value)
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}..."
