@@ -58,7 +58,7 @@ def main(settings: Settings) -> None:
         settings.choice("controller.name", controllers.names()),
         space,
         rng_seed=plan.rng_seed,
-        settings=settings.value("controller.settings"),
+        settings=settings.mapping("controller.settings"),
     )
     tensorboard = settings.flag("tensorboard")
     data_settings = read_data_settings(settings)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["new_console", "prepare_streams", "shown"]
+__all__ = ["brief", "new_console", "picture_text", "prepare_streams", "shown"]
 
 # what moves the cursor, colours, rings, or turns the direction of reading: C0 but newline and tab, DEL, C1,
 # directional marks, and halves of characters, which come from file names that are no UTF-8
@@ -17,6 +17,17 @@ _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e
 def shown(text: str) -> str:
     """`text` with everything that a terminal would obey instead of show written out, as ``\\x1b``."""
     return _UNSHOWABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def brief(value: object, most: int = 80) -> str:
+    """A value that a person typed, for a message: harmless, on one line, of at most `most` characters."""
+    text = shown(" ".join(str(value).split()))
+    return text if len(text) <= most else f"{text[: most - 20]}... ({len(text):,} characters)"
+
+
+def picture_text(text: str) -> str:
+    """`text` for Matplotlib, which takes what stands between two dollar signs for a formula."""
+    return shown(text).replace("$", r"\$")
 
 
 class _Plain(Console):

@@ -1,56 +1,113 @@
-"""What every command of the project does with Hydra: find conf/, read values, and turn errors into one clear line.
+"""What every command of the project reads its settings with, and how errors become one clear line.
 
 Hydra stays in the command modules: each turns its config into plain objects at once.
 """
 
-import difflib
-import math
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nas_runtime.console import prepare_streams, shown
+from nas_runtime.compose import compose, conf_dir, did_you_mean, one_line, run_hydra
+from nas_runtime.console import brief, prepare_streams, shown
 
-__all__ = ["Settings", "conf_dir", "run"]
+__all__ = ["Settings", "call", "conf_dir", "run"]
+
+_EXPECTED = (ValueError, OSError, MemoryError)
+
+LARGEST = 10**9
+"""Of whole numbers that have no other limit: more is a slip, and would only be found when memory runs out."""
+LONGEST = 1000
+"""Characters of a text or path."""
 
 
 def run(task: Callable[["Settings"], None], config_name: str) -> None:
-    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`.
+    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`; see `call` for errors.
 
-    A wrong command line, a ValueError or OSError of `task`, or Ctrl-C end the program with one line on
-    standard error and exit code 1 (130 for Ctrl-C). ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
+    Ctrl-C ends the program with one line on standard error and exit code 130.
     """
-    import hydra
-    from omegaconf import DictConfig
-
     prepare_streams()
-    overrides = sys.argv[1:]
-    if not any(arg.startswith("-") for arg in overrides):
-        _check_overrides(config_name, overrides)
+    try:
+        code = call(task, config_name, sys.argv[1:])
+    except KeyboardInterrupt:
+        _say("interrupted")
+        code = 130
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except BrokenPipeError:
+            code = _closed_pipe()
+    if code:
+        sys.exit(code)
 
-    def call(config: DictConfig) -> None:
+
+def call(task: Callable[["Settings"], None], config_name: str, arguments: list[str]) -> int:
+    """What `run` does with `arguments`; gives the exit code.
+
+    A wrong command line, or a ValueError, OSError or MemoryError of `task`, ends with one line on standard error and
+    code 1. With ``HYDRA_FULL_ERROR=1`` it is raised instead. With ``-m`` a job that ends so leaves the others alone,
+    and is named at the end.
+    """
+    failed: list[str] = []
+    count = 0
+
+    def job(config: Any, overrides: str | None) -> None:
+        nonlocal count
+        if overrides is not None:
+            print(f"job {count}: {shown(overrides)}", flush=True)
+        where = "" if overrides is None else f"job {count} ({brief(overrides, most=300)}): "
+        count += 1
         try:
             task(Settings(config))
-        except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            _exit(130)
-        except (ValueError, OSError) as e:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        except BrokenPipeError:
+            raise SystemExit(_closed_pipe()) from None
+        except _EXPECTED as e:
+            if _full_error():
                 raise
-            sys.stderr.write(f"error: {shown(_one_line(e))}\n")
-            _exit(1)
+            failed.append(f"error: {where}{_line(e)}")
+            _say(failed[-1])
 
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(call)()
+    try:
+        if any(argument.startswith("-") or "hydra" in argument for argument in arguments):
+            run_hydra(job, config_name, arguments)
+        else:
+            job(compose(config_name, arguments), None)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except _EXPECTED as e:
+        if _full_error():
+            raise
+        _say(f"error: {_line(e)}")
+        return 1
+    if failed and count > 1:
+        _say("\n".join([f"{len(failed)} of {count} jobs failed:", *failed]))
+    return 1 if failed else 0
 
 
-def conf_dir() -> Path:
-    """conf/ inside the installed package, or beside the packages in a checkout."""
-    here = Path(__file__).parent
-    installed, checkout = here / "conf", here.parent / "conf"
-    return installed if installed.is_dir() else checkout
+def _full_error() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory; give smaller numbers ({one_line(error)})"
+    return one_line(error)
+
+
+def _say(text: str) -> None:
+    if sys.stderr:
+        with suppress(BrokenPipeError):
+            sys.stderr.write(f"{shown(text)}\n")
+
+
+def _closed_pipe() -> int:
+    """Nobody reads standard output any more (``| head``): ends quietly, also when Python flushes at its exit."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 class Settings:
@@ -69,41 +126,33 @@ class Settings:
 
         try:
             found = OmegaConf.select(self._config, name)
+            return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
         except OmegaConfBaseException as e:
-            raise ValueError(f"{name}: {_one_line(e)}") from None
-        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+            where = name or str(getattr(e, "full_key", "") or "settings")
+            raise ValueError(f"{where}: {brief(str(e).splitlines()[0], most=200)}") from None
 
     def number(
         self, name: str, *, low: float | None = None, high: float | None = None, above: float | None = None
     ) -> float:
         """A finite number within ``low <= x <= high`` and ``x > above``."""
         value = self.value(name)
-        allowed = _allowed("a number", low, high, above)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name}={_shown(value)}: it must be {allowed}")
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise ValueError(f"{name}={value}: it must be {allowed}")
-        if above is not None and value <= above:
-            raise ValueError(f"{name}={value}: it must be {allowed}")
+        if not _is_number(value) or not _within(value, low, high) or (above is not None and value <= above):
+            raise ValueError(f"{name}={_shown(value)}: it must be {_allowed('a number', low, high, above)}")
         return float(value)
 
-    def integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int:
+    def integer(self, name: str, *, low: int | None = None, high: int = LARGEST) -> int:
         """A whole number within ``low <= x <= high``."""
         value = self.value(name)
-        allowed = _allowed("a whole number", low, high, None)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{name}={_shown(value)}: it must be {allowed}")
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise ValueError(f"{name}={value}: it must be {allowed}")
+        if isinstance(value, bool) or not isinstance(value, int) or not _within(value, low, high):
+            limit = None if high == LARGEST and not (isinstance(value, int) and value > high) else high
+            raise ValueError(f"{name}={_shown(value)}: it must be {_allowed('a whole number', low, limit, None)}")
         return value
 
     def numbers(self, name: str, *, above: float, high: float) -> list[float]:
         """A list of at least one number with ``above < x <= high``; one number stands for a list of it."""
         value = self.value(name)
         items = value if isinstance(value, list) else [value]
-        if not items or any(
-            isinstance(x, bool) or not isinstance(x, int | float) or not above < x <= high for x in items
-        ):
+        if not items or not all(_is_number(x) and above < x <= high for x in items):
             raise ValueError(
                 f"{name}={_shown(value)}: it must be numbers above {above:g}, up to {high:g}, like [0.5,1]"
             )
@@ -115,7 +164,7 @@ class Settings:
         items = value if isinstance(value, list) else [value]
         wrong = [x for x in items if x not in allowed]
         if wrong or not items:
-            hint = _did_you_mean(str(wrong[0]), allowed) if wrong else ""
+            hint = did_you_mean(brief(wrong[0]), allowed) if wrong else ""
             raise ValueError(f"{name}={_shown(value)}{hint}; allowed: some of {', '.join(allowed)}")
         return items
 
@@ -128,104 +177,64 @@ class Settings:
     def choice(self, name: str, allowed: Iterable[str]) -> str:
         value, allowed = self.value(name), tuple(allowed)
         if value not in allowed:
-            hint = _did_you_mean(str(value), allowed)
+            hint = did_you_mean(brief(value), allowed)
             raise ValueError(f"{name}={_shown(value)}{hint}; allowed: {', '.join(allowed)}")
         return value
 
     def text(self, name: str) -> str:
         value = self.value(name)
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"{name}={_shown(value)}: it must be a text")
+        if not isinstance(value, str) or not value or not value.isprintable() or len(value) > LONGEST:
+            raise ValueError(
+                f"{name}={_shown(value)}: it must be a text of at most {LONGEST} characters{_quote(value)}"
+            )
         return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Names and their values; none if it is null."""
+        value = self.value(name)
+        if value is not None and not (isinstance(value, dict) and all(isinstance(key, str) for key in value)):
+            raise ValueError(f"{name}={_shown(value)}: it must be names with values; leave it out, or set {name}.NAME=")
+        return value or {}
 
     def path(self, name: str) -> Path | None:
         """A path with ``~`` expanded, or None."""
         value = self.value(name)
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"{name}={_shown(value)}: it must be a path")
-        return None if value is None else Path(value).expanduser()
-
-    def yaml(self) -> str:
-        """The whole config, resolved, as YAML."""
-        from omegaconf import OmegaConf
-
-        return OmegaConf.to_yaml(self._config, resolve=True)
-
-
-def _check_overrides(config_name: str, overrides: list[str]) -> None:
-    """Composes once before Hydra does, to say what is wrong with the command line in one line."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        if value is None:
+            return None
+        wrong = not isinstance(value, str) or not value or "\0" in value or len(value) > LONGEST
         try:
-            compose(config_name, overrides=overrides)
-            return
-        except (HydraException, OmegaConfBaseException) as e:
-            message = str(e)
-        known = _known_names(compose(config_name))
-    sys.stderr.write(f"error: {shown(_explain(message, overrides, known))}\n")
-    _exit(1)
+            if not wrong:
+                return Path(value).expanduser()
+        except RuntimeError:  # ~somebody who is not known here
+            pass
+        raise ValueError(f"{name}={_shown(value)}: it must be a path of at most {LONGEST} characters{_quote(value)}")
 
 
-def _explain(message: str, overrides: list[str], known: list[str]) -> str:
-    if match := re.search(r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']+)'", message):
-        group, name = match["group"], match["name"]
-        options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-        return f"no {group} {name!r}{_did_you_mean(name, options)}; allowed: {', '.join(options)}"
-    if match := re.search(r"Could not override '(?P<name>[^']+)'", message):
-        name = match["name"]
-        groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
-        if name in groups and f"+{name}=" not in " ".join(overrides):
-            return f"{name} is not set yet; write +{name}=..."
-        close = _did_you_mean(name, known)
-        return (
-            f"no setting {name!r}{close}; --cfg job shows all settings"
-            if close
-            else (f"no setting {name!r}; allowed: {', '.join(k for k in known if '.' not in k)}")
-        )
-    return _one_line(message)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _known_names(config: Any, prefix: str = "") -> list[str]:
-    from omegaconf import OmegaConf
-
-    names = []
-    for name in config:
-        full = f"{prefix}{name}"
-        names.append(full)
-        if OmegaConf.is_dict(child := OmegaConf.select(config, name, throw_on_missing=False)):
-            names += _known_names(child, f"{full}.")
-    return names
-
-
-def _did_you_mean(name: str, options: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(options), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _allowed(kind: str, low: float | None, high: float | None, above: float | None) -> str:
     limits = [
-        f"above {above:g}" if above is not None else "",
-        f"at least {low:g}" if low is not None else "",
-        f"at most {high:g}" if high is not None else "",
+        f"above {_digits(above)}" if above is not None else "",
+        f"at least {_digits(low)}" if low is not None else "",
+        f"at most {_digits(high)}" if high is not None else "",
     ]
     return " ".join([kind, " and ".join(limit for limit in limits if limit)]).strip()
 
 
+def _digits(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _shown(value: Any) -> str:
-    return "null" if value is None else str(value)
+    return "null" if value is None else brief(value)
 
 
-def _one_line(error: object) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines) or type(error).__name__
-
-
-def _exit(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code)
+def _quote(value: Any) -> str:
+    """How a number becomes a text: on the command line it is one only in quotes, which the shell must not take."""
+    return f"; write '\"{brief(value)}\"'" if isinstance(value, int | float) else ""

@@ -169,8 +169,9 @@ def test_a_finished_search_trains_nothing_again(finished):
 
 def test_dry_run(tmp_path):
     start = time.monotonic()
-    done = search("dry_run=true", cwd=tmp_path)
+    done = search("dry_run=true", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
     assert done.returncode == 0, done.stderr
+    assert "ACC \\xd7 (LAT/TAR)^-0.15" in done.stdout
     assert time.monotonic() - start < 20  # 5 s on a quiet machine
     assert "2.81e+18 networks (42 choices)" in done.stdout
     assert "15.8 ms on pixel1" in done.stdout
@@ -181,47 +182,15 @@ def test_dry_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["w=-0.15"], "no target: add +target=NAME; there are: host_large, host_small, pixel1_large, pixel1_small"),
-        (["+target=pixel1_smal"], "no target 'pixel1_smal'; did you mean pixel1_small?; allowed: host_large"),
-        (["target=pixel1_small"], "target is not set yet; write +target=..."),
-        (["+target=pixel1_small", "sampels=3"], "no setting 'sampels'; did you mean samples?"),
-        (["+target=pixel1_small", "evaluator.epoch=3"], "no setting 'evaluator.epoch'; did you mean evaluator.epochs?"),
-        (["+target=pixel1_small", "controller=rnn"], "no controller 'rnn'"),
-        (
-            ["+target=pixel1_small", "dataset=imagenet"],
-            "no dataset 'imagenet'; did you mean image_folder?; allowed",
-        ),
-        (["+target=pixel1_small", "w=0.1"], "w=0.1: it must be a number at most 0"),
-        (["+target=pixel1_small", "w=fast"], "w=fast: it must be a number at most 0"),
-        (["+target=pixel1_small", "samples=0"], "samples=0: it must be a whole number at least 1"),
-        (["+target=pixel1_small", "samples=1.5"], "samples=1.5: it must be a whole number at least 1"),
-        (["+target=pixel1_small", "epochs=0"], "evaluator.epochs=0: it must be a whole number at least 1"),
-        (["+target=pixel1_small", "reward=sofd"], "reward=sofd; did you mean soft?; allowed: soft, hard"),
-        (["+target=pixel1_small", "target.device=pixel9"], "no latency table for device 'pixel9'; did you mean pixel"),
-        (["+target=pixel1_small", "target.target_ms=-3"], "target.target_ms=-3: it must be a number above 0"),
-        (
-            ["+target=pixel1_small", "target.target_ms=1"],
-            "the target, 1 ms, is below all networks of this space, which",
-        ),
-        (
-            ["+target=pixel1_small", "evaluator=shared_weights", "evaluator.shared.largest.share=0"],
-            "allowed: some above 0, and with align also largest",
-        ),
-        (["+target=pixel1_small", "evaluator=surrogate", "duplicates=train"], "the surrogate knows the networks of"),
-        (["+target=pixel1_small", "space.base_width=0"], "space.base_width=0: it must be a number above 0"),
-        (["+target=pixel1_small", "executor=dask"], "executor=dask; allowed: ray, serial"),
-        (["+target=pixel1_small", "dataset=cifar10"], "data set 'cifar10' needs dataset.path="),
-        (["+target=pixel1_small", "dataset=cifar10", "dataset.path=nowhere"], "there is no such file or folder"),
-        (["+target=pixel1_small", "run_dir=/proc/run"], "run_dir=/proc/run cannot be written"),
-        (["+target=pixel1_small", "ray.address=127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
-        (["+target=pixel1_small", "ray.num_gpus=64"], "no node has 1 CPUs and 64 GPUs"),
-        (["+target=pixel1_small", "w=-0.15", "w"], "w"),
+        (["sampels=3"], "no setting 'sampels'; did you mean samples?"),
+        (["ray.address=127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["ray.num_gpus=64"], "no node has 1 CPUs and 64 GPUs"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
-    done = command("nas.search", *arguments, cwd=tmp_path)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
+    """More of it: test_settings.py."""
+    done = command("nas.search", "+target=pixel1_small", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,260 @@
+"""Finds conf/, composes a command's config from it and the command line, and says in one line what is wrong with it."""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from nas_runtime.console import brief
+
+__all__ = ["ConfigError", "compose", "conf_dir", "did_you_mean", "one_line", "run_hydra"]
+
+
+_LONGEST_NAME = 200  # characters of a setting or a file in conf/; file systems allow 255
+
+
+class ConfigError(ValueError):
+    """A command line that no config can be made of."""
+
+
+def conf_dir() -> Path:
+    """conf/ inside the installed package, or beside the packages in a checkout."""
+    here = Path(__file__).parent
+    installed, checkout = here / "conf", here.parent / "conf"
+    return installed if installed.is_dir() else checkout
+
+
+def compose(config_name: str, overrides: Sequence[str]) -> Any:
+    """The config of ``conf/<config_name>.yaml`` and `overrides`, like ``samples=3``.
+
+    Raises:
+        ConfigError: an override that does not fit; says which, and what may be meant.
+    """
+    with _explained(config_name, overrides):
+        _check(config_name, overrides)
+        return _composed(config_name, overrides)
+
+
+def run_hydra(job: Callable[[Any, str | None], None], config_name: str, arguments: Sequence[str]) -> None:
+    """Does what `arguments` ask of Hydra: several jobs (``-m``), ``--help``, ``--cfg job``, ``--config-dir`` and so on.
+
+    Nothing is left behind: what Hydra writes about several jobs goes to a folder that is removed.
+
+    Args:
+        job: called with the config of each, and its overrides in words where there may be several jobs.
+
+    Raises:
+        ConfigError: an override that does not fit.
+        SystemExit: after printing what was asked for.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+
+    def call(config: Any) -> None:
+        about = HydraConfig.get()
+        several = about.mode == RunMode.MULTIRUN
+        with _environment("HYDRA_FULL_ERROR", full_error):
+            job(config, " ".join(about.overrides.task) if several else None)
+
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(call)
+    with (
+        _explained(config_name, arguments),
+        _environment("HYDRA_FULL_ERROR", "1"),  # errors arrive here instead of being printed by Hydra
+        tempfile.TemporaryDirectory(prefix="hydra-") as folder,
+    ):
+        own = [f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."]
+        own = [] if any("hydra.sweep" in argument for argument in arguments) else own
+        _check(config_name, arguments)
+        several = _flags(arguments).multirun or "hydra.mode=MULTIRUN" in arguments
+        with _arguments([*arguments, *own] if several else arguments):
+            run()
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(options), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def one_line(error: object) -> str:
+    """What an error says, in one line that fits on a screen."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{brief(error.filename)}: {error.strerror}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return brief(" ".join(lines) or type(error).__name__, most=1500)
+
+
+@contextmanager
+def _explained(config_name: str, arguments: Sequence[str]) -> Iterator[None]:
+    """Inside, what Hydra and OmegaConf raise becomes a `ConfigError`; as it is with ``HYDRA_FULL_ERROR=1``."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as e:
+        if full_error:
+            raise
+        raise ConfigError(_explain(e, config_name, arguments)) from None
+
+
+def _composed(config_name: str, overrides: Sequence[str]) -> Any:
+    import hydra
+
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        return hydra.compose(config_name, overrides=list(overrides))
+
+
+def _check(config_name: str, arguments: Sequence[str]) -> None:
+    """Finds what Hydra lets pass, or answers with a traceback: ``+sampels=3``, ``dataset=[]``, ``controller=null``."""
+    groups, known = _groups(arguments), None
+    for override in _parsed(arguments):
+        name = override.key_or_group
+        if len(name) > _LONGEST_NAME:
+            raise ConfigError(f"no setting {brief(name)!r}")
+        if name in groups and not override.is_delete():
+            values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+            if wrong := [value for value in values if not isinstance(value, str) or len(value) > _LONGEST_NAME]:
+                value = "null" if wrong[0] is None else brief(wrong[0])
+                options = ", ".join(_options(name, arguments))
+                raise ConfigError(f"{name}={value}: it must be one name; allowed: {options}")
+        elif (override.is_add() or override.is_force_add()) and "hydra" not in name and "/" not in name:
+            known = known or _known(config_name, arguments)
+            if name not in known and not any("hydra.searchpath" in argument for argument in arguments):
+                raise ConfigError(_unknown(name, known))
+
+
+def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    message = str(error)
+    if isinstance(error, MissingConfigException):
+        if match := re.search(r"Cannot find primary config '(?P<name>[^']+)'", message):
+            names = _options("", arguments)
+            return f"no config {match['name']!r}{did_you_mean(match['name'], names)}; allowed: {', '.join(names)}"
+        if match := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", message):
+            options = sorted(error.options or _options(match["group"], arguments))
+            name = brief(match["name"])
+            return f"no {match['group']} {name!r}{did_you_mean(name, options)}; allowed: {', '.join(options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{brief(error.override)}: write name=value, or quote: 'name=\"value\"'; see hydra.cc, override grammar"
+    if match := re.search(r"Could not override '(?P<name>[^']+)'", message):
+        name = match["name"]
+        if name in _groups(arguments) and not any(argument.startswith(f"+{name}=") for argument in arguments):
+            return f"{name} is not set yet; write +{name}=..."
+        if not name.startswith("hydra"):
+            return _unknown(name, _known(config_name, arguments))
+    if match := re.search(r"An item is already at '(?P<name>[^']+)'", message):
+        return f"{match['name']} is set already; write {match['name']}=... without +"
+    if match := re.search(r"Ambiguous value for argument '(?P<argument>[^']+)'", message):
+        name, _, values = match["argument"].partition("=")
+        return f"{brief(match['argument'])}: a list is written {name}=[{brief(values)}]; -m runs one job for each value"
+    return one_line(error)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    name = brief(name)
+    if close := did_you_mean(name, known):
+        return f"no setting {name!r}{close}; --cfg job shows all settings"
+    return f"no setting {name!r}; allowed: {', '.join(k for k in known if '.' not in k)}"
+
+
+def _parsed(arguments: Sequence[str]) -> list[Any]:
+    """The overrides among `arguments`, without those that cannot be read, which Hydra finds."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, found = OverridesParser.create(), []
+    for argument in arguments:
+        if not argument.startswith("-") and "=" in argument:
+            with suppress(HydraException):
+                found.append(parser.parse_override(argument))
+    return found
+
+
+def _known(config_name: str, arguments: Sequence[str]) -> list[str]:
+    """The names of all settings, with those of the chosen groups."""
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    flags, groups = _flags(arguments), _groups(arguments)
+    chosen = [
+        override.input_line
+        for override in _parsed(arguments)
+        if override.key_or_group in groups and not override.is_sweep_override()
+    ]
+    own = [f"hydra.searchpath=['file://{Path(flags.config_dir).absolute()}']"] if flags.config_dir else []
+    for overrides in ([*own, *chosen], own, []):
+        with suppress(HydraException, OmegaConfBaseException, ValueError):
+            config = _composed(flags.config_name or config_name, overrides)
+            return sorted({*_names(OmegaConf.to_container(config)), "target"})
+    return []
+
+
+def _names(config: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{name}.")
+
+
+def _folders(arguments: Sequence[str]) -> list[Path]:
+    own = _flags(arguments).config_dir
+    return [conf_dir(), *([Path(own)] if own and Path(own).is_dir() else [])]
+
+
+def _groups(arguments: Sequence[str]) -> set[str]:
+    return {path.name for folder in _folders(arguments) for path in folder.iterdir() if path.is_dir()}
+
+
+def _options(group: str, arguments: Sequence[str]) -> list[str]:
+    return sorted({path.stem for folder in _folders(arguments) for path in (folder / group).glob("*.yaml")})
+
+
+def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Those of Hydra's flags that change what is composed."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config-name", "-cn")
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    flags = argparse.Namespace(config_name=None, config_dir=None, multirun=False)
+    with suppress(argparse.ArgumentError):  # Hydra says what is wrong
+        parser.parse_known_args(list(arguments), flags)
+    return flags
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    before = os.environ.get(name)
+    try:
+        _set(name, value)
+        yield
+    finally:
+        _set(name, before)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+@contextmanager
+def _arguments(arguments: Sequence[str]) -> Iterator[None]:
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
