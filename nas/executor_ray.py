@@ -4,29 +4,27 @@ The evaluation (with its data set) goes into the object store once; each task ge
 is retried by Ray, a straggler is cancelled and tried again.
 """
 
+import contextlib
+import math
 import os
-import secrets
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latency_luts.remote import join
 from nas.executor import Evaluate, Shared, guarded
 from nas.trial import Evaluation
+from nas_runtime.cluster import ResourceError, available_cpus, join, start
+from nas_runtime.signals import held_back
 from search_spaces.arch import Arch
 
 __all__ = ["RayExecutor", "ResourceError", "fits"]
 
 
 _COUNT_EVERY_S = 5.0
-
-
-class ResourceError(ValueError):
-    """The cluster cannot be reached, or can never give what a task asks for."""
+_MOST_ON_A_CPU = 16  # processes of some 0.3 GB each
+_MOST_ON_A_GPU = 100
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,16 @@ class RayExecutor:
     """Runs evaluations on a Ray cluster; use it as a context manager.
 
     Args:
-        address: ``host:port`` of a cluster to join; None starts one on this machine for as long as it is needed.
+        address: ``host:port`` of a cluster to join; None starts one on this machine for as long as it is needed. A
+            cluster that this process is in already is used, and goes on.
         workers: evaluations at a time; None: as many as the cluster's CPUs (and GPUs) allow, also as nodes come or go.
         num_cpus, num_gpus: what one evaluation takes; ``num_gpus`` may be a fraction.
         timeout_s: an evaluation that takes longer is cancelled.
         retries: how often an evaluation that failed or took too long is tried again, before it is recorded as failed.
 
     Raises:
-        ResourceError: nothing answers at `address`, or no node can ever run one evaluation.
+        ResourceError: nothing answers at `address`, Ray does not start, or no node can ever run one evaluation.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -65,32 +65,19 @@ class RayExecutor:
         timeout_s: float = 3600,
         retries: int = 1,
     ) -> None:
+        _check(
+            address is None, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, timeout_s=timeout_s, retries=retries
+        )
         self.timeout_s: float | None = timeout_s
         self.retries = retries
         self._num_cpus, self._num_gpus, self._at_most = num_cpus, num_gpus, workers
         self._counted = time.monotonic()
-        self._temp_dir: str | None = None
         self._evaluate_ref: tuple[Evaluate, Any] | None = None
-        if address is None:
-            self._ray = self._start(workers * num_cpus if workers else 0)
-        else:
-            try:
-                os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-                self._ray = join(address)
-            except ValueError as e:
-                raise ResourceError(str(e)) from None
-        total = self._ray.cluster_resources()
-        try:
-            room = fits(self._ray.nodes(), num_cpus, num_gpus)
-            if room < 1:
-                raise ResourceError(
-                    f"no node has {num_cpus:g} CPUs and {num_gpus:g} GPUs for one evaluation (the cluster has "
-                    f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs); "
-                    "lower ray.num_cpus or ray.num_gpus"
-                )
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            cluster = start(workers * num_cpus if workers else 0) if address is None else join(address)
+            self._ray = stack.enter_context(cluster)
+            room = self._room()
+            self._open = stack.pop_all()
         self.workers = min(workers or room, room)
         """How many evaluations run at a time."""
         self._tasks: dict[bool, Any] = {}
@@ -109,7 +96,7 @@ class RayExecutor:
         if self._evaluate_ref is None or self._evaluate_ref[0] is not evaluate:
             self._evaluate_ref = (evaluate, self._ray.put(evaluate))
         waiting = [(i, 1) for i in range(len(archs))][::-1]
-        running: dict[Any, tuple[int, int, float]] = {}  # ref -> position, attempt, start
+        running: dict[Any, tuple[int, int, float]] = {}  # ref -> position, attempt, begun
         while waiting or running:
             self._count_workers()
             while waiting and len(running) < self.workers:
@@ -124,8 +111,8 @@ class RayExecutor:
                     waiting.append((i, attempt + 1))
                 else:
                     yield i, evaluation
-            for ref, (i, attempt, start) in list(running.items()):
-                if self.timeout_s and time.monotonic() - start > self.timeout_s:
+            for ref, (i, attempt, begun) in list(running.items()):
+                if self.timeout_s and time.monotonic() - begun > self.timeout_s:
                     self._ray.cancel(ref, force=True)
                     del running[ref]
                     if attempt <= self.retries:
@@ -137,9 +124,19 @@ class RayExecutor:
 
     def close(self) -> None:
         """Leaves the cluster; one that was started here ends."""
-        self._ray.shutdown()
-        if self._temp_dir:
-            shutil.rmtree(self._temp_dir, ignore_errors=True)
+        with held_back():
+            self._open.close()
+
+    def _room(self) -> int:
+        """How many evaluations the cluster can run at a time, at least one."""
+        room = fits(self._ray.nodes(), self._num_cpus, self._num_gpus)
+        if room < 1:
+            total = self._ray.cluster_resources()
+            raise ResourceError(
+                f"no node has {self._num_cpus:g} CPUs and {self._num_gpus:g} GPUs for one evaluation (the cluster has "
+                f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs); lower ray.num_cpus or ray.num_gpus"
+            )
+        return room
 
     def _task(self) -> Any:
         """What evaluates a network. A process with CUDA stays on the GPU that Ray gave it first, so that only where no
@@ -165,28 +162,6 @@ class RayExecutor:
         except self._ray.exceptions.RayError as e:  # the worker or its node died more often than Ray retries
             return Evaluation(top1=0.0, status="failed", note=f"{type(e).__name__}: {str(e).splitlines()[0]}")
 
-    def _start(self, num_cpus: float) -> Any:
-        """A cluster of our own on this machine, with its own token, that writes nothing outside its folder."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if "ray" not in sys.modules:  # it asks once for a process's way of authentication
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        os.environ.pop("RAY_ADDRESS", None)
-        self._temp_dir = tempfile.mkdtemp(prefix="nas-ray-")
-        import ray
-
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ray.init(
-            address="local",
-            num_cpus=int(max(available, num_cpus)),
-            include_dashboard=False,
-            _temp_dir=self._temp_dir,
-            **quiet,
-        )
-        return ray
-
 
 def _guarded_on_gpu(evaluate: Evaluate, arch: Arch) -> Evaluation:
     """`guarded`; but a process whose CUDA is broken for good ends, so that Ray tries again in a new one."""
@@ -198,6 +173,32 @@ def _guarded_on_gpu(evaluate: Evaluate, arch: Arch) -> Evaluation:
         except RuntimeError:
             os._exit(1)
     return evaluation
+
+
+def _check(
+    here: bool, *, workers: int | None, num_cpus: float, num_gpus: float, timeout_s: float, retries: int
+) -> None:
+    """Raises ValueError for what can never be, or would fill a machine with processes."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers={workers}: it must be at least 1")
+    if not (num_cpus == 0 or 1 / _MOST_ON_A_CPU <= num_cpus < math.inf):
+        raise ValueError(f"ray.num_cpus={num_cpus}: it must be at least {1 / _MOST_ON_A_CPU:g}, or 0")
+    if not (
+        num_gpus == 0 or 1 / _MOST_ON_A_GPU <= num_gpus <= 1 or (num_gpus < math.inf and num_gpus == int(num_gpus))
+    ):
+        raise ValueError(f"ray.num_gpus={num_gpus}: it must be a whole number, or a part of one of at least 0.01")
+    cpus = available_cpus()
+    if here and (workers or 1) * max(1, num_cpus) > _MOST_ON_A_CPU * cpus:
+        raise ValueError(
+            f"workers={workers or 1}, ray.num_cpus={num_cpus:g}: too many for the {cpus} CPUs of this machine, at most "
+            f"{_MOST_ON_A_CPU * cpus} in all"
+        )
+    if workers is None and num_cpus == num_gpus == 0:
+        raise ValueError("ray.num_cpus=0 and ray.num_gpus=0: set workers, since nothing else limits how many there are")
+    if not timeout_s > 0:
+        raise ValueError(f"ray.timeout_s={timeout_s}: it must be above 0")
+    if retries < 0:
+        raise ValueError(f"retries={retries}: it must be at least 0")
 
 
 def fits(nodes: Sequence[dict[str, Any]], num_cpus: float, num_gpus: float) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from nas_runtime.compose import compose, conf_dir, did_you_mean, one_line, run_hydra
 from nas_runtime.console import brief, prepare_streams, shown
+from nas_runtime.signals import interruptible
 
 __all__ = ["Settings", "call", "conf_dir", "run"]
 
@@ -23,17 +24,13 @@ LONGEST = 1000
 """Characters of a text or path."""
 
 
+@interruptible()
 def run(task: Callable[["Settings"], None], config_name: str) -> None:
-    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`; see `call` for errors.
-
-    Ctrl-C ends the program with one line on standard error and exit code 130.
+    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`; see `call` for errors, and `interruptible`
+    for Ctrl-C and other signals.
     """
     prepare_streams()
-    try:
-        code = call(task, config_name, sys.argv[1:])
-    except KeyboardInterrupt:
-        _say("interrupted")
-        code = 130
+    code = call(task, config_name, sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = ["nas_runtime", "search_spaces", "latency_luts", "nas", "netadapt", "experiments"]
 # third-party packages that only these files may import at all
 ONLY_IN = {
-    "ray": {"nas/executor_ray.py", "nas/supernet/parallel.py", "nas/tune.py", "latency_luts/remote.py"},
+    "ray": {"nas_runtime/cluster.py", "nas/executor_ray.py", "nas/supernet/parallel.py", "nas/tune.py"},
     "hydra": {"nas_runtime/compose.py"},
     "omegaconf": {"nas_runtime/compose.py", "nas_runtime/settings.py"},
     "onnx": {"search_spaces/onnx_net.py"},
