@@ -26,8 +26,8 @@ LONGEST = 1000
 
 @interruptible()
 def run(task: Callable[["Settings"], None], config_name: str) -> None:
-    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`; see `call` for errors, and `interruptible`
-    for Ctrl-C and other signals.
+    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`; see `call` for errors, and
+    `interruptible` for Ctrl-C and other signals.
     """
     prepare_streams()
     code = call(task, config_name, sys.argv[1:])
