@@ -6,7 +6,7 @@ nothing about shapes, tensors or files.
 """
 
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 from search_spaces.blocks import (
     Bottleneck,
@@ -24,9 +24,23 @@ from search_spaces.blocks import (
     ShuffleUnitV2,
 )
 from search_spaces.ops import Conv, Dropout, GlobalPool, Linear, Op
-from search_spaces.parts import SKIPS, check, shortcut, squeeze_excite
+from search_spaces.parts import MAX_SIZE_PX, SKIPS, check, check_text, shortcut, squeeze_excite
 
-__all__ = ["BLOCKS", "SKIPS", "Arch", "Block", "Classifier", "ConvBN", "MBConv", "Mobile", "SepConv"]
+__all__ = [
+    "BLOCKS",
+    "MAX_BLOCKS",
+    "SKIPS",
+    "Arch",
+    "Block",
+    "Classifier",
+    "ConvBN",
+    "MBConv",
+    "Mobile",
+    "SepConv",
+    "check_resolution",
+]
+
+MAX_BLOCKS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,14 +225,17 @@ class Arch:
 
     Two networks are equal if they compute the same thing: the name takes no part in comparison.
 
+    Up to 10,000 blocks, 1,000,000 channels and 65,536 px: what is larger is a mistake, and would be found out when the
+    memory is full.
+
     Attributes:
         norm_eps: what batch norm adds to every variance. torch's default stands for all networks here, which are
             trained with it. Weights from TensorFlow's MobileNets, MnasNet and EfficientNet, and from torchvision's
             MobileNetV3, were trained with 1e-3: give them ``replace(arch, norm_eps=1e-3)``.
 
     Raises:
-        ValueError: no blocks, a resolution below 1, blocks whose channels do not fit together, or an epsilon that is no
-            small positive number.
+        ValueError: no blocks or too many, a resolution that is no whole number of at least 1, blocks whose channels do
+            not fit together, a name that is no text on one line, or an epsilon that is no small positive number.
     """
 
     name: str = field(compare=False)
@@ -227,10 +244,12 @@ class Arch:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not self.blocks:
-            raise ValueError(f"network {self.name!r} has no blocks; give at least one")
-        if isinstance(self.resolution_px, bool) or self.resolution_px < 1:
-            raise ValueError(f"network {self.name!r}: resolution_px is {self.resolution_px}; it must be at least 1")
+        check_text(self.name, "a network's name")
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if not 0 < len(self.blocks) <= MAX_BLOCKS:
+            count = len(self.blocks) or "no"
+            raise ValueError(f"network {self.name!r} has {count} blocks; give at least one and at most {MAX_BLOCKS}")
+        check_resolution(self.resolution_px, of=f"network {self.name!r}: ")
         if not isinstance(self.norm_eps, float) or not 0 < self.norm_eps < 1:
             raise ValueError(f"network {self.name!r}: norm_eps is {self.norm_eps!r}; allowed: 0 < norm_eps < 1")
         for i, (before, after) in enumerate(zip(self.blocks, self.blocks[1:], strict=False)):
@@ -249,6 +268,19 @@ class Arch:
     def classes(self) -> int:
         """Outputs of the last block."""
         return self.blocks[-1].out_ch
+
+
+def check_resolution(resolution_px: Any, *, of: str = "") -> None:
+    """Refuses what is not the height and width of a square image.
+
+    Args:
+        of: what stands before the name in the message.
+    """
+    if type(resolution_px) is not int or not 1 <= resolution_px <= MAX_SIZE_PX:
+        raise ValueError(
+            f"{of}resolution_px is {resolution_px!r}; it must be at least 1 and at most {MAX_SIZE_PX}, "
+            "one whole number: images are square"
+        )
 
 
 def _depthwise_then_project(block: SepConv | MBConv, source: str, ch: int, act: str = "none") -> tuple[Op, ...]:

@@ -46,6 +46,12 @@ __all__ = [
 ]
 
 
+_MAX_BRANCHES = 64
+_MAX_BRANCH_BLOCKS = 1000
+_MAX_DEPTH = 16
+_MAX_KERNELS = 64
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlainConv:
     """Convolution of any shape and padding, with batch norm or, without it, a bias; then an activation.
@@ -141,8 +147,13 @@ class Branches:
     def __post_init__(self) -> None:
         check(self)
         object.__setattr__(self, "branches", tuple(tuple(branch) for branch in self.branches))
-        if not self.branches:
-            raise ValueError("Branches: there are none; give at least one")
+        if not 0 < len(self.branches) <= _MAX_BRANCHES or max(map(len, self.branches)) > _MAX_BRANCH_BLOCKS:
+            raise ValueError(
+                f"Branches: there are {len(self.branches) or 'none'}; give at least one, at most {_MAX_BRANCHES}, "
+                f"each of at most {_MAX_BRANCH_BLOCKS} blocks"
+            )
+        if self._depth() > _MAX_DEPTH:
+            raise ValueError(f"Branches: they are nested more than {_MAX_DEPTH} deep")
         for i, branch in enumerate(self.branches):
             in_ch = self.in_ch
             for block in branch:
@@ -151,6 +162,10 @@ class Branches:
                 in_ch = block.out_ch
         if self.join != "concat" and (len(self.branches) != 2 or len(set(self._widths)) > 1):
             raise ValueError(f"Branches: join={self.join!r} needs two branches of equal channels, not {self._widths}")
+
+    def _depth(self) -> int:
+        inner = (block for branch in self.branches for block in branch if isinstance(block, Branches))
+        return 1 + max((block._depth() for block in inner), default=0)
 
     @property
     def _widths(self) -> list[int]:
@@ -357,17 +372,18 @@ class MixedMBConv:
 
     def __post_init__(self) -> None:
         check(self)
-        listed = isinstance(self.kernels, tuple | list) and 0 < len(self.kernels) <= self.mid_ch
-        if not listed or any(not isinstance(k, int) or k < 1 or k % 2 == 0 for k in self.kernels):
+        listed = isinstance(self.kernels, tuple | list) and 0 < len(self.kernels) <= min(self.mid_ch, _MAX_KERNELS)
+        if not listed or any(type(k) is not int or not 0 < k < 4096 or k % 2 == 0 for k in self.kernels):
             raise ValueError(
-                f"MixedMBConv: kernels are {self.kernels}; give odd whole numbers, at least one and at most mid_ch"
+                f"MixedMBConv: kernels are {self.kernels}; give odd whole numbers below 4096, at least one and at most "
+                f"mid_ch or {_MAX_KERNELS}"
             )
         object.__setattr__(self, "kernels", tuple(self.kernels))
         for a, b, n in (
             (self.in_ch, self.mid_ch, self.expand_groups),
             (self.mid_ch, self.out_ch, self.project_groups),
         ):
-            if n < 1 or a % n or b % n:
+            if type(n) is not int or n < 1 or a % n or b % n:
                 raise ValueError(f"MixedMBConv: {a} and {b} channels cannot be convolved in {n} groups")
 
     @property

@@ -8,10 +8,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv, check_resolution
 from search_spaces.blocks import Branches, Flat, GlobalAverage, PlainConv, Resample
 from search_spaces.lower import chain
-from search_spaces.rewrite import make_divisible, scale_se
+from search_spaces.rewrite import check_width, make_divisible, scale_se
 
 __all__ = ["HEADS", "segmentation", "ssdlite"]
 
@@ -46,6 +46,7 @@ def segmentation(
     """
     if head not in HEADS:
         raise ValueError(f"no head {head!r}; allowed: {', '.join(HEADS)}")
+    check_resolution(resolution_px)
     if resolution_px % 16:
         raise ValueError(f"resolution_px is {resolution_px}; it must be a multiple of 16")
     blocks = _features(backbone)
@@ -87,10 +88,10 @@ def ssdlite(
         classes: with the background.
 
     Raises:
-        ValueError: a backbone of other blocks or strides, or ``width <= 0``.
+        ValueError: a backbone of other blocks or strides, or a width that is none.
     """
-    if not width > 0:
-        raise ValueError(f"width is {width}; a width multiplier must be above 0")
+    check_width(width)
+    check_resolution(resolution_px)
     blocks = _features(backbone, head=True)
     if width < 1 and isinstance(blocks[-1], ConvBN) and not _is_v3(blocks):
         blocks[-1] = replace(blocks[-1], out_ch=make_divisible(blocks[-1].out_ch * width))

@@ -3,13 +3,20 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from nas_runtime.console import shown
 from search_spaces.ops import ACTIVATIONS, POOLS, Add, Conv, GlobalPool, Op, Pool, Scale
 
-__all__ = ["GATES", "SKIPS", "check", "shortcut", "squeeze_excite"]
+__all__ = ["GATES", "MAX_CHANNELS", "MAX_SIZE_PX", "SKIPS", "check", "check_text", "shortcut", "squeeze_excite"]
 
 SKIPS = ("none", "identity", "pool")
 GATES = ("sigmoid", "hard_sigmoid")
 JOINS = ("concat", "add", "gate")
+
+MAX_CHANNELS = 1_000_000
+MAX_SIZE_PX = 65_536
+"""Of a network's images, and of anything that is measured in their pixels."""
+_MAX_STEP = 4096  # of kernels, strides and the like
+_MAX_NAME = 200
 
 
 class Gated(Protocol):
@@ -46,9 +53,11 @@ def shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
     return (pool, Add(name="residual", inputs=(last, "shortcut")))
 
 
-_LEAST = {"in_ch": 1, "mid_ch": 1, "out_ch": 1, "se_ch": 0, "hidden_ch": 0, "kernel": 1, "stride": 1, "groups": 1}
-_LEAST |= {"dilation": 1, "factor": 1, "first_groups": 1, "size_px": 1, "hidden_layers": 0}
-_OPTIONAL = {"kernel_w": 1, "pad": 0}
+_CHANNELS = ("in_ch", "mid_ch", "out_ch", "groups", "first_groups")
+_RANGES = dict.fromkeys(_CHANNELS, (1, MAX_CHANNELS)) | dict.fromkeys(("se_ch", "hidden_ch"), (0, MAX_CHANNELS))
+_RANGES |= dict.fromkeys(("kernel", "stride", "dilation", "factor"), (1, _MAX_STEP))
+_RANGES |= {"size_px": (1, MAX_SIZE_PX), "hidden_layers": (0, 64)}
+_OPTIONAL = {"kernel_w": (1, _MAX_STEP), "pad": (0, _MAX_STEP)}
 _ALLOWED = {"act": ACTIVATIONS, "out_act": ACTIVATIONS, "se_act": ACTIVATIONS, "se_gate": GATES}
 _ALLOWED |= {"skip": SKIPS, "kind": POOLS, "join": JOINS}
 
@@ -60,14 +69,14 @@ def check(block: Any) -> None:
     same is equal.
     """
     kind, fields = type(block).__name__, type(block).__dataclass_fields__
-    for name, least in _LEAST.items():
-        value = getattr(block, name) if name in fields else least
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}")
-    for name, least in _OPTIONAL.items():
-        value = getattr(block, name) if name in fields else None
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise ValueError(f"{kind}: {name} is {value!r}; it must be a whole number of at least {least}, or nothing")
+    for ranges, ending in ((_RANGES, ""), (_OPTIONAL, ", or nothing")):
+        for name, (least, most) in ranges.items():
+            value = getattr(block, name) if name in fields else least
+            if (value is None and ending) or (type(value) is int and least <= value <= most):
+                continue
+            raise ValueError(
+                f"{kind}: {name} is {value!r}; it must be a whole number of at least {least} and at most {most}{ending}"
+            )
     for name in {"norm", "ceil", "shuffle", "expand"} & fields.keys():
         if not isinstance(getattr(block, name), bool):
             raise ValueError(f"{kind}: {name} is {getattr(block, name)!r}; it must be true or false")
@@ -80,8 +89,8 @@ def check(block: Any) -> None:
         for name in {"se_gate", "se_act"} & fields.keys():
             object.__setattr__(block, name, fields[name].default)
     if "dropout" in fields:
-        if not isinstance(block.dropout, int | float) or not 0 <= block.dropout < 1:
-            raise ValueError(f"{kind}: dropout is {block.dropout}; allowed: 0 <= dropout < 1")
+        if isinstance(block.dropout, bool) or not isinstance(block.dropout, int | float) or not 0 <= block.dropout < 1:
+            raise ValueError(f"{kind}: dropout is {block.dropout!r}; allowed: 0 <= dropout < 1")
         object.__setattr__(block, "dropout", float(block.dropout))
     skip = block.skip if "skip" in fields else "none"
     if skip != "none" and block.in_ch != block.out_ch:
@@ -90,6 +99,19 @@ def check(block: Any) -> None:
         )
     if skip == "identity" and block.stride != 1:
         raise ValueError(f"{kind}: skip='identity' needs stride 1, not {block.stride}; use 'pool' or 'none'")
+
+
+def check_text(text: Any, of: str) -> None:
+    """Refuses a name that is no text on one line; any language's letters are fine.
+
+    Args:
+        of: what it is, for the message: ``a choice's name``.
+    """
+    if not isinstance(text, str) or len(text) > _MAX_NAME or "\n" in text or "\t" in text or shown(text) != text:
+        given = repr(text) if len(repr(text)) <= _MAX_NAME else repr(text)[:50] + "..."
+        raise ValueError(
+            f"{of} is {given}; it must be a text of up to {_MAX_NAME} characters, without control characters"
+        )
 
 
 def _one_of(kind: str, name: str, value: str, allowed: Iterable[str]) -> None:

@@ -1,15 +1,18 @@
 """Pure `Arch -> Arch` edits."""
 
 from dataclasses import replace
+from typing import Any
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.blocks import ConvClassifier, DenseClassifier, MixedMBConv, ShuffleUnit, ShuffleUnitV2
 from search_spaces.lower import chain
+from search_spaces.parts import MAX_CHANNELS
 
 MAX_WIDTH = 16
 _HEADS = (Classifier, DenseClassifier, ConvClassifier)
 
 __all__ = [
+    "check_width",
     "classes",
     "dropout",
     "in_channels",
@@ -45,7 +48,13 @@ def _fitted(arch: Arch) -> Arch:
 
 
 def classes(arch: Arch, n: int) -> Arch:
-    """`arch` with `n` outputs of its last block."""
+    """`arch` with `n` outputs of its last block.
+
+    Raises:
+        ValueError: `n` is no whole number from 1 to `MAX_CHANNELS`.
+    """
+    if type(n) is not int or not 1 <= n <= MAX_CHANNELS:
+        raise ValueError(f"classes is {n!r}; it must be a whole number of at least 1 and at most {MAX_CHANNELS}")
     return replace(arch, blocks=(*arch.blocks[:-1], replace(arch.blocks[-1], out_ch=n)))
 
 
@@ -74,8 +83,7 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_featur
     Raises:
         ValueError: width <= 0, or a kind of block that has no such rule.
     """
-    if not 0 < width <= MAX_WIDTH:
-        raise ValueError(f"width is {width}; a width multiplier must be above 0 and at most {MAX_WIDTH}")
+    check_width(width)
     if width == 1:
         return arch
     last = arch.blocks[-1]
@@ -90,6 +98,12 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_featur
         blocks.append(_scale(block, in_ch, out_ch, features_factor, divisor))
         in_ch = blocks[-1].out_ch
     return replace(arch, name=f"{arch.name} {width:g}", blocks=tuple(blocks))
+
+
+def check_width(width: Any) -> None:
+    """Refuses what is no width multiplier."""
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_WIDTH:
+        raise ValueError(f"width is {width!r}; a width multiplier must be above 0 and at most {MAX_WIDTH}")
 
 
 def _scale(block: Block, in_ch: int, out_ch: int, features_factor: float, divisor: int) -> Block:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search_spaces import rewrite, text, zoo
+from search_spaces import dense, rewrite, text, zoo
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
 from search_spaces.blocks import (
     Branches,
@@ -20,6 +20,14 @@ from search_spaces.blocks import (
 from search_spaces.lower import lower
 
 CONV = PlainConv(in_ch=3, out_ch=8, kernel=3)
+POOL = Pooling(in_ch=3, kernel=3, stride=1)
+
+
+def nested(depth: int) -> Branches:
+    branches = Branches(in_ch=3, branches=((),))
+    for _ in range(depth - 1):
+        branches = Branches(in_ch=3, branches=((branches,),))
+    return branches
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,57 @@ CONV = PlainConv(in_ch=3, out_ch=8, kernel=3)
             lambda: zoo.get("mobilenet_v2", width=float("inf")),
             "width is inf; a width multiplier must be above 0",
         ),
+        *(
+            (
+                lambda width=width, name=name: zoo.get(name, width=width),
+                f"width is {width!r}; a width multiplier must be above 0 and at most 16",
+            )
+            for width in (float("nan"), 0, -1, 1e9, "1", True)
+            for name in ("mobilenet_v2", "shufflenet_v1")
+        ),
+        *(
+            (
+                lambda px=px: zoo.get("mobilenet_v2", resolution_px=px),
+                f"resolution_px is {px!r}; it must be at least 1 and at most 65536, one whole number",
+            )
+            for px in (224.0, (256, 128), "224", 10**9)
+        ),
+        (lambda: rewrite.resolution(zoo.get("vgg16"), 224.0), "resolution_px is 224.0; it must be"),
+        (
+            lambda: dense.segmentation(zoo.get("mobilenet_v2"), resolution_px=512.0),
+            "resolution_px is 512.0; it must be",
+        ),
+        (
+            lambda: dense.ssdlite(zoo.get("mobilenet_v2"), resolution_px=(320, 640)),
+            "resolution_px is (320, 640); it must",
+        ),
+        (lambda: dense.ssdlite(zoo.get("mobilenet_v2"), width=float("nan")), "width is nan; a width multiplier"),
+        (lambda: zoo.get("mobilenet_v2", classes=0), "classes is 0; it must be a whole number of at least 1"),
+        (lambda: zoo.get("mobilenet_v2", classes=10.0), "classes is 10.0; it must be a whole number of at least 1"),
+        (lambda: rewrite.in_channels(zoo.get("mobilenet_v2"), 2.5), "in_ch is 2.5; it must be a whole number"),
+        (
+            lambda: ConvBN(in_ch=10**12, out_ch=8, kernel=3),
+            "in_ch is 1000000000000; it must be a whole number of at le",
+        ),
+        (
+            lambda: ConvBN(in_ch=3, out_ch=8, kernel=10**9 + 1),
+            "kernel is 1000000001; it must be a whole number of at le",
+        ),
+        (lambda: ConvBN(in_ch=3, out_ch=8, kernel=True), "kernel is True; it must be a whole number"),
+        (lambda: MixedMBConv(in_ch=8, mid_ch=800, out_ch=8, kernels=(3,) * 65), "at most mid_ch or 64"),
+        (lambda: Branches(in_ch=3, branches=((),) * 65), "Branches: there are 65; give at least one, at most 64"),
+        (lambda: nested(17), "Branches: they are nested more than 16 deep"),
+        (
+            lambda: Arch(name="x", resolution_px=8, blocks=(POOL,) * 10_001),
+            "has 10001 blocks; give at least one and at m",
+        ),
+        (
+            lambda: Arch(name=3, resolution_px=8, blocks=(CONV,)),
+            "a network's name is 3; it must be a text of up to 200",
+        ),
+        (lambda: Arch(name="a\x1b[2J", resolution_px=8, blocks=(CONV,)), r"a network's name is 'a\x1b[2J'; it must be"),
+        (lambda: Arch(name="a\nb", resolution_px=8, blocks=(CONV,)), "without control characters"),
+        (lambda: Arch(name="a" * 10**6, resolution_px=8, blocks=(CONV,)), "a network's name is 'aaaaaaaaaa"),
         (lambda: rewrite.small_image(zoo.get("shufflenet_v2"), 28), "is not for images of 28 px"),
         (lambda: MixedMBConv(in_ch=8, mid_ch=48, out_ch=8, kernels=(3, 4)), "kernels are (3, 4); give odd"),
         (
@@ -81,6 +140,10 @@ CONV = PlainConv(in_ch=3, out_ch=8, kernel=3)
 def test_impossible_values(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_names_of_any_language_are_fine():
+    assert Arch(name="сеть 网络 é ✓ [v2]", resolution_px=8, blocks=(CONV,)).name == "сеть 网络 é ✓ [v2]"
 
 
 def test_a_map_that_shrinks_to_nothing():

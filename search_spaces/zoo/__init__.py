@@ -74,6 +74,7 @@ def get(
     published = entry(name)
     if groups is not None and name != "shufflenet_v1":
         raise ValueError(f"groups={groups} is for shufflenet_v1; leave it out for {name}")
+    rewrite.check_width(width)
     if published.scaled:
         arch = published.scaled(width, **({} if groups is None else {"groups": groups}))
     else:
