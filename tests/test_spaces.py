@@ -1,5 +1,8 @@
 """Search spaces and rewrites."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -93,10 +96,38 @@ def test_units_of_the_space_are_those_of_its_networks(space):
         (lambda: spaces.get("darts"), "no search space 'darts'; there are: mnasnet, mobilenet_v3"),
         (lambda: spaces.get("mnasnet", base_width=0), "base_width is 0; allowed: above 0"),
         (lambda: spaces.get("mnasnet", resolution_px=16), "resolution_px is 16; allowed: 32 or more"),
-        (lambda: spaces.get("mnasnet").encode({}), "choice 'block1.filters' is missing or unknown"),
+        (lambda: spaces.get("mnasnet", base_width=float("nan")), "base_width is nan; allowed: above 0"),
+        (lambda: spaces.get("mnasnet", base_width="1"), "base_width is '1'; allowed: above 0"),
+        (lambda: spaces.get("mnasnet", resolution_px=224.0), r"resolution_px is 224\.0; allowed: 32 or more"),
+        (lambda: spaces.get("mobilenet_v3", resolution_px=(256, 128)), r"resolution_px is \(256, 128\); allowed"),
+        (lambda: spaces.get("accel_nasbench", classes=True), "classes is True; allowed: 2 or more"),
+        (lambda: spaces.get("mnasnet", classes=10**12), "classes is 1000000000000; allowed: 2 or more, whole, at most"),
+        (lambda: spaces.get("mnasnet").encode({}), "choice 'block1.op' is missing; give an option for each choice"),
+        (
+            lambda: spaces.get("mnasnet").encode({"block1.kernl": 3}),
+            "no choice 'block1.kernl'; did you mean block1.kernel",
+        ),
+        (lambda: spaces.get("mnasnet").encode(3), "3 is no choice of options"),
+        (lambda: spaces.get("mnasnet").sample(np.random.default_rng(0), -1), "-1 samples; it must be a whole number"),
+        (lambda: spaces.get("mnasnet").active(np.zeros(42, int)), r"takes indices \(n, 42\), not \(42,\)"),
         (lambda: spaces.get("mnasnet").describe([0, 1]), "has 42 choices, not shape"),
         (lambda: spaces.get("mnasnet").describe([9] * 42), "block1.op: index 9 is outside 0..3"),
         (lambda: Choice("kernel", ()), "choice 'kernel' has no options"),
+        (lambda: Choice("kernel", "35"), "choice 'kernel': options are '35'; give a tuple"),
+        (lambda: Choice("kernel", (3, 5, 3)), "choice 'kernel' has the option 3 twice"),
+        (lambda: Choice("kernel", (3, [5])), r"choice 'kernel': option \[5\] is no plain value"),
+        (lambda: Choice("kernel", (3, math.nan)), "choice 'kernel': option nan is no plain value"),
+        (lambda: Choice("kernel", (3, print)), "choice 'kernel': option <built-in function print> is no plain value"),
+        (lambda: Choice("a\x1b[2J", (3,)), "a choice's name is 'a.x1b.2J'; it must be a text"),
+        (lambda: Choice(3, (3,)), "a choice's name is 3; it must be a text"),
+        (lambda: Choice("kernel", (3,), when="layers"), "when is 'layers'; give the name of a choice and a tuple"),
+        (lambda: Choice("kernel", (3,), when=("layers", ())), "give the name of a choice and a tuple of its options"),
+        (lambda: SearchSpace(name="s", choices=(), decode=tuple), "space 's' has no choices"),
+        (lambda: SearchSpace(name="s", choices=(Choice("a", (1,)),), decode=None), "decode is None; give a function"),
+        (
+            lambda: SearchSpace(name="s", choices=(Choice("a", (1,)),), decode=lambda i: None).decode([0]),
+            r"space 's': decode gave NoneType for \[0\]; it must give an Arch",
+        ),
         (
             lambda: SearchSpace(name="s", choices=(Choice("a", (1,)),), decode=lambda i: None).units(),
             "space 's' cannot list its units; give it `parts`",
@@ -173,14 +204,46 @@ def test_choices_that_do_not_matter_change_nothing_and_all_others_something(name
 
 
 def test_conditions_are_checked():
-    def space(when):
-        choices = (Choice("layers", (0, 1)), Choice("kernel", (3, 5), when=when))
+    def space(when, other=None):
+        choices = (Choice("layers", (0, 1), when=other), Choice("kernel", (3, 5), when=when))
         return SearchSpace(name="mine", choices=choices, decode=lambda _: zoo.get("mobilenet_v2"))
 
     assert space(("layers", (1,))).active(np.array([[0, 1], [1, 1]])).tolist() == [[True, False], [True, True]]
-    for wrong in (("depth", (1,)), ("layers", (2,)), ("kernel", (3,))):
-        with pytest.raises(ValueError, match="allowed: options of a choice that is for all networks"):
-            space(wrong)
+    for wrong, message in (
+        ((("layer", (1,)),), "depends on 'layer', which is no choice; did you mean layers"),
+        ((("layers", (2,)),), "choice 'kernel' is for layers=2; allowed: 0, 1"),
+        ((("kernel", (3,)),), "depends on 'kernel', which itself depends on a choice"),
+        ((("layers", (1,)), ("kernel", (3,))), "which itself depends on a choice; allowed: choices that always matter"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            space(*wrong)
+
+
+@pytest.mark.parametrize("name", spaces.names())
+def test_only_indices_of_the_space_are_decoded(name):
+    space = spaces.get(name)
+    count = len(space.choices)
+    for wrong, message in (
+        ([-1] * count, "index -1 is outside 0.."),
+        ([99] * count, "index 99 is outside 0.."),
+        ([0.0] * count, "takes indices, which are whole numbers, not values of type float64"),
+        (np.zeros(count), "not values of type float64"),
+        ([True] * count, "not true and false"),
+        (np.zeros(count, bool), "not values of type bool"),
+        ([2**70] * count, "not values of type object"),
+        (["0"] * count, "not values of type <U1"),
+        ([0] * (count - 1), f"has {count} choices, not shape"),
+        (np.zeros((2, count), int), f"has {count} choices, not shape"),
+        ([[0], [0, 0]], "not a list of lists"),
+        (None, f"takes {count} indices, not None"),
+    ):
+        for function in (space.decode, space.describe):
+            with pytest.raises(ValueError, match=message):
+                function(wrong)
+    zeros = space.decode([0] * count)
+    assert space.decode(tuple([0] * count)) == space.decode(np.zeros(count, np.uint8)) == zeros
+    assert replace(space, parts=()).decode([0] * count) == zeros  # checked once, not twice
+    assert not isinstance(replace(space, parts=()).decode.function, type(space.decode))
 
 
 def test_accel_nasbench_has_the_benchmarks_networks():
