@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nas.trial import Evaluation
+from nas.trial import Evaluation, short
 from search_spaces.arch import Arch
 
-__all__ = ["Evaluate", "Executor", "SerialExecutor", "Shared", "guarded"]
+__all__ = ["Evaluate", "Executor", "SerialExecutor", "Shared", "cause", "guarded"]
+
+_LONGEST_NOTE = 1000
 
 Evaluate = Callable[[Arch], "Evaluation | float"]
 
@@ -70,9 +72,22 @@ class SerialExecutor:
 
 
 def guarded(evaluate: Evaluate, arch: Arch) -> Evaluation:
-    """`evaluate(arch)`, with an exception turned into an evaluation of status ``failed`` that carries its message."""
+    """`evaluate(arch)`; what it raises, or returns beside a number in [0, 1] or an `Evaluation`, makes an evaluation of
+    status ``failed`` whose note is the cause."""
     try:
         result = evaluate(arch)
-    except Exception as e:  # an evaluator is anyone's code: whatever it raises must not end the search
-        return Evaluation(top1=0.0, status="failed", note=f"{type(e).__name__}: {e}")
-    return result if isinstance(result, Evaluation) else Evaluation(top1=float(result))
+    except (Exception, SystemExit) as e:  # an evaluator is anyone's code: whatever it raises must not end the search
+        return Evaluation(top1=0.0, status="failed", note=cause(e))
+    if isinstance(result, Evaluation):
+        return result
+    try:
+        return Evaluation(top1=result)
+    except ValueError as e:
+        percent = "; it looks like percent" * ("percent" in str(e))
+        note = f"the evaluator returned {short(result)}; expected a number in [0, 1] or an Evaluation{percent}"
+        return Evaluation(top1=0.0, status="failed", note=note)
+
+
+def cause(error: BaseException) -> str:
+    """`error` in one line, for a note."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_NOTE]

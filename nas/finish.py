@@ -66,7 +66,8 @@ class Found:
     @property
     def median_ms(self) -> float:
         """Median latency of the last tenth of the samples: where the search has arrived."""
-        return float(np.median([trial.latency_ms for trial in self.trials[-max(1, len(self.trials) // 10) :]]))
+        known = [trial.latency_ms for trial in self.trials if not np.isnan(trial.latency_ms)]
+        return float(np.median(known[-max(1, len(self.trials) // 10) :]))
 
 
 def references(

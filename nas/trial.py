@@ -1,11 +1,14 @@
 """`Evaluation` and `Trial`: what an evaluator answers, and the record of one sample."""
 
+import math
+import numbers
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.arch import Arch
 
-__all__ = ["STATUSES", "Evaluation", "Trial"]
+__all__ = ["STATUSES", "Evaluation", "Trial", "number", "short"]
 
 STATUSES = ("ok", "diverged", "failed")
 
@@ -20,6 +23,9 @@ class Evaluation:
             itself broke, and `note` says why.
         seconds: how long it took.
         state: what else the evaluator passes on, like trained weights; no journal keeps it.
+
+    Raises:
+        ValueError: a field is not what it must be. Numbers of numpy or torch become plain ones.
     """
 
     top1: float
@@ -27,6 +33,12 @@ class Evaluation:
     seconds: float = 0.0
     note: str = ""
     state: Any = None
+
+    def __post_init__(self) -> None:
+        _check_status(self.status)
+        _set(self, "top1", _top1(self.top1) if self.status == "ok" else 0.0)
+        _set(self, "seconds", _at_least_0("seconds", self.seconds))
+        _set(self, "note", str(self.note))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +48,13 @@ class Trial:
     Attributes:
         sample: its number, from 0 in the order in which the controller proposed them.
         indices: the point of the search space.
+        top1: in [0, 1]; what was found is kept if only the reward failed.
+        latency_ms: above 0; NaN for a failed trial whose latency is not known.
+        reward: 0 unless the status is ``ok``.
         reused: the sample whose evaluation this one shares, being the same network; None if evaluated itself.
+
+    Raises:
+        ValueError: a field is not what it must be. Numbers of numpy or torch become plain ones.
     """
 
     sample: int
@@ -49,3 +67,77 @@ class Trial:
     seconds: float = 0.0
     note: str = ""
     reused: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_status(self.status)
+        _set(self, "sample", _whole("sample", self.sample))
+        _set(self, "indices", tuple(_whole("indices", index) for index in self.indices))
+        _set(self, "top1", _top1(self.top1))
+        latency_ms = number("latency_ms", self.latency_ms)
+        if not (0 < latency_ms < math.inf or (self.status == "failed" and math.isnan(latency_ms))):
+            raise ValueError(f"latency_ms={latency_ms:g}: it must be above 0 and finite")
+        _set(self, "latency_ms", latency_ms)
+        reward = number("reward", self.reward)
+        if not math.isfinite(reward):
+            raise ValueError(f"reward={reward:g}: it must be finite")
+        _set(self, "reward", reward)
+        _set(self, "seconds", _at_least_0("seconds", self.seconds))
+        _set(self, "note", str(self.note))
+        if self.reused is not None:
+            _set(self, "reused", _whole("reused", self.reused))
+
+
+def number(name: str, value: Any) -> float:
+    """`value` as a plain float: a number, or an array or tensor without axes.
+
+    Raises:
+        ValueError: it is something else, like None, a text, or an array of one number.
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name}={short(value)}: it is too large") from None
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return number(name, value.item())
+    raise ValueError(f"{name}={short(value)}: it must be a number")
+
+
+def short(value: Any) -> str:
+    """`value` in one short line, for a message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _set(holder: object, name: str, value: Any) -> None:
+    object.__setattr__(holder, name, value)  # the dataclass is frozen
+
+
+def _check_status(status: Any) -> None:
+    if status not in STATUSES:
+        raise ValueError(f"status={short(status)}: it must be one of {', '.join(STATUSES)}")
+
+
+def _top1(value: Any) -> float:
+    top1 = number("top1", value)
+    if not 0 <= top1 <= 1:
+        percent = "; it looks like percent" if 1 < top1 <= 100 else ""
+        raise ValueError(f"top1={top1:g}: it must be in [0, 1]{percent}")
+    return top1
+
+
+def _at_least_0(name: str, value: Any) -> float:
+    value = number(name, value)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}={value:g}: it must be at least 0 and finite")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}={short(value)}: it must be a whole number") from None
+    if whole < 0:
+        raise ValueError(f"{name}={whole}: it must be at least 0")
+    return whole

@@ -290,7 +290,8 @@ def search_with_tune(
             callbacks=[_Recorder(record, watchdog)],
         ),
     )
-    tuner.fit()
+    with journal.writing():
+        tuner.fit()
     if watchdog.stalled:
         raise StalledError(
             f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(journal.trials)} of {samples} samples are "

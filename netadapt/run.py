@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
         + (f" after {len(history.records)} evaluations" if history.records else "")
     )
     try:
-        with open_executor(settings) as executor:
+        with history.writing(), open_executor(settings) as executor:
             start = _seed_net(console, run_dir, plan, evaluator)
             found, tuner = _adapt(console, run_dir, plan, evaluator, executor, start, history)
             contenders = final.contenders(plan, found)

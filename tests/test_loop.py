@@ -1,7 +1,6 @@
-"""The loop, the journal, and what happens when things break."""
+"""The loop, and what happens when things break."""
 
 import functools
-import json
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from nas import controllers, pareto, reward
 from nas.controllers.random import Random
 from nas.executor import SerialExecutor
-from nas.journal import Journal, JournalError
+from nas.journal import Journal
 from nas.loop import EvaluationError, best, search
 from nas.trial import Evaluation, Trial
 from search_spaces import cost
@@ -195,56 +194,6 @@ def test_no_winner_without_a_success():
         best([])
 
 
-# ---- the journal
-
-
-@pytest.fixture
-def journal_path(space, tmp_path):
-    path = tmp_path / "journal.jsonl"
-    run(space, samples=4, journal=Journal(path, space.decode))
-    return path
-
-
-def test_the_journal_gives_the_trials_back(space, journal_path):
-    assert same(list(Journal(journal_path, space.decode).trials.values()), run(space, samples=4))
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (lambda lines: [*lines[:2], lines[2].replace('"top1": 0.', '"top1": 0.9'), *lines[3:]], ":3 is damaged or was"),
-        (lambda lines: [*lines[:2], "garbage\n", *lines[3:]], ":3 is damaged"),
-        (lambda lines: lines[1:], ":1 is damaged|not a journal of format"),
-        (lambda lines: [*lines, lines[-1]], "sample 3 stands twice"),
-    ],
-)
-def test_damage_is_found(space, journal_path, edit, message):
-    lines = journal_path.read_text().splitlines(keepends=True)
-    journal_path.write_text("".join(edit(lines)))
-    with pytest.raises(JournalError, match=message):
-        Journal(journal_path, space.decode)
-
-
-def test_the_journal_of_another_search_is_refused(space, journal_path):
-    with pytest.raises(JournalError, match="sample 0 of the journal is not what this search proposes"):
-        run(space, rng_seed=1, journal=Journal(journal_path, space.decode))
-
-
-def test_a_full_disk_leaves_a_journal_that_can_be_continued(space, journal_path, monkeypatch):
-    journal = Journal(journal_path, space.decode)
-    before = journal_path.read_bytes()
-    monkeypatch.setattr("os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        journal.append(run(space, samples=5)[4])
-    assert journal_path.read_bytes() == before
-
-
-def test_every_line_is_plain_json(journal_path):
-    first, *rest = (json.loads(line) for line in journal_path.read_text().splitlines())
-    assert first["record"] == {"journal": 1}
-    assert [item["record"]["sample"] for item in rest] == [0, 1, 2, 3]
-
-
 def test_w_is_adjusted_once_and_counts_for_all_trials(space):
     """After 8 trials another reward: the returned trials all have it, continued runs too."""
     calls = []
@@ -378,3 +327,18 @@ def test_nothing_is_adjusted_before_a_network_is_good(space):
 
     run(space, evaluate=lambda a: Evaluation(top1=0.5, status=next(statuses)), adjust_after=4, adjust=adjust)
     assert calls == [8]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"samples": -1}, "^samples=-1: it must be a whole number, at least 0$"),
+        ({"samples": 2.5}, "^samples=2.5: it must be a whole number, at least 0$"),
+        ({"batch": 0}, "^batch=0: it must be a whole number, at least 1$"),
+        ({"batch": None}, "^batch=None: it must be a whole number, at least 1$"),
+    ],
+)
+def test_counts_are_checked(space, settings, message):
+    common = {"space": space, "controller": Stubborn(space), "evaluate": top1, "latency_ms": latency_ms, "samples": 4}
+    with pytest.raises(ValueError, match=message):
+        search(**common | {"reward": lambda top1, ms: top1} | settings)

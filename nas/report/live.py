@@ -1,6 +1,7 @@
 """What a person sees while a search runs."""
 
 from collections import deque
+from math import isnan
 from statistics import median
 from types import TracebackType
 
@@ -66,7 +67,8 @@ class Live:
 
     def on_trial(self, trial: Trial) -> None:
         self._seen += 1
-        self._recent_ms.append(trial.latency_ms)
+        if not isnan(trial.latency_ms):
+            self._recent_ms.append(trial.latency_ms)
         self._trials.append(trial)
         if self._seen % max(self._every, self._samples // 100) == 0:
             self._front = len(pareto.front(self._trials))
@@ -79,7 +81,9 @@ class Live:
         elif trial.status != "ok":
             self._progress.console.print(f"sample {trial.sample:4d}: {trial.status}: {trial.note}")
         best = self._best
-        parts = [f"lately {median(self._recent_ms) / self._target_ms:.2f} of the target"]
+        parts = []
+        if self._recent_ms:
+            parts = [f"lately {median(self._recent_ms) / self._target_ms:.2f} of the target"]
         if best:
             parts.insert(0, f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms")
         if self._front:

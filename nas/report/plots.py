@@ -97,11 +97,11 @@ def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
 def plot_latencies(path: Path, trials: Sequence[Trial], *, target_ms: float, title: str, latency_label: str) -> None:
     """Latency of each sample, their median over a moving window, and the target with 3 % on either side."""
     figure, axes = new_figure()
-    latencies_ms = np.array([t.latency_ms for t in trials])
-    samples = np.arange(len(trials))
+    known = [t for t in trials if not np.isnan(t.latency_ms)]
+    latencies_ms, samples = np.array([t.latency_ms for t in known]), np.array([t.sample for t in known])
     axes.scatter(samples, latencies_ms, s=_size(trials), color=GREY, label="samples")
-    window = max(2, len(trials) // 8)
-    if len(trials) >= 2 * window:
+    window = max(2, len(known) // 8)
+    if len(known) >= 2 * window:
         medians = np.median(np.lib.stride_tricks.sliding_window_view(latencies_ms, window), axis=1)
         axes.plot(samples[window - 1 :], medians, color=INK, lw=1.5, label=f"median of the last {window}")
     axes.axhspan(0.97 * target_ms, 1.03 * target_ms, color=BEST, alpha=0.15, lw=0, label="3 % around the target")
