@@ -20,7 +20,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "tests.killed_search", str(folder), *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -28,7 +28,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, timeout: float = 120) -> None:
+def finish(process: subprocess.Popen, timeout: float = 300) -> None:
     _, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err
 
