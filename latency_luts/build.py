@@ -167,6 +167,9 @@ def build(
         machine: measures on another machine, which is `how`.
         fresh: forget what was measured before.
         progress: show a progress bar with the time left.
+
+    Raises:
+        KeyboardInterrupt: with what to do, in words.
     """
     how = how or identity()
     log_path = path.with_name(path.name + ".measured")
@@ -190,11 +193,15 @@ def build(
     if old and not new_networks and not is_corrected(old):
         new_networks = _chains_to_fit(new_units, neighbours)
     known = known_networks(old) if old and new_networks else {}
-    with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
-        measured.want(map(key, new_units))
-        turns = NetworkTurns(known | new_networks, measured, at_work)
-        _measure_units(new_units, neighbours, measured, at_work, turns, bar)
-        turns.take(1.0)
+    try:
+        with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
+            measured.want(map(key, new_units))
+            turns = NetworkTurns(known | new_networks, measured, at_work)
+            _measure_units(new_units, neighbours, measured, at_work, turns, bar)
+            turns.take(1.0)
+    except KeyboardInterrupt:
+        same = "the same command without fresh=true" if fresh else "the same command"
+        raise KeyboardInterrupt(f"what was measured is kept beside {path}: {same} continues") from None
     table = fold(device, how, old, measured, units, new_networks, here=machine is None)
     write(table, path)
     measured.remove()

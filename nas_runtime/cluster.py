@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nas_runtime.console import brief
 from nas_runtime.scratch import private_folder
 from nas_runtime.signals import held_back, kept
 
@@ -188,13 +189,15 @@ def _host_and_port(address: Any) -> tuple[str, int]:
     text = address if isinstance(address, str) else ""
     host, _, port = text.rpartition(":")
     if host.startswith("ray://") or text.startswith("ray://"):
-        raise ResourceError(f"ray.address={address}: give the cluster's own port, like {host[6:] or '10.0.0.1'}:6379")
+        raise ResourceError(
+            f"ray.address={brief(address)}: give the cluster's own port, like {host[6:] or '10.0.0.1'}:6379"
+        )
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         host = ""
     if not host or "/" in host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        raise ResourceError(f"ray.address={address}: it must be host:port, like 10.0.0.1:6379")
+        raise ResourceError(f"ray.address={brief(address)}: it must be host:port, like 10.0.0.1:6379")
     return host, int(port)
 
 

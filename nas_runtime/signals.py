@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from nas_runtime.console import shown
+
 __all__ = ["held_back", "interruptible", "kept"]
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -17,7 +19,8 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Inside, each of the three signals raises KeyboardInterrupt in the main thread; if that leaves the block, the
-    program ends with one line on standard error and 128 + the signal's number as its exit code, as shells have it.
+    program ends with one line on standard error, which has the message of the KeyboardInterrupt if it has one, and
+    128 + the signal's number as its exit code, as shells have it.
 
     A signal that is ignored stays so, like SIGHUP under ``nohup``.
     """
@@ -37,7 +40,8 @@ def interruptible() -> Iterator[None]:
             raise
         _set(dict.fromkeys(before, signal.SIG_IGN))  # nothing disturbs the last steps
         before = {}
-        _say("interrupted")
+        how_to_continue = str(e) if isinstance(e, KeyboardInterrupt) else ""
+        _say(f"interrupted: {shown(how_to_continue)}" if how_to_continue else "interrupted")
         sys.exit(128 + (received[-1] if received else signal.SIGINT))
     finally:
         _set(before)

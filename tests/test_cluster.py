@@ -30,12 +30,17 @@ def test_forms_of_addresses(address, expected):
 
 @pytest.mark.parametrize(
     "address",
-    [5, True, "", "auto", "local", "6379", ":6379", "host:", "host:0", "host:65536", "host:6379x", "host:²", "::1:6379"]
-    + ["http://host:80", f"host:{'9' * 5000}"],
+    [
+        *(5, True, "", "auto", "local", "6379", ":6379", "host:", "host:0", "host:65536", "host:6379x", "host:²"),
+        *("::1:6379", "http://host:80", f"host:{'9' * 5000}", "a\x1bb"),
+    ],
 )
 def test_what_is_no_address(address):
-    with pytest.raises(ResourceError, match="ray.address=.*: it must be host:port, like 10.0.0.1:6379"), join(address):
+    message = "ray.address=.*: it must be host:port, like 10.0.0.1:6379"
+    with pytest.raises(ResourceError, match=message) as refused, join(address):
         pass
+    assert len(str(refused.value)) < 200
+    assert str(refused.value).isprintable()
 
 
 def test_the_port_of_rays_client():
@@ -44,7 +49,7 @@ def test_the_port_of_rays_client():
         pass
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70 + ".example"])
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example"])
 def test_a_host_that_there_is_not(host):
     with pytest.raises(ResourceError, match=f"no Ray cluster answers at {host}:6379 "), join(f"{host}:6379"):
         pass
@@ -68,7 +73,7 @@ def test_what_answers_is_no_ray(answer, monkeypatch):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        address = "127.0.0.1:{}".format(server.getsockname()[1])
+        address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ResourceError, match=f"what answers at {address} is no Ray cluster"), join(address):
             pass
         thread.join()

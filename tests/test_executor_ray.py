@@ -1,9 +1,12 @@
 """Evaluations under Ray: the same results as in this process, whatever happens to the workers."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from nas.trial import Evaluation
 from search_spaces import cost
 from tests.conftest import random_archs
 from tests.test_commands import ROOT
+from tests.test_kills import wait_for_lines
 
 # Ray's own warnings about its own future, and sockets and files that it leaves to the garbage collector
 pytestmark = [
@@ -121,6 +125,96 @@ def test_nothing_answers_at_the_address():
     assert time.monotonic() - start < 10
     with pytest.raises(ResourceError, match="ray.address=nonsense: it must be host:port"):
         RayExecutor(address="nonsense")
+
+
+def test_a_process_that_is_in_a_cluster_uses_that_one(executor):
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    for settings in ({}, {"address": address}):
+        with RayExecutor(workers=1, **settings) as another:
+            assert results(another, params_m, ARCHS[:1]) == [params_m(ARCHS[0])]
+        assert ray.is_initialized()
+        another.close()  # once more does no harm
+    with pytest.raises(ResourceError, match="no node has 1 CPUs and 99 GPUs"):
+        RayExecutor(num_gpus=99)
+    assert ray.is_initialized()
+    others = ray.nodes()[0]  # something else of this machine that speaks Ray's language
+    other = f"{others['NodeManagerAddress']}:{others['NodeManagerPort']}"
+    message = (
+        f"ray.address={other}: this process is in the Ray cluster at {address} already; call ray.shutdown\\(\\) first"
+    )
+    with pytest.raises(ResourceError, match=message):
+        RayExecutor(address=other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"workers": 0}, "workers=0: it must be at least 1"),
+        (
+            {"workers": 10**9},
+            "workers=1000000000, ray.num_cpus=1: too many for the .* CPUs of this machine, at most .* in all",
+        ),
+        ({"workers": 1, "num_cpus": 10**9}, "workers=1, ray.num_cpus=1e\\+09: too many for the"),
+        ({"num_cpus": 0.0001}, "ray.num_cpus=0.0001: it must be at least 0.0625, or 0"),
+        ({"num_cpus": float("nan")}, "ray.num_cpus=nan: it must be at least 0.0625, or 0"),
+        ({"num_cpus": float("inf")}, "ray.num_cpus=inf: it must be"),
+        ({"num_cpus": -1}, "ray.num_cpus=-1: it must be"),
+        ({"num_gpus": 1.5}, "ray.num_gpus=1.5: it must be a whole number, or a part of one of at least 0.01"),
+        ({"num_gpus": 0.001}, "ray.num_gpus=0.001: it must be"),
+        ({"num_gpus": float("inf")}, "ray.num_gpus=inf: it must be"),
+        ({"num_cpus": 0}, "ray.num_cpus=0 and ray.num_gpus=0: set workers, since nothing else limits"),
+        ({"timeout_s": 0}, "ray.timeout_s=0: it must be above 0"),
+        ({"timeout_s": float("nan")}, "ray.timeout_s=nan: it must be above 0"),
+        ({"retries": -1}, "retries=-1: it must be at least 0"),
+    ],
+)
+def test_numbers_that_can_never_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RayExecutor(**settings)
+
+
+def in_session(session: int) -> list[str]:
+    """The living processes of a session of the system."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.parametrize(("kind", "number", "code"), [("ray", signal.SIGTERM, 143), ("serial", signal.SIGHUP, 129)])
+def test_signals_end_a_search_like_ctrl_c(kind, number, code, tmp_path):
+    """A signal to all of its processes, as from a terminal that is closed or a batch system, and one more while it
+    tidies up: nothing of it stays."""
+    settings = ["space=accel_nasbench", "evaluator=surrogate", "controller=random", "samples=50000", "batch=2"]
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as scratch:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nas.search", "+target=pixel1_small", f"executor={kind}", "run_dir=run", *settings],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": scratch},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        wait_for_lines(tmp_path / "run" / "journal.jsonl", 4, process)
+        assert len(os.listdir(scratch)) == (kind == "ray")
+        os.killpg(process.pid, number)
+        time.sleep(0.3)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (code, "interrupted\n")
+        assert "continue with the same command and run_dir=run" in out
+        deadline = time.monotonic() + 20
+        while in_session(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert in_session(process.pid) == []
+        assert os.listdir(scratch) == []
 
 
 def test_joining_a_cluster_and_asking_too_much(executor):
