@@ -104,12 +104,17 @@ def _profiled(machine: Bench, chains: list[Arch]) -> tuple[list[Arch], list[list
                     graph.burst()
             for graph, chain in zip(graphs, group, strict=True):
                 events = on_device.events(Path(graph.session.end_profiling()).read_text())
-                ms, kernels = on_device.block_times(events, len(chain.blocks))
+                total, kernels = _fastest(events, len(chain.blocks))
                 plain = [e for e in events if not e["args"]["op_name"].startswith("Reorder")]
-                without, _ = on_device.block_times(plain, len(chain.blocks))
-                total, rest = np.median(ms, axis=0), np.median(without, axis=0)
+                rest, _ = _fastest(plain, len(chain.blocks))
                 found.append(list(zip(total.tolist(), kernels.tolist(), (total - rest).tolist(), strict=True)))
     return chains, found
+
+
+def _fastest(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """(blocks,) ms, the sum of each block's kernels in their fastest runs, and (blocks,) kernels."""
+    ms, owners = on_device.kernel_times(events, blocks)
+    return np.bincount(owners, weights=ms.min(axis=0), minlength=blocks), np.bincount(owners, minlength=blocks)
 
 
 def _alone(unit: Unit) -> Arch:

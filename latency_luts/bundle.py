@@ -15,6 +15,7 @@ The graphs' weights are random numbers, which the program makes on the device: a
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from latency_luts.build import (
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS
 from latency_luts.key import key, parse
-from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile
+from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile, largest_bytes
 from latency_luts.table import Identity, TableError
 from nas_runtime.files import complete
 from nas_runtime.settings import Settings, run
@@ -43,7 +44,8 @@ from search_spaces.space import SearchSpace
 
 __all__ = ["bundle", "read_measured"]
 
-FORMAT = 1
+_FORMATS = (1, on_device.FORMAT)  # of what was measured; in the first, times are medians
+_SECTION_STEP = 4096  # bytes; sections of the file of weights begin at multiples of it
 _USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224, "space.classes": 1000}  # conf/space
 
 
@@ -63,7 +65,7 @@ def bundle(
     chains = [found[i] for i in rng.permutation(len(found))]
     groups = list(together(chains, CHAINS_TOGETHER))
     manifest: dict = {
-        "format": FORMAT,
+        "format": on_device.FORMAT,
         "device": device,
         "options": options,
         "threads": threads,
@@ -75,7 +77,9 @@ def bundle(
         "chains": [],
         "networks": [],
     }
-    weights = WeightsFile()
+    references = [zoo.get(name) for name in REFERENCES]
+    largest = max(map(largest_bytes, (*references, *chains, *samples.values())))
+    weights = WeightsFile(-(-largest // _SECTION_STEP) * _SECTION_STEP)
     folder = f"{device}_bundle"
     with complete(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
 
@@ -84,7 +88,7 @@ def bundle(
             file.writestr(f"{folder}/{name}", model.SerializeToString())
             return {"file": name, "in_shape": [batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
 
-        manifest["references"] = [add(f"{name}.onnx", zoo.get(name)) for name in REFERENCES]
+        manifest["references"] = [add(f"{arch.name}.onnx", arch) for arch in references]
         for g, group in enumerate(groups):
             entries = [
                 {**add(f"chain{g:03d}_{i:02d}.onnx", arch), "keys": [key(unit) for unit in lower(arch)]}
@@ -96,7 +100,7 @@ def bundle(
             here, names = names[: len(group)], names[len(group) :]
             entries = [{**add(f"{name}.onnx", arch), "name": name} for name, arch in zip(here, group, strict=True)]
             manifest["networks"].append(entries)
-        manifest["weights"] = weights.sections
+        manifest |= {"weights": weights.sections, "section_bytes": weights.section_bytes}
         file.writestr(f"{folder}/manifest.json", json.dumps(manifest))
         file.writestr(f"{folder}/on_device.py", Path(on_device.__file__).read_text())
     return len(REFERENCES) + sum(map(len, groups)) + len(samples)
@@ -109,18 +113,19 @@ def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[st
         TableError: no such file, not such a file, or an unfinished one.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for line in path.read_text().split("\n") if line]
     except (OSError, UnicodeDecodeError) as e:
         raise TableError(f"from={path} cannot be read: {e}") from None
     except json.JSONDecodeError as e:
         raise TableError(f"from={path} is damaged ({e}); run on_device.py on the device again to complete it") from None
-    if not lines or not isinstance(lines[0], dict) or lines[0].get("format") != FORMAT:
-        raise TableError(f"from={path} is not a file of on_device.py; expected format {FORMAT} in its first line")
+    if not lines or not isinstance(lines[0], dict) or lines[0].get("format") not in _FORMATS:
+        known = " or ".join(map(str, _FORMATS))
+        raise TableError(f"from={path} is not a file of on_device.py; expected format {known} in its first line")
     head, *items = lines
     try:
         chains: list[ChainTiming] = []
         networks: dict[str, list[NetworkTiming]] = {}
-        for item in items:
+        for item in _undisturbed(items):
             if "chain" in item:
                 chains.append(_chain(item["chain"]))
             elif "network" in item:
@@ -135,6 +140,20 @@ def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[st
             f"turns of networks; run on_device.py on the device again, it continues"
         )
     return head["device"], identity, chains, networks
+
+
+def _undisturbed(items: list[dict]) -> list[dict]:
+    """Of what was measured several times, the one of the fastest moment."""
+    best: dict[Any, dict] = {}
+    for i, item in enumerate(items):
+        place = (item.get("file", i), item.get("turn"))
+        if place not in best or _reference_ms(item) < _reference_ms(best[place]):
+            best[place] = item
+    return list(best.values())
+
+
+def _reference_ms(item: dict) -> float:
+    return item.get("chain", item).get("reference_ms", 0.0)
 
 
 def _chain(fields: dict) -> ChainTiming:

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 CONTEXTS = 7  # how many times a unit is timed, each time in another chain
 LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
 NOISY = 0.15  # units whose contexts' middle half spans more are measured again, then marked
+BEST = 0.1  # of the moments: a new table has the machine's speed in these
 ROUNDS = 4  # of medians in turn, which settle then
 
 
@@ -56,7 +57,7 @@ def fold(
     turns = [timing for timings in measured.networks.values() for timing in timings]
     seen = [item.reference_ms for item in (*measured.chains, *turns)]
     level = float(np.median([chain.reference_ms for chain in measured.chains] or seen))
-    base = old.reference_ms if old else level
+    base = old.reference_ms if old else float(np.quantile(seen, BEST))
 
     contexts = contexts_of(measured, how.dtype)
     before = old.correction if old else Correction(saved_by_mib_ms=what_weights_save(contexts))
@@ -86,8 +87,8 @@ def fold(
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform() if here else how.cpu,
-        "statistic": "median of kernels profiled inside networks, middle mean over networks and moments, with weights "
-        "from memory",
+        "statistic": "fastest run of each kernel, profiled inside networks, middle mean over networks and moments, "
+        "with weights from memory",
         "reference_ms": base,
         "drift": round(max(drift, before_drift), 3),
         "log": measured.id,

@@ -21,6 +21,7 @@ from latency_luts.on_device import (
     write_weights,
 )
 from latency_luts.table import Identity
+from search_spaces import cost
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
@@ -32,6 +33,7 @@ __all__ = [
     "WeightsFile",
     "bench",
     "identity",
+    "largest_bytes",
     "pinned_core",
 ]
 
@@ -55,7 +57,7 @@ class ChainTiming:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTiming:
-    """A network as one graph: the median of its bursts, and the references' ms meanwhile."""
+    """A network as one graph: the fastest of its bursts, and the references' ms meanwhile."""
 
     ms: float
     reference_ms: float
@@ -72,20 +74,29 @@ def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32") -> Identi
 class WeightsFile:
     """Where in the file of weights constants lie, and how much of its sections is needed.
 
+    Args:
+        section_bytes: how far apart its sections begin, so the most bytes of a constant.
+
     Attributes:
         sections: bytes of each section that is needed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, section_bytes: int = SECTION_BYTES) -> None:
+        self.section_bytes = section_bytes
         self.sections: dict[int, int] = {}
 
     def place(self, dtype: str, deviation: float, size_bytes: int) -> tuple[str, int]:
         """File and offset of `size_bytes` of constants of a type and standard deviation; see `onnx_net.model`."""
-        if size_bytes > SECTION_BYTES:
-            raise ValueError(f"a layer has {size_bytes} bytes of weights; at most {SECTION_BYTES} can be timed")
+        if size_bytes > self.section_bytes:
+            raise ValueError(f"a layer has {size_bytes} bytes of weights; at most {self.section_bytes} can be timed")
         section = weights_section(dtype, deviation)
         self.sections[section] = max(self.sections.get(section, 0), size_bytes)
-        return WEIGHTS, section * SECTION_BYTES
+        return WEIGHTS, section * self.section_bytes
+
+
+def largest_bytes(arch: Arch) -> int:
+    """Bytes of the largest layer's weights."""
+    return 4 * max(cost.node_params(node) for unit in lower(arch) for node in unit.nodes)
 
 
 class Bench:
@@ -123,7 +134,7 @@ class Bench:
     def time_networks(self, archs: Sequence[Arch], *, bursts: int) -> list[NetworkTiming]:
         """Times whole networks that take turns."""
         ms, reference_ms = time_graphs(self.graphs(archs), self._references(), bursts=bursts)
-        return [NetworkTiming(ms=float(np.nanmedian(row)), reference_ms=reference_ms) for row in ms]
+        return [NetworkTiming(ms=float(np.nanmin(row)), reference_ms=reference_ms) for row in ms]
 
     def graphs(self, archs: Sequence[Arch], *, profile: str | None = None) -> list[Graph]:
         """The graphs of `archs`; with profiles in the folder `profile` if one is given."""
@@ -142,13 +153,12 @@ class Bench:
 
     def _files(self, archs: Sequence[Arch]) -> list[str]:
         """Model files of `archs`, with the weights that they need beside them."""
-        from search_spaces import cost, onnx_net
+        from search_spaces import onnx_net
 
         files = []
         for i, arch in enumerate(archs):
             file = self._folder / f"{i}.onnx"
-            largest = 4 * max(cost.node_params(node) for unit in lower(arch) for node in unit.nodes)
-            stored = self._weights.place if largest <= SECTION_BYTES else None  # VGG's linear layers lie in the model
+            stored = self._weights.place if largest_bytes(arch) <= SECTION_BYTES else None  # VGG's lie in the model
             model = onnx_net.model(
                 arch,
                 batch=self.how.batch,

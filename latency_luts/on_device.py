@@ -9,7 +9,14 @@ in a network the other blocks' weights have pushed many of them out. So blocks a
 profiler, which gives every kernel's time to its block. And a machine's speed changes from moment to moment (other
 tenants, clocks): long runs of one graph see one moment, so that graphs take turns in short bursts.
 
-    python on_device.py [out=measured.jsonl] [core=3]      (in the folder of a bundle)
+Other programs only ever add to a time, so that of several runs the fastest says what a graph takes by itself. Of a
+chain that is each kernel's fastest run, since a program that takes the core away spoils one kernel and not the others.
+A whole network may be interrupted in every run; its runs are timed by the CPU time of their thread, which stands still
+then.
+
+    python on_device.py [out=measured.jsonl] [core=3] [again=busy]      (in the folder of a bundle)
+
+``again=busy`` measures once more what was measured while other programs slowed the machine down.
 """
 
 from __future__ import annotations
@@ -17,19 +24,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as e:
+    raise SystemExit(f"error: {e}; install it for this Python: {sys.executable} -m pip install numpy") from None
 
 WARM_RUNS = 1  # of a burst: they bring the graph's own weights as far back into the caches as a network's runs do
 BURST_RUNS = 1
 REFERENCE_BURSTS = 2  # of each reference in a round of bursts: its noise is in all that took turns with it
 ENOUGH_S = 0.012  # graphs whose run takes longer take fewer turns
-FORMAT = 1
+BUSY = 0.15  # references that are slower by more than this say that other programs had the machine
+FORMAT = 2  # of the file of measurements
 WEIGHTS = "weights.bin"  # random numbers in sections: one of int8, then floats of ever smaller deviation
 SECTIONS = 14
 SECTION_BYTES = 256 << 20  # apart; the file has holes
@@ -53,20 +65,38 @@ class Graph:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = profile
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as e:  # the runtime's errors have no base of their own
+            reason = " ".join(str(e).split())[:200]
+            if isinstance(model, str) and not os.path.exists(model):
+                raise FileNotFoundError(2, "it is missing", model) from None
+            what = model if isinstance(model, str) else "a graph"
+            raise OSError(5, f"the runtime cannot load it ({reason})", what) from None
         self.feed = {"input": np.random.default_rng(0).standard_normal(tuple(in_shape), dtype=np.float32)}
+        self._clock = _clock(threads)
 
     def burst(self) -> float:
-        """Seconds of one inference: the median of a short burst of runs."""
+        """Seconds of one inference: the fastest of a short burst of runs."""
         for _ in range(WARM_RUNS):
             self.run_s()
-        return sorted(self.run_s() for _ in range(BURST_RUNS))[BURST_RUNS // 2]
+        return min(self.run_s() for _ in range(BURST_RUNS))
 
     def run_s(self) -> float:
         """Seconds of one inference."""
-        start = time.perf_counter()
+        start = self._clock()
         self.session.run(None, self.feed)
-        return time.perf_counter() - start
+        return self._clock() - start
+
+
+def _clock(threads: int) -> Callable[[], float]:
+    """A clock that stands still while other programs have the core of this thread. Of several threads' work, and where
+    the system has no such clock or a coarse one, one that goes on."""
+    try:
+        exact = time.get_clock_info("thread_time").resolution < 1e-6
+    except ValueError:
+        exact = False
+    return time.thread_time if threads == 1 and exact else time.perf_counter
 
 
 def time_graphs(graphs: Sequence[Graph], references: Sequence[Graph], *, bursts: int) -> tuple[np.ndarray, float]:
@@ -87,12 +117,12 @@ def time_graphs(graphs: Sequence[Graph], references: Sequence[Graph], *, bursts:
         for r, reference in enumerate(references):
             for again in range(REFERENCE_BURSTS):
                 seen[r, b * REFERENCE_BURSTS + again] = reference.burst() * 1e3
-    return ms, _middle(seen)
+    return ms, _fastest(seen)
 
 
-def _middle(ms: np.ndarray) -> float:
-    """The geometric mean over the references (rows) of their medians; 0 without any."""
-    return float(np.exp(np.log(np.median(ms, axis=1)).mean())) if ms.size else 0.0
+def _fastest(ms: np.ndarray) -> float:
+    """The geometric mean over the references (rows) of their fastest runs; 0 without any."""
+    return float(np.exp(np.log(ms.min(axis=1)).mean())) if ms.size else 0.0
 
 
 def _enough(burst_s: float, bursts: int) -> int:
@@ -111,8 +141,9 @@ def profile_chains(
         references: graphs that take a turn in every round; they tell how fast the machine was meanwhile.
 
     Returns:
-        for each chain ``ms`` (median over the runs), ``spread`` (interquartile range / median) and ``kernels`` of every
-        block and the number of ``runs``; and the geometric mean of the references' ms (0 without any).
+        for each chain ``ms`` (the sum of its kernels' fastest runs), ``spread`` (interquartile range / median of the
+        runs) and ``kernels`` of every block and the number of ``runs``; and the geometric mean of the references' ms (0
+        without any).
     """
     with tempfile.TemporaryDirectory() as folder:
         graphs = [
@@ -123,7 +154,7 @@ def profile_chains(
         results = []
         for graph, (_, _, blocks) in zip(graphs, chains):
             path = Path(graph.session.end_profiling())
-            results.append(_summary(*block_times(events(path.read_text()), blocks)))
+            results.append(_summary(*kernel_times(events(path.read_text()), blocks), blocks))
             path.unlink()
     return results, reference_ms
 
@@ -150,18 +181,21 @@ def events(profile: str) -> list[dict[str, Any]]:
     return found
 
 
-def _summary(ms: np.ndarray, kernels: np.ndarray) -> dict[str, Any]:
-    low, middle, high = np.quantile(ms, (0.25, 0.5, 0.75), axis=0)
+def _summary(ms: np.ndarray, owners: np.ndarray, blocks: int) -> dict[str, Any]:
+    fastest = np.bincount(owners, weights=ms.min(axis=0), minlength=blocks)
+    runs = np.stack([np.bincount(owners, weights=run, minlength=blocks) for run in ms])
+    low, middle, high = np.quantile(runs, (0.25, 0.5, 0.75), axis=0)
     return {
-        "ms": [round(float(v), 6) for v in middle],
+        "ms": [round(float(v), 6) for v in fastest],
         "spread": [round(float(v), 4) for v in (high - low) / np.maximum(middle, 1e-9)],
-        "kernels": [int(v) for v in kernels],
+        "kernels": [int(v) for v in np.bincount(owners, minlength=blocks)],
         "runs": len(ms),
     }
 
 
-def block_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """(runs, blocks) ms and (blocks,) kernels, from ONNX Runtime's profile, without the first burst and warm-up runs.
+def kernel_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """(runs, kernels) ms and (kernels,) each one's block, from ONNX Runtime's profile, without the first burst and
+    warm-up runs.
 
     A kernel belongs to the block that it is named for. Kernels that the runtime put in between (changes of the memory
     layout) belong to the block that needs them: those that prepare an input to the next, others to the one before.
@@ -181,11 +215,8 @@ def block_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
             r += 1
         per_run[r].append((name, duration, op))
     owners = _owners([(name, op) for name, _, op in per_run[kept[0]]], blocks)
-    ms = np.zeros((len(kept), blocks))
-    for row, i in enumerate(kept):
-        for owner, (_, duration, _) in zip(owners, per_run[i]):
-            ms[row, owner] += (duration + 0.5) / 1e3  # whole microseconds, rounded down
-    return ms, np.bincount(owners, minlength=blocks)
+    durations = np.array([[duration for _, duration, _ in per_run[i]] for i in kept])
+    return (durations + 0.5) / 1e3, np.array(owners)  # whole microseconds, rounded down
 
 
 def _owners(kernels: Sequence[tuple[str, str]], blocks: int) -> list[int]:
@@ -217,7 +248,7 @@ def weights_section(dtype: str, deviation: float) -> int:
     return 1 + min(max(halvings, 0), SECTIONS - 2)
 
 
-def write_weights(path: Path, sections: dict[int, int]) -> None:
+def write_weights(path: Path, sections: dict[int, int], section_bytes: int = SECTION_BYTES) -> None:
     """Writes random numbers into the first bytes of sections of the file of weights: ``{section: bytes}``.
 
     The file is complete or unchanged where there was none; else it grows.
@@ -226,7 +257,7 @@ def write_weights(path: Path, sections: dict[int, int]) -> None:
     partial = path if path.exists() else path.with_name(path.name + ".partial")
     with partial.open("r+b" if path.exists() else "wb") as file:
         for section, size_bytes in sections.items():
-            file.seek(section * SECTION_BYTES)
+            file.seek(section * section_bytes)
             if section == 0:
                 file.write((np.arange(size_bytes) % 251 - 125).astype(np.int8).tobytes())
             else:
@@ -236,60 +267,161 @@ def write_weights(path: Path, sections: dict[int, int]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures the bundle in this file's folder."""
-    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if len(options) < len(arguments) or set(options) - {"out", "core"}:
-        raise SystemExit("usage: python on_device.py [out=measured.jsonl] [core=3]")
-    import onnxruntime
+    """Measures the bundle in this file's folder.
 
+    Raises:
+        SystemExit: what is wrong, in one line. What was measured before stays, and the next start continues.
+    """
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if len(options) < len(arguments) or set(options) - {"out", "core", "again"}:
+        raise SystemExit("usage: python on_device.py [out=measured.jsonl] [core=3] [again=busy]")
+    if options.get("again", "busy") != "busy":
+        raise SystemExit(f"error: again={options['again']}: it must be again=busy")
     folder = Path(__file__).resolve().parent
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError) as e:
-        raise SystemExit(f"error: {folder} is no bundle: {e}; unzip it again") from None
-    out = Path(options.get("out", "measured.jsonl"))
-    threads = manifest["threads"]
-    identity = {
-        "cpu": cpu_name(),
-        "runtime": f"onnxruntime {onnxruntime.__version__}",
-        "threads": threads,
-        "batch": manifest["batch"],
-        "dtype": manifest["dtype"],
-    }
-    head = {
+        import onnxruntime
+
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        head = _head(manifest, f"onnxruntime {onnxruntime.__version__}")
+        _measure(folder, manifest, head, options)
+    except ImportError as e:
+        pip = f"{sys.executable} -m pip install onnxruntime"
+        raise SystemExit(f"error: {e}; install it for this Python: {pip}") from None
+    except FileNotFoundError as e:
+        raise SystemExit(f"error: there is no {e.filename}; unzip the bundle again: it continues then") from None
+    except OSError as e:
+        raise SystemExit(f"error: {e.filename or folder}: {e.strerror or e}") from None
+    except (KeyError, TypeError, ValueError) as e:
+        raise SystemExit(f"error: {folder} is no bundle of this program ({e!r}); unzip it again") from None
+
+
+def _head(manifest: dict[str, Any], runtime: str) -> dict[str, Any]:
+    """The first line of the file of measurements: what is measured, and on what."""
+    how = {name: manifest[name] for name in ("threads", "batch", "dtype")}
+    return {
         "format": FORMAT,
         "device": manifest["device"],
-        "identity": identity,
+        "identity": {"cpu": cpu_name(), "runtime": runtime, **how},
         "chains": sum(map(len, manifest["chains"])),
         "networks": sum(map(len, manifest["networks"])) * manifest["network_turns"],
     }
-    done = _resume(out, head)
+
+
+def _measure(folder: Path, manifest: dict[str, Any], head: dict[str, Any], options: dict[str, str]) -> None:
+    threads, groups = manifest["threads"], _schedule(manifest)
     _pin(threads, options.get("core"))
-    if not (folder / WEIGHTS).exists():
-        print("making random weights", flush=True)
-        write_weights(folder / WEIGHTS, {int(s): n for s, n in manifest["weights"].items()})
-    groups = _schedule(manifest)
-    total, finished, start = sum(len(g) for _, g in groups), 0, time.monotonic()
-    begun = 0
-    with out.open("a") as file:
-        for turn, group in groups:
-            finished += len(group)
-            due = [entry for entry in group if (entry["file"], turn) not in done]
-            if not due:
+    with Lines(Path(options.get("out", "measured.jsonl")), head) as out:
+        again = _busy(out.items) if "again" in options else set()
+        due = [(turn, [e for e in group if (e["file"], turn) in again or (e["file"], turn) not in out.items])
+               for turn, group in groups]  # fmt: skip
+        total, finished, start = sum(len(group) for _, group in due), 0, time.monotonic()
+        weights = {int(section): size_bytes for section, size_bytes in manifest["weights"].items()}
+        if total and not (folder / WEIGHTS).exists():
+            print("making random weights", flush=True)
+            write_weights(folder / WEIGHTS, weights, manifest["section_bytes"])
+        for turn, group in due:
+            if not group:
                 continue
-            begun += len(due)
             measure = _measure_chains if turn == 0 else _measure_networks
             # loaded anew each time: where a graph lies in memory changes its speed
             references = [Graph(str(folder / r["file"]), r["in_shape"], threads) for r in manifest["references"]]
-            for item in measure(folder, due, references, manifest):
-                file.write(json.dumps({**item, "turn": turn}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            left_s = (time.monotonic() - start) / begun * (total - finished)
+            out.append([{**item, "turn": turn} for item in measure(folder, group, references, manifest)])
+            finished += len(group)
+            left_s = (time.monotonic() - start) / finished * (total - finished)
             print(f"{finished}/{total} graphs, about {left_s / 60:.1f} minutes left", flush=True)
-    print(f"done: {out}. Copy it to where latency_luts is and run:")
-    options = " ".join(filter(None, ("device=" + manifest["device"], manifest.get("options"))))
-    print(f"python -m latency_luts.build {options} from={out.name}")
+    busy = len(_busy(out.items))
+    if busy:
+        print(f"{busy} of {len(out.items)} graphs were timed while other programs slowed the machine down;")
+        print(f"when it is quiet, time these once more: python on_device.py out={out.path} again=busy")
+    print(f"done: {out.path}. Copy it to where latency_luts is and run:")
+    words = " ".join(filter(None, ("device=" + manifest["device"], manifest.get("options"))))
+    print(f"python -m latency_luts.build {words} from={out.path.name}")
+
+
+def _busy(items: dict[tuple[str, int], dict[str, Any]]) -> set[tuple[str, int]]:
+    """Those of the measurements whose references were slower than at the machine's best moments."""
+    references = {place: item.get("chain", item)["reference_ms"] for place, item in items.items()}
+    limit = (1 + BUSY) * float(np.quantile(list(references.values()), 0.1)) if references else 0.0
+    return {place for place, ms in references.items() if ms > limit}
+
+
+class Lines:
+    """The file of measurements: a line that says what is measured, then one for each measurement.
+
+    Attributes:
+        items: the measurements by file and turn; of several the one of the fastest moment.
+
+    Raises:
+        SystemExit: the file is damaged, of something else, or in use.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+        self.path = path
+        self.items: dict[tuple[str, int], dict[str, Any]] = {}
+        self._handle = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            import fcntl
+
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"error: {path} is being written by another start of this program; wait for it") from None
+        except (ImportError, OSError):
+            pass  # no such locks here
+        *lines, rest = path.read_bytes().split(b"\n")
+        self._end = sum(len(line) + 1 for line in lines)
+        if rest:  # the program was killed while it wrote this
+            os.ftruncate(self._handle, self._end)
+        if not lines:
+            self._write(json.dumps(head))
+        for number, line in enumerate(lines, 1):
+            self._take(number, line, head)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
+
+    def append(self, items: list[dict[str, Any]]) -> None:
+        """Writes measurements; all of them are on the disk then, or none."""
+        self._write("\n".join(map(json.dumps, items)))
+        for item in items:
+            self._keep(item)
+
+    def _write(self, text: str) -> None:
+        content, written = (text + "\n").encode(), 0
+        try:
+            while written < len(content):
+                written += os.write(self._handle, content[written:])
+            os.fsync(self._handle)
+        except OSError as e:
+            os.ftruncate(self._handle, self._end)
+            raise OSError(e.errno, f"{e.strerror}; make room and start again: it continues", str(self.path)) from None
+        self._end += written
+
+    def _take(self, number: int, line: bytes, head: dict[str, Any]) -> None:
+        try:
+            item = json.loads(line.decode())
+            if number > 1:
+                self._keep(item)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SystemExit(
+                f"error: line {number} of {self.path} is damaged; remove the file to measure again, or give out= "
+                "another name"
+            ) from None
+        if number == 1 and item != head:
+            raise SystemExit(
+                f"error: {self.path} belongs to another bundle, machine or runtime; remove it, or give out= another "
+                "name"
+            )
+
+    def _keep(self, item: dict[str, Any]) -> None:
+        place = (item["file"], item["turn"])
+        reference_ms = float(item.get("chain", item)["reference_ms"])
+        kept = self.items.get(place)
+        if kept is None or reference_ms < kept.get("chain", kept)["reference_ms"]:
+            self.items[place] = item
 
 
 def _schedule(manifest: dict) -> list:
@@ -321,48 +453,36 @@ def _measure_networks(folder: Path, group: list, references: list, manifest: dic
         {
             "file": entry["file"],
             "network": entry["name"],
-            "ms": float(np.nanmedian(row)),
+            "ms": float(np.nanmin(row)),
             "reference_ms": reference_ms,
         }
         for entry, row in zip(group, ms)
     ]
 
 
-def _resume(out: Path, head: dict) -> set:
-    """The files and turns that `out` has measurements of. Begins `out` with the line `head`; cuts off a half line."""
-    if not out.exists() or not out.read_bytes().strip():
-        out.write_text(json.dumps(head) + "\n")
-        return set()
-    content = out.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with out.open("r+b") as file:
-            file.truncate(len(whole))
-    try:
-        lines = [json.loads(line) for line in whole.decode().splitlines()]
-    except ValueError as e:
-        raise SystemExit(
-            f"error: {out} is damaged: {e}; remove it to measure again, or give out= another name"
-        ) from None
-    if not lines or lines[0] != head:
-        raise SystemExit(
-            f"error: {out} belongs to another bundle, machine or runtime; remove it, or give out= another name"
-        )
-    return {(line.get("file"), line.get("turn")) for line in lines[1:]}
-
-
 def _pin(threads: int, core: str | None) -> None:
     """Keeps the process on as many cores as it has threads, from `core` on, or else the last that it may use, where the
-    system can."""
-    if core is not None and not core.isdecimal():
-        raise SystemExit(f"core={core}: it must be the number of a core, 0 or more")
-    if hasattr(os, "sched_setaffinity"):
-        first = None if core is None else int(core)
-        cores = sorted(os.sched_getaffinity(0))[-threads:] if first is None else list(range(first, first + threads))
-        try:
-            os.sched_setaffinity(0, cores)
-        except OSError as e:
-            print(f"not pinned to cores {cores}: {e}")
+    system can.
+
+    Raises:
+        SystemExit: there is no such core.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        if core is not None:
+            raise SystemExit(f"error: core={core}: this system lets no program choose its core; leave it out")
+        return
+    usable = sorted(os.sched_getaffinity(0))
+    cores = usable[-threads:]
+    if core is not None:
+        cores = list(range(int(core), int(core) + threads)) if core.isdecimal() else []
+        if not cores or set(cores) - set(usable):
+            raise SystemExit(
+                f"error: core={core}: it must be one of {', '.join(map(str, usable[: len(usable) - threads + 1]))}"
+            )
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as e:
+        print(f"not pinned to cores {cores}: {e}")
 
 
 def cpu_name() -> str:
@@ -383,8 +503,6 @@ def cpu_name() -> str:
 
 
 if __name__ == "__main__":
-    import sys
-
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt:

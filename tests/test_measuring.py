@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -93,25 +94,68 @@ def test_kernels_are_given_to_their_blocks():
     assert on_device._owners(kernels, 3) == [0, 0, 0, 1, 2, 2, 2, 2]
 
 
-def test_profiled_blocks_add_up_to_the_runs():
-    """Of a synthetic profile: the first burst and warm-up runs are left out, microseconds become milliseconds."""
+def profile(runs_us):
+    """A profile of ONNX Runtime: for each run the microseconds of kernels, given as (block, microseconds)."""
     lines, now = ["["], 0
-    runs = 2 * (on_device.WARM_RUNS + on_device.BURST_RUNS)
 
     def event(name, ts, dur, arguments):
         return f'{{"cat" : "x","pid" :1,"dur" :{dur},"ts" :{ts},"ph" : "X","name" :"{name}","args" : {arguments}}},'
 
-    for run in range(runs):
-        for block, us in ((0, 10 + run), (1, 20)):
-            lines.append(event(f"block{block}.conv_kernel_time", now + block, us, '{"op_name" : "Conv"}'))
+    for kernels in runs_us:
+        for i, (block, us) in enumerate(kernels):
+            lines.append(event(f"block{block}.conv{i}_kernel_time", now + i, us, '{"op_name" : "Conv"}'))
         lines.append(event("model_run", now, 100, "{}"))
         now += 1000
-    ms, kernels = on_device.block_times(on_device.events("\n".join(lines)), 2)
+    return on_device.events("\n".join(lines))
+
+
+def test_kernels_of_a_profile():
+    """The first burst and warm-up runs are left out, microseconds become milliseconds."""
     burst = on_device.WARM_RUNS + on_device.BURST_RUNS
+    runs = 2 * burst
+    ms, owners = on_device.kernel_times(profile([[(0, 10 + run), (1, 20)] for run in range(runs)]), 2)
     kept = [r for r in range(burst, runs) if r % burst >= on_device.WARM_RUNS]
     np.testing.assert_allclose(ms[:, 0], [(10.5 + r) / 1e3 for r in kept])
     np.testing.assert_allclose(ms[:, 1], 0.0205)
-    assert list(kernels) == [1, 1]
+    assert list(owners) == [0, 1]
+
+
+def test_a_program_that_takes_the_core_away_changes_no_block():
+    """In every run of a chain another kernel waits for 4 ms."""
+    kernels = [(0, 10), (0, 30), (1, 20), (1, 5)]
+    burst = on_device.WARM_RUNS + on_device.BURST_RUNS
+    runs = [[(b, us + 4000 * (i == run % 4)) for i, (b, us) in enumerate(kernels)] for run in range(4 * burst)]
+    summary = on_device._summary(*on_device.kernel_times(profile(runs), 2), 2)
+    assert summary["ms"] == [0.041, 0.026]
+    assert summary["kernels"] == [2, 2]
+    assert summary["runs"] == 3 * on_device.BURST_RUNS
+
+
+def test_whole_networks_are_timed_by_what_their_thread_works():
+    """While another program has the core, which a sleep stands for, the clock of one thread stands still."""
+    graph = on_device.Graph(onnx_net.model(zoo.get("mobilenet_v3_small", resolution_px=32)).SerializeToString(),
+                            (1, 3, 32, 32), 1)  # fmt: skip
+    session, waits_s = graph.session, iter([0.2] * 100)
+
+    class Interrupted:
+        def run(self, *given):
+            time.sleep(next(waits_s))
+            return session.run(*given)
+
+    graph.session = Interrupted()
+    ms, reference_ms = on_device.time_graphs([graph], [graph], bursts=2)
+    assert np.nanmin(ms) < 100
+    assert reference_ms < 100
+    assert on_device._clock(2) is time.perf_counter  # several threads' work
+
+
+def test_the_fastest_run_of_a_network_counts(monkeypatch):
+    arch = zoo.get("mobilenet_v3_small", resolution_px=32)
+    took_s = iter([9e-3, 2e-3, 7e-3] * 400)
+    monkeypatch.setattr(on_device.Graph, "burst", lambda self: next(took_s))
+    with measure.bench(measure.identity()) as machine:
+        (timing,) = machine.time_networks([arch], bursts=12)
+    assert timing == measure.NetworkTiming(ms=2.0, reference_ms=pytest.approx(2.0))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
