@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["brief", "new_console", "picture_text", "prepare_streams", "shown"]
+__all__ = ["brief", "counted", "new_console", "picture_text", "prepare_streams", "shown"]
 
 # what moves the cursor, colours, rings, or turns the direction of reading: C0 but newline and tab, DEL, C1,
 # directional marks, and halves of characters, which come from file names that are no UTF-8
@@ -28,6 +28,11 @@ def brief(value: object, most: int = 80) -> str:
 def picture_text(text: str) -> str:
     """`text` for Matplotlib, which takes what stands between two dollar signs for a formula."""
     return shown(text).replace("$", r"\$")
+
+
+def counted(n: int, thing: str) -> str:
+    """``1 image``, ``2,000 images``, ``3 classes``."""
+    return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
 
 
 class _Plain(Console):

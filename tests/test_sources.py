@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.training import sources
-from nas.training.datasets import Split, cut_holdout
+from nas.training import datasets, sources
+from nas.training.datasets import Split, cut_holdout, make
 from nas.training.sources import DataError, cifar10, fashion_mnist, image_folder
 from nas.training.sources.fashion_mnist import MINI
 
@@ -43,11 +43,11 @@ def test_the_holdout_is_cut_from_train():
     train_part, holdout = cut_holdout(split, 20, rng_seed=0)
     assert sorted([*train_part.labels, *holdout.labels]) == list(range(50))
     assert (cut_holdout(split, 20, rng_seed=0)[1].labels == holdout.labels).all()
-    with pytest.raises(ValueError, match="holdout is 50 images; allowed: 1 to 49"):
+    with pytest.raises(ValueError, match="the holdout is 50 images; allowed: 1 to 49"):
         cut_holdout(split, 50, rng_seed=0)
 
 
-def jpeg(value: int) -> bytes:
+def png(value: int) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (40, 30), (value, 10, 10)).save(out, "png")
     return out.getvalue()
@@ -59,7 +59,7 @@ def write_folders(root, parts=("train", "test")):
             for i in range(4):
                 path = root / part / name / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(jpeg(value + i))
+                path.write_bytes(png(value + i))
 
 
 @pytest.fixture(autouse=True)
@@ -76,15 +76,6 @@ def test_image_folders(tmp_path, cache, monkeypatch):
     assert (data.test.images[:, 0, 0, 0] > 100).tolist() == (data.test.labels == 1).tolist()
     monkeypatch.setattr(image_folder, "decode_all", lambda *a: pytest.fail("read again, though cached"))
     again = sources.load("image_folder", path=tmp_path / "images", resolution_px=16, holdout_images=2)
-    assert (again.train.images == data.train.images).all()
-
-
-def test_a_damaged_cache_is_read_anew(tmp_path, cache):
-    write_folders(tmp_path / "images")
-    data = sources.load("image_folder", path=tmp_path / "images", resolution_px=16)
-    (cached,) = cache.rglob("*.npz")
-    cached.write_bytes(b"PK\x03\x04garbage")
-    again = sources.load("image_folder", path=tmp_path / "images", resolution_px=16)
     assert (again.train.images == data.train.images).all()
 
 
@@ -111,9 +102,10 @@ def test_cifar10_binary(tmp_path, packed):
         source = tmp_path
         for name, (raw, _, _) in content.items():
             (tmp_path / name).write_bytes(raw)
-    splits = cifar10.read(source)
-    assert (splits["train"].images[3:6] == content["data_batch_2.bin"][1]).all()
-    assert (splits["test"].labels == content["test_batch.bin"][2]).all()
+    pictures = cifar10.read(source)
+    assert (pictures.train.images[3:6] == content["data_batch_2.bin"][1]).all()
+    assert (pictures.test.labels == content["test_batch.bin"][2]).all()
+    assert pictures.class_names[3] == "cat"
 
 
 def test_cifar10_folders_in_an_archive(tmp_path):
@@ -123,10 +115,11 @@ def test_cifar10_folders_in_an_archive(tmp_path):
         archive.add(tmp_path / "test", "test")
     from_archive = cifar10.read(tmp_path / "cifar.tar.gz")
     from_folder = cifar10.read(tmp_path)
-    for part in ("train", "test"):
-        assert (from_archive[part].images == from_folder[part].images).all()
-        assert (from_archive[part].labels == from_folder[part].labels).all()
-    with pytest.raises(DataError, match="has 8 train images; CIFAR-10 has 50000"):
+    for a, b in ((from_archive.train, from_folder.train), (from_archive.test, from_folder.test)):
+        assert (a.images == b.images).all()
+        assert (a.labels == b.labels).all()
+    assert from_archive.class_names == from_folder.class_names == ("dark", "light")
+    with pytest.raises(DataError, match="has 8 train images; CIFAR-10 has 50,000"):
         sources.load("cifar10", path=tmp_path)
 
 
@@ -137,14 +130,14 @@ def idx(array: np.ndarray) -> bytes:
 
 def tiny_idx_folder(folder, monkeypatch):
     rng = np.random.default_rng(0)
-    sums, shapes = {}, {}
-    for name in fashion_mnist.SHA256:
-        shapes[name] = (30, 28, 28) if "images" in name else (30,)
-        raw = idx(rng.integers(0, 10, shapes[name], dtype=np.uint8))
-        (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
-        sums[name] = hashlib.sha256(raw).hexdigest()
-    monkeypatch.setattr(fashion_mnist, "SHA256", sums)
-    monkeypatch.setattr(fashion_mnist, "SHAPES", shapes)
+    files = {}
+    for name in fashion_mnist.FILES:
+        shape = (30, 28, 28) if "images" in name else (30,)
+        raw = idx(rng.integers(0, 10, shape, dtype=np.uint8))
+        packed = gzip.compress(raw)
+        (folder / f"{name}.gz").write_bytes(packed)
+        files[name] = fashion_mnist.Idx(shape, hashlib.sha256(raw).hexdigest(), len(packed))
+    monkeypatch.setattr(fashion_mnist, "FILES", files)
 
 
 def test_idx_files(tmp_path, monkeypatch):
@@ -169,6 +162,13 @@ def test_damaged_or_missing_files(tmp_path, monkeypatch):
     images.write_bytes(gzip.compress(b"\0" * 100))
     with pytest.raises(DataError, match="is not Fashion-MNIST's"):
         load("fashion_mnist", tmp_path)
+    for damaged in (whole[:-8] + bytes(8), whole[:20] + bytes(20) + whole[40:]):
+        images.write_bytes(damaged)
+        with pytest.raises(DataError, match="is damaged"):
+            load("fashion_mnist", tmp_path)
+    images.write_bytes(gzip.compress(bytes(10_000_000)))
+    with pytest.raises(DataError, match="holds more than the 23,536 bytes that it should"):
+        load("fashion_mnist", tmp_path)
     with pytest.raises(DataError, match="needs dataset.path"):
         load("cifar10", None)
     with pytest.raises(DataError, match="there is no such file or folder"):
@@ -189,37 +189,6 @@ def test_damaged_or_missing_files(tmp_path, monkeypatch):
         load("image_folder", tmp_path / "images")
     with pytest.raises(DataError, match="no data set 'mnist'; there are"):
         load("mnist", None)
-
-
-def test_a_download_is_checked(tmp_path, monkeypatch):
-    tiny_idx_folder(tmp_path, monkeypatch)
-    served = {f"{name}.gz": (tmp_path / f"{name}.gz").read_bytes() for name in fashion_mnist.SHA256}
-    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(served[url.rsplit("/", 1)[1]]))
-    folder = tmp_path / "fetched"
-    assert len(sources.load("fashion_mnist", path=folder, holdout_images=5, download=True).train) == 25
-    served["train-labels-idx1-ubyte.gz"] = gzip.compress(b"something else")
-    with pytest.raises(DataError, match="gave another file than Fashion-MNIST's"):
-        sources.load("fashion_mnist", path=tmp_path / "again", holdout_images=5, download=True)
-
-    archive = b"the archive"
-    served["cifar-10-binary.tar.gz"] = archive
-    with pytest.raises(DataError, match="gave another file than CIFAR-10's"):
-        sources.load("cifar10", path=tmp_path / "cifar", download=True)
-    assert not any((tmp_path / "cifar").iterdir())
-    (tmp_path / "cifar" / "cifar-10-binary.tar.gz.partial").write_bytes(b"cut off before")
-    monkeypatch.setattr(cifar10, "MD5", hashlib.md5(archive).hexdigest())
-    with pytest.raises(DataError, match="is not a complete tar archive"):
-        sources.load("cifar10", path=tmp_path / "cifar", download=True)
-    assert (tmp_path / "cifar" / "cifar-10-binary.tar.gz").read_bytes() == archive
-    with pytest.raises(DataError, match="fashion_mnist and cifar10 can be downloaded, image_folder cannot"):
-        sources.load("image_folder", path=tmp_path, download=True)
-
-    def offline(url, timeout):
-        raise OSError("no network")
-
-    monkeypatch.setattr("urllib.request.urlopen", offline)
-    with pytest.raises(DataError, match="could not be fetched .* by hand"):
-        sources.load("fashion_mnist", path=tmp_path / "third", holdout_images=5, download=True)
 
 
 def test_any_data_set_is_resized_on_request() -> None:
@@ -248,11 +217,12 @@ def test_a_look_says_what_load_gives(tmp_path, monkeypatch, name):
     write_cifar10(tmp_path, monkeypatch)
     write_folders(tmp_path / "images")
     path = {"fashion_mnist_mini": None, "image_folder": tmp_path / "images"}.get(name, tmp_path)
-    for options in ({}, {"train_images": 4, "resolution_px": 20}):
-        given = {"path": None if path is None else str(path), "holdout_images": 3, **options}
+    for options in ({}, {"train_images": 5, "resolution_px": 20}):
+        given = {"path": None if path is None else str(path), "holdout_images": 2, **options}
         facts, data = sources.look(name, **given), sources.load(name, **given)
-        for known in ("name", "resolution_px", "channels", "classes", "class_names", "resize", "notes"):
+        for known in ("name", "resolution_px", "channels", "classes", "class_names", "resize"):
             assert getattr(facts, known) == getattr(data, known), known
+        assert set(facts.notes) <= set(data.notes)
         for split in ("train", "holdout", "test"):
             assert getattr(facts, f"{split}_images") == len(getattr(data, split))
         assert facts.classes == len(facts.class_names) == (2 if name == "image_folder" else 10)
@@ -301,3 +271,66 @@ def test_what_was_done_to_the_images_can_be_done_again(tmp_path):
     )
     grey = sources.load("fashion_mnist_mini", resolution_px=14).preprocessing
     assert (grey.mode, grey.resize, grey.filter) == ("L", "stretch", "bicubic")
+
+
+# ---- data sets made by hand
+
+
+def split(images, labels=None) -> Split:
+    return Split(images, np.arange(len(images)) % 2 if labels is None else labels)
+
+
+GOOD = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), dtype=np.uint8)
+LABELS = np.arange(8) % 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": 1}, "mine has 1 class, which any network gets right; 2 or more are needed"),
+        ({"class_names": ["a"]}, "mine has 2 classes, but 1 name of classes"),
+        ({"train": split(GOOD * 0)}, "all images of mine's train are the same: nothing can be learnt"),
+        ({"train": split(GOOD, LABELS * 0 + 1)}, "mine's train has images of one class only, 1: 2 or more are needed"),
+        ({"holdout": split(GOOD, LABELS + 1)}, "mine's holdout labels are 1 to 2; allowed are 0 to 1"),
+        ({"test": split(GOOD, LABELS - 1)}, "mine's test labels are -1 to 0; allowed are 0 to 1"),
+        ({"test": split(GOOD, LABELS[:5])}, r"mine's test labels are int64 of shape \(5,\); allowed are int64, \(8,\)"),
+        ({"test": split(GOOD, LABELS / 2)}, r"mine's test labels are float64 of shape \(8,\)"),
+        ({"train": split(GOOD / 255)}, r"mine's train images are float64 of shape \(8, 6, 6, 3\); allowed are uint8"),
+        ({"holdout": split(GOOD[..., 0])}, r"mine's holdout images are uint8 of shape \(8, 6, 6\)"),
+        ({"holdout": split(GOOD[:, :5])}, r"shape \(8, 5, 6, 3\); allowed are uint8, 0 to 255, \(N, H, W, C\), H = W"),
+        ({"holdout": split(GOOD[:, :5, :5])}, r"images have the shape \(5, 5, 3\), the training images \(6, 6, 3\)"),
+        ({"holdout": split(GOOD[:0])}, "mine's holdout images are .* nothing of size 0"),
+    ],
+)
+def test_splits_that_do_not_go_together_are_refused(changed, message):
+    parts = {part: split(GOOD) for part in ("train", "holdout", "test")}
+    make("mine", classes=2, **parts)
+    with pytest.raises(ValueError, match=message) as caught:
+        make("mine", **{"classes": 2, **parts, **changed})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_made_data_set_says_what_is_doubtful():
+    data = make("mine", train=split(GOOD), holdout=split(GOOD, LABELS * 0), test=split(GOOD[:1]), classes=2)
+    assert data.class_names == ("0", "1")
+    assert data.notes == (
+        "mine's holdout has no images of 1 of 2 classes: 1",
+        "mine's test has no images of 1 of 2 classes: 1",
+    )
+
+
+def test_statistics_take_little_memory_and_are_exact(monkeypatch):
+    monkeypatch.setattr(datasets, "_AT_ONCE", 250)
+    mean, std = datasets.statistics(GOOD)
+    assert mean == pytest.approx((GOOD / 255).mean((0, 1, 2)), rel=1e-12)
+    assert std == pytest.approx((GOOD / 255).std((0, 1, 2)), rel=1e-12)
+
+
+def test_a_holdout_is_cut_in_the_memory_of_the_images():
+    images = np.arange(100, dtype=np.uint8).reshape(50, 1, 2, 1)
+    expected = cut_holdout(Split(images.copy(), np.arange(50)), 20, rng_seed=3)
+    found = cut_holdout(Split(images, np.arange(50)), 20, rng_seed=3, reuse=True)
+    for a, b in zip(expected, found, strict=True):
+        assert (a.images == b.images).all()
+        assert (a.labels == b.labels).all()
+    assert np.shares_memory(found[0].images, images)

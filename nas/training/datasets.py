@@ -5,17 +5,34 @@ torch's channels_last layout without a copy. The search trains on `train` and me
 `test` is for the final training only.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-__all__ = ["Dataset", "Preprocessing", "Resize", "Split", "cut_holdout", "drawn", "make", "part", "statistics"]
+from nas_runtime.console import counted
+
+__all__ = [
+    "Dataset",
+    "Preprocessing",
+    "Resize",
+    "Split",
+    "absent_classes",
+    "cut_holdout",
+    "drawn",
+    "make",
+    "part",
+    "statistics",
+]
 
 Resize = Literal["none", "stretch", "shorter_side"]
 """How a picture becomes a square: it is one already; both sides are resized, each by itself; or the shorter side is
 resized and the middle is cut out."""
+
+
+_AT_ONCE = 2**22
+"""Values of images that are worked on at once: what is computed of them takes little memory."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,10 @@ class Dataset:
             std=self.std,
         )
 
+    def noted(self, notes: Sequence[str]) -> "Dataset":
+        """The same with more notes, each once."""
+        return replace(self, notes=tuple(dict.fromkeys([*notes, *self.notes])))
+
 
 def make(
     name: str,
@@ -124,12 +145,27 @@ def make(
 
     Args:
         class_names: None: the labels, as texts.
+
+    Raises:
+        ValueError: splits that do not go together, or that cannot tell networks apart.
     """
+    names = tuple(map(str, range(classes))) if class_names is None else tuple(class_names)
+    if classes < 2:
+        raise ValueError(f"{name} has {counted(classes, 'class')}, which any network gets right; 2 or more are needed")
+    if len(names) != classes:
+        raise ValueError(f"{name} has {classes} classes, but {counted(len(names), 'name')} of classes")
+    parts = {"train": train, "holdout": holdout, "test": test}
+    for part_name, split in parts.items():
+        _check(f"{name}'s {part_name}", split, train.images.shape[1:], classes)
+    if _all_alike(train.images):
+        raise ValueError(f"all images of {name}'s train are the same: nothing can be learnt from them")
+    if len(np.unique(train.labels)) < 2:
+        raise ValueError(f"{name}'s train has images of one class only, {names[train.labels[0]]}: 2 or more are needed")
     mean, std = statistics(train.images)
     return Dataset(
         name=name,
         classes=classes,
-        class_names=tuple(map(str, range(classes))) if class_names is None else tuple(class_names),
+        class_names=names,
         train=train,
         holdout=holdout,
         test=test,
@@ -137,20 +173,78 @@ def make(
         std=std,
         flip=flip,
         resize=resize,
+        notes=absent_classes(
+            name, {part_name: np.bincount(split.labels, minlength=classes) for part_name, split in parts.items()}, names
+        ),
     )
 
 
-def cut_holdout(split: Split, n: int, *, rng_seed: int) -> tuple[Split, Split]:
+def absent_classes(
+    name: str, images: Mapping[str, Sequence[int] | np.ndarray], class_names: Sequence[str]
+) -> tuple[str, ...]:
+    """What to say of parts that lack classes.
+
+    Args:
+        images: of each part, the number of images of each class.
+    """
+    notes = []
+    for part_name, counts in images.items():
+        if absent := [class_names[i] for i, n in enumerate(counts) if n == 0]:
+            shown = ", ".join(absent[:5]) + ", ..." * (len(absent) > 5)
+            notes.append(f"{name}'s {part_name} has no images of {len(absent)} of {len(counts)} classes: {shown}")
+    return tuple(notes)
+
+
+def _check(whose: str, split: Split, shape: tuple[int, ...], classes: int) -> None:
+    images, labels = split.images, split.labels
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or not all(images.shape):
+        raise ValueError(
+            f"{whose} images are {images.dtype} of shape {images.shape}; allowed are uint8, 0 to 255, (N, H, W, C), "
+            "H = W, nothing of size 0"
+        )
+    if images.shape[1:] != shape:
+        raise ValueError(f"{whose} images have the shape {images.shape[1:]}, the training images {shape}")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{whose} labels are {labels.dtype} of shape {labels.shape}; allowed are int64, ({len(images)},): one for "
+            "each image"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{whose} labels are {labels.min()} to {labels.max()}; allowed are 0 to {classes - 1}")
+
+
+def _all_alike(images: np.ndarray) -> bool:
+    return all((some == images[0]).all() for some in _pieces(images))
+
+
+def _pieces(images: np.ndarray) -> Iterator[np.ndarray]:
+    """`images`, some at a time."""
+    step = max(1, _AT_ONCE // images[0].size)
+    return (images[i : i + step] for i in range(0, len(images), step))
+
+
+def cut_holdout(split: Split, n: int, *, rng_seed: int, reuse: bool = False) -> tuple[Split, Split]:
     """`split` without `n` images, and those `n` images, drawn at random but the same for the same seed.
+
+    Args:
+        reuse: the memory of `split`, which must not be used afterwards: nothing is there twice.
 
     Raises:
         ValueError: nothing would be left to train on.
     """
     if not 0 < n < len(split):
-        raise ValueError(f"holdout is {n} images; allowed: 1 to {len(split) - 1} (the data set has {len(split)})")
+        has = counted(len(split), "image")
+        raise ValueError(
+            f"the holdout is {counted(n, 'image')}; allowed: 1 to {len(split) - 1} (the data set has {has})"
+        )
     order = np.random.default_rng(rng_seed).permutation(len(split))
     kept, held = np.sort(order[n:]), np.sort(order[:n])
-    return Split(split.images[kept], split.labels[kept]), Split(split.images[held], split.labels[held])
+    holdout = Split(split.images[held], split.labels[held])
+    if not reuse:
+        return Split(split.images[kept], split.labels[kept]), holdout
+    for i, place in enumerate(kept):  # place >= i: nothing is overwritten that is still needed
+        split.images[i] = split.images[place]
+    return Split(split.images[: len(kept)], split.labels[kept]), holdout
 
 
 def part(split: Split, n: int) -> Split:
@@ -170,6 +264,12 @@ def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
 
     A deviation is at least one step, 1/255: a channel that is the same everywhere can be divided by it.
     """
-    values = images.reshape(-1, images.shape[3])
-    std = np.maximum(values.std(0), 1.0)
-    return tuple((values.mean(0) / 255).tolist()), tuple((std / 255).tolist())
+    channels = range(images.shape[3])
+    counts = np.zeros((len(channels), 256), np.int64)
+    for some in _pieces(images):
+        for channel in channels:
+            counts[channel] += np.bincount(some[..., channel].ravel(), minlength=256)
+    value, n = np.arange(256), counts[0].sum()
+    mean = counts @ value / n
+    std = np.sqrt((counts * (value - mean[:, None]) ** 2).sum(1) / n)
+    return tuple((mean / 255).tolist()), tuple((np.maximum(std, 1.0) / 255).tolist())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.training.datasets import Dataset, Split, cut_holdout, statistics
+from nas.training.datasets import Dataset, Resize, Split, cut_holdout, make
 from nas.training.sources import cifar10, fashion_mnist, image_folder
 from nas.training.sources.cache import cache_dir
 from nas.training.sources.wanted import DataError, DataFacts, Wanted
@@ -144,7 +144,7 @@ def _fewer(data: Dataset, n: int) -> Dataset:
     if n == len(data.train):
         return data
     _, train = cut_holdout(data.train, n, rng_seed=1)
-    return _with(data, train=train)
+    return _with(data, train, data.holdout, data.test, data.resize)
 
 
 def _resized(data: Dataset, px: int) -> Dataset:
@@ -160,11 +160,19 @@ def _resized(data: Dataset, px: int) -> Dataset:
             images[i] = np.asarray(small).reshape(px, px, data.channels)
         return Split(images, split.labels)
 
-    train, holdout, test = map(resized, (data.train, data.holdout, data.test))
-    return replace(_with(data, train=train), holdout=holdout, test=test, resize="stretch")
+    return _with(data, resized(data.train), resized(data.holdout), resized(data.test), "stretch")
 
 
-def _with(data: Dataset, *, train: Split) -> Dataset:
-    """`data` with other training images, and their mean and deviation."""
-    mean, std = statistics(train.images)
-    return replace(data, train=train, mean=mean, std=std)
+def _with(data: Dataset, train: Split, holdout: Split, test: Split, resize: Resize) -> Dataset:
+    """`data` with other images, checked as any are, and their mean and deviation."""
+    made = make(
+        data.name,
+        train=train,
+        holdout=holdout,
+        test=test,
+        classes=data.classes,
+        class_names=data.class_names,
+        flip=data.flip,
+        resize=resize,
+    )
+    return made.noted(data.notes)

@@ -5,39 +5,48 @@ The path is ``cifar-10-binary.tar.gz``; or a folder with that archive, with its 
 """
 
 import hashlib
-import tarfile
-from collections.abc import Mapping
-from pathlib import Path
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from nas.training.datasets import Dataset, Split, cut_holdout, make
-from nas.training.sources.cache import cached
+from nas.training.sources import image_folder
+from nas.training.sources.archives import tar_files
+from nas.training.sources.cache import Pictures, cached
 from nas.training.sources.fetch import fetch
-from nas.training.sources.images import IMAGE_SUFFIXES, class_files, decode_all
+from nas.training.sources.images import decode, is_picture
 from nas.training.sources.wanted import DataError, DataFacts, Wanted, holdout_of
+from nas_runtime.console import counted
 
-__all__ = ["load", "look"]
+__all__ = ["load", "look", "read"]
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as that page gives it
+SIZE_BYTES = 170_052_171
 
 IMAGES = {"train": 50000, "test": 10000}
 # in the order of the labels, which is also that of the alphabet
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_PX = 32
 _HOLDOUT = 5000
+_BATCHES = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
+_RECORD_BYTES = 1 + 3 * _PX * _PX
 
 
 def look(wanted: Wanted) -> DataFacts:
-    class_names = CLASS_NAMES
-    if not _to_be_fetched(wanted):
-        source = _source(wanted.given_path())
-        if source.is_dir() and (source / "train").is_dir():
-            class_names = tuple(sorted(class_files(source / "train")))
+    """The class names are the official ones, or those of folders; those in an archive are not known yet."""
+    source, class_names = _source(wanted), CLASS_NAMES
+    if source and _has_folders(source):
+        folders = image_folder.class_folders(source)
+        class_names = tuple(sorted(folders["train"].files))
+        for part, found in folders.items():
+            _check_count(source, part, found.images)
     held = holdout_of(wanted, IMAGES["train"], _HOLDOUT)
     return DataFacts(
         name=wanted.name,
-        resolution_px=32,
+        resolution_px=_PX,
         channels=3,
         class_names=class_names,
         train_images=IMAGES["train"] - held,
@@ -47,103 +56,119 @@ def look(wanted: Wanted) -> DataFacts:
 
 
 def load(wanted: Wanted) -> Dataset:
-    if _to_be_fetched(wanted):
+    source = _source(wanted)
+    if source is None:
         assert wanted.path is not None
-        _download(wanted.path)
-    source = _source(wanted.given_path())
-    splits = cached(source, "cifar10", lambda: read(source))
-    for part, expected in IMAGES.items():
-        if len(splits[part]) != expected:
-            raise DataError(f"{source} has {len(splits[part])} {part} images; CIFAR-10 has {expected}")
-    train, holdout = cut_holdout(splits["train"], holdout_of(wanted, len(splits["train"]), _HOLDOUT), rng_seed=0)
-    class_names = look(wanted).class_names
-    return make(wanted.name, train=train, holdout=holdout, test=splits["test"], classes=10, class_names=class_names)
+        source = wanted.path / URL.rsplit("/", 1)[1]
+        fetch(URL, source, size_bytes=SIZE_BYTES, right=_is_right, whose="CIFAR-10's")
+    files = (source,) if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    pictures = cached(source, "cifar10", files, lambda: read(source))
+    for part in IMAGES:
+        _check_count(source, part, len(getattr(pictures, part)))
+    held = holdout_of(wanted, IMAGES["train"], _HOLDOUT)
+    train, holdout = cut_holdout(pictures.train, held, rng_seed=0, reuse=True)
+    names = pictures.class_names
+    return make(wanted.name, train=train, holdout=holdout, test=pictures.test, classes=len(names), class_names=names)
 
 
-def _to_be_fetched(wanted: Wanted) -> bool:
-    path = wanted.path
-    return wanted.download and path is not None and not (path.exists() and (path.is_file() or _has_files(path)))
+def _source(wanted: Wanted) -> Path | None:
+    """The file or folder that holds the images; None: it is to be fetched.
 
-
-def _has_files(folder: Path) -> bool:
-    """Whether it holds anything but downloads that were cut off."""
-    return any(not path.name.endswith(".partial") for path in folder.iterdir())
-
-
-def _download(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def right(content: bytes) -> bool:
-        return hashlib.md5(content, usedforsecurity=False).hexdigest() == MD5
-
-    fetch(URL, folder / URL.rsplit("/", 1)[1], right, "CIFAR-10's")
-
-
-def _source(path: Path) -> Path:
-    """The file or folder that holds the images."""
-    if path.is_file():
-        return path
-    if (path / "train").is_dir() or (path / "data_batch_1.bin").exists():
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    if wanted.download and wanted.path is not None and not wanted.path.exists():
+        return None
+    path = wanted.given_path()
+    if path.is_file() or _has_folders(path) or (path / "data_batch_1.bin").exists():
         return path
     if (path / "cifar-10-batches-bin").is_dir():
         return path / "cifar-10-batches-bin"
     archives = sorted(p for p in path.iterdir() if p.name.endswith((".tar.gz", ".tgz", ".tar")))
     if len(archives) == 1:
         return archives[0]
+    if wanted.download and not archives:
+        return None
     found = f"{len(archives)} archives" if archives else "none of these"
     raise DataError(
         f"{path} must have train/ and test/ folders, data_batch_1.bin, or one tar archive of them; it has {found}"
     )
 
 
-def read(source: Path) -> dict[str, Split]:
+def _check_count(source: Path, part: str, images: int) -> None:
+    if images != IMAGES[part]:
+        raise DataError(f"{source} has {counted(images, f'{part} image')}; CIFAR-10 has {IMAGES[part]:,}")
+
+
+def _has_folders(source: Path) -> bool:
+    return (source / "train").is_dir()
+
+
+def _is_right(path: Path) -> bool:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == MD5
+
+
+def read(source: Path) -> Pictures:
     """The images in a file or folder, however many there are."""
-    if source.is_dir() and (source / "train").is_dir():
-        files = {part: class_files(source / part) for part in ("train", "test")}
-        classes = sorted(files["train"])
-        items = {
-            part: [(classes.index(c), p.read_bytes(), str(p)) for c in classes for p in f.get(c, [])]
-            for part, f in files.items()
-        }
-        return {part: decode_all(found, 32) for part, found in items.items()}
-    members = _folder_bytes(source) if source.is_dir() else _tar_bytes(source)
-    binary = {Path(name).name: raw for name, raw in members.items() if name.endswith(".bin")}
-    if binary:
-        batches = [f"data_batch_{i}.bin" for i in range(1, 6)]
-        if missing := [name for name in (*batches, "test_batch.bin") if name not in binary]:
-            raise DataError(f"{source} has no {missing[0]}")
-        train = _records(b"".join(binary[name] for name in batches), source)
-        return {"train": train, "test": _records(binary["test_batch.bin"], source)}
-    if any("data_batch_1" in name for name in members):
-        raise DataError(f"{source} is the Python version, which holds pickles; use cifar-10-binary.tar.gz")
-    images = {name: Path(name).parts for name in members if name.lower().endswith(IMAGE_SUFFIXES)}
-    classes = sorted({parts[-2] for parts in images.values() if len(parts) >= 3})
-    splits = {}
-    for part in ("train", "test"):
-        chosen = [name for name, parts in sorted(images.items()) if len(parts) >= 3 and parts[-3] == part]
-        if not chosen:
+    if source.is_dir() and _has_folders(source):
+        return image_folder.read(image_folder.class_folders(source), _PX)
+    return _sorted_out(_bin_files(source) if source.is_dir() else tar_files(source), source)
+
+
+def _bin_files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the binary batches in `folder`."""
+    for name in (name for names in _BATCHES.values() for name in names):
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                yield name, file.read(IMAGES["train"] * _RECORD_BYTES)
+
+
+def _sorted_out(files: Iterable[tuple[str, bytes]], source: Path) -> Pictures:
+    """What is in `files`: binary batches, or else pictures in ``train/<class>/`` and ``test/<class>/``."""
+    batches: dict[str, bytes] = {}
+    pictures: dict[str, dict[str, dict[str, np.ndarray]]] = {part: {} for part in IMAGES}
+    for name, content in files:
+        path = PurePosixPath(name)
+        if path.name in (*_BATCHES["train"], *_BATCHES["test"]):
+            batches[path.name] = content
+        elif path.name == "data_batch_1":
+            raise DataError(f"{source} is the Python version, which holds pickles; use cifar-10-binary.tar.gz")
+        elif len(path.parts) >= 3 and path.parts[-3] in pictures and is_picture(path.name):
+            of_class = pictures[path.parts[-3]].setdefault(path.parts[-2], {})
+            of_class[name] = decode(io.BytesIO(content), f"{name} in {source}", _PX)
+    if batches:
+        splits = {part: _records([_batch(batches, name, source) for name in _BATCHES[part]]) for part in IMAGES}
+        return Pictures(**splits, class_names=CLASS_NAMES)
+    for part, found in pictures.items():
+        if not found:
             raise DataError(f"{source} has no images in {part}/<class>/")
-        splits[part] = decode_all([(classes.index(images[n][-2]), members[n], n) for n in chosen], 32)
-    return splits
+    return _of_classes(pictures, source)
 
 
-def _records(raw: bytes, source: Path) -> Split:
+def _of_classes(pictures: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], source: Path) -> Pictures:
+    """Of part, class and file name, in the order of their names."""
+    classes = sorted(pictures["train"])
+    if extra := set(pictures["test"]) - set(classes):
+        raise DataError(f"{source}: test/ has the class {min(extra)!r}, which train/ lacks")
+    splits = {}
+    for part, found in pictures.items():
+        images = [found[name][file] for name in classes if name in found for file in sorted(found[name])]
+        labels = [label for label, name in enumerate(classes) for _ in found.get(name, ())]
+        splits[part] = Split(np.stack(images), np.array(labels, np.int64))
+    return Pictures(**splits, class_names=tuple(classes))
+
+
+def _batch(batches: Mapping[str, bytes], name: str, source: Path) -> bytes:
+    if name not in batches:
+        raise DataError(f"{source} has no {name}")
+    if not batches[name] or len(batches[name]) % _RECORD_BYTES:
+        raise DataError(f"{source} is damaged: {name} is not a whole number of {_RECORD_BYTES}-byte records")
+    return batches[name]
+
+
+def _records(batches: Sequence[bytes]) -> Split:
     """The official binary format: one label byte, then 3 x 32 x 32 colour planes."""
-    if len(raw) % 3073:
-        raise DataError(f"{source} is damaged: a batch is not a whole number of 3073-byte records")
-    records = np.frombuffer(raw, np.uint8).reshape(-1, 3073)
-    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    records = np.frombuffer(b"".join(batches), np.uint8).reshape(-1, _RECORD_BYTES)
+    images = records[:, 1:].reshape(-1, 3, _PX, _PX).transpose(0, 2, 3, 1)
     return Split(np.ascontiguousarray(images), records[:, 0].astype(np.int64))
-
-
-def _folder_bytes(folder: Path) -> Mapping[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
-
-
-def _tar_bytes(path: Path) -> Mapping[str, bytes]:
-    """The files of a tar archive, in memory; nothing is written to disk."""
-    try:
-        with tarfile.open(path) as archive:
-            return {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
-    except (OSError, EOFError, tarfile.TarError) as e:
-        raise DataError(f"{path} is not a complete tar archive ({e}); fetch it again") from None

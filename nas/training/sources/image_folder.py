@@ -1,71 +1,89 @@
-"""``image_folder``: one's own pictures, in a folder a class."""
+"""``image_folder``: one's own pictures, in ``train/<class>/`` and ``test/<class>/`` (or ``val/``), of any size.
 
-from collections.abc import Mapping, Sequence
+Pictures in folders of a class's folder belong to the class. The holdout is a tenth of the training images unless given.
+"""
+
 from pathlib import Path
 
-from nas.training.datasets import Dataset, Split, cut_holdout, make
-from nas.training.sources.cache import cached
-from nas.training.sources.images import class_files, decode_all
+import numpy as np
+
+from nas.training.datasets import Dataset, Split, absent_classes, cut_holdout, make
+from nas.training.sources.cache import Pictures, cached
+from nas.training.sources.folders import ClassFolders, scan
+from nas.training.sources.images import decode_all
 from nas.training.sources.wanted import DataError, DataFacts, Wanted, holdout_of
 
-__all__ = ["load", "look"]
+__all__ = ["class_folders", "load", "look", "read"]
 
 _DEFAULT_PX = 64
 
-Files = Mapping[str, Mapping[str, Sequence[Path]]]  # of a part, of a class
-
 
 def look(wanted: Wanted) -> DataFacts:
-    files = _files(wanted.given_path())
-    train, test = (sum(map(len, files[part].values())) for part in ("train", "test"))
-    held = holdout_of(wanted, train, default=max(1, train // 10))
+    return _facts(wanted, class_folders(wanted.given_path()))
+
+
+def load(wanted: Wanted) -> Dataset:
+    path = wanted.given_path()
+    folders = class_folders(path)
+    facts = _facts(wanted, folders)
+    files = [file for part in folders.values() for files in part.files.values() for file in files]
+    px = facts.resolution_px
+    pictures = cached(path, f"image_folder-{px}px", files, lambda: read(folders, px))
+    train, holdout = cut_holdout(pictures.train, facts.holdout_images, rng_seed=0, reuse=True)
+    data = make(
+        wanted.name,
+        train=train,
+        holdout=holdout,
+        test=pictures.test,
+        classes=facts.classes,
+        class_names=facts.class_names,
+        resize="shorter_side",
+    )
+    return data.noted(facts.notes)
+
+
+def class_folders(folder: Path) -> dict[str, ClassFolders]:
+    """The pictures of both parts, by class.
+
+    Raises:
+        DataError: a part is missing, or has a class that the training images lack.
+    """
+    test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
+    if not (folder / "train").is_dir() or test is None:
+        raise DataError(f"{folder} must have train/ and test/ (or val/) with one folder of images a class")
+    found = {"train": scan(folder / "train"), "test": scan(test)}
+    if extra := set(found["test"].files) - set(found["train"].files):
+        raise DataError(f"{test} has the class {min(extra)!r}, which {folder / 'train'} lacks")
+    return found
+
+
+def read(folders: dict[str, ClassFolders], px: int) -> Pictures:
+    """Both parts, decoded; labels are in the order of the names of the training images' folders."""
+    classes = sorted(folders["train"].files)
+    splits = {}
+    for part, found in folders.items():
+        files = [file for name in classes for file in found.files.get(name, ())]
+        labels = np.repeat(np.arange(len(classes)), [len(found.files.get(name, ())) for name in classes])
+        splits[part] = Split(decode_all(files, px), labels.astype(np.int64))
+    return Pictures(**splits, class_names=tuple(classes))
+
+
+def _facts(wanted: Wanted, folders: dict[str, ClassFolders]) -> DataFacts:
+    classes = sorted(folders["train"].files)
+    images = folders["train"].images
+    held = holdout_of(wanted, images, default=max(1, images // 10))
+    test = [len(folders["test"].files.get(name, ())) for name in classes]
     return DataFacts(
         name=wanted.name,
         resolution_px=wanted.resolution_px or _DEFAULT_PX,
         channels=3,
-        class_names=tuple(sorted(files["train"])),
-        train_images=train - held,
+        class_names=tuple(classes),
+        train_images=images - held,
         holdout_images=held,
-        test_images=test,
+        test_images=sum(test),
         resize="shorter_side",
+        notes=(
+            *(note for found in folders.values() for note in found.notes),
+            *absent_classes(wanted.name, {"test": test}, classes),
+        ),
     )
-
-
-def load(wanted: Wanted) -> Dataset:
-    """Images in ``train/<class>/`` and ``test/<class>/`` (or ``val/``), of any size.
-
-    Each image is resized once, shorter side to `resolution_px`, and cropped to its centre. The holdout is a tenth of
-    the training images unless given.
-    """
-    folder, px = wanted.given_path(), wanted.resolution_px or _DEFAULT_PX
-    files = _files(folder)
-    classes = sorted(files["train"])
-
-    def read() -> dict[str, Split]:
-        return {
-            part: decode_all([(classes.index(c), p.read_bytes(), str(p)) for c in sorted(f) for p in f[c]], px)
-            for part, f in files.items()
-        }
-
-    splits = cached(folder, f"image_folder-{px}px", read)
-    n = holdout_of(wanted, len(splits["train"]), default=max(1, len(splits["train"]) // 10))
-    train, holdout = cut_holdout(splits["train"], n, rng_seed=0)
-    return make(
-        wanted.name,
-        train=train,
-        holdout=holdout,
-        test=splits["test"],
-        classes=len(classes),
-        class_names=classes,
-        resize="shorter_side",
-    )
-
-
-def _files(folder: Path) -> Files:
-    test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
-    if not (folder / "train").is_dir() or test is None:
-        raise DataError(f"{folder} must have train/ and test/ (or val/) with one folder of images a class")
-    files = {"train": class_files(folder / "train"), "test": class_files(test)}
-    if extra := set(files["test"]) - set(files["train"]):
-        raise DataError(f"{test} has the class {min(extra)!r}, which {folder / 'train'} lacks")
-    return files

@@ -1,45 +1,149 @@
-"""Pictures in folders of classes, and how each becomes an image of the data set."""
+"""How one picture, whatever its size and kind, becomes an image of a data set.
 
-import io
+A picture is turned as its EXIF orientation says. What is transparent shows white. Grey of 16 bits is scaled to 8. Of
+several frames or pages the first is taken; everything else is what Pillow converts it to.
+"""
+
+import os
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from nas.training.datasets import Split
 from nas.training.sources.wanted import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "class_files", "decode_all"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+__all__ = ["decode", "decode_all", "is_picture"]
 
-
-def class_files(folder: Path) -> dict[str, list[Path]]:
-    """The pictures in each folder of `folder`."""
-    found = {
-        child.name: sorted(p for p in child.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        for child in sorted(folder.iterdir())
-        if child.is_dir()
-    }
-    if not any(found.values()):
-        raise DataError(f"{folder} has no images in folders of classes")
-    return found
+# Pillow's names of the formats that are read. Those that start other programs (EPS) or only name a reader that is not
+# there (HDF5) are not among them; HEIF is where a plugin for it has been imported.
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI")
+_MOST_PIXELS = 2**27
+"""Of one picture: 134 million, 0.4 GB when decoded."""
+_MOST_BYTES = 2**28
+"""Of the file of one picture."""
 
 
-def decode_all(items: Sequence[tuple[int, bytes, str]], resolution_px: int) -> Split:
-    """Colour images, resized so that the shorter side is resolution_px, cropped to the centre."""
-    from PIL import Image, UnidentifiedImageError
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this Pillow reads."""
+    from PIL import Image, features
 
-    images = np.empty((len(items), resolution_px, resolution_px, 3), np.uint8)
-    for i, (_, raw, name) in enumerate(items):
+    Image.init()
+    lacking = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}  # registered even if their library is missing
+    return tuple(
+        name for name in _FORMATS if name in Image.OPEN and (name not in lacking or features.check(lacking[name]))
+    )
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    """Endings, in lower case and with the dot, of the names of files that are read as pictures."""
+    from PIL import Image
+
+    formats = _formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is read as a picture."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in _suffixes()
+
+
+def decode_all(files: Sequence[Path], px: int) -> np.ndarray:
+    """The pictures as colour images (N, px, px, 3) uint8. One at a time: no more memory than these take.
+
+    Raises:
+        DataError: names the first that cannot be read.
+    """
+    images = np.empty((len(files), px, px, 3), np.uint8)
+    for i, file in enumerate(files):
+        images[i] = decode(file, str(file), px)
+    return images
+
+
+def decode(file: Path | BinaryIO, name: str, px: int) -> np.ndarray:
+    """One picture as a colour image (px, px, 3) uint8: its shorter side is resized to `px`, and the middle cut out.
+
+    JPEGs are decoded in full: at a fraction of the size, as they could be, they would give slightly other pixels than
+    programs give that show pictures to the finished network.
+
+    Args:
+        name: of the picture, for messages.
+
+    Raises:
+        DataError: it cannot be read, or is too large.
+    """
+    from PIL import Image
+
+    if isinstance(file, Path) and file.stat().st_size > _MOST_BYTES:
+        raise DataError(f"{name} is larger than {_MOST_BYTES / 2**20:.0f} MiB, the most that is read of one image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, and of sizes: these are checked here
         try:
-            image = Image.open(io.BytesIO(raw)).convert("RGB")
-        except (UnidentifiedImageError, OSError) as e:
-            raise DataError(f"{name} is not a readable image ({e})") from None
-        if image.size != (resolution_px, resolution_px):
-            scale = resolution_px / min(image.size)
-            image = image.resize([max(resolution_px, round(side * scale)) for side in image.size])  # type: ignore[arg-type]
-            left, top = ((side - resolution_px) // 2 for side in image.size)
-            image = image.crop((left, top, left + resolution_px, top + resolution_px))
-        images[i] = np.asarray(image)
-    return Split(images, np.array([label for label, _, _ in items], np.int64))
+            with Image.open(file, formats=_formats()) as image:
+                if image.width * image.height <= _MOST_PIXELS:
+                    return np.asarray(_on_white(_square(_upright(image), px)))
+                reason = f"{image.width} x {image.height} pixels are more than the {_MOST_PIXELS:,} that are read"
+        except Exception as e:  # a damaged file can raise anything
+            reason = str(e).replace(repr(file), "unknown format") or type(e).__name__
+    raise DataError(f"{name} is not a readable image ({reason})")
+
+
+def _upright(image: "Image") -> "Image":
+    """`image` as its EXIF orientation says, in RGB, or RGBA if parts of it are transparent."""
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(image, in_place=True)
+    return _eight_bits(image).convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _on_white(image: "Image") -> "Image":
+    from PIL import Image
+
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _eight_bits(image: "Image") -> "Image":
+    """`image`, if it is grey of more than 8 bits, scaled to 8 by what its kind can hold, not by what it does hold.
+
+    That is 65,535 for integers and 1 for floats; a file of larger values does not say what is white in it.
+
+    Raises:
+        ValueError: it has other values.
+    """
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    white = 1.0 if image.mode == "F" else 65535.0
+    values = np.asarray(image).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not 0 <= low <= high <= white:  # nor NaN
+        raise ValueError(f"its values are {low:g} to {high:g}, allowed are 0 to {white:g}; convert it to 8 bits")
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
+
+
+def _square(image: "Image", px: int) -> "Image":
+    """The middle of `image`, `px` on both sides, after its shorter side is resized to `px`.
+
+    Only what is cut out is resized, so that a very long picture takes no more memory than a square one.
+    """
+    if image.size == (px, px):
+        return image
+    scale = px / min(image.size)
+    (left, right), (upper, lower) = (_middle(side, max(px, round(side * scale)), px) for side in image.size)
+    return image.resize((px, px), box=(left, upper, right, lower))
+
+
+def _middle(side: int, resized: int, px: int) -> tuple[float, float]:
+    """Where, on a side of `side` pixels, the middle `px` begin and end that it has when there are `resized`."""
+    start = (resized - px) // 2
+    return start * side / resized, min(side, (start + px) * side / resized)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.training.datasets import Resize
+from nas_runtime.console import counted
 
-__all__ = ["DataError", "DataFacts", "Wanted", "counted", "holdout_of"]
+__all__ = ["DataError", "DataFacts", "Wanted", "holdout_of"]
 
 
 class DataError(ValueError):
@@ -62,6 +63,11 @@ class DataFacts:
     def classes(self) -> int:
         return len(self.class_names)
 
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            names = ", ".join(self.class_names)
+            raise DataError(f"{self.name} has one class only, {names}: any network gets it right; 2 or more are needed")
+
 
 def holdout_of(wanted: Wanted, images: int, default: int) -> int:
     """How many of the training images, of which there are `images`, are held out.
@@ -76,8 +82,3 @@ def holdout_of(wanted: Wanted, images: int, default: int) -> int:
             raise DataError(f"{has}; allowed are 2 or more, since some are held out")
         raise DataError(f"dataset.holdout_images={n}: allowed are 1 to {images - 1}, since {has}")
     return n
-
-
-def counted(n: int, thing: str) -> str:
-    """``1 image``, ``2 images``, ``3 classes``."""
-    return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
