@@ -9,9 +9,10 @@ is not what the networks' own code has.
 import csv
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from experiments import options
+from nas_runtime.console import new_console
 from search_spaces import zoo
 from search_spaces.arch import Block, Classifier, ConvBN
 
@@ -86,6 +87,7 @@ def _written(block: Block) -> str:
 
 
 def main() -> None:
+    options.read({})
     columns = ["model", "stem", *(f"stage {i}" for i in range(1, STAGES + 1))]
     table = Table(
         title="Inverted residual blocks: (expansion-output,stride,kernel), * squeeze-and-excite", show_lines=True
@@ -95,7 +97,7 @@ def main() -> None:
     rows = [[title, *cells(name)] for title, name in NETWORKS.items()]
     for row in rows:
         table.add_row(*(cell.replace(") (", ")\n(").replace(")* (", ")*\n(") for cell in row))
-    console = Console(highlight=False, width=200)
+    console = new_console(width=200)
     console.print(table)
     console.print("where the printed table differs from the networks' code:")
     for (title, stage), what in DIFFERENCES.items():
@@ -107,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

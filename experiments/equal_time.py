@@ -214,4 +214,4 @@ def _row(name: str, minutes: int, own: Sequence[Found], top1: np.ndarray) -> dic
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -7,7 +7,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 import latency_luts
 from experiments.proxy_validation import Where
@@ -24,6 +23,7 @@ from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
+from nas_runtime.console import new_console
 from nas_runtime.files import read_json, write_json
 from nas_runtime.records import Records
 from search_spaces.arch import Arch
@@ -244,7 +244,7 @@ def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, Shared
             trainer=trainer,
             rng_seed=job.seed,
             threads=1,
-            console=Console(file=file, width=120),
+            console=new_console(width=120, file=file),
             reward=REWARD,
         )
     if not record["ended"]:

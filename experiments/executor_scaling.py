@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import latency_luts
@@ -25,6 +24,7 @@ from nas.journal import Journal
 from nas.loop import search
 from nas.reward import Reward
 from nas.trial import Evaluation
+from nas_runtime.console import new_console
 from search_spaces import spaces
 from search_spaces.arch import Arch
 
@@ -102,8 +102,8 @@ def _show(title: str, rows: list[dict[str, str]]) -> None:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*row.values())
-    Console(highlight=False).print(table)
+    new_console().print(table)
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -11,7 +11,6 @@ z and all products of two, is the polynomial. The weights make products of unimp
 
 import csv
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -29,9 +28,7 @@ FOLDS = 5
 
 
 def main() -> None:
-    given = options.read({"path": ""})
-    if not given["path"]:
-        sys.exit("error: give path=FILE, Accel-NASBench's table of accuracies (imagenet_top1.csv)")
+    given = options.read({"path": ""}, needed=["path"])  # Accel-NASBench's table of accuracies
     indices, top1 = read(Path(given["path"]))
     predicted = np.empty_like(top1)
     for fold in np.array_split(np.random.default_rng(0).permutation(len(top1)), FOLDS):
@@ -147,4 +144,4 @@ def to_json(found: Surrogate, facts: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -1,21 +1,22 @@
-"""Makes the embedded data set from Fashion-MNIST: `python -m experiments.make_fashion_mnist_mini [FOLDER]`.
+"""Makes the embedded data set from Fashion-MNIST: `python -m experiments.make_fashion_mnist_mini [path=FOLDER]`.
 
-FOLDER holds the four IDX files (default: where Debian's dataset-fashion-mnist puts them). The training and holdout
+`path` holds the four IDX files (default: where Debian's dataset-fashion-mnist puts them). The training and holdout
 images are drawn from the original training set, the test images from the original test set; pixels are unchanged.
 Running it again gives the same arrays.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from experiments import options
 from nas.training import sources
 from nas.training.sources.fashion_mnist import MINI, MINI_IMAGES
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    given = options.read({"path": ""})["path"]
+    folder = Path(given) if given else None
     full = sources.load("fashion_mnist", path=folder, holdout_images=MINI_IMAGES["holdout"])
     rng = np.random.default_rng(0)
     parts = {
@@ -34,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

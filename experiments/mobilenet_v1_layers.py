@@ -11,9 +11,10 @@ from math import prod
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
+from experiments import options
+from nas_runtime.console import new_console
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch, ConvBN, SepConv
 from search_spaces.lower import Node, lower, unit
@@ -79,13 +80,14 @@ def full() -> Arch:
 
 
 def main() -> None:
+    options.read({})
     ours = shares()
     table = Table(title="MobileNetV1, table 2: share by kind of layer, in percent", title_justify="left")
     for column in ("layer", "MAdds", "paper", "params", "paper"):
         table.add_column(column, justify="left" if column == "layer" else "right")
     for kind, (madds, params) in PAPER.items():
         table.add_row(kind, f"{ours[kind][0]:.2f}", f"{madds:.2f}", f"{ours[kind][1]:.2f}", f"{params:.2f}")
-    console = Console(highlight=False, width=110)
+    console = new_console(width=110)
     console.print(table)
     console.print("Conv 3x3: the paper's 1.19 has its digits swapped; its own column adds up to 99.29 %.")
     separable = Table(title="A depthwise-separable convolution relative to a full one", title_justify="left")
@@ -115,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

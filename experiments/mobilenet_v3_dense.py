@@ -11,9 +11,10 @@ counted, beside those of arXiv:1905.02244; writes experiments/results/mobilenet_
 import csv
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from experiments import options
+from nas_runtime.console import new_console
 from search_spaces import cost, dense, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import chain, lower
@@ -77,7 +78,8 @@ def segmenters(size: tuple[int, int] = (1024, 2048)) -> list[tuple[Arch, float, 
 
 
 def main() -> None:
-    console = Console(highlight=False, width=120)
+    options.read({})
+    console = new_console(width=120)
     rows: list[list[str]] = []
     table = Table(title="Table 6: SSDLite at 320 px", title_justify="left")
     for column in ("backbone", "params (M)", "without batch norm", "paper", "MAdds (B)", "paper"):
@@ -105,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

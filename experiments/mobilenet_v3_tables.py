@@ -22,12 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 import latency_luts
 from experiments import options
 from latency_luts.measure import bench, identity
+from nas_runtime.console import new_console
 from search_spaces import cost, redesign, zoo
 from search_spaces.arch import Arch, Classifier, Mobile
 
@@ -93,7 +93,7 @@ def main() -> None:
 
     phones = {name: latency_luts.load(name) for name in PHONES}
     rows: list[list[str]] = []
-    console = Console(highlight=False, width=150)
+    console = new_console(width=150)
 
     def show(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, title_justify="left")
@@ -275,4 +275,4 @@ def _bars(
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

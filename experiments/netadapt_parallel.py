@@ -125,4 +125,4 @@ def worker() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

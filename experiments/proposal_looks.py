@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import latency_luts
@@ -31,10 +30,12 @@ from nas.executor_ray import RayExecutor
 from nas.training import datasets, sources
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
+from nas_runtime.console import new_console
 from nas_runtime.records import Records
 from netadapt import seed as seeds
 from netadapt.fine_tune import FineTune, measured_top1
 from netadapt.propose import Proposal, propose, ranking
+from search_spaces import redesign
 from search_spaces.arch import Arch
 
 RESULTS = Path(__file__).parent / "results" / "proposal_looks.csv"
@@ -60,7 +61,7 @@ class Look:
 
 
 def main() -> None:
-    setting = options.read(DEFAULTS)
+    setting = options.read(DEFAULTS, {"redesign": ("", "mobilenet_v3", *redesign.REDESIGNS)})
     evaluator = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
     seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
@@ -141,7 +142,7 @@ def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[fl
         table.add_column(column, justify="left" if column == "look" else "right")
     for row in rows:
         table.add_row(*row.values())
-    Console(highlight=False).print(table)
+    new_console().print(table)
     RESULTS.parent.mkdir(exist_ok=True)
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="") as file:
@@ -159,4 +160,4 @@ def _tau(places: list[int]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

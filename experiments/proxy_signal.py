@@ -77,4 +77,4 @@ def _evaluate(job: tuple[dict, Arch, int]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -231,4 +231,4 @@ def network(number: int, space_name: str = "mnasnet") -> Arch:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 import latency_luts
 from experiments import options
+from nas_runtime.console import new_console
 from search_spaces import zoo
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,9 +38,7 @@ ABOVE, BASE_WIDTH = 1.5, 0.5  # of the search for Small's seed: it has to be slo
 
 
 def main() -> None:
-    setting = options.read(DEFAULTS, {"model": ("large", "small")})
-    if not setting["path"]:
-        sys.exit("error: give path=FOLDER with CIFAR-10")
+    setting = options.read(DEFAULTS, {"model": ("large", "small")}, needed=["path"])
     name = f"{setting['model']}-{setting['images']}x{setting['epochs']}"
     folder = Path("runs/rediscover_v3") / name
     data = ["dataset=cifar10", f"dataset.path={setting['path']}"]
@@ -110,7 +108,7 @@ def _report(setting: dict, result: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "network" else "right")
     for row in rows:
         table.add_row(*map(str, row.values()))
-    Console(highlight=False, width=160).print(table)
+    new_console(width=160).print(table)
     with (RESULTS / f"rediscover_v3_{setting['model']}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["images", "epochs", *rows[0]])
         writer.writeheader()
@@ -118,4 +116,4 @@ def _report(setting: dict, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

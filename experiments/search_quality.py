@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import latency_luts
@@ -43,6 +42,7 @@ from nas import controllers, pareto
 from nas.evaluators.surrogate import Surrogate
 from nas.report import plots
 from nas.reward import Reward
+from nas_runtime.console import new_console
 from nas_runtime.files import read_json, write_json
 from search_spaces import spaces
 
@@ -144,7 +144,7 @@ def _print(benchmark: str, best: float, rows: list[dict]) -> None:
             mark = "*" if float(row["regret %"]) == least else ""
             table.add_row(*(f"{mark}{row[c]}" if c == "regret %" else str(row[c]) for c in columns))
         table.add_section()
-    Console(highlight=False, width=140).print(table)
+    new_console(width=140).print(table)
 
 
 def _plot(path: Path, benchmark: str, curves: dict[str, dict[int, np.ndarray]]) -> None:
@@ -302,4 +302,4 @@ def _neighbours(point: np.ndarray, changes: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -39,7 +39,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from safetensors import safe_open
 
 import latency_luts
@@ -54,6 +53,7 @@ from nas.supernet.train import Teacher, unlike
 from nas.training import on_gpu, sources
 from nas.training.recipe import Recipe
 from nas.training.train import normalise, top1, train
+from nas_runtime.console import new_console
 from nas_runtime.files import read_json, write_json
 from nas_runtime.records import Records
 from search_spaces import torch_net
@@ -218,7 +218,7 @@ def _evaluator(training: Training, where: Where) -> SharedWeights:
         trainer=trainer,
         rng_seed=0,
         threads=len(os.sched_getaffinity(0)),
-        console=Console(highlight=False, width=120),
+        console=new_console(width=120),
     )
     return SharedWeights(
         key=str(_folder(training, where)),
@@ -290,4 +290,4 @@ def _show(where: Where, networks: int, reference: Proxy, more: int, rows: list[d
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -119,4 +119,4 @@ def _timed(evaluator: SharedWeights, arch: Arch) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 from experiments import options
 from latency_luts.measure import bench, identity
+from nas_runtime.console import new_console
 from search_spaces import cost
 from search_spaces.arch import Arch, Block
 from search_spaces.blocks import Bottleneck, Branches, PlainConv
@@ -143,7 +143,7 @@ def main() -> None:
     cases = [*g1(), *g2(), *g3(), *g4()]
     with bench(identity()) as machine:
         ms = [timing.ms for timing in machine.time_networks([case.arch for case in cases], bursts=setting["bursts"])]
-    console = Console(highlight=False, width=120)
+    console = new_console(width=120)
     results = list(zip(cases, ms, strict=True))
     for guideline in ("G1", "G2", "G3", "G4"):
         its = [(case, value) for case, value in results if case.guideline == guideline]
@@ -204,4 +204,4 @@ def _picture(results: list[tuple[Case, float]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -4,8 +4,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from nas_runtime.console import new_console
 
 __all__ = ["show", "write"]
 
@@ -19,7 +20,7 @@ def show(title: str, rows: Sequence[Mapping[str, str]], path: Path, *, width: in
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*row.values())
-    Console(highlight=False, width=width).print(table)
+    new_console(width=width).print(table)
     write(rows, path)
 
 

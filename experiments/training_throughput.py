@@ -11,6 +11,7 @@ import time
 import torch
 from torch.nn import functional as F
 
+from experiments import options
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import sources
 from nas.training.recipe import Recipe
@@ -21,6 +22,7 @@ IMAGES, TURNS = 1280, 7
 
 
 def main() -> None:
+    options.read({})
     import numpy as np
 
     torch.set_num_threads(1)
@@ -57,4 +59,4 @@ def rate(work, images: int = IMAGES) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

@@ -161,4 +161,4 @@ def _left_out(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    options.run(main)

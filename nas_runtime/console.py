@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -42,13 +42,16 @@ class _Plain(Console):
         return super().render_str(shown(text), **{**options, "markup": False, "emoji": False, "highlight": False})
 
 
-def new_console(*, stderr: bool = False, width: int | None = None) -> Console:
+def new_console(*, stderr: bool = False, width: int | None = None, file: IO[str] | None = None) -> Console:
     """The console of a command: lines are not broken, and nothing in them is taken for markup.
 
     Args:
         width: in characters; None: the terminal's.
+        file: what is written to instead of standard output.
     """
-    return _Plain(highlight=False, markup=False, emoji=False, soft_wrap=width is None, stderr=stderr, width=width)
+    return _Plain(
+        highlight=False, markup=False, emoji=False, soft_wrap=width is None, stderr=stderr, width=width, file=file
+    )
 
 
 def prepare_streams() -> None:

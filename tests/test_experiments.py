@@ -1,5 +1,6 @@
 """Experiments that reproduce a table: ours against what was printed."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -79,20 +80,46 @@ def test_the_specification_of_mobilenet_v3_is_the_printed_one(name, caption):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("seeds=0", "error: seeds=0; it must be a whole number above 0"),
-        ("minutes=5,x", "error: minutes=x; it must be a whole number above 0"),
-        ("share=-1", "error: share=-1; it must be a number, 0 or more"),
-        ("share=nan", "error: share=nan; it must be a number, 0 or more"),
-        ("methods=a,c", "error: methods=c; allowed: a, b"),
-        ("seed=1", "error: seed=1; there are seeds=, minutes=, share=, methods=, path="),
-        ("seeds", "error: seeds; there are seeds=, minutes=, share=, methods=, path="),
+        ("seeds=0", "seeds=0; it must be a whole number above 0"),
+        ("seeds=1e400", "seeds=1e400; it must be a whole number above 0"),
+        ("seeds=1000000000000", "seeds=1000000000000; it must be at most 1000000000"),
+        ("minutes=5,x", "minutes=x; it must be a whole number above 0"),
+        ("share=-1", "share=-1; it must be a number, 0 or more"),
+        ("share=nan", "share=nan; it must be a number, 0 or more"),
+        ("methods=a,c", "methods=c; allowed: a, b"),
+        ("seed=1", "seed=1; did you mean seeds?; there are seeds=, minutes=, share=, methods=, path="),
+        ("seeds", "seeds; there are seeds=, minutes=, share=, methods=, path="),
+        ("path=nowhere", "path=nowhere: there is no such file or folder"),
+        (f"share={'x' * 10_000}", f"share={'x' * 60}... (10,000 characters); it must be a number, 0 or more"),
     ],
 )
-def test_options_of_experiments(monkeypatch, argument, message):
+def test_options_of_experiments(monkeypatch, tmp_path, argument, message):
     defaults = {"seeds": 2, "minutes": (5, 15), "share": 0.5, "methods": ("a", "b"), "path": ""}
-    monkeypatch.setattr("sys.argv", ["x", "minutes=10,10", "methods=b,a", "path=a=b,c"])
-    given = options.read(defaults, {"methods": ("a", "b")})
-    assert given == {"seeds": 2, "minutes": (10,), "share": 0.5, "methods": ("b", "a"), "path": "a=b,c"}
+    path = tmp_path / "a=b,c"
+    path.touch()
+    monkeypatch.setattr("sys.argv", ["x", "minutes=10,10", "methods=b,a", f"path={path}"])
+    given = options.read(defaults, {"methods": ("a", "b")}, needed=["path"])
+    assert given == {"seeds": 2, "minutes": (10,), "share": 0.5, "methods": ("b", "a"), "path": str(path)}
     monkeypatch.setattr("sys.argv", ["x", argument])
-    with pytest.raises(SystemExit, match=f"^{message}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         options.read(defaults, {"methods": ("a", "b")})
+
+
+EXPERIMENTS = sorted(
+    path.stem for path in Path(options.__file__).parent.glob("*.py") if 'if __name__ == "__main__":' in path.read_text()
+)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_refuses_what_it_does_not_know(monkeypatch, capsys, name):
+    """Before it begins; and it says what it is with --help."""
+    module = importlib.import_module(f"experiments.{name}")
+    for argument, message in {"x=1": "error: x=1; there are ", "path=/nowhere": "error: path=/nowhere"}.items():
+        monkeypatch.setattr("sys.argv", [name, argument])
+        with pytest.raises(SystemExit, match=f"^{message}") as caught:
+            options.run(module.main)
+        assert "\n" not in str(caught.value)
+    monkeypatch.setattr("sys.argv", [name, "--help"])
+    options.run(module.main)
+    assert f"python -m experiments.{name}" in capsys.readouterr().out
+    assert "    options.run(main)" in Path(str(module.__file__)).read_text()
