@@ -14,6 +14,7 @@ from latency_luts import store
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, MeasuredTable
+from nas_runtime.console import picture_text
 from nas_runtime.settings import Settings, run
 from search_spaces import spaces
 from search_spaces.arch import MBConv
@@ -65,7 +66,7 @@ def plot(title: str, sizes: list[int], widths: list[int], ms: np.ndarray, path: 
     axes.set_xticks(range(len(widths)), [str(w) for w in widths])
     axes.set_yticks(range(len(sizes)), [str(s) for s in sizes])
     axes.set(xlabel="expanded channels, up to", ylabel="resolution, up to, px")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(picture_text(title), fontsize=10)
     middle = np.sqrt(np.nanmin(ms) * np.nanmax(ms))
     for (i, j), value in np.ndenumerate(ms):
         if np.isfinite(value):

@@ -27,6 +27,7 @@ from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
 from latency_luts.table import MeasuredTable, Validation, write
+from nas_runtime.console import picture_text
 from nas_runtime.files import write_json
 from nas_runtime.settings import Settings, run
 from search_spaces import spaces, zoo
@@ -170,7 +171,7 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(picture_text(title), fontsize=10)
     axes.legend(loc="upper left", frameon=False)
     figure.savefig(path, dpi=120)
 

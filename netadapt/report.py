@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nas.report.html import image, table, write_page
 from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
+from nas_runtime.console import picture_text
 from netadapt.adapt import Adaptation, Step
 from netadapt.channels import groups
 from netadapt.compare import expansions, matched
@@ -191,10 +192,10 @@ def _plot_path(path: Path, result: Mapping[str, Any]) -> None:
         ours = name == "adapted"
         place = (r["latency_ms"], 100 * r["test_top1"])
         axes.scatter(*place, marker="*" if ours else "D", s=180 if ours else 40, color=BEST if ours else REFERENCE)
-        axes.annotate(name, place, xytext=(6, 6), textcoords="offset points", fontsize=8)
+        axes.annotate(picture_text(name), place, xytext=(6, 6), textcoords="offset points", fontsize=8)
     axes.axvline(result["target_ms"], color=GREY, ls="--", lw=1, label=f"target {result['target_ms']:.1f} ms")
     axes.scatter([], [], marker="D", color=REFERENCE, label="after the final training (test)")
-    axes.set(xlabel=f"latency on {result['device']}, ms", ylabel="top-1 (%)")
+    axes.set(xlabel=picture_text(f"latency on {result['device']}, ms"), ylabel="top-1 (%)")
     axes.legend(fontsize=8, loc="best")
     save(figure, path)
 

@@ -8,7 +8,11 @@ import pytest
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from nas_runtime.console import new_console, shown
+from nas.report import plots
+from nas.report.plots import new_figure, save
+from nas.trial import Trial
+from nas_runtime.console import brief, new_console, picture_text, shown
+from search_spaces import zoo
 
 
 def printed(*things) -> str:
@@ -51,3 +55,39 @@ def test_output_that_is_ascii_only():
         [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONIOENCODING": "ascii"}, check=True
     )
     assert done.stdout == "3 \\xd7 4 \\xb5s\n"
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$x$ 5 $", "a_b^c", r"\$ [v2] \x", "漢\x1b[2J\n"])
+def test_a_picture_shows_names_as_they_are(name, tmp_path):
+    """Also those that Matplotlib would take for formulas, or cannot read as such."""
+    from matplotlib.text import Text
+
+    figure, axes = new_figure()
+    axes.set_title(picture_text(name))
+    axes.annotate(picture_text(name), (0, 0))
+    if name.isascii():  # the font has no others
+        save(figure, tmp_path / "x.png")
+    drawn = Text(0, 0, picture_text(name))
+    assert drawn._preprocess_math(drawn.get_text()) == (shown(name), False)
+    assert "\x1b" not in drawn.get_text()
+
+
+def test_pictures_of_a_space_of_any_name(tmp_path):
+    trials = [
+        Trial(sample=i, indices=(i % 2,), arch=zoo.get("mobilenet_v1"), top1=0.5, latency_ms=9.0 + i, reward=0.1)
+        for i in range(4)
+    ]
+    name = r"$\frac{$ _ [b]"
+    plots.plot_pareto(
+        tmp_path / "x.png", trials, trials[0], {name: (9, 0.5)}, target_ms=9, title=name, latency_label=name, top1_label=name
+    )  # fmt: skip
+    plots.plot_latencies(tmp_path / "y.png", trials, target_ms=9, title=name, latency_label=name)
+    plots.plot_rewards(tmp_path / "z.png", trials, title=name)
+    plots.plot_entropy(tmp_path / "w.png", trials, title=name)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_values_in_messages_are_short_and_harmless():
+    assert brief("a\nb\x1b[2J") == r"a b\x1b[2J"
+    assert brief("x" * 81) == "x" * 60 + "... (81 characters)"
+    assert brief("x" * 80) == "x" * 80

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+import nas.search
 from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
+from nas_runtime.settings import call
 from search_spaces import rewrite, spaces, zoo
 from tests.test_commands import command, journal
 
@@ -66,29 +68,33 @@ def test_a_damaged_file_is_an_error(tmp_path):
         Surrogate.load(tmp_path / "x.json")
 
 
-SEARCH = ("nas.search", "space=accel_nasbench", "evaluator=surrogate", "+target=pixel1_large", "run_dir=run")
+SEARCH = ("space=accel_nasbench", "evaluator=surrogate", "+target=pixel1_large")
+RUN = r"[v2] $x$ %41 \b"  # what a folder may be called
 
 
 def test_a_search_with_the_surrogate(tmp_path):
-    """Lands on its target with the absolute reward, and needs no data."""
+    """Lands on its target with the absolute reward, and needs no data; in a folder with an unusual name."""
     settings = ("reward=absolute", "controller=bayesian", "samples=400", "batch=8", "tensorboard=true")
-    done = command(*SEARCH, *settings, cwd=tmp_path)
+    done = command("nas.search", *SEARCH, *settings, f"run_dir='{RUN}'", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    result = json.loads((tmp_path / RUN / "result.json").read_text())
     assert result["best"]["top1"] > 0.63
     assert result["median_ms_of_last_tenth"] == pytest.approx(51, rel=0.03)
     assert "final_test_top1" not in result["best"]
-    assert not (tmp_path / "run" / "best.safetensors").exists()
-    assert len(journal(tmp_path / "run")) == 400
-    events = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert not (tmp_path / RUN / "best.safetensors").exists()
+    assert len(journal(tmp_path / RUN)) == 400
+    events = list((tmp_path / RUN / "tensorboard").iterdir())
     assert len(events) == 1
     assert events[0].read_bytes().count(b"best_reward") == 400
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / RUN / "report.html").read_text()
     assert page.count('data-tip="sample ') >= 400  # a dot a sample
     assert page.count('data-tip="found, block ') == len(result["best"]["arch"]["blocks"])
     assert "http" not in page.replace("http://www.w3.org", "")  # nothing is loaded from anywhere
     assert "ImageNet top-1 as predicted" in done.stdout
     assert "4117 trained networks" in done.stdout
+    assert f"writing to {RUN}\n" in done.stdout
+    assert f"everything is in {RUN}: report.html" in done.stdout
+    assert all((tmp_path / RUN / f"{name}.png").stat().st_size > 5000 for name in ("pareto", "rewards", "latencies"))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +106,8 @@ def test_a_search_with_the_surrogate(tmp_path):
         (["space.base_width=0.5"], "accel_nasbench has fixed channels: space.base_width=1"),
     ],
 )
-def test_wrong_settings(settings, message, tmp_path):
-    done = command(*SEARCH, *settings, cwd=tmp_path)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run").exists()
+def test_wrong_settings(settings, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(nas.search.main, "search", [*SEARCH, *settings]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import numpy as np
 
 from nas import pareto
 from nas.trial import Trial
+from nas_runtime.console import picture_text
 from nas_runtime.files import complete
 
 __all__ = [
@@ -67,11 +68,18 @@ def plot_pareto(
             zorder=3,
         )
     for name, (ms, top1) in references.items():
-        axes.annotate(name, (ms, 100 * top1), xytext=(5, -10), textcoords="offset points", fontsize=7, color=REFERENCE)
+        axes.annotate(
+            picture_text(name),
+            (ms, 100 * top1),
+            xytext=(5, -10),
+            textcoords="offset points",
+            fontsize=7,
+            color=REFERENCE,
+        )
     axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="the winner", zorder=4)
-    axes.set_xlabel(latency_label)
-    axes.set_ylabel(f"{top1_label} (%)")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel(picture_text(latency_label))
+    axes.set_ylabel(picture_text(f"{top1_label} (%)"))
+    axes.set_title(picture_text(title), loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
     save(figure, path)
 
@@ -89,7 +97,7 @@ def plot_rewards(path: Path, trials: Sequence[Trial], *, title: str) -> None:
         axes.plot(samples[window - 1 :], mean, color=INK, lw=1.5, label=f"mean of the last {window}")
     axes.set_xlabel("sample")
     axes.set_ylabel("reward")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(picture_text(title), loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
     save(figure, path)
 
@@ -107,9 +115,9 @@ def plot_latencies(path: Path, trials: Sequence[Trial], *, target_ms: float, tit
     axes.axhspan(0.97 * target_ms, 1.03 * target_ms, color=BEST, alpha=0.15, lw=0, label="3 % around the target")
     axes.axhline(target_ms, color=BEST, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
     axes.set_xlabel("sample")
-    axes.set_ylabel(latency_label)
+    axes.set_ylabel(picture_text(latency_label))
     axes.set_ylim(bottom=0)
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(picture_text(title), loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="upper right")
     save(figure, path)
 
@@ -127,7 +135,7 @@ def plot_entropy(path: Path, trials: Sequence[Trial], *, title: str) -> None:
     axes.set_xlabel("sample")
     axes.set_ylabel(f"nats a choice, last {window} samples")
     axes.set_ylim(bottom=0)
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(picture_text(title), loc="left", fontsize=10)
     save(figure, path)
 
 
