@@ -10,7 +10,6 @@ the shipped table) and, measured as a whole, on this machine, and a picture of a
 Latency is shown for each device that has a table with all of the network's units.
 """
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -54,8 +53,8 @@ def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
 
     The parts add up to the network's latency: what running as one graph changes is spread over them in proportion.
     """
-    # by name: search_spaces is below latency_luts, and only this command looks upwards
-    luts = importlib.import_module("latency_luts")
+    import latency_luts as luts
+
     columns: dict[str, list[float]] = {}
     lines = []
     for device in luts.names():
@@ -75,8 +74,8 @@ def show_all(arguments: list[str]) -> None:
     Raises:
         ValueError: an option that is not known, or a value that is not allowed.
     """
+    from latency_luts import overview
     from nas_runtime.console import new_console
-    from search_spaces import overview
 
     options = {"sort": "network", "measure": "true", "picture": "zoo.png"}
     for argument in arguments:

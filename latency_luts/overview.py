@@ -1,6 +1,5 @@
 """The whole zoo at a glance: what was published of each network, and what comes out here."""
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from latency_luts import store
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 
@@ -49,8 +49,7 @@ def rows(*, measure: bool) -> list[Row]:
     Args:
         measure: also time each as a whole on this machine, which takes a minute.
     """
-    luts = importlib.import_module("latency_luts")  # search_spaces is below it, and only its commands look upwards
-    phone = luts.load(PHONE)
+    phone = store.load(PHONE)
     entries = [zoo.entry(name) for name in zoo.names()]
     measured = host_ms([entry.arch for entry in entries]) if measure else [None] * len(entries)
     return [
@@ -67,8 +66,9 @@ def rows(*, measure: bool) -> list[Row]:
 
 def host_ms(archs: Sequence[Arch]) -> list[float]:
     """Milliseconds of each network as a whole on one core of this machine, all taking turns."""
-    measure = importlib.import_module("latency_luts.measure")
-    with measure.bench(measure.identity()) as machine:
+    from latency_luts.measure import bench, identity
+
+    with bench(identity()) as machine:
         return [timing.ms for timing in machine.time_networks(archs, bursts=12)]
 
 
