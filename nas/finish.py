@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from nas import pareto
+from nas import delivery, pareto
 from nas.executor import Executor
 from nas.loop import best
 from nas.plan import Plan
@@ -16,7 +16,7 @@ from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.trial import Trial
-from nas_runtime.files import read_json, write_bytes, write_json, write_text
+from nas_runtime.files import read_json, write_json, write_text
 from search_spaces import text
 from search_spaces.arch import Arch
 
@@ -191,7 +191,7 @@ def final_training(
     console: Console,
     inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None,
 ) -> dict[str, Any]:
-    """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph.
+    """Repeats the winner's final training, measures it on `test`, and delivers it (`nas.delivery`).
 
     Args:
         inherited: gives the weights that it begins with; None: from scratch.
@@ -200,12 +200,10 @@ def final_training(
     arch = evaluator.small(winner.arch)
     identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs, "start": plan.final_start}
     record = read_json(record_path)
-    if record and {name: {"start": "scratch", **record}.get(name) for name in identity} == identity:
+    same = record and {name: {"start": "scratch", **record}.get(name) for name in identity} == identity
+    data, searched = evaluator.data, winner.arch
+    if same and delivery.restored(run_dir, data, searched=searched, trained=arch, training=identity):
         return record
-    from safetensors.torch import save
-
-    from search_spaces import onnx_net
-
     console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
     net, holdout_top1, test_top1 = evaluator.train_fully(
         winner.arch,
@@ -214,10 +212,8 @@ def final_training(
         rng_seed=plan.rng_seed,
         state=inherited(winner.arch) if inherited else None,
     )
-    state = {name: value.contiguous() for name, value in net.state_dict().items()}
     record_path.unlink(missing_ok=True)  # it would vouch for files of another training, if this ended here
-    write_bytes(run_dir / "best.safetensors", save(state, metadata={"arch": text.to_json(arch)}))
-    onnx_net.export(arch, run_dir / "best.onnx", net=net)
+    delivery.deliver(run_dir, net, data, searched=searched, training=identity)
     record = {**identity, "holdout_top1": holdout_top1, "test_top1": test_top1}
     write_json(record_path, record)
     return record
@@ -317,7 +313,7 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
         )
     for line in summary.advice(winner, found.trials, found.reward):
         console.print(f"note: {line}")
-    files = "best.json (the network), " + ("best.onnx and best.safetensors (trained on this data), " if final else "")
+    files = f"best.json (the network), {f'{delivery.IN_WORDS}, ' if final else ''}"
     console.print(
         f"{len(found.trials)} samples in {seconds / 60:.1f} minutes; everything is in {run_dir}: report.html, "
         f"result.json, {files}journal.jsonl"

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas import delivery
 from nas.executor import Executor, Shared
-from nas_runtime.files import read_json, write_bytes, write_json, write_text
+from nas_runtime.files import read_json, write_json
 from nas_runtime.records import Records
 from netadapt import compare
 from netadapt.adapt import Adaptation, Step
@@ -18,6 +19,9 @@ from netadapt.plan import Plan
 from netadapt.weights import TrainedNet
 from search_spaces import cost, text, timm_notation
 from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
 
 __all__ = ["CHANCES", "Contender", "contenders", "result", "time_here", "train"]
 
@@ -67,8 +71,7 @@ def train(
 ) -> dict[str, list[dict[str, Any]]]:
     """Trains the contenders, each repetition with its own seed, and measures them on `test`.
 
-    What is in ``final.jsonl`` is not trained again. The weights and the ONNX graph of the first adapted network are
-    written.
+    What is in ``final.jsonl`` is not trained again. The first adapted network is delivered (`nas.delivery`).
 
     Args:
         inherited: what ``final=finetune`` starts from.
@@ -88,7 +91,8 @@ def train(
             places[contender.name, i] = {"network": contender.name, **identity, "arch": text.to_dict(arch)}
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
     known = set(done)
-    if ("adapted", 0) in done and _written(run_dir) != places["adapted", 0]:
+    first = contenders[0].archs[0], places["adapted", 0]
+    if ("adapted", 0) in done and not _delivered(run_dir, evaluator.get(), *first):
         del done["adapted", 0]  # the files are another training's: it is done again for them
     for i in range(plan.repeats):
         names = [c.name for c in contenders if (c.name, i) not in done]
@@ -98,7 +102,7 @@ def train(
                 raise ValueError(f"the final training of {name} failed: {evaluation.note}")
             net, test_top1 = evaluation.state
             if name == "adapted" and i == 0:
-                _write_network(run_dir, contenders[0].archs[0], net, places[name, i])
+                _deliver(run_dir, evaluator.get(), net, *first)
             record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
             if (name, i) not in known:
                 records.append(record)
@@ -249,28 +253,19 @@ def _by_chance(plan: Plan, found: Adaptation, n: int) -> list[Arch]:
     ]
 
 
-def _written(run_dir: Path) -> dict[str, Any] | None:
-    """Which training ``best.safetensors`` is of; None if there is no such file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(run_dir / "best.safetensors", framework="numpy") as file:
-            return json.loads(file.metadata()["training"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return None
+def _delivered(run_dir: Path, evaluator: "ProxyTraining", arch: Arch, training: Mapping[str, Any]) -> bool:
+    """Whether the run's files are of this training of `arch`."""
+    trained = evaluator.small(arch)
+    return delivery.restored(run_dir, evaluator.data, searched=arch, trained=trained, training=training)
 
 
-def _write_network(run_dir: Path, arch: Arch, net: TrainedNet, training: Mapping[str, Any]) -> None:
+def _deliver(
+    run_dir: Path, evaluator: "ProxyTraining", net: TrainedNet, arch: Arch, training: Mapping[str, Any]
+) -> None:
     import torch
-    from safetensors.numpy import save
 
-    from search_spaces import onnx_net
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
-    onnx_net.export(net.arch, run_dir / "best.onnx", net=module)
-    write_text(run_dir / "best.json", text.to_json(arch))
-    metadata = {"arch": text.to_json(net.arch), "training": json.dumps(training)}
-    # last: it says of which training they all are
-    write_bytes(run_dir / "best.safetensors", save(dict(net.weights), metadata=metadata))
+    delivery.deliver(run_dir, module, evaluator.data, searched=arch, training=training)

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from nas import delivery
 from nas.report.html import image, table, write_page
 from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
 from nas_runtime.console import picture_text
@@ -68,7 +69,7 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
         )
     console.print(
         f"{len(result['steps'])} steps; everything is in {run_dir}: report.html, result.json, best.json (the network), "
-        "best.onnx and best.safetensors (trained on this data), history.jsonl"
+        f"{delivery.IN_WORDS}, history.jsonl"
     )
 
 

@@ -5,74 +5,96 @@ with it, so that old runtimes on devices read them.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from nas_runtime.files import write_bytes
 from search_spaces.arch import Arch
-from search_spaces.lower import Node, Unit, lower
-from search_spaces.ops import (
-    Act,
-    Add,
-    Concat,
-    Conv,
-    Dropout,
-    Expand,
-    Flatten,
-    GlobalPool,
-    Linear,
-    Pool,
-    Scale,
-    Shuffle,
-    Slice,
-    Upsample,
-)
+from search_spaces.lower import Unit, lower
+from search_spaces.onnx_graph import Graph, Int8Graph, Pixels, Stored, Weights
+from search_spaces.ops import Conv, GlobalPool, Linear
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["export", "model"]
+__all__ = ["Pixels", "export", "model"]
 
 OPSET = 18
 IR_VERSION = 8  # of ONNX 1.13, as opset 18; ONNX Runtime reads version 10 from 1.18 on only
 
-_ACT_NODES: dict[str, tuple[str, dict[str, Any]]] = {
-    "hard_swish": ("HardSwish", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-}
+
+_TOLERANCE = 0.01  # of the largest output: float32 sums in another order differ by 1e-6 to 1e-3 of it
 
 
-class Weights(Protocol):
-    """Gives the folded weight and bias of an operator of block `i`."""
-
-    def __call__(self, i: int, op: Conv | Linear) -> "tuple[np.ndarray | _Stored, np.ndarray]": ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """A constant that lies in a file beside the model."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    file: str
-    offset: int
-
-
-def export(arch: Arch, path: str | os.PathLike[str], *, net: "Net | None" = None) -> None:
+def export(
+    arch: Arch,
+    path: str | os.PathLike[str],
+    *,
+    net: "Net | None" = None,
+    pixels: Pixels | None = None,
+    about: Mapping[str, str] | None = None,
+    examples: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
     """Writes `arch` to `path` with the weights of `net` (random ones if None).
 
-    The graph maps ``input`` (1, in_ch, resolution_px, resolution_px) to ``output`` (1, classes). The file is complete
-    or not there.
+    The graph maps ``input`` (1, in_ch, resolution_px, resolution_px), float32, to ``output`` (1, classes). It is run
+    and compared with `net` before it is written. The file is complete or not there.
+
+    Args:
+        pixels: the graph reads ``image`` (1, resolution_px, resolution_px, in_ch), uint8, instead, and normalises it.
+        about: what the file says of itself, by name (``metadata_props``).
+        examples: inputs (N, ...) of the graph and what it has to give for them (N, ...); None: a random input, and
+            what `net` gives for it.
+
+    Raises:
+        ValueError: `net` was built for another architecture, or the graph computes something else.
+        OSError: the file cannot be written.
     """
-    write_bytes(Path(path), model(arch, net=net).SerializeToString())
+    proto = model(arch, net=net, pixels=pixels)
+    for name, value in (about or {}).items():
+        proto.metadata_props.add(key=name, value=value)
+    content = proto.SerializeToString()
+    if net is not None:
+        _check(content, arch.name, *(examples or _random_examples(net, arch.resolution_px, pixels)))
+    write_bytes(Path(path), content)
+
+
+def _random_examples(net: "Net", size_px: int, pixels: Pixels | None, n: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of the graph (n, ...) and what `net` gives for them in evaluation (n, ...)."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    if pixels is None:
+        given = x = rng.standard_normal((n, net.arch.in_ch, size_px, size_px), dtype=np.float32)
+    else:
+        given = rng.integers(0, 256, (n, size_px, size_px, net.arch.in_ch), dtype=np.uint8)
+        x = ((given / 255 - np.array(pixels.mean)) / np.array(pixels.std)).transpose(0, 3, 1, 2).astype(np.float32)
+    trains, like = net.training, next(net.parameters())
+    with torch.inference_mode():
+        y = net.eval()(torch.from_numpy(x).to(like.device, like.dtype)).float().cpu().numpy()
+    net.train(trains)
+    return given, y
+
+
+def _check(content: bytes, name: str, inputs: np.ndarray, expected: np.ndarray) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0].name
+    outputs = np.concatenate([np.asarray(session.run(None, {source: x[None]})[0]) for x in inputs])
+    difference, largest = np.abs(outputs - expected).max(), np.abs(expected).max()
+    if not difference <= _TOLERANCE * largest:  # nor NaN
+        raise ValueError(
+            f"the ONNX graph of network {name!r} computes something else than the network: its outputs differ by up to "
+            f"{difference:.3g}, and the largest is {largest:.3g}; no file is written. Was the net changed after it was "
+            "built?"
+        )
 
 
 def model(
@@ -83,6 +105,7 @@ def model(
     int8: bool = False,
     plain_hard_swish: bool = False,
     stored: Callable[[str, float, int], tuple[str, int]] | None = None,
+    pixels: Pixels | None = None,
 ) -> onnx.ModelProto:
     """`arch` as an ONNX model; see `export`.
 
@@ -92,17 +115,24 @@ def model(
         plain_hard_swish: write h-swish out, as x * relu6(x + 3) / 6, instead of with the runtime's own operator.
         stored: gives the file and the place in it of random weights, from their type (float32 or int8), standard
             deviation and size in bytes. The model is then small, and made in no time.
+        pixels: see `export`.
 
     Raises:
-        ValueError: `net` was built for another architecture.
+        ValueError: `net` was built for another architecture, has norms that are no batch norms with statistics, or
+            `pixels` are of other channels.
     """
     if net is not None and net.arch.blocks != arch.blocks:
         raise ValueError(f"the weights belong to {net.arch.name!r}, not to {arch.name!r}; build the net from this arch")
+    if pixels is not None and {len(pixels.mean), len(pixels.std)} != {arch.in_ch}:
+        raise ValueError(
+            f"pixels have {len(pixels.mean)} means and {len(pixels.std)} deviations; network {arch.name!r} reads "
+            f"{arch.in_ch} channels"
+        )
     weights = random_weights() if net is None else _torch_weights(net)
     if stored is not None:
         weights = _stored_weights(stored, "int8" if int8 else "float32")
-    graph = (_Int8Graph if int8 else _Graph)(weights, plain_hard_swish)
-    return _model(lower(arch), graph, batch, arch.name)
+    graph = (Int8Graph if int8 else Graph)(weights, plain_hard_swish)
+    return _model(lower(arch), graph, batch, arch.name, pixels)
 
 
 def random_weights(rng_seed: int = 0) -> Weights:
@@ -125,12 +155,12 @@ def random_weights(rng_seed: int = 0) -> Weights:
 def _stored_weights(stored: Callable[[str, float, int], tuple[str, int]], dtype: str) -> Weights:
     """Random weights that lie in a file; only the biases are in the model."""
 
-    def weights(i: int, op: Conv | Linear) -> tuple[_Stored, np.ndarray]:
+    def weights(i: int, op: Conv | Linear) -> tuple[Stored, np.ndarray]:
         shape = _weight_shape(op)
         n, fan_in = int(np.prod(shape)), int(np.prod(shape[1:]))
         file, offset = stored(dtype, float(np.sqrt(2 / fan_in)), n * np.dtype(dtype).itemsize)
         bias = _normal(0, op.out_ch) * np.float32(0.1)
-        return _Stored(shape=shape, dtype=dtype, file=file, offset=offset), bias
+        return Stored(shape=shape, dtype=dtype, file=file, offset=offset), bias
 
     return weights
 
@@ -191,8 +221,14 @@ def _scale_and_shift(norm: Any, name: str, array: Callable[[Any], np.ndarray]) -
     return factor, offset if norm.bias is None else offset + array(norm.bias)
 
 
-def _model(units: Sequence[Unit], graph: "_Graph", batch: int, name: str) -> onnx.ModelProto:
-    value = graph.output("input", "input")
+def _model(units: Sequence[Unit], graph: Graph, batch: int, name: str, pixels: Pixels | None) -> onnx.ModelProto:
+    channels, height, width = units[0].in_shape
+    if pixels is None:
+        source = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [batch, channels, height, width])
+        value = graph.output("input", "input")
+    else:
+        source = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [batch, height, width, channels])
+        value = graph.output(graph.add_pixels(pixels), "input")
     for i, unit in enumerate(units):
         value = graph.add_unit(i, unit, value)
     _rename(graph.nodes, value, "output")
@@ -203,7 +239,7 @@ def _model(units: Sequence[Unit], graph: "_Graph", batch: int, name: str) -> onn
         helper.make_graph(
             graph.nodes,
             name or "network",
-            [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [batch, *units[0].in_shape])],
+            [source],
             [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [batch, *out_shape])],
             graph.constants,
         ),
@@ -220,185 +256,3 @@ def _rename(nodes: list[onnx.NodeProto], before: str, after: str) -> None:
             for i, value in enumerate(names):
                 if value == before:
                     names[i] = after
-
-
-class _Graph:
-    """ONNX nodes and constants under construction."""
-
-    def __init__(self, weights: Weights, plain_hard_swish: bool) -> None:
-        self.weights, self._plain_hard_swish = weights, plain_hard_swish
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def add_unit(self, i: int, unit: Unit, source: str) -> str:
-        """Appends `unit`, reading the value `source`; gives the name of its output value."""
-        values = {"input": source}
-        for node in unit.nodes:
-            prefix = f"block{i}.{node.op.name}"
-            value = self._add_op(i, node, prefix, [values[name] for name in node.op.inputs])
-            values[node.op.name] = value if isinstance(node.op, Dropout) else self.output(value, prefix)
-        return values[unit.nodes[-1].op.name]
-
-    def output(self, value: str, prefix: str) -> str:
-        """What the next operators read for `value`, the output of the operator named `prefix`."""
-        return value
-
-    def _add_op(self, i: int, node: Node, prefix: str, inputs: list[str]) -> str:
-        match node.op:
-            case Conv() as op:
-                params = self._params(i, op, prefix)
-                conv = self._node(
-                    "Conv",
-                    [*inputs, *params],
-                    prefix,
-                    kernel_shape=op.size,
-                    strides=[op.stride] * 2,
-                    pads=[*op.padding] * 2,
-                    dilations=[op.dilation] * 2,
-                    group=op.groups,
-                )
-                return self._activation(op.act, conv, prefix)
-            case Linear() as op:
-                flat = self.output(self._node("Flatten", inputs, f"{prefix}.flat"), f"{prefix}.flat")
-                gemm = self._node("Gemm", [flat, *self._params(i, op, prefix)], prefix, transB=1)
-                return self._activation(op.act, gemm, prefix)
-            case Pool() as op:
-                return self._node(
-                    "MaxPool" if op.kind == "max" else "AveragePool",
-                    inputs,
-                    prefix,
-                    kernel_shape=[op.kernel] * 2,
-                    strides=[op.stride] * 2,
-                    pads=[op.padding] * 4,
-                    ceil_mode=int(op.ceil),
-                )
-            case GlobalPool(flat=True):
-                return self._node("Flatten", [self._node("GlobalAveragePool", inputs, f"{prefix}.map")], prefix)
-            case GlobalPool():
-                return self._node("GlobalAveragePool", inputs, prefix)
-            case Add():
-                return self._node("Add", inputs, prefix)
-            case Act() as op:
-                return self._activation(op.act, inputs[0], prefix)
-            case Concat():
-                return self._node("Concat", inputs, prefix, axis=1)
-            case Slice() as op:
-                limits = [self._whole(f"{prefix}.{n}", [v]) for n, v in (("start", op.start), ("stop", op.stop))]
-                return self._node("Slice", [*inputs, *limits, self._whole(f"{prefix}.axis", [1])], prefix)
-            case Shuffle() as op:
-                channels, height, width = node.out_shape
-                apart = self._whole(f"{prefix}.apart", [0, op.groups, channels // op.groups, height, width])
-                together = self._whole(f"{prefix}.together", [0, channels, height, width])
-                value = self._node("Reshape", [*inputs, apart], f"{prefix}.groups")
-                value = self._node("Transpose", [value], f"{prefix}.turned", perm=[0, 2, 1, 3, 4])
-                return self._node("Reshape", [value, together], prefix)
-            case Upsample() as op:
-                scales = np.array([1, 1, op.factor, op.factor], np.float32)
-                inputs = [*inputs, "", self._constant(f"{prefix}.scales", scales)]
-                return self._node("Resize", inputs, prefix, mode="linear", coordinate_transformation_mode="half_pixel")
-            case Expand():
-                return self._node("Expand", [inputs[0], self._whole(f"{prefix}.shape", [1, *node.out_shape])], prefix)
-            case Flatten():
-                return self._node("Reshape", [*inputs, self._whole(f"{prefix}.shape", [0, -1, 1, 1])], prefix)
-            case Scale():
-                return self._node("Mul", inputs, prefix)
-            case Dropout():
-                return inputs[0]
-
-    def _activation(self, act: str, value: str, prefix: str) -> str:
-        match act:
-            case "none":
-                return value
-            case "relu6":
-                limits = [self._constant(f"{prefix}.{name}", np.float32(v)) for name, v in (("min", 0), ("max", 6))]
-                return self._node("Clip", [value, *limits], f"{prefix}.act")
-            case "swish":
-                value = self.output(value, f"{prefix}.linear")
-                gate = self._node("Sigmoid", [value], f"{prefix}.gate")
-                return self._node("Mul", [value, gate], f"{prefix}.act")
-            case "hard_swish" if self._plain_hard_swish:
-                value = self.output(value, f"{prefix}.linear")
-                three, zero, six, sixth = (
-                    self._constant(f"{prefix}.{n}", np.float32(v))
-                    for n, v in (("three", 3), ("zero", 0), ("six", 6), ("sixth", 1 / 6))
-                )
-                moved = self._node("Add", [value, three], f"{prefix}.moved")
-                gate = self._node("Clip", [moved, zero, six], f"{prefix}.gate")
-                scaled = self._node("Mul", [value, gate], f"{prefix}.scaled")
-                return self._node("Mul", [scaled, sixth], f"{prefix}.act")
-            case "relu":
-                return self._node("Relu", [value], f"{prefix}.act")
-            case _:
-                kind, attributes = _ACT_NODES[act]
-                return self._node(kind, [self.output(value, f"{prefix}.linear")], f"{prefix}.act", **attributes)
-
-    def _params(self, i: int, op: Conv | Linear, prefix: str) -> list[str]:
-        weight, bias = self.weights(i, op)
-        return [self._constant(f"{prefix}.weight", weight), self._constant(f"{prefix}.bias", bias)]
-
-    def _constant(self, name: str, value: np.ndarray | np.float32 | _Stored) -> str:
-        if isinstance(value, _Stored):
-            return self._stored(name, value)
-        array = np.asarray(value, dtype=np.float32)
-        self.constants.append(numpy_helper.from_array(array if array.flags.c_contiguous else array.copy("C"), name))
-        return name
-
-    def _whole(self, name: str, values: list[int]) -> str:
-        self.constants.append(numpy_helper.from_array(np.array(values, np.int64), name))
-        return name
-
-    def _stored(self, name: str, value: _Stored) -> str:
-        dtype = np.dtype(value.dtype)
-        tensor = onnx.TensorProto(
-            name=name,
-            dims=value.shape,
-            data_type=helper.np_dtype_to_tensor_dtype(dtype),
-            data_location=onnx.TensorProto.EXTERNAL,
-        )
-        length = int(np.prod(value.shape)) * dtype.itemsize
-        for entry, text in (("location", value.file), ("offset", value.offset), ("length", length)):
-            tensor.external_data.add(key=entry, value=str(text))
-        self.constants.append(tensor)
-        return name
-
-    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-
-class _Int8Graph(_Graph):
-    """The same graph with every tensor quantized and dequantized again, which runtimes turn into integer kernels."""
-
-    _SCALE = np.float32(6 / 255)  # 0 to 6 after a ReLU6, which then costs nothing
-
-    def output(self, value: str, prefix: str) -> str:
-        zero = np.uint8(0 if self.nodes and self.nodes[-1].op_type in ("Relu", "Clip") else 128)
-        given = [self._raw(f"{prefix}.scale", self._SCALE), self._raw(f"{prefix}.zero", zero)]
-        quantized = self._node("QuantizeLinear", [value, *given], f"{prefix}.quantized")
-        return self._node("DequantizeLinear", [quantized, *given], f"{prefix}.value")
-
-    def _params(self, i: int, op: Conv | Linear, prefix: str) -> list[str]:
-        weight, bias = self.weights(i, op)
-        if isinstance(weight, _Stored):
-            whole: np.ndarray | _Stored = weight
-            scale = np.full(op.out_ch, 3 / 127 * np.sqrt(2 / np.prod(weight.shape[1:])), np.float32)
-        else:
-            axes = tuple(range(1, weight.ndim))
-            scale = (np.abs(weight).max(axis=axes) / 127 + 1e-9).astype(np.float32)
-            whole = np.round(weight / scale.reshape(-1, *[1] * len(axes))).astype(np.int8)
-        bias_scale = (scale * self._SCALE).astype(np.float32)
-        return [
-            self._dequantized(f"{prefix}.weight", whole, scale),
-            self._dequantized(f"{prefix}.bias", np.round(bias / bias_scale).astype(np.int32), bias_scale),
-        ]
-
-    def _dequantized(self, name: str, whole: np.ndarray | _Stored, scale: np.ndarray) -> str:
-        zero = np.zeros_like(scale, whole.dtype)
-        given = [self._raw(f"{name}.int", whole), self._raw(f"{name}.scale", scale), self._raw(f"{name}.zero", zero)]
-        return self._node("DequantizeLinear", given, name, axis=0)
-
-    def _raw(self, name: str, value: Any) -> str:
-        if isinstance(value, _Stored):
-            return self._stored(name, value)
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name

@@ -34,7 +34,7 @@ from search_spaces.ops import (
     Upsample,
 )
 
-__all__ = ["WEIGHTS", "BlockModule", "Net", "activation", "build", "check_weights", "load", "module_of", "save"]
+__all__ = ["WEIGHTS", "BlockModule", "Net", "activation", "build", "check_weights", "load", "module_of", "read", "save"]
 
 WEIGHTS = "best.safetensors"
 """The file of a run directory that holds its trained network."""
@@ -90,6 +90,11 @@ def load(path: str | os.PathLike[str]) -> "Net":
     Raises:
         ValueError: no such file, not such a file, or weights that are not those of its network.
     """
+    return read(path)[0]
+
+
+def read(path: str | os.PathLike[str]) -> tuple["Net", dict[str, str]]:
+    """What `load` gives, and what the file says of itself."""
     from safetensors import SafetensorError, safe_open
 
     file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
@@ -111,7 +116,7 @@ def load(path: str | os.PathLike[str]) -> "Net":
     with torch.random.fork_rng(devices=[]):  # new modules draw from torch's generator, which is the caller's
         net = Net(arch)
     net.load_state_dict(state)
-    return net.eval()
+    return net.eval(), about
 
 
 def check_weights(arch: Arch, weights: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from safetensors import safe_open
 
 from latency_luts.key import key
 from latency_luts.table import Identity, MeasuredTable, Timing, write
@@ -74,8 +73,11 @@ def test_a_search_leaves_everything_behind(finished):
         "final.json",
         "result.json",
         "best.json",
+        "trained.json",
         "best.onnx",
         "best.safetensors",
+        "preprocess.json",
+        "labels.txt",
         "pareto.png",
         "rewards.png",
         "latencies.png",
@@ -102,22 +104,24 @@ def test_a_search_leaves_everything_behind(finished):
 
 
 def test_the_exported_network_is_the_trained_one(finished):
-    import torch
-
+    """As the run reports it, as two lines load it, and as ONNX Runtime computes it."""
+    from nas.training import datasets, sources
+    from nas.training.train import top1
     from search_spaces import torch_net
 
     run_dir, _ = finished
-    with safe_open(run_dir / "best.safetensors", "pt") as file:
-        arch = text.from_json(file.metadata()["arch"])
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-    net = torch_net.build(arch).eval()
-    net.load_state_dict(state)
-    x = np.random.default_rng(0).standard_normal((1, 1, 28, 28), dtype=np.float32)
-    (y,) = onnxruntime.InferenceSession(str(run_dir / "best.onnx")).run(None, {"input": x})
-    with torch.no_grad():
-        np.testing.assert_allclose(y, net(torch.from_numpy(x)).numpy(), atol=1e-4)
-    found = text.from_json((run_dir / "best.json").read_text())
+    data = sources.load("fashion_mnist_mini")
+    reported = json.loads((run_dir / "result.json").read_text())["best"]["final_test_top1"]
+    net, some = torch_net.load(str(run_dir)), datasets.part(data.test, 500)
+    assert top1(net, data.test, data) == pytest.approx(reported, abs=0.001)
+    session = onnxruntime.InferenceSession(run_dir / "best.onnx")
+    outputs = np.array([session.run(None, {"image": image[None]})[0].argmax() for image in some.images])
+    assert np.mean(outputs == some.labels) == pytest.approx(top1(net, some, data), abs=0.004)  # 2 ties
+    found = text.from_file(str(run_dir / "best.json"))
     assert (found.resolution_px, found.classes, found.in_ch) == (224, 1000, 3)
+    trained = text.from_file(str(run_dir / "trained.json"))
+    assert trained == torch_net.load(run_dir).arch
+    assert (trained.resolution_px, trained.classes, trained.in_ch) == (28, 10, 1)
 
 
 def test_ray_gives_the_same_search(finished, tmp_path):

@@ -1,12 +1,25 @@
 """What a run delivers: networks that are loaded in two lines, and graphs that classify photos without this project."""
 
+import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from search_spaces import text, torch_net, zoo
+from nas import delivery
+from nas.training import sources
+from nas.training.train import normalise
+from search_spaces import onnx_net, rewrite, text, torch_net, zoo
+from search_spaces.onnx_net import Pixels
+from tests.test_readme import README
 
 V3 = zoo.get("mobilenet_v3_small", width=0.35, resolution_px=32, classes=10)
 SMALL = replace(V3, norm_eps=1e-3)
@@ -77,3 +90,146 @@ def test_a_network_is_read_by_any_name_of_its_file(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="best.json is not a text file"):
         text.from_file(path)
+
+
+# ---- a run's files
+
+
+def calibrated(data, arch=V3):
+    """A net for `data` whose outputs tell its images apart: statistics of the images, and large logits."""
+    small = rewrite.small_image(rewrite.in_channels(rewrite.classes(arch, data.classes), data.channels), 28, min_px=2)
+    net = torch_net.build(replace(small, resolution_px=data.resolution_px), generator=torch.Generator().manual_seed(0))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data.mul_(30)
+    with torch.no_grad():
+        net.train()(normalise(torch.from_numpy(data.train.images[:64]), data, "cpu"))
+    return net.eval()
+
+
+def predicted(net, data, images):
+    with torch.inference_mode():
+        return [data.class_names[i] for i in net(normalise(torch.from_numpy(images), data, "cpu")).argmax(1)]
+
+
+def by_the_readmes_program(folder, run_dir, pictures):
+    """The names that README's program gives, in a Python that sees neither this project nor the user's settings."""
+    program = re.search(r"```py\n(.*?)```", README.read_text(), flags=re.DOTALL).group(1)
+    assert len(program.splitlines()) < 24
+    (folder / "classify.py").write_text(program)
+    arguments = [sys.executable, "-I", "classify.py", run_dir, *map(str, pictures)]
+    done = subprocess.run(arguments, cwd=folder, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t")[1] for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    data = sources.load("fashion_mnist_mini")
+    return data, calibrated(data)
+
+
+def test_pictures_are_classified_without_this_project(fashion, tmp_path):
+    data, net = fashion
+    delivery.deliver(tmp_path / "run", net, data, searched=V3, training={})
+    pictures = [tmp_path / f"{i}.png" for i in range(300)]
+    for path, image in zip(pictures, data.test.images, strict=False):
+        Image.fromarray(image[..., 0]).save(path)
+    expected = predicted(net, data, data.test.images[:300])
+    assert len(set(expected)) > 3
+    assert by_the_readmes_program(tmp_path, "run", pictures) == expected
+
+
+def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = []
+    for part, n in (("train", 12), ("test", 6)):
+        for label in ("a cat", "dog", "ünit"):
+            (tmp_path / "images" / part / label).mkdir(parents=True)
+            for i in range(n):
+                size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
+                image = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(size)
+                path = tmp_path / "images" / part / label / f"{i}.png"
+                image.save(path)
+                pictures += [path] if part == "test" else []
+    data = sources.load("image_folder", path=tmp_path / "images", resolution_px=28)
+    net = calibrated(data)
+    delivery.deliver(tmp_path / "run", net, data, searched=V3, training={})
+    expected = predicted(net, data, data.test.images)
+    assert set(expected) == {"a cat", "dog", "ünit"}
+    assert by_the_readmes_program(tmp_path, "run", pictures) == expected
+
+
+def test_what_is_delivered(fashion, tmp_path):
+    data, net = fashion
+    before = os.umask(0o022)
+    delivery.deliver(tmp_path, net, data, searched=V3, training={"epochs": 1})
+    os.umask(before)
+    files = {path.name: path for path in tmp_path.iterdir()}
+    assert files.keys() == {
+        *("best.json", "trained.json", "best.safetensors", "best.onnx", "preprocess.json", "labels.txt"),
+    }
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o644}
+    assert text.from_file(files["best.json"]) == V3
+    assert text.from_file(files["trained.json"]) == net.arch == torch_net.load(tmp_path).arch
+    how = json.loads(files["preprocess.json"].read_text())
+    session = onnxruntime.InferenceSession(files["best.onnx"])
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["preprocess"]) == how
+    assert json.loads(about["labels"]) == files["labels.txt"].read_text().splitlines() == list(data.class_names)
+    (source,) = session.get_inputs()
+    assert (source.name, source.type, source.shape) == ("image", "tensor(uint8)", how["best.onnx"]["shape"])
+    x = data.test.images[:1].transpose(0, 3, 1, 2) / np.float32(how["best.safetensors"]["divide_by"])
+    x = (x - np.float32(how["best.safetensors"]["then_subtract"])) / np.float32(
+        how["best.safetensors"]["then_divide_by"]
+    )
+    with torch.inference_mode():
+        y = torch_net.load(tmp_path)(torch.from_numpy(x))
+    np.testing.assert_allclose(session.run(None, {"image": data.test.images[:1]})[0], y.numpy(), rtol=1e-3, atol=1e-3)
+    with pytest.raises(Exception, match="Unexpected input data type"):  # a wrong use is an error, no wrong class
+        session.run(None, {"image": data.test.images[:1] / np.float32(255)})
+
+
+def test_files_that_follow_from_the_weights_are_written_again(fashion, tmp_path):
+    data, net = fashion
+    training = {"epochs": 1, "lr": [0.1]}
+    how = {"searched": V3, "trained": net.arch, "training": training}
+    assert not delivery.restored(tmp_path, data, **how)
+    delivery.deliver(tmp_path, net, data, searched=V3, training=training)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in before.keys() - {torch_net.WEIGHTS}:
+        (tmp_path / name).unlink()
+    (tmp_path / "best.onnx").write_bytes(b"of another training")
+    assert delivery.restored(tmp_path, data, **how)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert not delivery.restored(tmp_path, data, **{**how, "training": {"epochs": 2}})
+    assert not delivery.restored(tmp_path, data, **{**how, "trained": SMALL})
+    (tmp_path / torch_net.WEIGHTS).write_bytes(before[torch_net.WEIGHTS][:-10])
+    assert not delivery.restored(tmp_path, data, **how)
+
+
+def test_a_graph_that_computes_something_else_is_not_delivered(fashion, tmp_path, monkeypatch):
+    data, net = fashion
+    monkeypatch.setattr(onnx_net, "Pixels", lambda mean, std: Pixels(mean=mean, std=(2 * std[0],)))
+    with pytest.raises(ValueError, match="ONNX graph of network .* computes something else than the network: .* by"):
+        delivery.deliver(tmp_path, net, data, searched=V3, training={})
+    assert not (tmp_path / "best.onnx").exists()
+
+
+def test_every_export_is_checked(tmp_path):
+    net = some_net()
+    net.blocks[2].register_forward_hook(lambda module, inputs, y: y * 1.5)
+    for pixels in (None, Pixels(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))):
+        with pytest.raises(ValueError, match="computes something else than the network: its outputs differ by up to"):
+            onnx_net.export(SMALL, tmp_path / "net.onnx", net=net, pixels=pixels)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="pixels have 1 means and 1 deviations; network .* reads 3 channels"):
+        onnx_net.export(SMALL, tmp_path / "net.onnx", pixels=Pixels(mean=(0.5,), std=(0.2,)))
+    net = some_net().train()
+    onnx_net.export(SMALL, str(tmp_path / "missing" / "net.onnx"), net=net, pixels=pixels)
+    assert net.training
+    with pytest.raises(OSError, match="net.onnx/net.onnx") as caught:
+        onnx_net.export(SMALL, f"{tmp_path}/missing/net.onnx/net.onnx")
+    assert "\n" not in str(caught.value)

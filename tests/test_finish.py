@@ -1,17 +1,21 @@
 """The last round of a search: final trainings of the best samples and of published networks."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 import latency_luts
 from nas import finish
+from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.reward import Reward
+from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
-from search_spaces import spaces, zoo
+from search_spaces import onnx_net, spaces, torch_net, zoo
 
 SPACE = spaces.get("mnasnet", base_width=0.35)
 POINTS = SPACE.sample(np.random.default_rng(0), 4)
@@ -112,28 +116,33 @@ def test_without_a_good_sample_nothing_is_trained(tmp_path):
         last_round(tmp_path, TRIALS, lambda arch: Evaluation(top1=0.0, status="failed", note="no memory"))
 
 
-def test_final_json_vouches_for_no_other_trainings_files(tmp_path, monkeypatch):
-    from search_spaces import onnx_net, rewrite, torch_net
+class Trainer(ProxyTraining):
+    """Says what it was to train, and trains nothing."""
 
-    trained = []
+    trained: ClassVar[list] = []
 
-    class Trainer:
-        threads = 1
+    def train_fully(self, arch, *, state=None, **how):
+        self.trained.append(state)
+        return torch_net.build(self.small(arch), generator=torch.Generator().manual_seed(0)), 0.7, 0.6
 
-        def small(self, arch):
-            return rewrite.small_image(arch, 32, min_px=2)
 
-        def train_fully(self, arch, *, state, **how):
-            trained.append(state)
-            return torch_net.build(self.small(arch)), 0.7, 0.6
+@pytest.fixture
+def final(tmp_path, stripes):
+    """``final(start)``: the final training of a sample in `tmp_path`, by a `Trainer`."""
+    Trainer.trained.clear()
 
-    def final(start):
+    def run(start="scratch"):
         plan = SimpleNamespace(final_epochs=2, final_start=start, rng_seed=0)
         inherited = {"inherited": lambda arch: "weights", "scratch": None}[start]
-        return finish.final_training(tmp_path, TRIALS[0], Trainer(), plan, Console(quiet=True), inherited)
+        trainer = Trainer(data=stripes, recipe=Recipe())
+        return finish.final_training(tmp_path, TRIALS[0], trainer, plan, Console(quiet=True), inherited)
 
+    return run
+
+
+def test_final_json_vouches_for_no_other_trainings_files(final, monkeypatch):
     assert final("inherited") == final("inherited")
-    assert trained == ["weights"]
+    assert Trainer.trained == ["weights"]
 
     def killed(*arguments, **options):
         raise KeyboardInterrupt
@@ -143,4 +152,22 @@ def test_final_json_vouches_for_no_other_trainings_files(tmp_path, monkeypatch):
         final("scratch")
     monkeypatch.undo()
     final("inherited")  # whose weights the other training has replaced
-    assert trained == ["weights", None, "weights"]
+    assert Trainer.trained == ["weights", None, "weights"]
+
+
+def test_a_run_of_an_earlier_version_gets_the_files_that_it_lacks(final, tmp_path):
+    record = final()
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    net = torch_net.load(tmp_path)
+    for name in ("trained.json", "preprocess.json", "labels.txt", "best.json"):
+        (tmp_path / name).unlink()
+    torch_net.save(net, tmp_path / torch_net.WEIGHTS)  # which did not say of what training they are
+    onnx_net.export(net.arch, tmp_path / "best.onnx", net=net)
+    assert final() == record
+    assert Trainer.trained == [None]
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() == files.keys()
+    assert all(after[name] == files[name] for name in files.keys() - {torch_net.WEIGHTS})
+    (tmp_path / torch_net.WEIGHTS).write_bytes(b"nothing that could be read")
+    assert final() == record
+    assert Trainer.trained == [None, None]

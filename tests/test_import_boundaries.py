@@ -15,8 +15,8 @@ ONLY_IN = {
     "ray": {"nas_runtime/cluster.py", "nas/executor_ray.py", "nas/supernet/parallel.py", "nas/tune.py"},
     "hydra": {"nas_runtime/compose.py"},
     "omegaconf": {"nas_runtime/compose.py", "nas_runtime/settings.py"},
-    "onnx": {"search_spaces/onnx_net.py"},
-    "onnxruntime": {"latency_luts/measure.py", "latency_luts/on_device.py"},
+    "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py"},
+    "onnxruntime": {"latency_luts/measure.py", "latency_luts/on_device.py", "search_spaces/onnx_net.py"},
 }
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 import latency_luts
 from latency_luts import table
-from search_spaces import text, zoo
+from search_spaces import text, torch_net, zoo
 from tests.test_commands import ROOT, command
 
 TINY = (
@@ -52,7 +52,18 @@ def test_a_run_leaves_everything(adapted):
     arch = text.from_json((run / "best.json").read_text())
     assert arch == text.from_dict(result["adapted"]) != zoo.get("mnasnet_small", width=0.35)
     assert list(result["networks"])[:3] == ["adapted", "seed", "uniform scaling"]
-    for name in ("best.onnx", "best.safetensors", "report.html", "path.png", "widths.png", "history.jsonl"):
+    trained = text.from_json((run / "trained.json").read_text())
+    assert torch_net.load(run).arch == trained != arch
+    assert len((run / "labels.txt").read_text().splitlines()) == trained.classes == 10
+    for name in (
+        "best.onnx",
+        "best.safetensors",
+        "preprocess.json",
+        "report.html",
+        "path.png",
+        "widths.png",
+        "history.jsonl",
+    ):
         assert (run / name).stat().st_size > 500
     assert "step   1: expansion of block" in printed
     assert result["blocks"][0].startswith("cn_r1_k3_s2_c")
