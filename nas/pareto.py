@@ -25,7 +25,12 @@ def hypervolume(top1: np.ndarray, latency_ms: np.ndarray, *, reference_ms: float
 
     Args:
         top1, latency_ms: (n,); networks at or above `reference_ms` dominate nothing.
+
+    Raises:
+        ValueError: `reference_ms` is not above 0.
     """
+    if not 0 < reference_ms < np.inf:
+        raise ValueError(f"reference_ms={reference_ms}: it must be above 0 and finite")
     top1, latency_ms = np.asarray(top1, dtype=np.float64), np.asarray(latency_ms, dtype=np.float64)
     inside = latency_ms < reference_ms
     order = np.argsort(latency_ms[inside], kind="stable")

@@ -4,6 +4,7 @@ MnasNet (arXiv:1807.11626, equations 2 and 3): ``ACC * (LAT / TAR) ** w`` with w
 TuNAS (arXiv:2008.06120, equation 2): ``ACC + beta * |LAT / TAR - 1|``.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,10 @@ class Reward:
     w_above: float | None = None
     beta: float = -0.2
 
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"reward={self.name!r}: there are: {', '.join(NAMES)}")
+
     def __call__(self, top1: float, latency_ms: float) -> float:
         if self.name == "hard":
             return hard(top1, latency_ms, target_ms=self.target_ms)
@@ -40,6 +45,7 @@ class Reward:
         return soft(top1, latency_ms, target_ms=self.target_ms, w=self.w, w_above=self.w_above)
 
     def describe(self) -> str:
+        """The formula, in words."""
         if self.name == "hard":
             return "ACC below the target, ACC × (LAT/TAR)^-1 above it"
         if self.name == "absolute":
@@ -59,7 +65,7 @@ def soft(top1: float, latency_ms: float, *, target_ms: float, w: float = -0.07, 
         w_above: the same above the target, the paper's beta; None: w.
 
     Raises:
-        ValueError: a latency or target that is not positive, or w > 0.
+        ValueError: a latency or target that is not positive, w > 0, or a reward that is not finite.
     """
     return _mnasnet(top1, latency_ms, target_ms, alpha=w, beta=w if w_above is None else w_above)
 
@@ -68,7 +74,7 @@ def hard(top1: float, latency_ms: float, *, target_ms: float, beta: float = -1.0
     """The target is a limit: below it only accuracy counts (alpha = 0), above it latency costs in proportion.
 
     Raises:
-        ValueError: a latency or target that is not positive, or beta > 0.
+        ValueError: a latency or target that is not positive, beta > 0, or a reward that is not finite.
     """
     return _mnasnet(top1, latency_ms, target_ms, alpha=0.0, beta=beta)
 
@@ -81,13 +87,12 @@ def absolute(top1: float, latency_ms: float, *, target_ms: float, beta: float = 
     a short one they differ more, hence -0.2.
 
     Raises:
-        ValueError: a latency or target that is not positive, or beta >= 0.
+        ValueError: a latency or target that is not positive, beta >= 0, or a reward that is not finite.
     """
-    if not (latency_ms > 0 and target_ms > 0):
-        raise ValueError(f"latency {latency_ms} ms, target {target_ms} ms: both must be above 0")
-    if beta >= 0:
-        raise ValueError(f"beta={beta}: it must be below 0, or missing the target would be rewarded")
-    return top1 + beta * abs(latency_ms / target_ms - 1)
+    _check_ms(latency_ms, target_ms)
+    if not -math.inf < beta < 0:
+        raise ValueError(f"beta={beta}: it must be a number below 0, or missing the target would be rewarded")
+    return _finite(top1 + beta * abs(latency_ms / target_ms - 1), top1, latency_ms, target_ms, f"beta={beta:g}")
 
 
 def adjusted(reward: Reward, top1: Sequence[float], latency_ms: Sequence[float]) -> Reward:
@@ -111,8 +116,27 @@ def adjusted(reward: Reward, top1: Sequence[float], latency_ms: Sequence[float])
 
 
 def _mnasnet(top1: float, latency_ms: float, target_ms: float, *, alpha: float, beta: float) -> float:
-    if not (latency_ms > 0 and target_ms > 0):
-        raise ValueError(f"latency {latency_ms} ms, target {target_ms} ms: both must be above 0")
-    if max(alpha, beta) > 0:
-        raise ValueError(f"w={max(alpha, beta)}: it must be at most 0, or slower networks would be rewarded")
-    return top1 * (latency_ms / target_ms) ** (alpha if latency_ms <= target_ms else beta)
+    _check_ms(latency_ms, target_ms)
+    for w in (alpha, beta):
+        if not -math.inf < w <= 0:
+            raise ValueError(f"w={w}: it must be a number, at most 0, or slower networks would be rewarded")
+    w = alpha if latency_ms <= target_ms else beta
+    try:
+        value = top1 * (latency_ms / target_ms) ** w
+    except (OverflowError, ZeroDivisionError):
+        value = math.inf
+    return _finite(value, top1, latency_ms, target_ms, f"w={w:g}")
+
+
+def _check_ms(latency_ms: float, target_ms: float) -> None:
+    if not (0 < latency_ms < math.inf and 0 < target_ms < math.inf):
+        raise ValueError(f"latency {latency_ms} ms, target {target_ms} ms: both must be above 0 and finite")
+
+
+def _finite(value: float, top1: float, latency_ms: float, target_ms: float, of: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{of}: the reward of top-1 {top1:g} at {latency_ms:g} ms is not finite (target {target_ms:g} ms); choose "
+            "a value nearer to 0"
+        )
+    return value

@@ -300,6 +300,8 @@ def test_front_and_hypervolume():
     assert pareto.hypervolume(top1s, ms, reference_ms=10) == pytest.approx((0.5 * 4 + 0.8 * 4) / 10)
     assert pareto.hypervolume(top1s, ms, reference_ms=2) == 0
     assert pareto.hypervolume(np.array([]), np.array([]), reference_ms=2) == 0
+    with pytest.raises(ValueError, match="reference_ms=0: it must be above 0 and finite"):
+        pareto.hypervolume(top1s, ms, reference_ms=0)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])

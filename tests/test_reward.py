@@ -1,5 +1,7 @@
 """Rewards against the paper's numbers."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -62,12 +64,24 @@ def test_an_adjusted_reward_has_its_best_at_the_target(w):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: reward.soft(0.7, 90, target_ms=75, w_above=0.1), "w=0.1: it must be at most 0"),
-        (lambda: reward.absolute(0.7, 10, target_ms=75, beta=0), "beta=0: it must be below 0"),
+        (lambda: reward.soft(0.7, 90, target_ms=75, w_above=0.1), "w=0.1: it must be a number, at most 0"),
+        (lambda: reward.absolute(0.7, 10, target_ms=75, beta=0), "beta=0: it must be a number below 0"),
         (lambda: reward.absolute(0.7, 0, target_ms=75), "both must be above 0"),
-        (lambda: reward.soft(0.7, 10, target_ms=75, w=0.1), "w=0.1: it must be at most 0"),
+        (lambda: reward.soft(0.7, 10, target_ms=75, w=0.1), "w=0.1: it must be a number, at most 0"),
         (lambda: reward.soft(0.7, 0, target_ms=75), "latency 0 ms, target 75 ms: both must be above 0"),
         (lambda: reward.hard(0.7, 10, target_ms=-1), "both must be above 0"),
+        (lambda: reward.hard(0.7, 10, target_ms=math.inf), "both must be above 0 and finite"),
+        (lambda: reward.soft(0.7, math.nan, target_ms=10), "both must be above 0 and finite"),
+        (lambda: reward.soft(0.7, 10, target_ms=75, w=math.nan), "w=nan: it must be a number"),
+        (lambda: reward.soft(0.7, 10, target_ms=75, w=-math.inf), "w=-inf: it must be a number"),
+        (lambda: reward.absolute(0.7, 10, target_ms=75, beta=math.nan), "beta=nan: it must be a number"),
+        (lambda: reward.soft(math.nan, 90, target_ms=75), "w=-0.07: the reward of top-1 nan at 90 ms is not finite"),
+        (lambda: reward.absolute(0.7, 1e200, target_ms=1e-200), "beta=-0.2: the reward of top-1 0.7 at 1e.200 ms is"),
+        (
+            lambda: reward.soft(0.7, 10, target_ms=75, w=-1000),
+            r"w=-1000: the reward of top-1 0.7 at 10 ms is not finite \(target 75 ms\); choose a value nearer to 0",
+        ),
+        (lambda: Reward(name="softer", target_ms=75), "reward='softer': there are: soft, hard, absolute"),
     ],
 )
 def test_reward_messages(call, message):
