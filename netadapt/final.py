@@ -94,12 +94,14 @@ def train(
     first = contenders[0].archs[0], places["adapted", 0]
     if ("adapted", 0) in done and not _delivered(run_dir, evaluator.get(), *first):
         del done["adapted", 0]  # the files are another training's: it is done again for them
+    failures = []  # said at the end, so that what trains beside them is not lost
     for i in range(plan.repeats):
         names = [c.name for c in contenders if (c.name, i) not in done]
         archs = [c.archs[i] for c in contenders if (c.name, i) not in done]
         for name, evaluation in _run(plan, names, archs, i, executor, evaluator, inherited):
             if evaluation.status != "ok":
-                raise ValueError(f"the final training of {name} failed: {evaluation.note}")
+                failures.append(f"the final training of {name} failed: {evaluation.note}")
+                continue
             net, test_top1 = evaluation.state
             if name == "adapted" and i == 0:
                 _deliver(run_dir, evaluator.get(), net, *first)
@@ -107,6 +109,8 @@ def train(
             if (name, i) not in known:
                 records.append(record)
             done[name, i] = record
+        if failures:
+            raise ValueError("; ".join(failures))
     return {c.name: [done[c.name, i] for i in range(plan.repeats)] for c in contenders}
 
 

@@ -20,8 +20,9 @@ class FineTuning:
     """Fine-tunes proposals on an executor.
 
     Every evaluation is recorded when it is done; the kept network of the latest step lies in `folder`. Made anew with
-    the same files, it evaluates nothing twice and comes to the same result. All proposals of a step see the same
-    images in the same order, so that they differ by what was narrowed and by little else.
+    the same files, it evaluates nothing twice and comes to the same result. What failed is tried again, as long as
+    nothing depends on it: earlier failures stay, because later proposals were made without them. All proposals of a
+    step see the same images in the same order, so that they differ by what was narrowed and by little else.
 
     Args:
         evaluator: a shared `ProxyTraining`.
@@ -42,7 +43,7 @@ class FineTuning:
         seed: TrainedNet,
         recipe: Recipe,
         history: Records,
-        folder: Path,
+        folder: str | Path,
         how: str = "l2",
         selection: str = "ratio",
         rungs: Sequence[float] = (),
@@ -50,23 +51,12 @@ class FineTuning:
         on_evaluation: Callable[[int, int, int], None] | None = None,
     ) -> None:
         self._executor, self._evaluator, self._seed = executor, evaluator, seed
-        self._recipe, self._history, self._folder = recipe, history, folder
+        self._recipe, self._history, self._folder = recipe, history, Path(folder)
         self._how, self._selection, self._rng_seed = how, selection, rng_seed
         self._on_evaluation = on_evaluation or (lambda step, done, total: None)
         steps = recipe.steps or 0
         self._budgets = [*(round(share * steps) for share in rungs), steps]
-        self._done: dict[tuple[int, str, int], dict] = {}
-        for record in history.records:
-            try:
-                place = (record["step"], record["group"], record["updates"])
-                complete = {"before", "after", "top1", "status"} <= record.keys()
-            except (KeyError, TypeError):
-                complete, place = False, (0, "", 0)
-            if complete and record["status"] == "failed":
-                continue  # what broke is tried again
-            if not complete or place in self._done:
-                raise JournalError(f"{history.path} is not the history of this adaptation; use another run_dir")
-            self._done[place] = record
+        self._done = _settled(history, self._latest())
         self._best: tuple[Proposal, TrainedNet] | None = None
         self._parent: tuple[int, Shared] | None = None
 
@@ -78,8 +68,9 @@ class FineTuning:
             last = rung == len(self._budgets) - 1
             top1 = self._fine_tuned(step, proposals, alive, updates, parent_top1)
             if not top1:
-                notes = [r["note"] for r in self._done.values() if r["step"] == step and r["note"]]
-                raise ValueError(f"no proposal of step {step} could be evaluated; the latest: {notes[-1]}")
+                notes = [r["note"] for r in self._done.values() if r["step"] == step and r.get("note")]
+                latest = f"; the latest: {notes[-1]}" if notes else ""
+                raise ValueError(f"no proposal of step {step} could be evaluated{latest}")
             if not last:
                 places = sorted(top1)
                 order = ranking([proposals[i] for i in places], [top1[i] for i in places], parent_top1, self._selection)
@@ -182,3 +173,29 @@ class FineTuning:
 
     def _file(self, step: int) -> Path:
         return self._folder / f"step-{step:03d}.safetensors"
+
+
+def _settled(history: Records, latest: int) -> dict[tuple[int, str, int], dict]:
+    """The records that an adaptation keeps, by step, group and updates. Of those of one place the latest counts.
+
+    Args:
+        latest: the latest step whose network is kept.
+    """
+    found: dict[tuple[int, str, int], dict] = {}
+    for record in history.records:
+        try:
+            place = (record["step"], record["group"], record["updates"])
+            known = place in found and found[place]["status"] != "failed"
+            complete = {"before", "after", "top1", "status"} <= record.keys()
+        except (KeyError, TypeError):
+            known, complete, place = False, False, (0, "", 0)
+        if known or not complete:
+            raise JournalError(f"{history.path} is not the history of this adaptation; use another run_dir")
+        found[place] = record
+    results = [(step, updates) for (step, _, updates), r in found.items() if r["status"] != "failed"]
+    last = max(results, default=(0, 0))
+    return {
+        (step, group, updates): record
+        for (step, group, updates), record in found.items()
+        if record["status"] != "failed" or step <= latest or (step, updates) < last
+    }

@@ -1,0 +1,91 @@
+"""What an adaptation records, and how it goes on after failures."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import latency_luts
+from nas.executor import SerialExecutor
+from nas.training.recipe import Recipe
+from nas.trial import Evaluation
+from nas_runtime.records import JournalError, Records
+from netadapt.adapt import Adaptation, adapt
+from netadapt.tuner import FineTuning
+from netadapt.weights import TrainedNet
+from search_spaces import cost, zoo
+
+SEED = zoo.get("mnasnet_small")
+
+
+def net(arch) -> TrainedNet:
+    return TrainedNet(arch=arch, weights={}, first={}, second={}, updates=0, top1=0.7)
+
+
+class Fake(SerialExecutor):
+    """Trains nothing: accuracy falls with the parameters. Fails where `fails` says so of the call's number."""
+
+    def __init__(self, fails=lambda call: False) -> None:
+        super().__init__()
+        self.fails, self.calls = fails, 0
+
+    def run(self, evaluate, archs) -> Iterator[tuple[int, Evaluation]]:
+        for i, arch in enumerate(archs):
+            self.calls += 1
+            if self.fails(self.calls - 1):
+                yield i, Evaluation(top1=0, status="failed", note="OSError: no data")
+            else:
+                yield i, Evaluation(top1=0.7 * cost.params(arch) / cost.params(SEED), state=net(arch))
+
+
+def go(folder, executor, *, steps=4, rungs=()) -> Adaptation:
+    latency_ms = latency_luts.load("pixel1").latency_ms
+    tuner = FineTuning(
+        executor=executor,
+        evaluator=executor.share(None),
+        seed=net(SEED),
+        recipe=Recipe(epochs=1, steps=8),
+        history=Records(folder / "history.jsonl", "history"),
+        folder=str(folder / "steps"),
+        rungs=rungs,
+    )
+    target_ms = (1 - 0.019 * steps) * latency_ms(SEED)
+    return adapt(
+        SEED, tuner, seed_top1=0.7, latency_ms=latency_ms, target_ms=target_ms, delta=0.02, kinds=("expansion",)
+    )
+
+
+@pytest.mark.parametrize("rungs", [(), (0.0,)])
+def test_what_failed_and_was_built_upon_stays(tmp_path, rungs):
+    """The best proposal of the first step fails, and steps follow: the same again is the same adaptation."""
+    whole = go(tmp_path / "whole", Fake(), rungs=rungs)
+    best = [r["group"] for r in Records(tmp_path / "whole" / "history.jsonl", "history").records].index(
+        whole.steps[0].kept.group
+    )
+    first = go(tmp_path / "failed", Fake(lambda call: call == best), steps=3, rungs=rungs)
+    assert first.steps[0].kept.group != whole.steps[0].kept.group
+    executor = Fake()
+    longer = go(tmp_path / "failed", executor, rungs=rungs)
+    assert longer.steps[:3] == first.steps
+    assert executor.calls <= sum(s.proposals for s in longer.steps[3:]) * 2
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_an_adaptation_that_broke_down_goes_on_as_if_it_had_not(tmp_path, steps):
+    """Everything fails after so many steps, and again when nothing has been mended."""
+    whole = go(tmp_path / "whole", Fake())
+    worked = sum(step.proposals for step in whole.steps[:steps])
+    message = f"no proposal of step {steps + 1} could be evaluated; the latest: OSError: no data"
+    with pytest.raises(ValueError, match=message):
+        go(tmp_path / "failed", Fake(lambda call: call >= worked))
+    with pytest.raises(ValueError, match=message):
+        go(tmp_path / "failed", Fake(lambda call: True))
+    assert go(tmp_path / "failed", Fake()) == whole
+
+
+@pytest.mark.parametrize("change", [{"step": [1]}, {"status": None, "top1": 1}, None])
+def test_other_histories_are_refused(tmp_path, change):
+    go(tmp_path, Fake(), steps=1)
+    history = Records(tmp_path / "history.jsonl", "history")
+    history.append(history.records[0] | change if change else {})
+    with pytest.raises(JournalError, match="is not the history of this adaptation"):
+        go(tmp_path, Fake(), steps=1)
