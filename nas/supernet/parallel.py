@@ -5,8 +5,6 @@ DistributedDataParallel, set up by Ray Train, averages the gradients. The checkp
 so that workers elsewhere need no file system in common with it.
 """
 
-import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,8 @@ from nas.executor_ray import fits
 from nas.supernet.phases import Workers
 from nas.supernet.train import Training
 from nas_runtime.files import write_bytes
+from nas_runtime.scratch import private_folder
+from nas_runtime.signals import held_back
 
 __all__ = ["train"]
 
@@ -46,34 +46,38 @@ def train(training: Training, workers: Workers, on_step: Callable[[int, str, flo
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(num_cpus=0)(_Keeper)
     keeper = actor.options(scheduling_strategy=here).remote(str(training.file.resolve()))
-    failures: list[Exception] = []
-
-    def fit() -> None:
-        try:
-            with tempfile.TemporaryDirectory(prefix="nas-train-") as folder:
-                _trainer(ray.put(training), keeper, workers, folder).fit()
-        except Exception as e:  # whatever it is, the thread that waits must learn of it
-            failures.append(e)
-
-    # in the main thread Ray Train would keep Ctrl-C for itself
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
+    # in a process of its own: in this one Ray Train would keep Ctrl-C for itself, or, in a thread, could not be ended
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(_fit)
+    fitting = task.options(scheduling_strategy=here).remote([ray.put(training)], keeper, workers)
     try:
-        alive = True
-        while alive:
-            thread.join(_POLL_S)
-            alive = thread.is_alive()
+        done = []
+        while not done:
+            done, _ = ray.wait([fitting], timeout=_POLL_S)
             for news in ray.get(keeper.news.remote()):
                 on_step(*news)
+        failure = ray.get(fitting)
     except RayError as e:
-        failures.append(e)
+        failure = _reason(e)
     finally:
-        ray.kill(keeper)
-    if failures:
-        raise ValueError(f"the training of the shared weights failed: {_reason(failures[0])}")
+        with held_back():
+            ray.cancel(fitting, force=True)
+            ray.kill(keeper)
+    if failure:
+        raise ValueError(f"the training of the shared weights failed: {failure}")
 
 
-def _trainer(training_ref: Any, keeper: Any, workers: Workers, folder: str) -> Any:
+def _fit(training_ref: list, keeper: Any, workers: Workers) -> str | None:
+    """Trains to the end; gives the reason if that fails."""
+    try:
+        with private_folder("nas-train-") as folder:
+            _trainer(training_ref[0], keeper, workers, folder).fit()
+    except Exception as e:  # whatever it is, the process that waits must learn of it
+        return _reason(e)
+    return None
+
+
+def _trainer(training_ref: Any, keeper: Any, workers: Workers, folder: Path) -> Any:
+    import pyarrow.fs
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -86,7 +90,8 @@ def _trainer(training_ref: Any, keeper: Any, workers: Workers, folder: str) -> A
         ),
         run_config=RunConfig(
             name="shared_weights",
-            storage_path=folder,
+            storage_path=str(folder),
+            storage_filesystem=pyarrow.fs.LocalFileSystem(),  # or the path would be read as a URI
             failure_config=FailureConfig(max_failures=workers.retries, controller_failure_limit=1 + workers.retries),
         ),
     )
@@ -131,8 +136,8 @@ def _work(config: dict[str, Any]) -> None:
     rank, count = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     torch.set_num_threads(config["threads"])
-    with tempfile.TemporaryDirectory(prefix="nas-train-") as folder:
-        file = Path(folder) / "shared.safetensors"
+    with private_folder("nas-train-") as folder:
+        file = folder / "shared.safetensors"
         checkpoint: Any = ray.get(keeper.read.remote())
         if checkpoint is not None:
             file.write_bytes(checkpoint)
