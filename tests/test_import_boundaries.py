@@ -12,7 +12,13 @@ ORDER = ["nas_runtime", "search_spaces", "latency_luts", "nas", "netadapt", "exp
 BY_NAME = {"import_module", "__import__", "run_module"}
 # third-party packages that only these files may import at all
 ONLY_IN = {
-    "ray": {"nas_runtime/cluster.py", "nas/executor_ray.py", "nas/supernet/parallel.py", "nas/tune.py"},
+    "ray": {
+        "nas_runtime/cluster.py",
+        "nas/executor_ray.py",
+        "nas/supernet/parallel.py",
+        "nas/tune.py",
+        "nas/tune_searcher.py",
+    },
     "hydra": {"nas_runtime/compose.py"},
     "omegaconf": {"nas_runtime/compose.py", "nas_runtime/settings.py"},
     "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py"},

@@ -208,9 +208,10 @@ def test_a_network_of_an_earlier_batch_is_not_trained_again(tmp_path):
 
 
 def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
-    """Ctrl-C after a sample, `kill -9` after another one, and then to the end."""
-    settings = ["executor=ray", "engine=tune", "controller=evolution", "run_dir=run", "epochs=2"]
-    path = tmp_path / "run" / "journal.jsonl"
+    """Ctrl-C after a sample, `kill -9` after another one, and then to the end; Tune takes paths for URIs."""
+    run = "a run [1] #2 %20 $x ?y=1"
+    settings = ["executor=ray", "engine=tune", "controller=evolution", f"run_dir='{run}'", "epochs=2"]
+    path = tmp_path / run / "journal.jsonl"
     for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         process = subprocess.Popen(
             [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *settings],
@@ -228,17 +229,18 @@ def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
         out, err = process.communicate(timeout=120)
         assert process.returncode == code, err
         if how == signal.SIGINT:
-            assert "Traceback" not in err
-            assert "continue with the same command and run_dir=run" in out
+            assert err == "interrupted\n"
+            assert f"continue with the same command and run_dir={run}" in out
     before = path.read_bytes()
     done = search(*settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert path.read_bytes().startswith(before)
-    records = journal(tmp_path / "run")
+    records = journal(tmp_path / run)
     assert [record["sample"] for record in records] == [0, 1, 2, 3]
     assert all(record["status"] == "ok" for record in records)
     assert {record["note"] for record in records} <= {"", "stopped after 1 of 2 epochs"}
-    assert (tmp_path / "run" / "report.html").exists()
+    assert (tmp_path / run / "report.html").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == [run]
 
 
 def test_what_the_engine_cannot_do(tmp_path):
