@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from nas_runtime.compose import did_you_mean, one_line
-from nas_runtime.console import brief, prepare_streams, shown
+from nas_runtime.command import run_plain
+from nas_runtime.compose import did_you_mean
+from nas_runtime.console import brief
 
 __all__ = ["read", "run"]
 
@@ -16,18 +17,13 @@ _LARGEST = 10**9
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls `main`, which may `read` options; what is wrong ends the program with one line.
+    """Calls `main`, which may `read` options; what is wrong ends the program with one line."""
 
-    ``--help`` prints the module's text instead.
-    """
-    prepare_streams()
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        print(sys.modules[main.__module__].__doc__)
-        return
-    try:
+    def call(arguments: list[str]) -> None:
         main()
-    except (ValueError, OSError) as e:
-        sys.exit(f"error: {shown(one_line(e))}")
+
+    call.__module__ = main.__module__  # whose text is the help
+    run_plain(call)
 
 
 def read(

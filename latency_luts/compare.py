@@ -6,8 +6,6 @@ A and B are names or files of tables. Compares the units that both know, and the
 for one device need not be good for the other where their ratios differ.
 """
 
-import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection
 
@@ -19,6 +17,7 @@ from latency_luts.model import LatencyModel, MissingUnitsError
 from latency_luts.show import size_class, units_of
 from latency_luts.table import MeasuredTable
 from latency_luts.validate import kendall_tau
+from nas_runtime.command import run_plain
 from search_spaces import zoo
 from search_spaces.lower import Unit
 
@@ -42,9 +41,6 @@ def common_units(a: LatencyModel, b: LatencyModel) -> list[tuple[Unit, float, fl
 def main(arguments: list[str]) -> None:
     from nas_runtime.console import new_console
 
-    if arguments in (["--help"], ["-h"]):
-        print(__doc__)
-        return
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if len(names) != 2 or set(options) - {"tables_dir"}:
@@ -116,9 +112,4 @@ def _print_networks(console, a: LatencyModel, b: LatencyModel) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ValueError as e:
-        sys.exit(f"error: {' '.join(str(e).split())}")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    run_plain(main)

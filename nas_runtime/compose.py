@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nas_runtime.command import full_error, one_line
 from nas_runtime.console import brief
 
-__all__ = ["ConfigError", "compose", "conf_dir", "did_you_mean", "one_line", "run_hydra"]
+__all__ = ["ConfigError", "compose", "conf_dir", "did_you_mean", "run_hydra"]
 
 
 _LONGEST_NAME = 200  # characters of a setting or a file in conf/; file systems allow 255
@@ -57,12 +58,12 @@ def run_hydra(job: Callable[[Any, str | None], None], config_name: str, argument
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    before = os.environ.get("HYDRA_FULL_ERROR")
 
     def call(config: Any) -> None:
         about = HydraConfig.get()
         several = about.mode == RunMode.MULTIRUN
-        with _environment("HYDRA_FULL_ERROR", full_error):
+        with _environment("HYDRA_FULL_ERROR", before):
             job(config, " ".join(about.overrides.task) if several else None)
 
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(call)
@@ -84,25 +85,17 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def one_line(error: object) -> str:
-    """What an error says, in one line that fits on a screen."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{brief(error.filename)}: {error.strerror}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return brief(" ".join(lines) or type(error).__name__, most=1500)
-
-
 @contextmanager
 def _explained(config_name: str, arguments: Sequence[str]) -> Iterator[None]:
     """Inside, what Hydra and OmegaConf raise becomes a `ConfigError`; as it is with ``HYDRA_FULL_ERROR=1``."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    raised = full_error()
     try:
         yield
     except (HydraException, OmegaConfBaseException) as e:
-        if full_error:
+        if raised:
             raise
         raise ConfigError(_explain(e, config_name, arguments)) from None
 

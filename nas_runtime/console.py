@@ -7,7 +7,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["brief", "counted", "new_console", "picture_text", "prepare_streams", "shown"]
+__all__ = ["brief", "counted", "new_console", "on_terminal", "picture_text", "prepare_streams", "shown"]
 
 # what moves the cursor, colours, rings, or turns the direction of reading: C0 but newline and tab, DEL, C1,
 # directional marks, and halves of characters, which come from file names that are no UTF-8
@@ -52,6 +52,11 @@ def new_console(*, stderr: bool = False, width: int | None = None, file: IO[str]
     return _Plain(
         highlight=False, markup=False, emoji=False, soft_wrap=width is None, stderr=stderr, width=width, file=file
     )
+
+
+def on_terminal() -> bool:
+    """Whether standard output is one."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def prepare_streams() -> None:

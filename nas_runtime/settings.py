@@ -3,20 +3,17 @@
 Hydra stays in the command modules: each turns its config into plain objects at once.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nas_runtime.compose import compose, conf_dir, did_you_mean, one_line, run_hydra
+from nas_runtime.command import EXPECTED, closed_pipe, full_error, guarded, one_line, say
+from nas_runtime.compose import compose, conf_dir, did_you_mean, run_hydra
 from nas_runtime.console import brief, prepare_streams, shown
 from nas_runtime.signals import interruptible
 
 __all__ = ["Settings", "call", "conf_dir", "run"]
-
-_EXPECTED = (ValueError, OSError, MemoryError)
 
 LARGEST = 10**9
 """Of whole numbers that have no other limit: more is a slip, and would only be found when memory runs out."""
@@ -30,14 +27,7 @@ def run(task: Callable[["Settings"], None], config_name: str) -> None:
     `interruptible` for Ctrl-C and other signals.
     """
     prepare_streams()
-    code = call(task, config_name, sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream:
-                stream.flush()
-        except BrokenPipeError:
-            code = _closed_pipe()
-    if code:
+    if code := call(task, config_name, sys.argv[1:]):
         sys.exit(code)
 
 
@@ -60,51 +50,23 @@ def call(task: Callable[["Settings"], None], config_name: str, arguments: list[s
         try:
             task(Settings(config))
         except BrokenPipeError:
-            raise SystemExit(_closed_pipe()) from None
-        except _EXPECTED as e:
-            if _full_error():
+            raise SystemExit(closed_pipe()) from None
+        except EXPECTED as e:
+            if full_error():
                 raise
-            failed.append(f"error: {where}{_line(e)}")
-            _say(failed[-1])
+            failed.append(f"error: {where}{one_line(e)}")
+            say(failed[-1])
 
-    try:
+    def work() -> int:
         if any(argument.startswith("-") or "hydra" in argument for argument in arguments):
             run_hydra(job, config_name, arguments)
         else:
             job(compose(config_name, arguments), None)
-    except BrokenPipeError:
-        return _closed_pipe()
-    except _EXPECTED as e:
-        if _full_error():
-            raise
-        _say(f"error: {_line(e)}")
-        return 1
-    if failed and count > 1:
-        _say("\n".join([f"{len(failed)} of {count} jobs failed:", *failed]))
-    return 1 if failed else 0
+        if failed and count > 1:
+            say("\n".join([f"{len(failed)} of {count} jobs failed:", *failed]))
+        return 1 if failed else 0
 
-
-def _full_error() -> bool:
-    return os.environ.get("HYDRA_FULL_ERROR") == "1"
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return f"not enough memory; give smaller numbers ({one_line(error)})"
-    return one_line(error)
-
-
-def _say(text: str) -> None:
-    if sys.stderr:
-        with suppress(BrokenPipeError):
-            sys.stderr.write(f"{shown(text)}\n")
-
-
-def _closed_pipe() -> int:
-    """Nobody reads standard output any more (``| head``): ends quietly, also when Python flushes at its exit."""
-    if sys.stdout:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+    return guarded(work)
 
 
 class Settings:

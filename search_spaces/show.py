@@ -10,10 +10,9 @@ the shipped table) and, measured as a whole, on this machine, and a picture of a
 Latency is shown for each device that has a table with all of the network's units.
 """
 
-import os
-import sys
 from pathlib import Path
 
+from nas_runtime.command import run_plain
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
 
@@ -75,7 +74,7 @@ def show_all(arguments: list[str]) -> None:
         ValueError: an option that is not known, or a value that is not allowed.
     """
     from latency_luts import overview
-    from nas_runtime.console import new_console
+    from nas_runtime.console import new_console, on_terminal
 
     options = {"sort": "network", "measure": "true", "picture": "zoo.png"}
     for argument in arguments:
@@ -92,7 +91,7 @@ def show_all(arguments: list[str]) -> None:
     path = Path(options["picture"])
     if path.suffix not in (".png", ".svg", ".pdf") or not path.absolute().parent.is_dir():
         raise ValueError(f"picture={path}; allowed: a .png, .svg or .pdf file in a folder that exists")
-    console = new_console(width=None if sys.stdout.isatty() else 140)
+    console = new_console(width=None if on_terminal() else 140)
     if options["measure"] == "true":
         console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
     found = overview.rows(measure=options["measure"] == "true")
@@ -105,11 +104,8 @@ def show_all(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    from nas_runtime.console import new_console
+    from nas_runtime.console import new_console, on_terminal
 
-    if arguments in (["--help"], ["-h"]):
-        print(__doc__)
-        return
     if arguments[:1] == ["--all"]:
         show_all(arguments[1:])
         return
@@ -117,16 +113,11 @@ def main(arguments: list[str]) -> None:
     columns, lines = latencies_ms(arch)
     table = text.table(arch, columns)
     # wide enough for the whole table where the output is not a terminal
-    console = new_console(width=None if sys.stdout.isatty() else 200)
+    console = new_console(width=None if on_terminal() else 200)
     console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ValueError as e:
-        sys.exit(f"error: {e}")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    run_plain(main)

@@ -236,58 +236,6 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
-def test_show(tmp_path):
-    done = command("search_spaces.show", "mobilenet_v3_small", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for figure in ("56,510,400", "2,542,856", "224x224x3", "pixel1 ms", "pixel3 ms", "not measured"):
-        assert figure in done.stdout
-    (tmp_path / "net.json").write_text(text.to_json(zoo.get("mnasnet_small")))
-    assert "2,030,264" in command("search_spaces.show", "net.json", cwd=tmp_path).stdout
-    assert "2,041,872" in command("search_spaces.show", "mobilenet_v3_small", "width=0.75", cwd=tmp_path).stdout
-
-
-def test_show_all(tmp_path):
-    done = command("search_spaces.show", "--all", "measure=false", "sort=madds", "picture=all.png", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│")]
-    assert sorted(names) == sorted(zoo.names())
-    assert names[0] == "mobilenet_v3_small_minimalistic"
-    assert names[-1] == "vgg16"
-    assert (tmp_path / "all.png").stat().st_size > 20_000
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("sort=year", "error: sort=year; allowed: network, madds, params, top1, pixel1, host"),
-        ("picture=nowhere/zoo.png", "error: picture=nowhere/zoo.png; allowed: a .png, .svg or .pdf file in a folder"),
-        ("measure=yes", "error: measure=yes; allowed: true, false"),
-        ("all", "error: 'all' is not known; allowed: sort=, measure=, picture="),
-    ],
-)
-def test_show_all_wrong_options(argument, message, tmp_path):
-    done = command("search_spaces.show", "--all", argument, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(message)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "error: name a network: mobilenet_v1, mobilenet_v2"),
-        (["mobilenet_v9"], "error: no network 'mobilenet_v9'"),
-        (["mobilenet_v2", "depth=3"], "error: 'depth=3' is not known; allowed: width="),
-        (["mobilenet_v2", "width=wide"], "error: width=wide: it must be a number"),
-        (["nowhere.json"], "error: nowhere.json cannot be read: No such file"),
-    ],
-)
-def test_show_messages(tmp_path, arguments, message):
-    done = command("search_spaces.show", *arguments, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(message)
-
-
 def test_calibrate(tmp_path):
     done = command("latency_luts.calibrate", "device=pixel1", "tables_dir=.", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -116,9 +116,11 @@ def test_every_experiment_refuses_what_it_does_not_know(monkeypatch, capsys, nam
     module = importlib.import_module(f"experiments.{name}")
     for argument, message in {"x=1": "error: x=1; there are ", "path=/nowhere": "error: path=/nowhere"}.items():
         monkeypatch.setattr("sys.argv", [name, argument])
-        with pytest.raises(SystemExit, match=f"^{message}") as caught:
+        with pytest.raises(SystemExit) as ended:
             options.run(module.main)
-        assert "\n" not in str(caught.value)
+        printed = capsys.readouterr().err
+        assert (ended.value.code, printed.count("\n")) == (1, 1)
+        assert printed.startswith(message)
     monkeypatch.setattr("sys.argv", [name, "--help"])
     options.run(module.main)
     assert f"python -m experiments.{name}" in capsys.readouterr().out
