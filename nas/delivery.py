@@ -1,6 +1,7 @@
 """What a run delivers: its network as it was searched and as it was trained, ready for use without this project."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ IN_WORDS = "best.onnx and best.safetensors (trained on this data), preprocess.js
 _EXAMPLES = 8  # images on which the graph is compared with the network
 
 
-def deliver(run_dir: Path, net: "Net", data: Dataset, *, searched: Arch, training: Mapping[str, Any]) -> None:
+def deliver(
+    run_dir: str | os.PathLike[str], net: "Net", data: Dataset, *, searched: Arch, training: Mapping[str, Any]
+) -> None:
     """Writes `net`, trained on `data`, to the run's directory.
 
     ``best.json`` is the network as it was searched; ``trained.json`` as it was trained, for the images and classes of
@@ -38,11 +41,13 @@ def deliver(run_dir: Path, net: "Net", data: Dataset, *, searched: Arch, trainin
     """
     from search_spaces import torch_net
 
-    torch_net.save(net, run_dir / torch_net.WEIGHTS, about={"training": json.dumps(training)})
-    _write_others(run_dir, net, data, searched)
+    torch_net.save(net, Path(run_dir) / torch_net.WEIGHTS, about={"training": json.dumps(training)})
+    _write_others(Path(run_dir), net, data, searched)
 
 
-def restored(run_dir: Path, data: Dataset, *, searched: Arch, trained: Arch, training: Mapping[str, Any]) -> bool:
+def restored(
+    run_dir: str | os.PathLike[str], data: Dataset, *, searched: Arch, trained: Arch, training: Mapping[str, Any]
+) -> bool:
     """Whether the weights of this training are here; all other files are then written again, as they follow from them.
 
     So a run is complete after it was interrupted while it wrote them, was continued after files were lost, or was left
@@ -54,13 +59,13 @@ def restored(run_dir: Path, data: Dataset, *, searched: Arch, trained: Arch, tra
     from search_spaces import torch_net
 
     try:
-        net, about = torch_net.read(run_dir / torch_net.WEIGHTS)
+        net, about = torch_net.read(Path(run_dir) / torch_net.WEIGHTS)
         found = json.loads(about["training"]) if "training" in about else training  # earlier versions did not say it
     except ValueError:
         return False
     if net.arch != trained or found != training:
         return False
-    _write_others(run_dir, net, data, searched)
+    _write_others(Path(run_dir), net, data, searched)
     return True
 
 
@@ -93,6 +98,8 @@ def _preprocessing(data: Dataset) -> dict[str, Any]:
             "resize": rule.resize,
             "filter": rule.filter,
             "resolution_px": px,
+            "upright": "turned as its EXIF orientation says",
+            "transparent": "white",
         },
         "best.onnx": {
             "input": "image",

@@ -133,7 +133,7 @@ def fashion():
 
 def test_pictures_are_classified_without_this_project(fashion, tmp_path):
     data, net = fashion
-    delivery.deliver(tmp_path / "run", net, data, searched=V3, training={})
+    delivery.deliver(str(tmp_path / "run"), net, data, searched=V3, training={})
     pictures = [tmp_path / f"{i}.png" for i in range(300)]
     for path, image in zip(pictures, data.test.images, strict=False):
         Image.fromarray(image[..., 0]).save(path)
@@ -152,7 +152,9 @@ def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
                 size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
                 image = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(size)
                 path = tmp_path / "images" / part / label / f"{i}.png"
-                image.save(path)
+                exif = Image.Exif()
+                exif[0x0112] = 6 if i % 2 else 1  # turned by 90 degrees, as phones do it
+                image.save(path, exif=exif)
                 pictures += [path] if part == "test" else []
     data = sources.load("image_folder", path=tmp_path / "images", resolution_px=28)
     net = calibrated(data)
