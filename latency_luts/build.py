@@ -7,14 +7,14 @@ are timed for the correction. Everything is appended to a log beside the table a
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latency_luts import store
-from latency_luts.calibrate import published
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, is_corrected, what_weights_save
 from latency_luts.key import key, parse
@@ -24,43 +24,37 @@ from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
 from latency_luts.progress import Bar, bars
 from latency_luts.remote import RemoteBench, remote_bench
-from latency_luts.table import Identity, MeasuredTable, TableError, read, write
+from latency_luts.schedule import (
+    BURSTS,
+    CHAINS_TOGETHER,
+    NETWORK_BURSTS,
+    NETWORK_TURNS,
+    NETWORKS_TOGETHER,
+    how_of,
+    network_name,
+    space_of,
+    together,
+    units_and_samples,
+)
+from latency_luts.table import Identity, MeasuredTable, TableError, write
+from nas_runtime.console import new_console
 from nas_runtime.settings import Settings, run
-from search_spaces import cost, spaces, text
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
-from search_spaces.zoo.published import TABLE3
 
-__all__ = [
-    "build",
-    "build_for_space",
-    "how_of",
-    "measure_missing",
-    "network_name",
-    "read_own",
-    "space_of",
-    "together",
-    "units_and_samples",
-]
+__all__ = ["build", "build_for_space", "build_from", "measure_missing"]
 
 log = logging.getLogger(__name__)
 
-BURSTS = 3  # of each chain: a unit varies more from chain to chain than from run to run
-NETWORK_TURNS = 5  # of the whole networks, between the chains
-NETWORK_BURSTS = 12  # a turn
-FIT_SAMPLES = 32
 FIT_CHAINS, UNITS_A_FIT_CHAIN = 24, 16  # networks that the correction is fitted to anew when a table gets units later
-CHAINS_TOGETHER = 16  # graphs that take turns
-NETWORKS_TOGETHER = 128  # the more, the less does the machine's changing speed tell them apart
-_TOGETHER_BYTES = 2 << 30  # and their weights at most
 
 
 def build_for_space(
     space: SearchSpace,
     *,
     device: str = "host",
-    tables_dir: Path | None = None,
+    tables_dir: str | os.PathLike[str] | None = None,
     how: Identity | None = None,
     machine: RemoteBench | None = None,
     fresh: bool = False,
@@ -72,28 +66,23 @@ def build_for_space(
     fitted to.
 
     Raises:
-        TableError: the device's table was measured on another machine, with another runtime or in another way.
+        TableError: the device's table was measured on another machine, with another runtime or in another way; or
+            `device` is not this machine (see `store.check_measured_here`).
         ValueError: the space cannot list its units.
     """
     units, samples = units_and_samples(space)
-    path = store.table_path(device, tables_dir=tables_dir)
+    path = store.own_path(device, tables_dir=tables_dir)
     return LatencyModel(build(device, units, samples, path, how=how, machine=machine, fresh=fresh, progress=progress))
 
 
-def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
-    """What a table for `space` is made of: all its units and those of the MobileNetV3 paper's table 3, and the random
-    networks of the space that the correction is fitted to.
-
-    Raises:
-        ValueError: the space cannot list its units.
-    """
-    references = {item.arch for item in published("pixel1") if item.source_set == TABLE3}
-    units = {*space.units(), *(unit for arch in references for unit in lower(arch))}
-    rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
-    return units, {network_name(arch): arch for arch in map(space.decode, rows)}
-
-
-def build_from(file: Path, *, device: str, space: SearchSpace, path: Path, fresh: bool = False) -> MeasuredTable:
+def build_from(
+    file: str | os.PathLike[str],
+    *,
+    device: str,
+    space: SearchSpace,
+    path: str | os.PathLike[str],
+    fresh: bool = False,
+) -> MeasuredTable:
     """The table in the file `path` of a device that a bundle's program measured into `file`. A table that is there
     already gets the units that it lacks.
 
@@ -110,7 +99,7 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path, fresh
     if name != device:
         raise TableError(f"from={file} was measured for device={name}, not {device}; name the device that was measured")
     units, samples = units_and_samples(space)
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     measured = Measurements(chains=chains, networks=networks, id=content[:16])
     timed = {name for chain in chains for name in chain.keys}
     if missing := sorted({key(unit) for unit in units} - timed):
@@ -118,7 +107,7 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path, fresh
             f"from={file} lacks {len(missing)} units of this space, as {missing[0]}; give the space.* options that the "
             "bundle was made with"
         )
-    old = None if fresh or not path.exists() else read_own(path, how)
+    old = None if fresh or not os.path.exists(path) else store.read_own(path, how, options=f"from={file}")
     if old and old.timed and old.timed.log == measured.id:
         return old
     if old and not {key(unit) for unit in units} - set(old.units):
@@ -130,12 +119,9 @@ def build_from(file: Path, *, device: str, space: SearchSpace, path: Path, fresh
     return table
 
 
-def network_name(arch: Arch) -> str:
-    """A name that tells one random network of a space from another."""
-    return f"{arch.name}-{hashlib.sha256(text.to_json(arch).encode()).hexdigest()[:6]}"
-
-
-def measure_missing(model: LatencyModel, units: Iterable[Unit], *, path: Path, progress: bool = False) -> LatencyModel:
+def measure_missing(
+    model: LatencyModel, units: Iterable[Unit], *, path: str | os.PathLike[str], progress: bool = False
+) -> LatencyModel:
     """`model` with those of `units` measured that its table does not have; the table's file is written anew.
 
     Raises:
@@ -144,14 +130,16 @@ def measure_missing(model: LatencyModel, units: Iterable[Unit], *, path: Path, p
     table = model.table
     if not isinstance(table, MeasuredTable):
         raise TableError(f"the table of {table.device!r} is {table.kind}, not measured: it has no units to add to")
-    return LatencyModel(build(table.device, units, {}, path, how=table.identity, progress=progress))
+    its = table.identity
+    here = identity(threads=its.threads, batch=its.batch, dtype=its.dtype)
+    return LatencyModel(build(table.device, units, {}, path, how=here, progress=progress))
 
 
 def build(
     device: str,
     units: Iterable[Unit],
     networks: dict[str, Arch],
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     how: Identity | None = None,
     machine: RemoteBench | None = None,
@@ -166,14 +154,18 @@ def build(
         how: what is measured: this machine, one thread, batch 1 and fp32 if None.
         machine: measures on another machine, which is `how`.
         fresh: forget what was measured before.
-        progress: show a progress bar with the time left.
+        progress: say what is measured, and show a progress bar with the time left.
 
     Raises:
+        TableError: the table in `path` was measured on another machine, with another runtime or in another way; or
+            `device` is not this machine, and there is no `machine`.
         KeyboardInterrupt: with what to do, in words.
     """
-    how = how or identity()
+    how, path = how or identity(), Path(path)
+    if machine is None:
+        store.check_measured_here(device, path, how)
     log_path = path.with_name(path.name + ".measured")
-    old = None if fresh or not path.exists() else read_own(path, how)
+    old = None if fresh or not path.exists() else store.read_own(path, how, options=_options(machine))
     if fresh:
         log_path.unlink(missing_ok=True)
     units = set(units)
@@ -193,6 +185,10 @@ def build(
     if old and not new_networks and not is_corrected(old):
         new_networks = _chains_to_fit(new_units, neighbours)
     known = known_networks(old) if old and new_networks else {}
+    if progress:
+        where = "this machine" if machine is None else "a node of the cluster"
+        console = new_console(stderr=True)
+        console.print(f"{device}: measuring {len(new_units)} units on {where}: {how.cpu}, {how.runtime}")
     try:
         with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
             measured.want(map(key, new_units))
@@ -206,6 +202,11 @@ def build(
     write(table, path)
     measured.remove()
     return table
+
+
+def _options(machine: RemoteBench | None) -> str:
+    """Of the command that measures on `machine`, for messages."""
+    return "" if machine is None else "ray.address=... ray.resource=..."
 
 
 def _chains_to_fit(units: set[Unit], neighbours: set[Unit]) -> dict[str, Arch]:
@@ -277,57 +278,13 @@ class NetworkTurns:
                     self._measured.add_network(next(names), timing)
 
 
-def together(chains: Sequence[Arch], number: int) -> Iterator[list[Arch]]:
-    """Stretches of `chains` that take turns: at most `number`, whose weights fit into memory."""
-    group: list[Arch] = []
-    size_bytes = 0
-    for chain in chains:
-        its = 4 * cost.params(chain)
-        if group and (len(group) == number or size_bytes + its > _TOGETHER_BYTES):
-            yield group
-            group, size_bytes = [], 0
-        group.append(chain)
-        size_bytes += its
-    if group:
-        yield group
-
-
-def read_own(path: Path, how: Identity) -> MeasuredTable:
-    table = read(path)
-    if not isinstance(table, MeasuredTable):
-        raise TableError(f"{path} is a {table.kind} table; measure under another device name")
-    if table.timed is None:
-        raise TableError(f"{path} was not measured by this project; measure under another device name")
-    if table.identity != how:
-        raise TableError(f"{path} was measured with {_difference(table.identity, how, table.device)}")
-    return table
-
-
-def _difference(was: Identity, now: Identity, device: str) -> str:
-    """What a table was measured with and what is here, where they differ, and what to do."""
-    changed = [name for name in vars(was) if getattr(was, name) != getattr(now, name)]
-    before, here = (", ".join(f"{name} {getattr(x, name)}" for name in changed) for x in (was, now))
-    anew = f"measure again with: python -m latency_luts.build device={device} fresh=true"
-    options = " ".join(f"{name}={getattr(was, name)}" for name in ("threads", "batch", "dtype") if name in changed)
-    if options:
-        remedy = f"give {options}, or another device name, or {anew}"
-    elif "cpu" in changed and device != "host":
-        remedy = "take another device name, or measure there (from= or ray.address= of latency_luts.build)"
-    else:
-        remedy = anew
-    return f"{before}, but here is {here}; {remedy}"
-
-
 def _main(settings: Settings) -> None:
-    from nas_runtime.console import new_console
-
-    device = settings.text("device")
+    device, tables_dir = settings.text("device"), settings.path("tables_dir")
+    path = store.own_path(device, tables_dir=tables_dir)
     space = space_of(settings)
-    tables_dir = settings.path("tables_dir")
-    file = settings.path("from")
-    if device in store.SHIPPED:
-        raise ValueError(f"device={device} is a shipped table; use another name")
-    address = settings.value("ray.address")
+    file, address = settings.path("from"), settings.value("ray.address")
+    if file is not None or address is not None:
+        store.check_elsewhere(device, "from=" if file is not None else "ray.address=")
     options: dict[str, Any] = {"device": device, "tables_dir": tables_dir, "fresh": settings.flag("fresh")}
     if file is None and address is None:
         model = build_for_space(space, **options, how=how_of(settings), progress=True)
@@ -336,31 +293,11 @@ def _main(settings: Settings) -> None:
         with remote_bench(str(address), settings.text("ray.resource"), **given) as (how, machine):
             model = build_for_space(space, **options, how=how, machine=machine, progress=True)
     else:
-        path = store.table_path(device, tables_dir=tables_dir)
         table = build_from(file, device=device, space=space, path=path, fresh=options["fresh"])
         model = LatencyModel(table)
     console = new_console()
     console.print(model.describe())
-    console.print(f"table: {store.table_path(device, tables_dir=tables_dir)}")
-
-
-def space_of(settings: Settings) -> SearchSpace:
-    """The search space that a command's config names."""
-    return spaces.get(
-        settings.text("space.name"),
-        base_width=settings.number("space.base_width", above=0, high=4),
-        resolution_px=settings.integer("space.resolution_px", low=32),
-        classes=settings.integer("space.classes", low=2),
-    )
-
-
-def how_of(settings: Settings) -> Identity:
-    """This machine, measured as a command's config says."""
-    return identity(
-        threads=settings.integer("threads", low=1, high=256),
-        batch=settings.integer("batch", low=1, high=1024),
-        dtype=settings.choice("dtype", ("fp32", "int8")),
-    )
+    console.print(f"table: {path}")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,19 @@ The graphs' weights are random numbers, which the program makes on the device: a
 """
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latency_luts import on_device
-from latency_luts.build import (
+from latency_luts import on_device, store
+from latency_luts.chains import cover
+from latency_luts.fold import CONTEXTS
+from latency_luts.key import key, parse
+from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile, largest_bytes
+from latency_luts.schedule import (
     BURSTS,
     CHAINS_TOGETHER,
     NETWORK_BURSTS,
@@ -30,12 +35,9 @@ from latency_luts.build import (
     together,
     units_and_samples,
 )
-from latency_luts.chains import cover
-from latency_luts.fold import CONTEXTS
-from latency_luts.key import key, parse
-from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile, largest_bytes
 from latency_luts.table import Identity, TableError
-from nas_runtime.files import complete
+from latency_luts.values import short
+from nas_runtime.files import FileError, complete, parse_json, read_text
 from nas_runtime.settings import Settings, run
 from search_spaces import zoo
 from search_spaces.arch import Arch
@@ -50,7 +52,14 @@ _USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 22
 
 
 def bundle(
-    device: str, space: SearchSpace, path: Path, *, threads: int, batch: int, dtype: str, options: str = ""
+    device: str,
+    space: SearchSpace,
+    path: str | os.PathLike[str],
+    *,
+    threads: int,
+    batch: int,
+    dtype: str,
+    options: str = "",
 ) -> int:
     """Writes the bundle of `space` to `path`; gives the number of graphs in it. The file is complete or not there.
 
@@ -59,6 +68,8 @@ def bundle(
     """
     from search_spaces import onnx_net
 
+    store.check_elsewhere(device, "a bundle")
+    path = Path(path)
     units, samples = units_and_samples(space)
     rng = np.random.default_rng(0)
     found = cover(units, rng, contexts=CONTEXTS)
@@ -106,17 +117,21 @@ def bundle(
     return len(REFERENCES) + sum(map(len, groups)) + len(samples)
 
 
-def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[str, list[NetworkTiming]]]:
+def read_measured(
+    path: str | os.PathLike[str],
+) -> tuple[str, Identity, list[ChainTiming], dict[str, list[NetworkTiming]]]:
     """The device's name, what it is, its chains and networks, from the file that ``on_device.py`` wrote.
 
     Raises:
         TableError: no such file, not such a file, or an unfinished one.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text().split("\n") if line]
-    except (OSError, UnicodeDecodeError) as e:
-        raise TableError(f"from={path} cannot be read: {e}") from None
-    except json.JSONDecodeError as e:
+        lines = [parse_json(line) for line in read_text(Path(path)).split("\n") if line]
+    except FileNotFoundError:
+        raise TableError(f"from={path} cannot be read: there is no such file") from None
+    except FileError as e:
+        raise TableError(f"from={e}") from None
+    except ValueError as e:
         raise TableError(f"from={path} is damaged ({e}); run on_device.py on the device again to complete it") from None
     if not lines or not isinstance(lines[0], dict) or lines[0].get("format") not in _FORMATS:
         known = " or ".join(map(str, _FORMATS))
@@ -130,16 +145,17 @@ def read_measured(path: Path) -> tuple[str, Identity, list[ChainTiming], dict[st
                 chains.append(_chain(item["chain"]))
             elif "network" in item:
                 networks.setdefault(item["network"], []).append(_network(item))
-        identity = Identity(**head["identity"])
-    except (KeyError, TypeError, ValueError) as e:
-        raise TableError(f"from={path} is damaged: {e}; copy it again from the device") from None
+        identity, device = Identity(**head["identity"]), store.check_device(head["device"])
+        due = int(head["chains"]), int(head["networks"])
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise TableError(f"from={path} is damaged: {short(e, quoted=False)}; copy it again from the device") from None
     turns = sum(map(len, networks.values()))
-    if len(chains) < head["chains"] or turns < head["networks"]:
+    if len(chains) < due[0] or turns < due[1]:
         raise TableError(
-            f"from={path} is unfinished: {len(chains)} of {head['chains']} chains and {turns} of {head['networks']} "
+            f"from={path} is unfinished: {len(chains)} of {due[0]} chains and {turns} of {due[1]} "
             f"turns of networks; run on_device.py on the device again, it continues"
         )
-    return head["device"], identity, chains, networks
+    return device, identity, chains, networks
 
 
 def _undisturbed(items: list[dict]) -> list[dict]:
@@ -160,9 +176,9 @@ def _chain(fields: dict) -> ChainTiming:
     timing = ChainTiming(
         keys=tuple(fields["keys"]),
         ms=tuple(map(_ms, fields["ms"])),
-        spread=tuple(fields["spread"]),
-        kernels=tuple(fields["kernels"]),
-        runs=fields["runs"],
+        spread=tuple(map(_ms, fields["spread"])),
+        kernels=tuple(map(int, fields["kernels"])),
+        runs=int(fields["runs"]),
         reference_ms=_ms(fields["reference_ms"], least=1e-6),
     )
     if len({len(timing.keys), len(timing.ms), len(timing.spread), len(timing.kernels)}) > 1:
@@ -178,14 +194,14 @@ def _network(fields: dict) -> NetworkTiming:
 
 def _ms(value: float, *, least: float = 0) -> float:
     if not isinstance(value, int | float) or not least <= value < 1e9:
-        raise ValueError(f"{value!r} is no latency")
+        raise ValueError(f"{short(value)} is no latency")
     return float(value)
 
 
 def _main(settings: Settings) -> None:
     from nas_runtime.console import new_console
 
-    device = settings.text("device")
+    device = store.check_elsewhere(settings.text("device"), "a bundle")
     out = settings.path("out") or Path(f"{device}.zip")
     given = {"space": settings.value("space.name")}
     given |= {f"space.{name}": settings.value(f"space.{name}") for name in ("base_width", "resolution_px", "classes")}

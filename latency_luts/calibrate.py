@@ -3,7 +3,8 @@
 The file has a line for each network: ``network`` (a published name like "MobileNetV2 0.75", one of the zoo, or the
 path of a network's JSON file), ``resolution_px``, the latency in ``<device>_ms`` or ``latency_ms``, and optionally
 ``source_set`` (the set-up; each gets a factor of its own) and ``dtype`` (only fp32 rows are taken). Without a file the
-published latencies that the zoo carries are taken: so the shipped tables of Pixel 1, 2 and 3 were made.
+published latencies that the zoo carries are taken: so the shipped tables of Pixel 1, 2 and 3 were made, which are not
+replaced: ``tables_dir=DIR`` makes them again elsewhere.
 
 With ``correct=NAME`` the units of that table (measured or imported) are kept, and only its scale and offset are fitted
 to the latencies: a handful of networks timed on the device makes a borrowed or stale table its own.
@@ -177,8 +178,8 @@ def _positive(value: str, where: str) -> float:
 def _main(settings: Settings) -> None:
     from nas_runtime.console import new_console
 
-    device = settings.text("device")
-    tables_dir = settings.path("tables_dir")
+    device, tables_dir = settings.text("device"), settings.path("tables_dir")
+    path = store.own_path(device, tables_dir=tables_dir, shipped_elsewhere=True)
     console = new_console()
     file = settings.path("latencies")
     measured, unknown = (published(device), ()) if file is None else read_csv(file, device)
@@ -196,7 +197,6 @@ def _main(settings: Settings) -> None:
         if not isinstance(source, MeasuredTable):
             raise TableError(f"correct={base}: it is a calibrated table, without units; calibrate it anew instead")
         table = correct(device, source, measured)
-    path = store.table_path(device, tables_dir=tables_dir)
     if device != base:  # a table that is corrected itself keeps its units
         store.check_replaceable(path)
     write(table, path)

@@ -97,8 +97,9 @@ def fold(
     } | (_corrected(old) if old else {})
     if noisy > len(units) / 4 or drift > 0.3:
         log.warning(
-            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; build again "
-            "with fresh=true when it is quiet", drift * 100, noisy, len(units), NOISY * 100)  # fmt: skip
+            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; %s "
+            "when it is quiet", drift * 100, noisy, len(units), NOISY * 100,
+            "build again with fresh=true" if here else "measure it again")  # fmt: skip
     table = MeasuredTable(
         device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=fits
     )

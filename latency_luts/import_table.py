@@ -182,13 +182,11 @@ def _shape(text: str) -> tuple[int, int, int]:
 def _main(settings: Settings) -> None:
     from nas_runtime.console import new_console
 
-    device = settings.text("device")
+    device = store.check_elsewhere(settings.text("device"), "an import")
+    target = store.own_path(device, tables_dir=settings.path("tables_dir"))
     path = settings.path("path")
     if path is None:
         raise ValueError("path= is missing; name the file to import")
-    tables_dir = settings.path("tables_dir")
-    if device in store.SHIPPED:
-        raise ValueError(f"device={device} is a shipped table; import under another name")
     units, left_out = convert(read_yaml(path))
     if not units:
         raise TableError(f"path={path}: no entry is a unit; the first: {next(iter(left_out.items()))}")
@@ -203,7 +201,6 @@ def _main(settings: Settings) -> None:
         },
         units=units,
     )
-    target = store.table_path(device, tables_dir=tables_dir)
     store.check_replaceable(target)
     write(table, target)
     console = new_console()

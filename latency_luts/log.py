@@ -93,8 +93,8 @@ class Log(Measurements):
         if i == 0:
             if item.get("identity") != asdict(self.identity):
                 raise TableError(
-                    f"{self.path} was begun on another machine or runtime, or in another way; measure again with "
-                    "fresh=true"
+                    f"{self.path} was begun on another machine or runtime, or in another way; continue it there, or "
+                    "remove the file to measure again"
                 )
             self.id = item.get("id", self.id)
         elif "wanted" in item:

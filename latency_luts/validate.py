@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from latency_luts import store
-from latency_luts.build import NETWORKS_TOGETHER, how_of, measure_missing, network_name, read_own, together
+from latency_luts.build import measure_missing
 from latency_luts.fold import middle
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key
@@ -26,6 +26,7 @@ from latency_luts.known import known_networks, slowness
 from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
+from latency_luts.schedule import NETWORKS_TOGETHER, how_of, network_name, together
 from latency_luts.table import MeasuredTable, Validation, write
 from nas_runtime.console import picture_text
 from nas_runtime.files import write_json
@@ -192,7 +193,7 @@ def _main(settings: Settings) -> None:
     path = store.table_path(device, tables_dir=tables_dir)
     table = store.load(device, tables_dir=tables_dir).table
     if isinstance(table, MeasuredTable):
-        table = read_own(path, how_of(settings))
+        table = store.read_own(path, how_of(settings))
     archs = sample(
         nets, widths=widths, resolution_px=resolution_px, names=names, rng_seed=settings.integer("rng_seed", low=0)
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latency_luts import build, validate
+from latency_luts import build, schedule, validate
 from nas.training.datasets import Dataset, Split, make
 from search_spaces import spaces
 from search_spaces.arch import Arch
@@ -47,7 +47,8 @@ def fake(monkeypatch):
         machine = FakeMachine(**settings)
         for module in (build, validate):
             monkeypatch.setattr(module, "bench", lambda how: contextlib.nullcontext(machine))
-        monkeypatch.setattr(build, "identity", lambda: HERE)
+        for module in (build, schedule):
+            monkeypatch.setattr(module, "identity", lambda **how: HERE)
         return machine
 
     return use

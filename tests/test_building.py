@@ -333,7 +333,9 @@ def test_two_machines_are_never_mixed(tmp_path, fake):
             build.build("host", lower(archs[1]), {}, path, how=other)
     board = tmp_path / "board.json"
     write(replace(read(path), device="board"), board)
-    with pytest.raises(TableError, match="take another device name, or measure there") as caught:
+    with pytest.raises(
+        TableError, match="was measured on test cpu, and this is another cpu; measure board itself"
+    ) as caught:
         build.build("board", lower(archs[1]), {}, board, how=Identity(**{**vars(HERE), "cpu": "another cpu"}))
     assert "fresh" not in str(caught.value)  # which would replace what only the board can measure
     build.build("host", lower(archs[1]), named([archs[1]] * 4), path, how=other, fresh=True)

@@ -20,10 +20,10 @@ TINY = ["space.base_width=0.01", "space.resolution_px=32"]
 def built(tmp_path_factory) -> tuple[Path, str]:
     """A table of this machine whose build was killed once: its folder, and what the second build printed."""
     cwd = tmp_path_factory.mktemp("tables")
-    arguments = [sys.executable, "-m", "latency_luts.build", "device=here", "tables_dir=.", *TINY]
+    arguments = [sys.executable, "-m", "latency_luts.build", "device=host_here", "tables_dir=.", *TINY]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.Popen(arguments, cwd=cwd, env=environment, stderr=subprocess.DEVNULL)
-    log = cwd / "here.json.measured"
+    log = cwd / "host_here.json.measured"
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text().count('"chain"') >= 16) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -31,7 +31,7 @@ def built(tmp_path_factory) -> tuple[Path, str]:
     killed.wait()
     lines = log.read_text().splitlines()
     assert len(lines) > 16
-    assert not (cwd / "here.json").exists()
+    assert not (cwd / "host_here.json").exists()
     second = subprocess.Popen(
         arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -42,10 +42,10 @@ def built(tmp_path_factory) -> tuple[Path, str]:
 
 def test_a_killed_build_continues(built):
     cwd, printed = built
-    assert "here: measured on" in printed
+    assert "host_here: measured on" in printed
     assert "leave-one-out error" in printed
-    assert not (cwd / "here.json.measured").exists()
-    table = read(cwd / "here.json")
+    assert not (cwd / "host_here.json.measured").exists()
+    table = read(cwd / "host_here.json")
     assert len(table.units) == 484
     assert len(table.networks) == 32
 
@@ -53,48 +53,50 @@ def test_a_killed_build_continues(built):
 def test_validate(built):
     cwd, _ = built
     few = ("nets=10", "widths=0.01", "resolution_px=32", "bursts=8")
-    done = command("latency_luts.validate", "device=here", *few, "tables_dir=.", cwd=cwd)
+    done = command("latency_luts.validate", "device=host_here", *few, "tables_dir=.", cwd=cwd)
     assert done.returncode == 0, done.stderr
     report = json.loads((cwd / "validation.json").read_text())
     assert report["nets"] == 10
     for name in ("mape", "within_5pct", "within_10pct", "kendall_tau", "bias"):
         assert isinstance(report[name], float)
-    assert (cwd / "here.parity.png").stat().st_size > 10_000
-    validation = read(cwd / "here.json").validation
+    assert (cwd / "host_here.parity.png").stat().st_size > 10_000
+    validation = read(cwd / "host_here.json").validation
     assert validation is not None
     assert validation.mape == report["mape"]
-    again = command("latency_luts.show", "device=here", "tables_dir=.", cwd=cwd)
+    again = command("latency_luts.show", "device=host_here", "tables_dir=.", cwd=cwd)
     assert f"error {report['mape']:.1%} on 10 other networks" in again.stdout
-    assert (cwd / "here.heatmap.png").exists()
+    assert (cwd / "host_here.heatmap.png").exists()
     # what the validation measured stays in the table; a later build keeps all of it
-    table = read(cwd / "here.json")
+    table = read(cwd / "host_here.json")
     assert len(table.units) > 484
     # an interpolation measures no unit and is not what the table says of itself
     few = ("nets=10", "widths=0.7", "resolution_px=32", "bursts=4", "model=interpolated")
-    done = command("latency_luts.validate", "device=here", *few, "tables_dir=.", cwd=cwd)
+    done = command("latency_luts.validate", "device=host_here", *few, "tables_dir=.", cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert "of the networks have units that the table lacks" in done.stdout
     assert json.loads((cwd / "validation.json").read_text())["model"] == "interpolated"
-    assert (cwd / "here.interpolated.parity.png").exists()
-    assert read(cwd / "here.json") == table
+    assert (cwd / "host_here.interpolated.parity.png").exists()
+    assert read(cwd / "host_here.json") == table
 
 
 def test_a_table_is_compared_and_corrected(built):
     cwd, _ = built
-    done = command("latency_luts.compare", "pixel1", "here", "tables_dir=.", cwd=cwd)
+    done = command("latency_luts.compare", "pixel1", "host_here", "tables_dir=.", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    assert "units in both; here takes" in done.stdout
+    assert "units in both; host_here takes" in done.stdout
     rows = [
         "network,latency_ms",
         *(f"{n},{10 + i}" for i, n in enumerate(("MobileNetV2", "MnasNet-A1", "MnasNet-small"))),
     ]
     (cwd / "few.csv").write_text("\n".join(rows) + "\n")
-    few = command("latency_luts.calibrate", "device=mine", "latencies=few.csv", "correct=here", "tables_dir=.", cwd=cwd)
+    few = command(
+        "latency_luts.calibrate", "device=mine", "latencies=few.csv", "correct=host_here", "tables_dir=.", cwd=cwd
+    )
     assert few.returncode == 1
     assert few.stderr == "error: 3 networks for two coefficients; give at least 4\n"
     (cwd / "four.csv").write_text("\n".join([*rows, "MobileNetV3-Small,5", "MobileNetV3-Large,9"]) + "\n")
     four = command(
-        "latency_luts.calibrate", "device=mine", "latencies=four.csv", "correct=here", "tables_dir=.", cwd=cwd
+        "latency_luts.calibrate", "device=mine", "latencies=four.csv", "correct=host_here", "tables_dir=.", cwd=cwd
     )
     assert four.returncode == 0, four.stderr
     assert "leave-one-out error" in four.stdout
@@ -102,14 +104,14 @@ def test_a_table_is_compared_and_corrected(built):
 
 def test_another_way_of_measuring_needs_another_table(built):
     cwd, _ = built
-    before = (cwd / "here.json").read_bytes()
-    done = command("latency_luts.build", "device=here", "dtype=int8", "tables_dir=.", *TINY, cwd=cwd)
+    before = (cwd / "host_here.json").read_bytes()
+    done = command("latency_luts.build", "device=host_here", "dtype=int8", "tables_dir=.", *TINY, cwd=cwd)
     assert done.returncode == 1
     assert (
-        "here.json was measured with dtype fp32, but here is dtype int8; give dtype=fp32, or another device name, or "
-        "measure again with: python -m latency_luts.build device=here fresh=true" in done.stderr
+        "host_here.json was measured with dtype fp32, but here is dtype int8; give dtype=fp32, or another device name, "
+        "or measure again with: python -m latency_luts.build device=host_here fresh=true" in done.stderr
     )
-    assert (cwd / "here.json").read_bytes() == before
+    assert (cwd / "host_here.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

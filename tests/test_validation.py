@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, validate
+from latency_luts import build, schedule, validate
 from latency_luts.table import CalibratedTable, MeasuredTable, write
 from search_spaces import spaces, zoo
 from search_spaces.lower import lower
@@ -40,7 +40,7 @@ def test_validation_uses_networks_of_no_fit():
     assert {arch.resolution_px for arch in archs} == {96}
     for width in (0.5, 1.0):
         space = spaces.get("mnasnet", base_width=width, resolution_px=96)
-        fitted = {space.decode(row) for row in space.sample(np.random.default_rng(0), build.FIT_SAMPLES)}
+        fitted = {space.decode(row) for row in space.sample(np.random.default_rng(0), schedule.FIT_SAMPLES)}
         assert not fitted & set(archs)
     assert set(zoo.names(mobile=True)) <= {arch.name for arch in archs}
 

@@ -1,0 +1,78 @@
+"""What a table is made of, and in which groups and how often it is timed: here, on a node, or on a bundle's device."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from latency_luts.calibrate import published
+from latency_luts.measure import identity
+from latency_luts.table import Identity
+from nas_runtime.settings import Settings
+from search_spaces import cost, spaces, text
+from search_spaces.arch import Arch
+from search_spaces.lower import Unit, lower
+from search_spaces.space import SearchSpace
+from search_spaces.zoo.published import TABLE3
+
+__all__ = ["how_of", "network_name", "space_of", "together", "units_and_samples"]
+
+BURSTS = 3  # of each chain: a unit varies more from chain to chain than from run to run
+NETWORK_TURNS = 5  # of the whole networks, between the chains
+NETWORK_BURSTS = 12  # a turn
+FIT_SAMPLES = 32
+CHAINS_TOGETHER = 16  # graphs that take turns
+NETWORKS_TOGETHER = 128  # the more, the less does the machine's changing speed tell them apart
+_TOGETHER_BYTES = 2 << 30  # and their weights at most
+
+
+def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
+    """What a table for `space` is made of: all its units and those of the MobileNetV3 paper's table 3, and the random
+    networks of the space that the correction is fitted to.
+
+    Raises:
+        ValueError: the space cannot list its units.
+    """
+    references = {item.arch for item in published("pixel1") if item.source_set == TABLE3}
+    units = {*space.units(), *(unit for arch in references for unit in lower(arch))}
+    rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
+    return units, {network_name(arch): arch for arch in map(space.decode, rows)}
+
+
+def network_name(arch: Arch) -> str:
+    """A name that tells one random network of a space from another."""
+    return f"{arch.name}-{hashlib.sha256(text.to_json(arch).encode()).hexdigest()[:6]}"
+
+
+def together(chains: Sequence[Arch], number: int) -> Iterator[list[Arch]]:
+    """Stretches of `chains` that take turns: at most `number`, whose weights fit into memory."""
+    group: list[Arch] = []
+    size_bytes = 0
+    for chain in chains:
+        its = 4 * cost.params(chain)
+        if group and (len(group) == number or size_bytes + its > _TOGETHER_BYTES):
+            yield group
+            group, size_bytes = [], 0
+        group.append(chain)
+        size_bytes += its
+    if group:
+        yield group
+
+
+def space_of(settings: Settings) -> SearchSpace:
+    """The search space that a command's config names."""
+    return spaces.get(
+        settings.text("space.name"),
+        base_width=settings.number("space.base_width", above=0, high=4),
+        resolution_px=settings.integer("space.resolution_px", low=32),
+        classes=settings.integer("space.classes", low=2),
+    )
+
+
+def how_of(settings: Settings) -> Identity:
+    """This machine, measured as a command's config says."""
+    return identity(
+        threads=settings.integer("threads", low=1, high=256),
+        batch=settings.integer("batch", low=1, high=1024),
+        dtype=settings.choice("dtype", ("fp32", "int8")),
+    )
