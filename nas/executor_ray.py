@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.executor import Evaluate, Shared, guarded
+from nas.executor import Evaluate, Shared, cause, guarded
 from nas.trial import Evaluation
 from nas_runtime.cluster import ResourceError, available_cpus, join, start
 from nas_runtime.signals import held_back
@@ -89,19 +89,34 @@ class RayExecutor:
         self.close()
 
     def share(self, value: Any) -> Shared:
-        return _InStore(self._ray.put(value))
+        return _InStore(self._put(value))
 
     def run(self, evaluate: Evaluate, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
-        """Yields (position in `archs`, evaluation) as evaluations finish."""
+        """Yields (position in `archs`, evaluation) as evaluations finish; those under way when it is closed are ended.
+
+        Raises:
+            ValueError: `evaluate` cannot be sent to other processes.
+        """
         if self._evaluate_ref is None or self._evaluate_ref[0] is not evaluate:
-            self._evaluate_ref = (evaluate, self._ray.put(evaluate))
+            self._evaluate_ref = (evaluate, self._put(evaluate))
+        running: dict[Any, tuple[int, int, float]] = {}
+        try:
+            yield from self._run(self._evaluate_ref[1], archs, running)
+        finally:
+            if self._ray.is_initialized():
+                for ref in running:
+                    self._ray.cancel(ref, force=True)
+
+    def _run(
+        self, evaluate_ref: Any, archs: Sequence[Arch], running: dict[Any, tuple[int, int, float]]
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """`run`, with what is under way in `running`: the reference of its result to position, attempt and begin."""
         waiting = [(i, 1) for i in range(len(archs))][::-1]
-        running: dict[Any, tuple[int, int, float]] = {}  # ref -> position, attempt, begun
         while waiting or running:
             self._count_workers()
             while waiting and len(running) < self.workers:
                 i, attempt = waiting.pop()
-                ref = self._task().remote(self._evaluate_ref[1], archs[i])
+                ref = self._task().remote(evaluate_ref, archs[i])
                 running[ref] = (i, attempt, time.monotonic())
             ready, _ = self._ray.wait(list(running), num_returns=1, timeout=1.0)
             for ref in ready:
@@ -126,6 +141,16 @@ class RayExecutor:
         """Leaves the cluster; one that was started here ends."""
         with held_back():
             self._open.close()
+
+    def _put(self, value: Any) -> Any:
+        try:
+            return self._ray.put(value)
+        except TypeError as e:  # Ray adds a drawing of what it went through
+            line = next((line for line in str(e).splitlines() if "pickle" in line), str(e).partition("\n")[0])
+            raise ValueError(
+                f"what evaluates cannot be sent to other processes ({line.strip()[:200]}); open files, locks "
+                "and the like only inside of it, or use executor=serial"
+            ) from None
 
     def _room(self) -> int:
         """How many evaluations the cluster can run at a time, at least one."""
@@ -159,8 +184,9 @@ class RayExecutor:
     def _result(self, ref: Any) -> Evaluation:
         try:
             return self._ray.get(ref)
-        except self._ray.exceptions.RayError as e:  # the worker or its node died more often than Ray retries
-            return Evaluation(top1=0.0, status="failed", note=f"{type(e).__name__}: {str(e).splitlines()[0]}")
+        except self._ray.exceptions.RayError as e:
+            # the worker or its node died more often than Ray retries, or the result cannot be sent
+            return Evaluation(top1=0.0, status="failed", note=cause(getattr(e, "cause", None) or e))
 
 
 def _guarded_on_gpu(evaluate: Evaluate, arch: Arch) -> Evaluation:

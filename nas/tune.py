@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
@@ -147,7 +146,6 @@ def search_with_tune(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(storage),
-            storage_filesystem=LocalFileSystem(),  # or the path would be read as a URI
             verbose=0,
             stop=watchdog,
             failure_config=tune.FailureConfig(max_failures=retries),

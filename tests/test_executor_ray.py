@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -113,6 +114,45 @@ def test_a_straggler_is_cancelled_and_tried_again(executor, tmp_path, monkeypatc
     (evaluation,) = results(executor, slow_once, ARCHS[:1])
     assert evaluation == params_m(ARCHS[0])
     assert time.monotonic() - start < 200
+
+
+def test_what_cannot_be_sent_between_processes(executor):
+    lock = threading.Lock()
+
+    def holds_a_lock(arch):
+        return float(lock.locked())
+
+    with pytest.raises(
+        ValueError, match="what evaluates cannot be sent .*cannot pickle '_thread.lock'.* executor=serial"
+    ):
+        results(executor, holds_a_lock)
+    with pytest.raises(ValueError, match="what evaluates cannot be sent"):
+        executor.share(lock)
+    (evaluation,) = results(executor, lambda arch: Evaluation(top1=0.5, state=threading.Lock()), ARCHS[:1])
+    assert evaluation.status == "failed"
+    assert evaluation.note.startswith("TypeError: ")
+    assert "cannot pickle '_thread.lock' object" in evaluation.note
+    assert "\n" not in evaluation.note
+
+
+def test_wrong_answers_fail_as_in_process(executor):
+    answers = [None, (0.5, 1), "0.5", 97.0, float("nan"), 0.5]
+
+    def evaluate(arch):
+        return answers[ARCHS.index(arch)]
+
+    assert results(executor, evaluate) == results(SerialExecutor(), evaluate)
+
+
+def test_who_stops_asking_leaves_nothing_running(executor):
+    def quick_once(arch):
+        time.sleep(0 if arch == ARCHS[0] else 600)
+        return 0.5
+
+    running = executor.run(quick_once, ARCHS)
+    assert next(running) == (0, Evaluation(top1=0.5))
+    running.close()
+    assert results(executor, params_m) == results(SerialExecutor(), params_m)
 
 
 def test_nothing_answers_at_the_address():

@@ -208,7 +208,7 @@ def test_a_network_of_an_earlier_batch_is_not_trained_again(tmp_path):
 
 
 def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
-    """Ctrl-C after a sample, `kill -9` after another one, and then to the end; Tune takes paths for URIs."""
+    """Ctrl-C after a sample, `kill -9` after another one, and then to the end; Tune takes a path for no URI."""
     run = "a run [1] #2 %20 $x ?y=1"
     settings = ["executor=ray", "engine=tune", "controller=evolution", f"run_dir='{run}'", "epochs=2"]
     path = tmp_path / run / "journal.jsonl"

@@ -77,7 +77,6 @@ def _fit(training_ref: list, keeper: Any, workers: Workers) -> str | None:
 
 
 def _trainer(training_ref: Any, keeper: Any, workers: Workers, folder: Path) -> Any:
-    import pyarrow.fs
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -91,7 +90,6 @@ def _trainer(training_ref: Any, keeper: Any, workers: Workers, folder: Path) -> 
         run_config=RunConfig(
             name="shared_weights",
             storage_path=str(folder),
-            storage_filesystem=pyarrow.fs.LocalFileSystem(),  # or the path would be read as a URI
             failure_config=FailureConfig(max_failures=workers.retries, controller_failure_limit=1 + workers.retries),
         ),
     )
