@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from latency_luts.on_device import (
     write_weights,
 )
 from latency_luts.table import Identity
+from nas_runtime.scratch import private_folder
 from search_spaces import cost
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -182,8 +182,8 @@ def bench(how: Identity, *, plain_hard_swish: bool = False) -> Iterator[Bench]:
     Args:
         plain_hard_swish: see `onnx_net.model`.
     """
-    with tempfile.TemporaryDirectory() as folder, pinned_core(how.threads):
-        yield Bench(how, Path(folder), plain_hard_swish=plain_hard_swish)
+    with private_folder("nas-bench-") as folder, pinned_core(how.threads):  # gigabytes: also those of killed builds go
+        yield Bench(how, folder, plain_hard_swish=plain_hard_swish)
 
 
 @contextlib.contextmanager

@@ -78,10 +78,18 @@ def _environment(rng_seed: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
         "rng_seed": rng_seed,
     }
+
+
+def _version(package: str) -> str | None:
+    """None if it is not installed: a search in one process needs no Ray."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _git_commit() -> str | None:

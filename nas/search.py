@@ -32,7 +32,7 @@ from nas.settings import EXECUTORS, keep_table, open_executor, read_data_setting
 from nas.supernet.prepare import SharedPlan
 from nas.training import sources
 from nas.trial import Trial
-from nas_runtime.console import new_console
+from nas_runtime.console import brief, new_console
 from nas_runtime.settings import Settings, run
 
 if TYPE_CHECKING:
@@ -196,7 +196,10 @@ def _with_shared_weights(
 def _search_with_tune(
     settings: Settings, plan: Plan, trainer: "ProxyTraining", run_dir: Path, common: dict[str, Any]
 ) -> list[Trial]:
-    from nas.tune import search_with_tune
+    try:
+        from nas.tune import search_with_tune
+    except ImportError as e:
+        raise ValueError(f"engine=tune: {brief(e, most=300)}; pip install 'ray[tune]', or use engine=loop") from None
 
     return search_with_tune(
         evaluator=trainer,

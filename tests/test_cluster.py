@@ -93,6 +93,13 @@ def test_without_ray_or_with_an_old_one(monkeypatch):
             pass
 
 
+def test_a_search_in_one_process_records_that_there_is_no_ray():
+    from nas import run_dir
+
+    assert run_dir._version("no-such-package") is None
+    assert run_dir._version("ray")
+
+
 def test_what_ray_says_when_it_does_not_start_is_one_line(monkeypatch, tmp_path):
     left = []
 

@@ -247,3 +247,11 @@ def test_what_the_engine_cannot_do(tmp_path):
     done = search("executor=serial", "engine=tune", cwd=tmp_path)
     assert done.returncode == 1
     assert "engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after" in done.stderr
+
+
+def test_tune_is_missing(monkeypatch):
+    from nas import search as command
+
+    monkeypatch.setitem(sys.modules, "nas.tune", None)
+    with pytest.raises(ValueError, match="engine=tune: .*; pip install 'ray\\[tune\\]', or use engine=loop"):
+        command._search_with_tune(None, None, None, None, {})
