@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latency_luts import calibrated, residence, table
+from latency_luts.classes import timing_of_other_classes
 from latency_luts.key import key, nearest
 from latency_luts.origin import Corrected, Imported, Measured
 from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError
@@ -175,7 +176,7 @@ def unit_prices(source: Table) -> UnitPrices:
     units, correction = source.units, source.correction
 
     def price(unit: Unit) -> float | None:
-        timing = units.get(key(unit))
+        timing = units.get(key(unit)) or timing_of_other_classes(unit, units)
         return None if timing is None else correction.unit_ms(timing.ms, timing.kernels)
 
     return price

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from latency_luts import classes
 from latency_luts.calibrate import published
 from latency_luts.measure import identity
 from latency_luts.table import Identity
 from nas_runtime.settings import Settings
-from search_spaces import cost, spaces, text
+from search_spaces import cost, rewrite, spaces, text
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
@@ -27,16 +28,22 @@ _TOGETHER_BYTES = 2 << 30  # and their weights at most
 
 
 def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
-    """What a table for `space` is made of: all its units and those of the MobileNetV3 paper's table 3, and the random
-    networks of the space that the correction is fitted to.
+    """What a table for `space` is made of: all its units and those of the MobileNetV3 paper's table 3 for images of the
+    same size, and the random networks of the space that the correction is fitted to.
+
+    Last layers are those of `classes.MEASURED`, whatever the space has: they stand for all numbers of classes.
 
     Raises:
         ValueError: the space cannot list its units.
     """
-    references = {item.arch for item in published("pixel1") if item.source_set == TABLE3}
-    units = {*space.units(), *(unit for arch in references for unit in lower(arch))}
     rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
-    return units, {network_name(arch): arch for arch in map(space.decode, rows)}
+    samples = [rewrite.classes(space.decode(row), classes.MEASURED[-1]) for row in rows]
+    resolution_px = samples[0].resolution_px
+    references = {
+        rewrite.resolution(item.arch, resolution_px) for item in published("pixel1") if item.source_set == TABLE3
+    }
+    units = {*space.units(), *(unit for arch in references for unit in lower(arch))}
+    return classes.for_measuring(units), {network_name(arch): arch for arch in samples}
 
 
 def network_name(arch: Arch) -> str:
@@ -65,7 +72,7 @@ def space_of(settings: Settings) -> SearchSpace:
         settings.text("space.name"),
         base_width=settings.number("space.base_width", above=0, high=4),
         resolution_px=settings.integer("space.resolution_px", low=32),
-        classes=settings.integer("space.classes", low=2),
+        classes=classes.MEASURED[-1],
     )
 
 

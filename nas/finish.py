@@ -1,7 +1,7 @@
 """What a search does besides searching: published networks to compare with, the final training, results for people."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from rich.console import Console
 from nas import delivery, pareto
 from nas.executor import Executor
 from nas.loop import best
-from nas.plan import Plan
+from nas.plan import Plan, epochs
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.trial import Trial
 from nas_runtime.files import read_json, write_json, write_text
+from nas_runtime.run import Run, Stage
 from search_spaces import text
 from search_spaces.arch import Arch
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FROM_SCRATCH",
+    "FinalTrainings",
     "Found",
     "best_of",
     "final_training",
@@ -40,6 +42,24 @@ __all__ = [
 
 
 FROM_SCRATCH = "found, from scratch"  # the winner, trained as the published networks are, where it inherits weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalTrainings:
+    """The trainings of the last round.
+
+    Attributes:
+        from_scratch: gives a network's accuracy after the final training.
+        identity: what that depends on, besides the network, as plain data.
+        trained_on: the same by a training that begins with inherited weights, if samples have it; their winner is then
+            trained from scratch, too, as `FROM_SCRATCH`.
+        inherited_identity: what that depends on.
+    """
+
+    from_scratch: Callable[[Arch], Any]
+    identity: Mapping[str, Any]
+    trained_on: Callable[[Arch], Any] | None = None
+    inherited_identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,69 +91,54 @@ class Found:
 
 
 def references(
-    run_dir: Path, plan: Plan, evaluate: Callable[[Arch], Any], executor: Executor
+    run: Run, plan: Plan, identity: Mapping[str, Any], evaluate: Callable[[Arch], Any], executor: Executor
 ) -> dict[str, dict[str, Any]]:
-    """The published networks, evaluated as the samples are; kept in the run directory."""
-    path = run_dir / "references.json"
-    rows: dict[str, dict[str, Any]] = read_json(path) or {}
-    todo = [name for name in plan.references if name not in rows]
-    archs = [plan.references[name]() for name in todo]
-    latencies_ms = [plan.latency.latency_ms(arch) for arch in archs]
-    for i, evaluation in executor.run(evaluate, archs):
-        if evaluation.status == "failed":  # no accuracy of 0, but none at all: nothing to compare with
-            raise ValueError(f"the reference {todo[i]} could not be evaluated: {evaluation.note}")
-        value = plan.reward(evaluation.top1, latencies_ms[i])
-        rows[todo[i]] = summary.row(archs[i], evaluation.top1, latencies_ms[i], value)
-        write_json(path, rows)
-    return {name: rows[name] for name in plan.references}
+    """The published networks, evaluated as the samples are; those whose training diverges are left out.
+
+    Args:
+        identity: what an accuracy by `evaluate` depends on, besides the network.
+    """
+    names = {arch: f"the reference {name} could not be evaluated" for name, arch in plan.references.items()}
+    top1 = _accuracies(run.stage("references", identity), names, evaluate, executor)
+    return _rows(plan, plan.references, top1, plan.reward)
 
 
 def last_round(
-    run_dir: Path,
+    run: Run,
     trials: Sequence[Trial],
     plan: Plan,
     reward: Reward,
-    evaluate: Callable[[Arch], Any],
+    trainings: "FinalTrainings",
     executor: Executor,
     console: Console,
-    trained_on: Callable[[Arch], Any] | None = None,
 ) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
     """The best samples and what to compare them with after the final training, see `Found`; of the latter, those whose
     training diverges are left out.
-
-    Args:
-        evaluate: the final training from scratch.
-        trained_on: the final training of samples, if it begins with inherited weights; their winner is then trained
-            from scratch, too, as `FROM_SCRATCH`.
 
     Raises:
         ValueError: no trial is good, or a training failed.
     """
     best(trials)  # or there is nothing to train
     chosen = top(trials, plan.finalists)
-    beside = {name: make() for name, make in plan.references.items()}
-    archs = {f"sample {trial.sample}": trial.arch for trial in chosen}
-    path, training = run_dir / "finals.json", f"{plan.final_epochs} epochs"
-    each = f"{plan.final_epochs} epoch{'s' * (plan.final_epochs > 1)} each"
+    beside = dict(plan.references)
+    samples = {f"sample {trial.sample}": trial.arch for trial in chosen}
+    each = f"{epochs(plan.final_epochs)} each"
+    trained_on = trainings.trained_on
     if trained_on is None:
         console.print(f"final training, {each}: the best {len(chosen)} samples and {', '.join(beside)}")
-        top1 = _finals(path, archs | beside, training, evaluate, executor)
+        top1 = _finals(run, trainings.identity, samples | beside, trainings.from_scratch, executor)
         finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
     else:
         console.print(f"final training, {each}, from the shared weights on: the best {len(chosen)} samples")
-        top1 = _finals(path, archs, f"{training} from the shared weights on", trained_on, executor)
+        top1 = _finals(run, trainings.inherited_identity, samples, trained_on, executor)
         finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
         console.print(f"the same from scratch: the winner and {', '.join(beside)}")
         beside = {FROM_SCRATCH: best_of(trials, finalists, reward).arch} | beside
-        top1 = _finals(path, beside, training, evaluate, executor)
-    rows = {}
+        top1 = _finals(run, trainings.identity, beside, trainings.from_scratch, executor)
     for name, arch in beside.items():
-        if (accuracy := top1[arch]) is None:
+        if top1[arch] is None:
             console.print(f"the final training of {name} diverged (NaN): it is left out")
-            continue
-        latency_ms = plan.latency.latency_ms(arch)
-        rows[name] = summary.row(arch, accuracy, latency_ms, reward(accuracy, latency_ms))
-    return finalists, rows
+    return finalists, _rows(plan, beside, top1, reward)
 
 
 def top(trials: Sequence[Trial], n: int) -> list[Trial]:
@@ -146,19 +151,42 @@ def top(trials: Sequence[Trial], n: int) -> list[Trial]:
 
 
 def _finals(
-    path: Path, archs: Mapping[str, Arch], training: str, evaluate: Callable[[Arch], Any], executor: Executor
+    run: Run,
+    identity: Mapping[str, Any],
+    archs: Mapping[str, Arch],
+    evaluate: Callable[[Arch], Any],
+    executor: Executor,
 ) -> dict[Arch, float | None]:
-    """Top-1 of each network by `evaluate`, None if its training diverged; kept in the file `path` under `training`."""
-    names = {arch: name for name, arch in archs.items()}
-    records: dict[str, dict[str, float | None]] = read_json(path) or {}
-    known = records.setdefault(training, {})
-    todo = [arch for arch in names if text.to_json(arch) not in known]
+    names = {arch: f"the final training of {name} failed" for name, arch in archs.items()}
+    return _accuracies(run.stage("finals", identity), names, evaluate, executor)
+
+
+def _accuracies(
+    stage: Stage, failures: Mapping[Arch, str], evaluate: Callable[[Arch], Any], executor: Executor
+) -> dict[Arch, float | None]:
+    """Top-1 of each network by `evaluate`, None if its training diverged, as `stage` keeps it.
+
+    Args:
+        failures: what to say of a network whose evaluation fails.
+    """
+    todo = [arch for arch in failures if text.to_json(arch) not in stage.values]
     for i, evaluation in executor.run(evaluate, todo):
-        if evaluation.status == "failed":
-            raise ValueError(f"the final training of {names[todo[i]]} failed: {evaluation.note}")
-        known[text.to_json(todo[i])] = evaluation.top1 if evaluation.status == "ok" else None
-        write_json(path, records)
-    return {arch: known[text.to_json(arch)] for arch in names}
+        if evaluation.status == "failed":  # no accuracy of 0, but none at all
+            raise ValueError(f"{failures[todo[i]]}: {evaluation.note}")
+        stage.keep(text.to_json(todo[i]), evaluation.top1 if evaluation.status == "ok" else None)
+    return {arch: stage.values[text.to_json(arch)] for arch in failures}
+
+
+def _rows(
+    plan: Plan, archs: Mapping[str, Arch], top1: Mapping[Arch, float | None], reward: Reward
+) -> dict[str, dict[str, Any]]:
+    """The figures of networks whose accuracy is known, by name."""
+    rows = {}
+    for name, arch in archs.items():
+        if (accuracy := top1[arch]) is not None:
+            latency_ms = plan.latency.latency_ms(arch)
+            rows[name] = summary.row(arch, accuracy, latency_ms, reward(accuracy, latency_ms))
+    return rows
 
 
 def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:
@@ -274,7 +302,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
     )
     plots.plot_entropy(run_dir / "entropy.png", trials, title=title)
-    compared = {name: make() for name, make in plan.references.items() if name in found.references}
+    compared = {name: arch for name, arch in plan.references.items() if name in found.references}
     environment = read_json(run_dir / "environment.json") or {}
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     html.write_report(
@@ -305,10 +333,9 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
         f"({found.median_ms / plan.target_ms:.2f} of the target)"
     )
     if final:
-        epochs = f"{final['epochs']} epoch{'s' * (final['epochs'] > 1)}"
-        epochs += ", from the shared weights on," * (plan.final_start == "inherited")
+        trained = epochs(final["epochs"]) + ", from the shared weights on," * (plan.final_start == "inherited")
         console.print(
-            f"after {epochs} the found network has top-1 {final['test_top1']:.1%} on the test images "
+            f"after {trained} the found network has top-1 {final['test_top1']:.1%} on the test images "
             f"({final['holdout_top1']:.1%} on the holdout)"
         )
     for line in summary.advice(winner, found.trials, found.reward):

@@ -1,70 +1,165 @@
-"""What the commands of nas and netadapt read from their configs in the same way."""
+"""What the commands of nas and netadapt read from their configs in the same way, as plain objects."""
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import latency_luts
-from latency_luts import table
-from latency_luts.model import LatencyModel
 from nas.executor import Executor, SerialExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas_runtime.settings import Settings
+from search_spaces import rewrite
+from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.training.datasets import Dataset
+    from nas.training.sources import DataFacts
 
 __all__ = [
     "EXECUTORS",
-    "describe_executor",
-    "keep_table",
-    "kept_table",
-    "open_executor",
-    "read_data_settings",
-    "read_evaluator",
+    "DataSettings",
+    "ExecutorSettings",
+    "TrainerSettings",
+    "read_data",
+    "read_executor",
     "read_recipe",
-    "read_workers",
+    "read_trainer",
 ]
 
 EXECUTORS = ("ray", "serial")
-_TABLE = "table.json"  # in a run's directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which data set; see `nas.training.sources.load`."""
+
+    name: str
+    path: Path | None
+    download: bool
+    train_images: int | None
+    holdout_images: int | None
+    resolution_px: int | None
+
+    def look(self) -> "DataFacts":
+        """What can be said of it before it is read.
+
+        Raises:
+            nas.training.sources.DataError: it is not there, or is not as the settings say.
+        """
+        return sources.look(**vars(self))
+
+    def load(self) -> "Dataset":
+        return sources.load(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """How networks are trained by themselves; see `nas.evaluators.proxy_training.ProxyTraining`."""
+
+    recipe: Recipe
+    min_px: int
+    dropout: float
+    device: str
+    threads: int
+
+    def small(self, arch: Arch, facts: "DataFacts") -> Arch:
+        """`arch` as it will be trained on that data set."""
+        return rewrite.for_images(
+            arch,
+            resolution_px=facts.resolution_px,
+            channels=facts.channels,
+            n_classes=facts.classes,
+            min_px=self.min_px,
+            dropout_rate=self.dropout,
+        )
+
+    def on(self, data: "Dataset") -> "ProxyTraining":
+        """What trains networks on `data`."""
+        from nas.evaluators.proxy_training import ProxyTraining
+
+        return ProxyTraining(data=data, **vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSettings:
+    """Where evaluations run.
+
+    Attributes:
+        kind: one of `EXECUTORS`.
+        workers: evaluations at a time; None: one for each CPU, or what a cluster has room for.
+        retries: of an evaluation that fails.
+        address: host:port of a Ray cluster; None: one of our own.
+        num_cpus, num_gpus: what an evaluation takes.
+        timeout_s: of an evaluation.
+    """
+
+    kind: str
+    workers: int | None
+    retries: int
+    address: str | None
+    num_cpus: float
+    num_gpus: float
+    timeout_s: float
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the number of workers is what a cluster has room for."""
+        return self.kind == "ray" and self.address is not None and self.workers is None
+
+    @property
+    def workers_here(self) -> int:
+        """Evaluations at a time on this machine."""
+        if self.workers is not None:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def describe(self) -> str:
+        """Where evaluations run, and how many at a time, in words."""
+        if self.kind == "serial":
+            return "serial"
+        if self.on_cluster:
+            return f"ray, as many workers as the cluster at {self.address} has room for"
+        return f"ray, {self.workers_here} worker{'s' * (self.workers_here != 1)}"
+
+    @contextmanager
+    def open(self) -> Iterator[Executor]:
+        if self.kind == "serial":
+            yield SerialExecutor(retries=self.retries)
+            return
+        from nas.executor_ray import RayExecutor
+
+        with RayExecutor(
+            address=self.address,
+            workers=self.workers,
+            num_cpus=self.num_cpus,
+            num_gpus=self.num_gpus,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+        ) as executor:
+            yield executor
 
 
 def read_recipe(settings: Settings) -> Recipe:
     return Recipe(
-        epochs=settings.integer("evaluator.epochs", low=1),
-        batch=settings.integer("evaluator.batch", low=2),
-        lr=settings.number("evaluator.lr", above=0),
-        weight_decay=settings.number("evaluator.weight_decay", low=0),
+        epochs=settings.integer("evaluator.epochs", low=1, high=100_000),
+        batch=settings.integer("evaluator.batch", low=2, high=65_536),
+        lr=settings.number("evaluator.lr", above=0, high=10),
+        weight_decay=settings.number("evaluator.weight_decay", low=0, high=10),
         label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
         crop_px=settings.integer("evaluator.crop_px", low=0, high=64),
     )
 
 
-def read_data_settings(settings: Settings) -> dict[str, Any]:
-    """The arguments of `nas.training.sources.load`."""
-    optional = {
-        name: None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
-        for name in ("train_images", "holdout_images", "resolution_px")
-    }
-    return {
-        "name": settings.choice("dataset.name", sources.names()),
-        "path": settings.path("dataset.path"),
-        "download": settings.flag("dataset.download"),
-        **optional,
-    }
+def read_trainer(settings: Settings, allowed: Sequence[str] = ("proxy_training",)) -> TrainerSettings:
+    """How networks are trained by themselves, where the config names one of the `allowed` evaluators.
 
-
-def read_evaluator(
-    settings: Settings, recipe: Recipe, data: "Dataset", *, allowed: Sequence[str] = ("proxy_training",)
-) -> "ProxyTraining":
-    """What trains networks by themselves, with `recipe` on `data`, where the config names one of the `allowed`."""
-    from nas.evaluators.proxy_training import ProxyTraining
-
+    Raises:
+        ValueError: a wrong value, or a GPU is asked for where there is none.
+    """
     settings.choice("evaluator.name", allowed)
     device = settings.choice("evaluator.device", ("cpu", "cuda"))
     if device == "cuda":
@@ -72,63 +167,36 @@ def read_evaluator(
 
         if not torch.cuda.is_available():
             raise ValueError("evaluator.device=cuda: torch finds no GPU here; use evaluator.device=cpu")
-    return ProxyTraining(
-        data=data,
-        recipe=recipe,
-        min_px=settings.integer("evaluator.min_px", low=1),
+    return TrainerSettings(
+        recipe=read_recipe(settings),
+        min_px=settings.integer("evaluator.min_px", low=1, high=1024),
         dropout=settings.number("evaluator.dropout", low=0, high=0.9),
         device=device,
-        threads=settings.integer("evaluator.threads", low=1),
+        threads=settings.integer("evaluator.threads", low=1, high=1024),
     )
 
 
-def kept_table(settings: Settings) -> LatencyModel | None:
-    """The latency model of the run that is continued, by the table that it began with; None if a run begins.
+def read_data(settings: Settings) -> DataSettings:
+    def optional(name: str) -> int | None:
+        return None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
 
-    A device's table grows, and every unit that is measured later moves those that are interpolated: with the table of
-    today a continued run would be another run.
-    """
-    run_dir = settings.path("run_dir")
-    path = None if run_dir is None else run_dir / _TABLE
-    return latency_luts.load(path) if path is not None and path.exists() else None
-
-
-def keep_table(run_dir: Path, latency: LatencyModel) -> None:
-    """Copies the run's table into its directory, unless that was done before."""
-    if not (run_dir / _TABLE).exists():
-        table.write(latency.table, run_dir / _TABLE)
+    return DataSettings(
+        name=settings.choice("dataset.name", sources.names()),
+        path=settings.path("dataset.path"),
+        download=settings.flag("dataset.download"),
+        train_images=optional("train_images"),
+        holdout_images=optional("holdout_images"),
+        resolution_px=optional("resolution_px"),
+    )
 
 
-def read_workers(settings: Settings) -> int:
-    """Evaluations at a time on this machine: as many as CPUs if the config does not say."""
-    if settings.value("workers") is not None:
-        return settings.integer("workers", low=1)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def describe_executor(settings: Settings, workers: int) -> str:
-    """Where evaluations run, and how many at a time, in words."""
-    if settings.choice("executor", EXECUTORS) == "serial":
-        return "serial"
-    if settings.value("workers") is None and settings.value("ray.address") is not None:
-        return f"ray, as many workers as the cluster at {settings.value('ray.address')} has room for"
-    return f"ray, {workers} worker{'s' * (workers > 1)}"
-
-
-@contextmanager
-def open_executor(settings: Settings) -> Iterator[Executor]:
-    """The executor that a config names."""
-    if settings.choice("executor", EXECUTORS) == "serial":
-        yield SerialExecutor(retries=settings.integer("retries", low=0))
-        return
-    from nas.executor_ray import RayExecutor
-
-    with RayExecutor(
-        address=settings.value("ray.address"),
-        workers=read_workers(settings) if settings.value("workers") is not None else None,
-        num_cpus=settings.number("ray.num_cpus", low=0),
-        num_gpus=settings.number("ray.num_gpus", low=0),
-        timeout_s=settings.number("ray.timeout_s", above=0),
-        retries=settings.integer("retries", low=0),
-    ) as executor:
-        yield executor
+def read_executor(settings: Settings) -> ExecutorSettings:
+    return ExecutorSettings(
+        kind=settings.choice("executor", EXECUTORS),
+        workers=None if settings.value("workers") is None else settings.integer("workers", low=1, high=10_000),
+        retries=settings.integer("retries", low=0, high=1000),
+        address=None if settings.value("ray.address") is None else settings.text("ray.address"),
+        num_cpus=settings.number("ray.num_cpus", low=0, high=10_000),
+        num_gpus=settings.number("ray.num_gpus", low=0, high=10_000),
+        timeout_s=settings.number("ray.timeout_s", above=0, high=1e8),
+    )

@@ -4,7 +4,7 @@ Hydra stays in the command modules: each turns its config into plain objects at 
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def call(task: Callable[["Settings"], None], config_name: str, arguments: list[s
         where = "" if overrides is None else f"job {count} ({brief(overrides, most=300)}): "
         count += 1
         try:
-            task(Settings(config))
+            task(Settings(config, arguments))
         except BrokenPipeError:
             raise SystemExit(closed_pipe()) from None
         except EXPECTED as e:
@@ -73,10 +73,18 @@ class Settings:
     """A composed config, read value by value with type, range and a message that says what is allowed.
 
     Every reader takes the dotted name of the value, like ``"evaluator.epochs"``.
+
+    Args:
+        arguments: of the command line that it was composed from.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, arguments: Sequence[str] = ()) -> None:
         self._config = config
+        self._given = [argument.lstrip("+~").partition("=")[0] for argument in arguments]
+
+    def given(self, name: str) -> bool:
+        """Whether the command line sets `name` itself: ``dataset=...``, but not ``dataset.path=...``."""
+        return name in self._given
 
     def value(self, name: str) -> Any:
         """The plain value, list or dict of `name`; None if it is missing or null."""

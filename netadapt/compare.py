@@ -108,8 +108,10 @@ def by_chance(
 
 
 def published_for(arch: Arch, latency_ms: Callable[[Arch], float]) -> Arch:
-    """MobileNetV3-Large or -Small: the one that corresponds to `arch`, else the one nearer in latency."""
-    both = [zoo.get(name) for name in ("mobilenet_v3_large", "mobilenet_v3_small")]
+    """MobileNetV3-Large or -Small for images and classes like those of `arch`: the one that corresponds to it, else the
+    one nearer in latency."""
+    sizes = {"resolution_px": arch.resolution_px, "classes": arch.blocks[-1].out_ch}
+    both = [zoo.get(name, **sizes) for name in ("mobilenet_v3_large", "mobilenet_v3_small")]
     for candidate in both:
         if matched(arch, candidate):
             return candidate

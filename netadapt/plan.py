@@ -1,31 +1,53 @@
 """What a command line of `netadapt.run` asks for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
-from nas.settings import kept_table, read_recipe, read_workers
+from nas.describe import images
+from nas.job import Target, read_target
+from nas.plan import epochs, kept_table
+from nas.settings import DataSettings, ExecutorSettings, TrainerSettings, read_data, read_executor, read_trainer
 from nas.training.recipe import Recipe
+from nas_runtime.run import look
 from nas_runtime.settings import Settings
 from netadapt import seed as seeds
 from netadapt.channels import KINDS
 from netadapt.propose import SELECTIONS, narrowest, propose
 from netadapt.weights import INHERIT
 from search_spaces import cost, redesign, zoo
+from search_spaces.arch import Arch
 
-__all__ = ["COMPARED", "FINALS", "Plan", "describe", "read_plan"]
+if TYPE_CHECKING:
+    from nas.training.sources import DataFacts
+
+__all__ = ["COMPARED", "FINALS", "MAY_DIFFER", "Plan", "describe", "read_plan"]
 
 FINALS = ("scratch", "finetune")
 COMPARED = ("seed", "uniform", "chance", "published")
 
+MAY_DIFFER = (
+    *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run"),
+    *("final", "final_epochs", "final_repeats", "compare"),
+)
+"""Settings that change how or where an adaptation runs, but not what it finds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """An adaptation, as read from the command line."""
+    """An adaptation, as read from the command line.
+
+    Attributes:
+        data, facts: the data set, and what is known of it before it is read.
+        trainer: how networks are trained.
+        config: all settings, as ``config.yaml`` keeps them.
+    """
 
     seed: seeds.Seed
     latency: LatencyModel
@@ -35,7 +57,9 @@ class Plan:
     kinds: tuple[str, ...]
     selection: str
     inherit: str
-    recipe: Recipe
+    data: DataSettings
+    facts: "DataFacts"
+    trainer: TrainerSettings
     fine_tune: Recipe
     holdout_images: int | None
     rungs: tuple[float, ...]
@@ -44,63 +68,121 @@ class Plan:
     repeats: int
     compare: tuple[str, ...]
     rng_seed: int
-    workers: int
+    executor: ExecutorSettings
+    run_dir: Path | None
+    config: Mapping[str, Any]
+    dry_run: bool
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of the seed's training."""
+        return self.trainer.recipe
 
 
 def read_plan(settings: Settings) -> Plan:
-    redesigns = settings.value("redesign")
+    """What the command line asks for. Everything is checked before this machine is measured, which happens where its
+    table is asked for and it has none.
+
+    Raises:
+        ValueError: a value that is not allowed, or does not go with another; a data set that is not there; weights that
+            do not fit; a target that cannot be reached; a run directory that holds something else.
+    """
+    name, redesigns = settings.text("seed"), settings.value("redesign")
     seed = seeds.find(
-        settings.text("seed"),
+        name,
         width=settings.number("width", above=0, high=4),
         redesigns=settings.texts("redesign", ("mobilenet_v3", *redesign.REDESIGNS)) if redesigns else [],
         weights_path=settings.path("weights"),
     )
-    device = settings.text("target.device" if settings.value("target") is not None else "device")
-    latency = _latency(settings, device)
-    seed_ms = latency.latency_ms(seed.arch)
-    target_ms = _target_ms(settings, latency, seed_ms)
-    if not target_ms < seed_ms:
-        raise ValueError(
-            f"the target is {target_ms:.4g} ms, but the seed {seed.arch.name} takes {seed_ms:.4g} ms on {device}; "
-            "choose a target below that, or a wider seed (width=...)"
-        )
+    data, trainer = _data(settings, seed), read_trainer(settings)
+    steps = settings.integer("fine_tune.steps", low=1, high=10_000_000)
     kinds = tuple(settings.texts("kinds", KINDS))
-    least_ms = latency.latency_ms(narrowest(seed.arch, kinds))
-    if target_ms < least_ms:
-        raise ValueError(
-            f"the target of {target_ms:.4g} ms cannot be reached: {seed.arch.name} takes {least_ms:.4g} ms on {device} "
-            f"with every {' and '.join(kinds)} at 8 channels; choose a target above that, more kinds, or a smaller seed"
-        )
-    recipe = read_recipe(settings)
+    target = read_target(settings) if settings.value("target") is not None else None
+    options: dict[str, Any] = {
+        "delta": settings.number("delta", above=0, high=0.5),
+        "decay": settings.number("decay", above=0, high=1),
+        "kinds": kinds,
+        "selection": settings.choice("selection", SELECTIONS),
+        "inherit": settings.choice("inherit", INHERIT),
+        "holdout_images": _optional(settings, "fine_tune.holdout_images"),
+        "rungs": _rungs(settings.value("rungs") or [], steps),
+        "final": _final(settings, seed),
+        "final_epochs": settings.integer("final_epochs", low=1, high=100_000),
+        "repeats": settings.integer("final_repeats", low=1, high=1000),
+        "compare": tuple(settings.texts("compare", COMPARED)) if settings.value("compare") else (),
+        "rng_seed": settings.integer("rng_seed", low=0, high=2**63 - 1),
+        "executor": read_executor(settings),
+        "dry_run": settings.flag("dry_run"),
+    }
+    fine_tune = replace(trainer.recipe, steps=steps, lr=settings.number("fine_tune.lr", above=0, high=10), warmup=0.0)
+    ratio = settings.number("ratio", above=0, high=1)
+    facts = data.look()
+    seed = seeds.with_classes(seed, name, facts.classes)
+    seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
+    run_dir, config = settings.path("run_dir"), {**settings.value(""), "dataset": _plain(data)}
+    resumed = look(run_dir, config, may_differ=MAY_DIFFER)
+    kept = kept_table(run_dir, resumed=resumed)
+    latency = _latency(settings, target.device if target else settings.text("device"), kept)
+    target_ms = _target_ms(settings, seed.arch, latency, target, ratio)
+    _check_target(seed.arch, latency, target_ms, kinds)
     return Plan(
         seed=seed,
         latency=latency,
         target_ms=target_ms,
-        delta=settings.number("delta", above=0, high=0.5),
-        decay=settings.number("decay", above=0, high=1),
-        kinds=kinds,
-        selection=settings.choice("selection", SELECTIONS),
-        inherit=settings.choice("inherit", INHERIT),
-        recipe=recipe,
-        fine_tune=replace(
-            recipe,
-            steps=settings.integer("fine_tune.steps", low=1),
-            lr=settings.number("fine_tune.lr", above=0),
-            warmup=0.0,
-        ),
-        holdout_images=(
-            None
-            if settings.value("fine_tune.holdout_images") is None
-            else settings.integer("fine_tune.holdout_images", low=1)
-        ),
-        rungs=_rungs(settings.value("rungs") or [], settings.integer("fine_tune.steps", low=1)),
-        final=settings.choice("final", FINALS),
-        final_epochs=settings.integer("final_epochs", low=1),
-        repeats=settings.integer("final_repeats", low=1),
-        compare=tuple(settings.texts("compare", COMPARED)) if settings.value("compare") else (),
-        rng_seed=settings.integer("rng_seed", low=0),
-        workers=read_workers(settings),
+        data=data,
+        facts=facts,
+        trainer=trainer,
+        fine_tune=fine_tune,
+        run_dir=run_dir,
+        config=config,
+        **options,
     )
+
+
+def _data(settings: Settings, seed: seeds.Seed) -> DataSettings:
+    """The data set that the command line names; without one, that of the run which found the seed, but for what the
+    command line sets otherwise."""
+    named = read_data(settings)
+    its = None if seed.config is None or settings.given("dataset") else seed.config.get("dataset")
+    if its is None:
+        return named
+    try:
+        found = DataSettings(**{**its, "path": None if its["path"] is None else Path(its["path"])})
+    except (TypeError, KeyError):
+        raise ValueError(
+            f"seed={settings.value('seed')}: its config.yaml names no data set that is known here; give dataset="
+        ) from None
+    return replace(found, **{name: new for name, new in vars(named).items() if settings.given(f"dataset.{name}")})
+
+
+def _plain(data: DataSettings) -> dict[str, Any]:
+    return {**vars(data), "path": None if data.path is None else str(data.path)}
+
+
+def _final(settings: Settings, seed: seeds.Seed) -> str:
+    """A seed that comes with weights is worth more with them."""
+    if settings.value("final") is None:
+        return "finetune" if seed.weights else "scratch"
+    return settings.choice("final", FINALS)
+
+
+def _optional(settings: Settings, name: str) -> int | None:
+    return None if settings.value(name) is None else settings.integer(name, low=1)
+
+
+def _check_target(seed: Arch, latency: LatencyModel, target_ms: float, kinds: tuple[str, ...]) -> None:
+    seed_ms, least_ms = latency.latency_ms(seed), latency.latency_ms(narrowest(seed, kinds))
+    if not target_ms < seed_ms:
+        raise ValueError(
+            f"the target is {target_ms:.4g} ms, but the seed {seed.name} takes {seed_ms:.4g} ms on {latency.device}; "
+            "choose a target below that, or a wider seed (width=...)"
+        )
+    if target_ms < least_ms:
+        raise ValueError(
+            f"the target of {target_ms:.4g} ms cannot be reached: {seed.name} takes {least_ms:.4g} ms on "
+            f"{latency.device} with every {' and '.join(kinds)} at 8 channels; choose a target above that, more kinds, "
+            "or a smaller seed"
+        )
 
 
 def _rungs(value: Any, steps: int) -> tuple[float, ...]:
@@ -114,9 +196,9 @@ def _rungs(value: Any, steps: int) -> tuple[float, ...]:
     return tuple(map(float, numbers))
 
 
-def _latency(settings: Settings, device: str) -> LatencyModel:
+def _latency(settings: Settings, device: str, kept: LatencyModel | None) -> LatencyModel:
     """The model of the device. NetAdapt asks for every width, so that measured tables are interpolated."""
-    model = kept_table(settings) or _load(settings, device)
+    model = kept or _load(settings, device)
     return InterpolatedModel(model.table) if isinstance(model.table, MeasuredTable) else model
 
 
@@ -130,28 +212,31 @@ def _load(settings: Settings, device: str) -> LatencyModel:
     return latency_luts.load(device, tables_dir=tables_dir)
 
 
-def _target_ms(settings: Settings, latency: LatencyModel, seed_ms: float) -> float:
+def _target_ms(settings: Settings, seed: Arch, latency: LatencyModel, target: Target | None, ratio: float) -> float:
     if settings.value("target_ms") is not None:
         return settings.number("target_ms", above=0)
-    if settings.value("target") is None:
-        return settings.number("ratio", above=0, high=1) * seed_ms
-    if settings.value("target.target_ms") is not None:
-        return settings.number("target.target_ms", above=0)
-    return latency.latency_ms(zoo.get(settings.choice("target.like", zoo.names())))
+    if target is None:
+        return ratio * latency.latency_ms(seed)
+    if target.ms is not None:
+        return target.ms
+    assert target.like
+    like = zoo.get(target.like, resolution_px=seed.resolution_px, classes=seed.blocks[-1].out_ch)
+    return latency.latency_ms(like)
 
 
-def describe(console: Console, plan: Plan, data: str, executor: str) -> None:
+def describe(console: Console, plan: Plan) -> None:
     """The plan, in a few lines: also what ``dry_run=true`` prints."""
     arch, latency = plan.seed.arch, plan.latency
     seed_ms = latency.latency_ms(arch)
     proposals = propose(arch, latency.latency_ms, cut_ms=plan.delta * seed_ms, kinds=plan.kinds)
     count = _steps(seed_ms, plan)
     at_most = "no fixed number" if count is None else f"at most {count}"
-    weights = f"weights of {plan.seed.weights}" if plan.seed.weights else f"trained for {plan.recipe.epochs} epochs"
+    weights = f"weights of {plan.seed.weights}" if plan.seed.weights else f"trained for {epochs(plan.recipe.epochs)}"
     console.print(
         f"seed        {arch.name}: {seed_ms:.1f} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
-        f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {data}\n"
+        f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {plan.data.name}\n"
         f"target      {plan.target_ms:.1f} ms on {latency.describe()}\n"
+        f"images      {images(arch, plan.facts)}\n"
         f"steps       {at_most}, each saving {plan.delta:.1%} of the seed's latency or more"
         + (f", decaying by {plan.decay:g}" if plan.decay < 1 else "")
         + f"; {len(proposals)} proposals in the first ({', '.join(plan.kinds)})\n"
@@ -160,8 +245,10 @@ def describe(console: Console, plan: Plan, data: str, executor: str) -> None:
         + " of the holdout"
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
         + f"; {plan.selection} selects; weights are inherited by {plan.inherit}\n"
-        f"final       {plan.final}, {plan.final_epochs} epochs; executor {executor}"
+        f"final       {plan.final}, {epochs(plan.final_epochs)}; executor {plan.executor.describe()}"
     )
+    for note in plan.facts.notes:
+        console.print(f"note: {note}")
 
 
 def _steps(seed_ms: float, plan: Plan) -> int | None:

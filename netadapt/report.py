@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas import delivery
+from nas.plan import epochs
 from nas.report.html import image, table, write_page
 from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
 from nas_runtime.console import picture_text
@@ -50,7 +51,7 @@ class Live:
 def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     """The tables that a command ends with."""
     rows = Table(
-        title=f"Top-1 after the same final training ({result['final_epochs']} epochs), latency on {result['device']}",
+        title=f"Top-1 after the same final training ({epochs(result['final_epochs'])}), latency on {result['device']}",
         title_justify="left",
     )
     for column in _COLUMNS:
@@ -67,9 +68,10 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
             f"note: stopped at {result['reached_ms']:.1f} ms, above the target of {result['target_ms']:.1f} ms: "
             f"{result['stopped']}. Remedies: a smaller delta, or more kinds=[expansion,bottleneck,stem,head]"
         )
+    steps = len(result["steps"])
     console.print(
-        f"{len(result['steps'])} steps; everything is in {run_dir}: report.html, result.json, best.json (the network), "
-        f"{delivery.IN_WORDS}, history.jsonl"
+        f"{steps} step{'s' * (steps != 1)}; everything is in {run_dir}: report.html, result.json, best.json (the "
+        f"network), {delivery.IN_WORDS}, history.jsonl"
     )
 
 
@@ -108,7 +110,7 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
         f"<p>Target {result['target_ms']:.1f} ms on {html.escape(result['device'])}, "
         f"{len(result['steps'])} steps.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
-        f"<h2>Top-1 under the same final training ({result['final_epochs']} epochs)</h2>",
+        f"<h2>Top-1 under the same final training ({epochs(result['final_epochs'])})</h2>",
         table(_COLUMNS, _network_rows(result), best=names.index("adapted")),
         *pictures,
         "<h2>Steps</h2>",

@@ -4,86 +4,72 @@ Starts from a network with its weights and narrows one thing at a time until the
 MobileNetV3's rule), then trains the result and sets it beside its seed, the seed scaled uniformly and MobileNetV3.
 """
 
+import functools
 import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nas.environment import environment
 from nas.executor import Executor
-from nas.run_dir import open_run_dir
-from nas.settings import (
-    EXECUTORS,
-    describe_executor,
-    keep_table,
-    open_executor,
-    read_data_settings,
-    read_evaluator,
-)
-from nas.training import datasets, sources
+from nas.plan import epochs, keep_table
+from nas.training import datasets
 from nas_runtime.console import new_console
 from nas_runtime.files import write_json
 from nas_runtime.records import Records
+from nas_runtime.run import open_run
 from nas_runtime.settings import Settings, run
 from netadapt import final, report, weights
 from netadapt import seed as seeds
 from netadapt.adapt import Adaptation, adapt
 from netadapt.fine_tune import measured_top1
-from netadapt.plan import Plan, describe, read_plan
+from netadapt.plan import MAY_DIFFER, Plan, describe, read_plan
 from netadapt.tuner import FineTuning
 from netadapt.weights import TrainedNet
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
-# settings that change how or where an adaptation runs, but not what it finds
-MAY_DIFFER = (
-    *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run"),
-    *("final", "final_epochs", "final_repeats", "compare"),
-)
-
 
 def main(settings: Settings) -> None:
     console = new_console()
     started = time.perf_counter()
     plan = read_plan(settings)
-    settings.choice("executor", EXECUTORS)
-    data_settings = read_data_settings(settings)
-    describe(console, plan, data_settings["name"], describe_executor(settings, plan.workers))
-    if settings.flag("dry_run"):
+    describe(console, plan)
+    if plan.dry_run:
         return
-
-    evaluator = read_evaluator(settings, plan.recipe, sources.load(**data_settings))
-    run_dir = settings.path("run_dir") or Path("runs") / f"netadapt-{datetime.now():%Y%m%d-%H%M%S}"
-    config = {**settings.value(""), "run_dir": str(run_dir)}
-    resumed = open_run_dir(run_dir, config, may_differ=MAY_DIFFER, rng_seed=plan.rng_seed)
-    keep_table(run_dir, plan.latency)
-    history = Records(run_dir / "history.jsonl", "history")
-    console.print(
-        f"{'continuing' if resumed else 'writing to'} {run_dir}"
-        + (f" after {len(history.records)} evaluations" if history.records else "")
-    )
-    try:
-        with history.writing(), open_executor(settings) as executor:
-            start = _seed_net(console, run_dir, plan, evaluator)
-            found, tuner = _adapt(console, run_dir, plan, evaluator, executor, start, history)
-            contenders = final.contenders(plan, found)
-            names = ", ".join(contender.name for contender in contenders)
-            times = f", {plan.repeats} times" if plan.repeats > 1 else ""
-            console.print(f"final training: {names}, {plan.final_epochs} epochs each{times}")
-            inherited = tuner.net(len(found.steps)) if plan.final == "finetune" else None
-            trained = final.train(run_dir, plan, contenders, executor, executor.share(evaluator), inherited)
-    except KeyboardInterrupt:
-        console.print(f"stopped; nothing is lost: continue with the same command and {run_dir=!s}")
-        raise
-    here_ms = final.time_here(run_dir, contenders)
-    result = final.result(plan, found, contenders, trained, here_ms)
-    result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)
-    write_json(run_dir / "result.json", result)
-    report.write(run_dir, result, found)
-    report.show(console, run_dir, result)
+    evaluator = plan.trainer.on(plan.data.load())
+    about = functools.partial(environment, plan.rng_seed)
+    with open_run(plan.run_dir, plan.config, kind="netadapt", may_differ=MAY_DIFFER, environment=about) as here:
+        run_dir = here.path
+        keep_table(here, plan.latency)
+        history = Records(run_dir / "history.jsonl", "history")
+        known = len(history.records)
+        console.print(
+            f"{'continuing' if here.resumed else 'writing to'} {run_dir}"
+            + (f" after {known} evaluation{'s' * (known != 1)}" if known else "")
+        )
+        try:
+            with history.writing(), plan.executor.open() as executor:
+                start = _seed_net(console, run_dir, plan, evaluator)
+                found, tuner = _adapt(console, run_dir, plan, evaluator, executor, start, history)
+                contenders = final.contenders(plan, found)
+                names = ", ".join(contender.name for contender in contenders)
+                times = f", {plan.repeats} times" if plan.repeats > 1 else ""
+                console.print(f"final training: {names}, {epochs(plan.final_epochs)} each{times}")
+                inherited = tuner.net(len(found.steps)) if plan.final == "finetune" else None
+                trained = final.train(run_dir, plan, contenders, executor, executor.share(evaluator), inherited)
+        except KeyboardInterrupt:
+            console.print(f"stopped; nothing is lost: continue with the same command and {run_dir=!s}")
+            raise
+        here_ms = final.time_here(run_dir, contenders)
+        result = final.result(plan, found, contenders, trained, here_ms)
+        result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)
+        write_json(run_dir / "result.json", result)
+        report.write(run_dir, result, found)
+        report.show(console, run_dir, result)
 
 
 def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTraining") -> TrainedNet:
@@ -99,8 +85,9 @@ def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTrai
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")
     else:
         begun = time.perf_counter()
-        console.print(f"training the seed for {plan.recipe.epochs} epochs, unless that was done before")
-        start = seeds.trained_net(plan.seed, evaluator, plan.recipe, threads=plan.workers, rng_seed=plan.rng_seed)
+        console.print(f"training the seed for {epochs(plan.recipe.epochs)}, unless that was done before")
+        threads = plan.executor.workers_here
+        start = seeds.trained_net(plan.seed, evaluator, plan.recipe, threads=threads, rng_seed=plan.rng_seed)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout ({time.perf_counter() - begun:.0f} s)")
     weights.save(start, path)
     return start

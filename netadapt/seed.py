@@ -2,33 +2,41 @@
 
 import hashlib
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nas.executor import SerialExecutor
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
+from nas_runtime.run import config_of
 from netadapt import weights
 from netadapt.fine_tune import Train
 from netadapt.weights import TrainedNet
-from search_spaces import redesign, text, zoo
+from search_spaces import redesign, rewrite, text, zoo
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
-__all__ = ["Seed", "find", "given_net", "trained_net", "unchanged"]
+__all__ = ["Seed", "check_fits", "find", "given_net", "trained_net", "unchanged", "with_classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """The network to adapt, and the file of its weights if there is one."""
+    """The network to adapt.
+
+    Attributes:
+        weights: the file of its weights, if there is one.
+        config: of the run that found it, if it is one's.
+    """
 
     arch: Arch
     weights: Path | None
+    config: Mapping[str, Any] | None = None
 
 
 def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | None) -> Seed:
@@ -40,7 +48,7 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     if weights_path is not None and not weights_path.is_file():
         raise ValueError(f"weights={weights_path}: no such file; give a safetensors file, or leave it out")
     path = Path(name).expanduser()
-    own: Path | None = None
+    own, config = None, None
     if name in zoo.names():
         arch = zoo.get(name, width=width)
     elif path.is_dir():
@@ -48,6 +56,7 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
             raise ValueError(f"seed={name}: the folder has no best.json; give the folder of a finished run")
         arch = text.from_file(path / "best.json")
         own = path / "best.safetensors" if (path / "best.safetensors").exists() else None
+        config = config_of(path)
     elif path.is_file():
         arch = text.from_file(path)
     else:
@@ -59,7 +68,39 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     redesigned = redesign.apply(arch, redesigns)
     if redesigned != arch:
         arch, own = replace(redesigned, name=f"{arch.name}+{'+'.join(redesigns)}"), None
-    return Seed(arch=arch, weights=weights_path or own)
+    return Seed(arch=arch, weights=weights_path or own, config=config)
+
+
+def with_classes(seed: Seed, name: str, classes: int) -> Seed:
+    """`seed`, for so many classes where it is a network of the zoo, which is for any number of them."""
+    return replace(seed, arch=rewrite.classes(seed.arch, classes)) if name in zoo.names() else seed
+
+
+def check_fits(seed: Seed, small: Arch, data: str) -> None:
+    """Refuses a file of weights that are not those of the network `small`, by their names and shapes.
+
+    Args:
+        data: name of the data set, for the message.
+
+    Raises:
+        ValueError: no safetensors, or weights of another network; names the first that does not fit.
+    """
+    if seed.weights is None:
+        return
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from search_spaces.torch_net import check_weights
+
+    try:
+        with safe_open(seed.weights, framework="numpy") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"weights={seed.weights} cannot be read: {e}") from None
+    try:
+        check_weights(small, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    except ValueError as e:
+        raise ValueError(f"{seed.weights}: {e}, for images of {data}") from None
 
 
 def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
@@ -71,17 +112,13 @@ def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
     import torch
 
     from nas.training.train import top1
-    from search_spaces.torch_net import Net, check_weights
+    from search_spaces.torch_net import Net
 
-    path, small = seed.weights, evaluator.small(seed.arch)
-    arrays = _arrays(path)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    try:
-        check_weights(small, tensors)
-    except ValueError as e:
-        raise ValueError(f"{path}: {e}, for images of {evaluator.data.name}") from None
+    small = evaluator.small(seed.arch)
+    check_fits(seed, small, evaluator.data.name)
+    arrays = _arrays(seed.weights)
     net = Net(small)
-    net.load_state_dict(tensors)
+    net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     accuracy = top1(net, evaluator.data.holdout, evaluator.data, device=evaluator.device)
     return TrainedNet(arch=small, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
 

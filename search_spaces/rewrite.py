@@ -15,6 +15,7 @@ __all__ = [
     "check_width",
     "classes",
     "dropout",
+    "for_images",
     "in_channels",
     "make_divisible",
     "resolution",
@@ -168,3 +169,11 @@ def small_image(arch: Arch, resolution_px: int, *, min_px: int = 4) -> Arch:
     except ValueError as e:
         raise ValueError(f"network {arch.name!r} is not for images of {resolution_px} px: {e}") from None
     return small
+
+
+def for_images(
+    arch: Arch, *, resolution_px: int, channels: int, n_classes: int, min_px: int, dropout_rate: float
+) -> Arch:
+    """`arch` for the images of a data set: their size, channels and classes, strides as `small_image` has them."""
+    small = dropout(small_image(arch, resolution_px, min_px=min_px), dropout_rate)
+    return classes(in_channels(small, channels), n_classes)

@@ -118,7 +118,7 @@ def test_the_exported_network_is_the_trained_one(finished):
     outputs = np.array([session.run(None, {"image": image[None]})[0].argmax() for image in some.images])
     assert np.mean(outputs == some.labels) == pytest.approx(top1(net, some, data), abs=0.004)  # 2 ties
     found = text.from_file(str(run_dir / "best.json"))
-    assert (found.resolution_px, found.classes, found.in_ch) == (224, 1000, 3)
+    assert (found.resolution_px, found.classes, found.in_ch) == (224, 10, 3)
     trained = text.from_file(str(run_dir / "trained.json"))
     assert trained == torch_net.load(run_dir).arch
     assert (trained.resolution_px, trained.classes, trained.in_ch) == (28, 10, 1)
@@ -176,7 +176,7 @@ def test_dry_run(tmp_path):
     done = search("dry_run=true", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert "ACC \\xd7 (LAT/TAR)^-0.15" in done.stdout
-    assert time.monotonic() - start < 20  # 5 s on a quiet machine
+    assert time.monotonic() - start < 60  # 5 s on a quiet machine
     assert "2.81e+18 networks (42 choices)" in done.stdout
     assert "15.8 ms on pixel1" in done.stdout
     assert "minutes" in done.stdout

@@ -12,9 +12,11 @@ import latency_luts
 from nas import finish
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
+from nas.finish import FinalTrainings
 from nas.reward import Reward
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
+from nas_runtime.run import Run
 from search_spaces import onnx_net, spaces, torch_net, zoo
 
 SPACE = spaces.get("mnasnet", base_width=0.35)
@@ -43,11 +45,17 @@ def last_round(folder, trials, evaluate, *, finalists=3, epochs=12, trained_on=N
     plan = SimpleNamespace(
         finalists=finalists,
         final_epochs=epochs,
-        references={"mobilenet_v3_small": lambda: zoo.get("mobilenet_v3_small")},
+        references={"mobilenet_v3_small": zoo.get("mobilenet_v3_small")},
         latency=latency_luts.load("pixel1"),
     )
-    console = Console(quiet=True)
-    return finish.last_round(folder, trials, plan, REWARD, evaluate, SerialExecutor(), console, trained_on)
+    trainings = FinalTrainings(
+        from_scratch=evaluate,
+        identity={"epochs": epochs, "start": "scratch"},
+        trained_on=trained_on,
+        inherited_identity={"epochs": epochs, "start": "inherited"},
+    )
+    run, console = Run(folder, resumed=False), Console(quiet=True)
+    return finish.last_round(run, trials, plan, REWARD, trainings, SerialExecutor(), console)
 
 
 TRIALS = [trial(0, 0, 0.5), trial(1, 1, 0.7), trial(2, 1, 0.7), trial(3, 2, 0.0, "failed"), trial(4, 3, 0.6)]

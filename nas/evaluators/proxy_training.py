@@ -5,9 +5,12 @@ spent on is measured by ``python -m experiments.proxy_signal``.
 """
 
 import time
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
@@ -43,11 +46,30 @@ class ProxyTraining:
     device: str = "cpu"
     threads: int = 1
 
+    def identity(self) -> dict[str, Any]:
+        """All that a network's accuracy depends on, besides the network and the seed, as plain data."""
+        images = zlib.crc32(np.ascontiguousarray(self.data.train.images).data)
+        images = zlib.crc32(np.ascontiguousarray(self.data.train.labels).data, images)
+        images = zlib.crc32(np.ascontiguousarray(self.data.holdout.images).data, images)
+        return {
+            "recipe": asdict(self.recipe),
+            "data": self.data.name,
+            "images": f"{images:08x}",
+            "min_px": self.min_px,
+            "dropout": self.dropout,
+            "device": self.device,
+        }
+
     def small(self, arch: Arch) -> Arch:
         """`arch` for the images of the data set: their size, channels and classes, and small-image strides."""
-        small = rewrite.small_image(arch, self.data.resolution_px, min_px=self.min_px)
-        small = rewrite.dropout(small, self.dropout)
-        return rewrite.classes(rewrite.in_channels(small, self.data.channels), self.data.classes)
+        return rewrite.for_images(
+            arch,
+            resolution_px=self.data.resolution_px,
+            channels=self.data.channels,
+            n_classes=self.data.classes,
+            min_px=self.min_px,
+            dropout_rate=self.dropout,
+        )
 
     def evaluate(
         self,

@@ -21,9 +21,6 @@ class Live:
     """A progress bar with the best network so far, the latency of late against the target, the size of the Pareto front
     and the time that is left; and a line for each new best network.
 
-    Attributes:
-        reward: the one that counts now.
-
     On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples, at most one a second.
     """
 
@@ -31,7 +28,6 @@ class Live:
         self._console = console
         self._samples = samples
         self._target_ms = reward.target_ms
-        self.reward = reward
         self._every = every
         self._best: Trial | None = None
         self._seen = self._front = 0
@@ -60,10 +56,12 @@ class Live:
     ) -> None:
         self._progress.stop()
 
-    def change(self, reward: Reward, why: str) -> None:
-        """Another reward from now on; what was best before may not be now."""
-        self._progress.console.print(f"{why} the reward is from now on {reward.describe()}")
-        self.reward, self._best = reward, None
+    def on_change(self, reward: Reward, samples: int) -> None:
+        """Another reward after so many samples; what was best before may not be now."""
+        self._progress.console.print(
+            f"after {samples} samples, to land on the target, the reward is from now on {reward.describe()}"
+        )
+        self._best = None
 
     def on_trial(self, trial: Trial) -> None:
         self._seen += 1

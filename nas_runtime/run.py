@@ -1,0 +1,181 @@
+"""The directory of a run: what was asked for, where it ran, and what its stages came to.
+
+Whether a run is continued, and what of it still counts, is decided here and nowhere else: a directory belongs to one
+configuration, and what a stage came to belongs to all that it depends on, its identity.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nas_runtime.files import FileError, only_writer, read_json, read_text, write_json, write_text
+
+__all__ = ["Run", "RunError", "Stage", "config_of", "look", "open_run"]
+
+RUNS = Path("runs")
+"""Where runs go that are given no directory, in the current one."""
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used."""
+
+
+class Stage:
+    """What one stage of a run came to: values by name, in one file with those of the same stage by other identities.
+
+    Attributes:
+        values: what is kept by this identity.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self._path = path
+        kept = {"stages": []} if (found := read_json(path)) is None else found
+        self._identity = json.loads(json.dumps(identity))
+        try:
+            mine = [stage["values"] for stage in kept["stages"] if stage["identity"] == self._identity]
+        except (KeyError, TypeError):
+            raise FileError(f"{path} is of an earlier version; start again in another run_dir") from None
+        self._kept = kept
+        self.values: dict[str, Any] = mine[0] if mine else {}
+        if not mine:
+            kept["stages"].append({"identity": self._identity, "values": self.values})
+
+    def keep(self, name: str, value: Any) -> None:
+        """Writes `value`, which is plain data."""
+        self.values[name] = value
+        write_json(self._path, self._kept)
+
+
+class Run:
+    """A run's directory, opened by `open_run`.
+
+    Attributes:
+        path: the directory.
+        resumed: whether something was there already.
+    """
+
+    def __init__(self, path: Path, *, resumed: bool) -> None:
+        self.path, self.resumed = path, resumed
+
+    def stage(self, name: str, identity: Mapping[str, Any]) -> Stage:
+        """The stage `name`, as far as it was done with the same `identity`: all that its values depend on, as plain
+        data."""
+        return Stage(self.path / f"{name}.json", identity)
+
+
+def look(path: Path | None, config: Mapping[str, Any], *, may_differ: Iterable[str]) -> bool:
+    """Whether the directory holds a run of this config, to be continued. Writes nothing.
+
+    Args:
+        path: None: a run that is given no directory.
+        may_differ: top-level settings that do not change what a run finds, only how or how far it goes.
+
+    Raises:
+        RunError: the directory holds something else, or a run with other settings.
+    """
+    if path is None:
+        return False
+    before = config_of(path)
+    if before is None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not a run's directory; use another run_dir") from None
+        return False
+    if difference := _first_difference(before, config, set(may_differ)):
+        name, was, now = difference
+        raise RunError(
+            f"{path} holds a run with {name}={_shown(was)}, not {name}={_shown(now)}; use the same settings or another "
+            "run_dir"
+        )
+    return True
+
+
+def config_of(path: Path) -> Mapping[str, Any] | None:
+    """The settings of the run in the directory `path`; None if it holds none.
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    import yaml
+
+    try:
+        config = yaml.safe_load(read_text(path / "config.yaml"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (FileError, yaml.YAMLError) as e:
+        raise RunError(f"{path / 'config.yaml'} cannot be read ({e}); use another run_dir") from None
+    if not isinstance(config, Mapping):
+        raise RunError(f"{path / 'config.yaml'} is not a run's; use another run_dir")
+    return config
+
+
+@contextlib.contextmanager
+def open_run(
+    path: Path | None,
+    config: Mapping[str, Any],
+    *,
+    kind: str,
+    may_differ: Iterable[str],
+    environment: Callable[[], Mapping[str, Any]],
+) -> Iterator[Run]:
+    """The run in the directory `path`, which no other process writes to meanwhile.
+
+    ``config.yaml`` has the settings of the latest call, ``environment.json`` the machine of the first.
+
+    Args:
+        path: None: a new one in `RUNS`.
+        kind: of run, for the name of a new directory: ``search``.
+        environment: tells versions, machine and so on, as plain data.
+
+    Raises:
+        RunError: as `look` does; or the directory cannot be written.
+        FileError: another process is at it.
+    """
+    import yaml
+
+    resumed = look(path, config, may_differ=may_differ)
+    try:
+        path = path or _new(kind)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
+    with only_writer(path, f"a {kind}"):
+        try:
+            if not resumed:
+                write_json(path / "environment.json", environment())
+            write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
+        except OSError as e:
+            raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
+        yield Run(path, resumed=resumed)
+
+
+def _new(kind: str) -> Path:
+    """A directory that did not exist before: runs that begin within one second get names of their own."""
+    stem = RUNS / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    RUNS.mkdir(exist_ok=True)
+    for number in range(1, 1000):
+        path = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise RunError(f"there are 999 runs named {stem}; give run_dir=")
+
+
+def _first_difference(
+    before: Any, now: Any, ignored: Iterable[str] = (), prefix: str = ""
+) -> tuple[str, Any, Any] | None:
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return None if before == now else (prefix, before, now)
+    for name in dict.fromkeys((*before, *now)):
+        if name in ignored:
+            continue
+        full = f"{prefix}.{name}" if prefix else str(name)
+        if found := _first_difference(before.get(name), now.get(name), prefix=full):
+            return found
+    return None
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
