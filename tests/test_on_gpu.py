@@ -16,7 +16,7 @@ from nas.training import on_gpu, sources
 from nas.training.datasets import make
 from nas.training.recipe import Recipe
 from nas.training.train import _moves, _shift_and_flip, augmented, new_net, top1, train
-from search_spaces import rewrite, spaces, torch_net, zoo
+from search_spaces import rewrite, spaces, torch_ops, zoo
 from search_spaces.ops import Conv
 from search_spaces.places import Places
 from tests.test_commands import ROOT, search
@@ -45,7 +45,7 @@ def test_a_convolution_as_a_product_of_matrices(op):
         for shape in ((3, 5, 9, 8), (7, 5, *op.size), (7,))
     )
     expected = torch.nn.functional.conv2d(x, weight, bias, op.stride, op.padding)
-    product = torch_net._by_product(x, weight, bias, op.stride, op.padding)
+    product = torch_ops._by_product(x, weight, bias, op.stride, op.padding)
     torch.testing.assert_close(product, expected)
     like = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
     gradients = (torch.autograd.grad(y, (x, weight, bias), like) for y in (product, expected))

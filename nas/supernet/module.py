@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces import torch_net
+from search_spaces import torch_ops
 from search_spaces.arch import Arch, Block
 from search_spaces.ops import Conv, Linear, Op
 from search_spaces.places import Place, Places
@@ -152,7 +152,7 @@ class Supernet(nn.Module):
         """A part of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
-            x = torch_net.conv2d(x, op, *self._conv_weights(step.key, op))
+            x = torch_ops.conv2d(x, op, *self._conv_weights(step.key, op))
             if not op.norm:
                 return x
             weight, bias = self._norm_weights(step.key, op)
@@ -167,7 +167,7 @@ class Supernet(nn.Module):
         seen, now = 0, 0
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
-            x = torch_net.conv2d(x, op, *self._conv_weights(step.key, op))
+            x = torch_ops.conv2d(x, op, *self._conv_weights(step.key, op))
             if not op.norm:
                 return x
             weight, bias = self._norm_weights(step.key, op)
@@ -200,7 +200,7 @@ class Supernet(nn.Module):
                 weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
 
         def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
-            return torch_net.conv2d(x, op, *weights[step.name])
+            return torch_ops.conv2d(x, op, *weights[step.name])
 
         def forward(x: Tensor) -> Tensor:
             for stretch in path.stretches:
@@ -331,12 +331,12 @@ def _initialise(value: Tensor, kind: str, depthwise: bool, generator: torch.Gene
 @cache
 def _plain(op: Op) -> nn.Module:
     """The module of an operator without weights."""
-    return torch_net.module_of(op)
+    return torch_ops.module_of(op)
 
 
 @cache
 def _activation(name: str) -> nn.Module | None:
-    return torch_net.activation(name)
+    return torch_ops.activation(name)
 
 
 def _act(x: Tensor, name: str) -> Tensor:

@@ -103,7 +103,7 @@ def autocast(device: str, resolution_px: int) -> AbstractContextManager:
 def many_shapes(device: str, resolution_px: int) -> Iterator[None]:
     """For what is done within, if `device` is a GPU and images are small: products of matrices in TF32, and no cuDNN,
     which for every shape that it meets for the first time takes longer than hundreds of such convolutions
-    (`search_spaces.torch_net.conv2d`)."""
+    (`search_spaces.torch_ops.conv2d`)."""
     if device == "cpu" or resolution_px > _SMALL_PX:
         yield
         return
