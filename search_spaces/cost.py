@@ -8,9 +8,18 @@ from math import prod
 
 from search_spaces.arch import Arch
 from search_spaces.lower import Node, Unit, lower
-from search_spaces.ops import Conv, Linear
+from search_spaces.ops import Conv, Linear, Op
 
-__all__ = ["madds", "node_madds", "node_params", "params", "peak_activation_bytes", "unit_madds", "unit_params"]
+__all__ = [
+    "madds",
+    "node_madds",
+    "node_params",
+    "op_params",
+    "params",
+    "peak_activation_bytes",
+    "unit_madds",
+    "unit_params",
+]
 
 
 def madds(arch: Arch) -> int:
@@ -47,11 +56,15 @@ def node_madds(node: Node) -> int:
 
 
 def node_params(node: Node) -> int:
-    match node.op:
-        case Conv() as op:
+    return op_params(node.op)
+
+
+def op_params(op: Op) -> int:
+    match op:
+        case Conv():
             of_each_channel = 2 * op.norm + (op.bias or not op.norm)
             return prod(op.size) * op.in_ch // op.groups * op.out_ch + of_each_channel * op.out_ch
-        case Linear() as op:
+        case Linear():
             return (op.in_ch + 1) * op.out_ch
         case _:
             return 0

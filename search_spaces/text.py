@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from nas_runtime.files import FileError, read_text
+from nas_runtime.files import FileError, parse_json, read_text
 from search_spaces import cost
-from search_spaces.arch import BLOCKS, Arch, Block, Classifier, ConvBN
+from search_spaces.arch import BLOCKS, MAX_BLOCKS, Arch, Block, Classifier, ConvBN, check_resolution
 from search_spaces.blocks import Branches, PlainConv
 from search_spaces.lower import Unit, lower
 
@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 FORMAT = 1
+_MAX_BYTES = 8 * 2**20  # of a file: three times what 10,000 blocks take
+_MAX_MESSAGE = 400  # characters: a value in it may be as large as the file
+_MAX_PARAMS = 2 * 10**9  # 8 GB of weights
 _NORM_EPS = Arch.__dataclass_fields__["norm_eps"].default
 
 
@@ -48,19 +51,25 @@ def from_dict(data: Any) -> Arch:
     """Inverse of `to_dict`.
 
     Raises:
-        ValueError: anything but what `to_dict` writes; the message names the block and field.
+        ValueError: anything but what `to_dict` writes, or a network of more than 2,000,000,000 parameters; the message
+            names the block and field.
     """
     if not isinstance(data, dict) or not {"name", "resolution_px", "blocks"} <= data.keys():
         raise ValueError("not a network: expected an object with format, name, resolution_px and blocks")
     if data.get("format") != FORMAT:
         raise ValueError(f"network format {data.get('format')!r} is not known; this version reads format {FORMAT}")
-    if not isinstance(data["blocks"], list):
-        raise ValueError("not a network: blocks must be a list")
-    if not isinstance(data["resolution_px"], int):
-        raise ValueError(f"resolution_px is {data['resolution_px']!r}; it must be a whole number")
-    blocks = tuple(_block(i, item) for i, item in enumerate(data["blocks"]))
+    if not isinstance(data["blocks"], list) or len(data["blocks"]) > MAX_BLOCKS:
+        raise ValueError(f"not a network: blocks must be a list of at most {MAX_BLOCKS}")
+    check_resolution(data["resolution_px"])
+    try:
+        blocks = tuple(_block(i, item) for i, item in enumerate(data["blocks"]))
+    except RecursionError:
+        raise ValueError("not a network: its blocks are nested too deeply") from None
+    params = sum(cost.op_params(op) for block in blocks for op in block.ops())
+    if params > _MAX_PARAMS:
+        raise ValueError(f"the network has {params:,} parameters; the most that is read is {_MAX_PARAMS:,}")
     return Arch(
-        name=str(data["name"]),
+        name=data["name"],
         resolution_px=data["resolution_px"],
         blocks=blocks,
         norm_eps=data.get("norm_eps", _NORM_EPS),
@@ -75,11 +84,13 @@ def from_json(text: str) -> Arch:
     """Inverse of `to_json`.
 
     Raises:
-        ValueError: not JSON, or not a network.
+        ValueError: not JSON, not a network, or too large.
     """
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"not a network: longer than {_MAX_BYTES:,} characters, the most that is read")
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as e:
+        data = parse_json(text)
+    except ValueError as e:
         raise ValueError(f"not a network: not JSON ({e})") from None
     return from_dict(data)
 
@@ -91,7 +102,7 @@ def from_file(path: str | os.PathLike[str]) -> Arch:
         ValueError: the file cannot be read, or holds no network; the message begins with its path.
     """
     try:
-        return from_json(read_text(Path(path)))
+        return from_json(read_text(Path(path), most_bytes=_MAX_BYTES))
     except FileNotFoundError as e:
         raise ValueError(f"{path} cannot be read: {e.strerror}") from None
     except FileError:
@@ -140,7 +151,7 @@ def _block(i: int, item: Any) -> Block:
     try:
         return block_from_dict(item)
     except (ValueError, TypeError) as e:
-        raise ValueError(f"block {i}: {e}") from None
+        raise ValueError(f"block {i}: {str(e)[:_MAX_MESSAGE]}") from None
 
 
 def table(arch: Arch, latencies_ms: Mapping[str, Sequence[float]] | None = None) -> Table:

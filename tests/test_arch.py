@@ -164,6 +164,13 @@ def edited(change) -> str:
     return json.dumps(data)
 
 
+def deep(depth: int) -> list:
+    branches: list = [[]]
+    for _ in range(depth):
+        branches = [[{"block": "Branches", "in_ch": 3, "branches": branches}]]
+    return branches
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -176,11 +183,51 @@ def edited(change) -> str:
         (edited(lambda d: d["blocks"][2].update(mid_ch="72")), "block 2: MBConv: mid_ch is '72'"),
         (edited(lambda d: d.update(blocks=3)), "blocks must be a list"),
         (edited(lambda d: d.update(resolution_px="224")), "resolution_px is '224'"),
+        (edited(lambda d: d.update(name=3)), "a network's name is 3; it must be a text"),
+        (edited(lambda d: d.update(name="\x1b[2J\x07")), "a network's name is '.x1b.2J.x07'; it must be a text"),
+        (edited(lambda d: d.update(blocks=d["blocks"] * 1000)), "blocks must be a list of at most 10000"),
+        (edited(lambda d: d["blocks"][2].update(mid_ch=10**12)), "block 2: MBConv: mid_ch is 1000000000000; it must"),
+        (
+            edited(lambda d: d["blocks"].insert(0, {"block": "Branches", "in_ch": 3, "branches": [[]] * 10**5})),
+            "block 0: Branches: there are 100000; give at least one, at most 64",
+        ),
+        (
+            edited(lambda d: d["blocks"][2].update(in_ch=10**6, mid_ch=10**6, out_ch=10**6)),
+            "the network has 2,0.* parameters; the most that is read is 2,000,000,000",
+        ),
+        ("[" * 10**6, "not a network: not JSON .it is nested too deeply"),
+        (
+            edited(lambda d: d["blocks"].insert(0, {"block": "Branches", "in_ch": 3, "branches": deep(40)})),
+            "Branches: they are nested more than 16 deep",
+        ),
+        (
+            edited(lambda d: d["blocks"].insert(0, {"block": "Branches", "in_ch": 3, "branches": deep(200)})),
+            "nested too deeply|nested more than 16 deep",
+        ),
+        (" " * (8 * 2**20 + 1), "not a network: longer than 8,388,608 characters"),
     ],
 )
 def test_json_that_is_no_network(document, message):
     with pytest.raises(ValueError, match=message):
         text.from_json(document)
+
+
+def test_files_that_are_no_network(tmp_path):
+    huge, deep_file = tmp_path / "huge.json", tmp_path / "deep.json"
+    with huge.open("wb") as file:
+        file.truncate(10 * 2**30)  # takes no room
+    deep_file.write_text("[" * 10**5)
+    for path, message in (
+        (huge, "huge.json is larger than 8 MiB, the most that is read"),
+        (deep_file, "deep.json: not a network: not JSON .it is nested too deeply"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (tmp_path / "none.json", "none.json cannot be read: No such file"),
+    ):
+        for given in (path, str(path)):
+            with pytest.raises(ValueError, match=message):
+                text.from_file(given)
+    (tmp_path / "good.json").write_text(text.to_json(zoo.get("mobilenet_v3_small")))
+    assert text.from_file(str(tmp_path / "good.json")) == zoo.get("mobilenet_v3_small")
 
 
 def test_equal_blocks_have_one_key():
