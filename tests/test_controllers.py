@@ -1,38 +1,16 @@
-"""Controllers against one conformance suite and against mathematics."""
+"""Every controller against one conformance suite; evolution; settings."""
 
-import itertools
-import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from nas import controllers
-from nas.controllers.bayesian import Bayesian, BayesianSettings, GaussianProcess
+from nas.controllers.bayesian import Bayesian, BayesianSettings
 from nas.controllers.evolution import Evolution, EvolutionSettings
-from nas.controllers.reinforce import Reinforce
-from nas.controllers.rnn_ppo import RNNPPO, Policy, PPOSettings
-from nas.reward import Reward
-from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
-
-
-def small_space(*sizes: int) -> SearchSpace:
-    choices = tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes))
-    return SearchSpace(name="small", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
-
-
-def conditional_space() -> SearchSpace:
-    """The kernel matters only where there is a layer."""
-    choices = (
-        Choice("layers", (0, 1)),
-        Choice("kernel", (3, 5, 7), when=("layers", (1,))),
-        Choice("se", (False, True)),
-    )
-    return SearchSpace(name="conditional", choices=choices, decode=lambda indices: zoo.get("mnasnet_small"))
-
-
-# ---- every controller
+from tests.controller_spaces import conditional_space, small_space
 
 
 @pytest.fixture(params=controllers.names())
@@ -119,6 +97,99 @@ def test_duplicates_are_survived(name):
     assert controller.propose(3).shape == (3, 3)
 
 
+@pytest.mark.parametrize("n", [0, -1, 2.5, True, None])
+def test_a_number_of_proposals_is_checked(name, n):
+    with pytest.raises(ValueError, match=f"{n} proposals; it must be a whole number of at least 1"):
+        controllers.make(name, small_space(4, 2), rng_seed=0).propose(n)
+
+
+@pytest.mark.parametrize(
+    ("indices", "rewards", "message"),
+    [
+        ([[0, 1]], [0.5], r"takes indices \(n, 3\) and rewards \(n,\), not \(1, 2\) and \(1,\)"),
+        ([0, 1, 2], [0.5], r"not \(3,\) and \(1,\)"),
+        ([[0, 1, 2]], [0.5, 0.6], r"not \(1, 3\) and \(2,\)"),
+        ([[0, 1, 2]], [[0.5]], r"not \(1, 3\) and \(1, 1\)"),
+        ([[0, 1, -1]], [0.5], "an index is no whole number, or outside its choice"),
+        ([[0, 2, 0]], [0.5], "an index is no whole number, or outside its choice"),
+        ([[0.0, 1.0, 2.0]], [0.5], "an index is no whole number"),
+        ([[0, 1, 2]], ["good"], "rewards must be numbers"),
+        ([[0, 1, 2]], [np.inf], "a reward is infinite; rewards must be finite, or NaN"),
+    ],
+)
+def test_what_is_told_is_checked_and_a_refusal_changes_nothing(name, indices, rewards, message):
+    space = small_space(4, 2, 3)
+    a, b = (controllers.make(name, space, rng_seed=0) for _ in range(2))
+    for controller in (a, b):
+        drive(controller, 2)
+    with pytest.raises(ValueError, match=message):
+        a.observe(indices, rewards)
+    assert (drive(a, 2) == drive(b, 2)).all()
+
+
+def test_nothing_told_changes_nothing(name):
+    space = small_space(4, 2, 3)
+    a, b = (controllers.make(name, space, rng_seed=0) for _ in range(2))
+    a.observe(np.zeros((0, 3), int), np.zeros(0))
+    assert (drive(a, 3) == drive(b, 3)).all()
+
+
+def test_states_of_others_are_refused(name):
+    space = small_space(4, 2, 3)
+    controller = controllers.make(name, space, rng_seed=0)
+    drive(controller, 2)
+    others = [controllers.make(other, space).state_dict() for other in controllers.names() if other != name]
+    if name != "random":  # which knows nothing of its space
+        elsewhere = controllers.make(name, small_space(5, 5, 2, 2), rng_seed=0)
+        drive(elsewhere, 2)
+        others.append(elsewhere.state_dict())
+    for state in (*others, {}, None, 5):
+        with pytest.raises(ValueError, match=f"controller {name}: this is the state of another"):
+            controller.load_state_dict(state)
+
+
+def test_states_are_exact_in_any_order(name):
+    """Taken between a proposal and its rewards, loaded twice, into a controller that has gone on."""
+    space = small_space(4, 2, 3)
+    controller = controllers.make(name, space, rng_seed=0)
+    drive(controller, 2)
+    indices = controller.propose(4)
+    state = controller.state_dict()
+
+    def go_on(other):
+        other.observe(indices, indices.sum(1) / 10)
+        return drive(other, 3)
+
+    expected = go_on(controller)
+    for other in (controller, controllers.make(name, space, rng_seed=9), controller):
+        other.load_state_dict(state)
+        assert (go_on(other) == expected).all()
+
+
+def test_spaces_of_many_options_or_choices(name):
+    """Less than 200 MiB, whatever the number of options is."""
+    settings = {"bayesian": {"random": 4, "children": 256, "drawn": 32}, "rnn_ppo": {"hidden": 2}}
+    sizes = ([3000, 4, 4], [3] * 100) if name == "rnn_ppo" else ([10_000, 4, 4], [3] * 3000)
+    for space in (small_space(*each) for each in sizes):
+        controller = controllers.make(name, space, rng_seed=0, settings=settings.get(name))
+        tracemalloc.start()
+        for _ in range(3):
+            indices = controller.propose(4)
+            controller.observe(indices, indices.mean(1) / indices.max())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 200 * 2**20
+
+
+def test_spaces_that_are_too_large_for_a_policy_are_refused():
+    many = Choice("a", tuple(range(3000)))
+    space = SearchSpace(name="vast", choices=(many, *(Choice(f"c{i}", (0, 1)) for i in range(3000))), decode=tuple)
+    with pytest.raises(ValueError, match="space 'vast' has 3001 choices of up to 3000 options; .*=evolution"):
+        controllers.make("reinforce", space)
+    with pytest.raises(ValueError, match="has 70000 options; times hidden=1024 they must be at most 67108864"):
+        controllers.make("rnn_ppo", small_space(70_000), settings={"hidden": 1024})
+
+
 def test_global_random_state_is_left_alone(name):
     torch.manual_seed(0)
     np_before, before = np.random.get_state()[1].copy(), torch.get_rng_state()
@@ -132,10 +203,28 @@ def test_unknown_controller_or_setting():
         ValueError, match="no controller 'annealing'; there are: rnn_ppo, reinforce, evolution, bayesian, random"
     ):
         controllers.make("annealing", small_space(2))
-    with pytest.raises(ValueError, match="rnn_ppo has no setting 'lrr'; allowed: baseline_decay, clip"):
+    with pytest.raises(ValueError, match="no controller 'evolutoin'; did you mean evolution"):
+        controllers.make("evolutoin", small_space(2))
+    with pytest.raises(
+        ValueError, match="rnn_ppo has no setting 'lrr'; did you mean lr.; allowed: baseline_decay, clip"
+    ):
         controllers.make("rnn_ppo", small_space(2), settings={"lrr": 1})
     with pytest.raises(ValueError, match="random has no setting 'lr'"):
         controllers.make("random", small_space(2), settings={"lr": 1})
+
+
+def test_a_changed_reward_replaces_the_old_one():
+    space = small_space(4, 4, 4)
+    for controller in (
+        Evolution(space, EvolutionSettings(population=8, tournament=8), rng_seed=0),
+        Bayesian(space, BayesianSettings(random=2), rng_seed=0),
+    ):
+        points = np.unique(controller.propose(6), axis=0)
+        controller.observe(points, 10.0 + np.arange(len(points)))
+        controller.observe(points, -np.arange(len(points), dtype=float))
+        state = controller.state_dict()
+        told = state["rewards"] if "rewards" in state else [reward for reward, _ in state["population"]]
+        assert sorted(told) == sorted(-np.arange(len(points), dtype=float))
 
 
 # ---- evolution
@@ -170,156 +259,31 @@ def test_an_exhausted_space_is_proposed_again():
     assert indices.shape == (4, 2)
 
 
-# ---- the mathematics of bayesian
-
-
-def test_the_process_knows_what_it_was_told_and_draws_around_its_mean():
-    rng = np.random.default_rng(0)
-    sizes = [3, 4, 2, 5]
-    points = np.unique(rng.integers(0, sizes, (60, 4)), axis=0)
-    rewards = 5 + points @ [1.0, -0.5, 2.0, 0.1] + 0.5 * points[:, 0] * points[:, 1]
-    process = GaussianProcess(points[:40], rewards[:40], sizes)
-    np.testing.assert_allclose(process.mean(points[:40]), rewards[:40], atol=0.02)  # exact rewards: next to no noise
-    assert np.corrcoef(process.mean(points[40:]), rewards[40:])[0, 1] > 0.9
-    assert process.weights.argmin() == 3  # the choice that matters least
-    drawn = process.draw(points, 4000, rng)
-    np.testing.assert_allclose(drawn.mean(axis=0), process.mean(points), atol=0.1)
-    assert drawn[:, :40].std(axis=0).max() < drawn[:, 40:].std(axis=0).min()
-
-
-def test_the_process_takes_noise_for_noise():
-    rng = np.random.default_rng(0)
-    points = rng.integers(0, 4, (200, 6))
-    exact = points[:, 0] + 0.5 * points[:, 1]
-    process = GaussianProcess(points, exact + rng.standard_normal(200), [4] * 6)
-    assert process.noise >= 0.2
-    assert np.abs(process.mean(points) - exact).mean() < 0.5  # 0.8 for the rewards themselves
-
-
-def test_the_process_equals_its_formula():
-    """Mean and deviation of the posterior from the kernel's definition."""
-    points = np.array([[0, 0], [1, 0], [1, 1]])
-    rewards = np.array([0.0, 1.0, 3.0])
-    process = GaussianProcess(points, rewards, [2, 2])
-
-    def k(a, b):
-        return math.exp(-sum(w for w, x, y in zip(process.weights, a, b, strict=True) if x != y) / process.length)
-
-    kernel = np.array([[k(a, b) for b in points] for a in points]) + process.noise * np.eye(3)
-    new = [0, 1]
-    across = np.array([k(new, a) for a in points])
-    y = (rewards - rewards.mean()) / rewards.std()
-    expected = rewards.mean() + rewards.std() * across @ np.linalg.solve(kernel, y)
-    assert process.mean(np.array([new]))[0] == pytest.approx(expected)
-
-
-def test_bayesian_finds_the_best_of_a_space_with_an_interaction():
-    space = small_space(6, 6, 6, 6)
-    controller = Bayesian(space, BayesianSettings(random=16), rng_seed=0)
-
-    def rewards(indices):
-        return -np.abs(indices - 3).sum(1) - 4 * ((indices[:, 0] == 2) != (indices[:, 1] == 4))
-
-    seen = []
-    for _ in range(15):
-        indices = controller.propose(8)
-        controller.observe(indices, rewards(indices))
-        seen += indices.tolist()
-    assert len({tuple(row) for row in seen}) == len(seen)  # none twice
-    assert rewards(np.array(seen)).max() == 0  # 3, 3, 3, 3: one of 1296, with 120 samples
-
-
-def best_found(rng_seed: int, *, informed: bool, samples: int = 64) -> float:
-    """The best reward on a space whose latency is the sum of all choices, and whose accuracy is of two of them."""
-    space, reward = small_space(*[5] * 8), Reward(name="absolute", target_ms=20, beta=-0.2)
-    controller = Bayesian(space, BayesianSettings(random=16), rng_seed=rng_seed)
-
-    def latency_ms(points):
-        return 4.0 + points @ [1, 2, 3, 4, 1, 2, 3, 4]
-
-    if informed:
-        controller.inform(latency_ms, reward)
-    found = []
-    for _ in range(samples // 8):
-        indices = controller.propose(8)
-        top1 = 0.5 + 0.02 * indices[:, 0] + 0.02 * indices[:, 3]
-        rewards = np.array([reward(a, ms) for a, ms in zip(top1, latency_ms(indices), strict=True)])
-        controller.observe(indices, rewards)
-        found += rewards.tolist()
-    return max(found)
-
-
-def test_bayesian_takes_the_latency_from_what_it_was_told():
-    """0.64 is the best: 4 and 3 of the two choices that matter take 20 ms, and nothing is left for the others."""
-    assert np.mean([best_found(seed, informed=True) for seed in range(8)]) > 0.635
-    assert np.mean([best_found(seed, informed=False) for seed in range(8)]) < 0.625
-
-
-def test_rewards_that_say_nothing_of_the_accuracy_are_left_out():
-    """Above a limit the reward is 0 whatever the accuracy; a diverged training is told as worse than nothing."""
-    space = small_space(4, 4, 4, 4)
-    controller = Bayesian(space, BayesianSettings(random=8), rng_seed=1)
-    controller.inform(lambda points: 1.0 + points.sum(axis=1), lambda top1, ms: top1 if ms <= 4 else 0.0)
-    found = []
-    for _ in range(10):
-        indices = controller.propose(8)
-        ms = 1.0 + indices.sum(axis=1)
-        top1 = 0.1 + 0.2 * indices[:, 1]
-        rewards = np.where(ms <= 4, top1, 0.0)
-        rewards[indices[:, 0] == 3] = -5.0
-        controller.observe(indices, rewards)
-        found += rewards.tolist()
-    assert max(found) == pytest.approx(0.7)  # 0, 3, 0, 0
-
-
-def test_a_latency_that_all_have_and_a_reward_that_is_the_accuracy_say_nothing():
-    space = small_space(4, 4, 4, 4)
-    plain, told = (Bayesian(space, BayesianSettings(random=8), rng_seed=1) for _ in range(2))
-    told.inform(lambda points: np.full(len(points), 7.0), lambda top1, ms: top1)
-    for _ in range(6):
-        indices = plain.propose(8)
-        np.testing.assert_array_equal(told.propose(8), indices)
-        for controller in (plain, told):
-            controller.observe(indices, indices.sum(1) / 12)
-
-
-def test_a_changed_reward_replaces_the_old_one():
-    space = small_space(4, 4, 4)
-    for controller in (
-        Evolution(space, EvolutionSettings(population=8, tournament=8), rng_seed=0),
-        Bayesian(space, BayesianSettings(random=2), rng_seed=0),
-    ):
-        points = np.unique(controller.propose(6), axis=0)
-        controller.observe(points, 10.0 + np.arange(len(points)))
-        controller.observe(points, -np.arange(len(points), dtype=float))
-        state = controller.state_dict()
-        told = state["rewards"] if "rewards" in state else [reward for reward, _ in state["population"]]
-        assert sorted(told) == sorted(-np.arange(len(points), dtype=float))
-
-
-def test_a_batch_larger_than_the_neighbourhood_is_still_chosen():
-    """Bayesian, batches of 300: better than chance."""
-    space = small_space(*[4] * 12)
-    controller = Bayesian(space, BayesianSettings(), rng_seed=0)
-    for _ in range(4):
-        indices = controller.propose(300)
-        assert len({tuple(row) for row in indices}) == 300
-        controller.observe(indices, (indices == 2).mean(1))
-    assert (indices == 2).mean() > 0.5  # 0.25 by chance
+# ---- settings
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("evolution", {"population": 50.5}, "population=50.5; it must be a whole number"),
-        ("reinforce", {"lr": "fast"}, "lr=fast; it must be a number"),
-        ("rnn_ppo", {"hidden": 0}, "hidden=0; it must be above 0"),
-        ("evolution", {"tournament": 0}, "allowed: 1 <= tournament <= population"),
-        ("evolution", {"again": 1.0}, "allowed: from 0 to below 1"),
-        ("bayesian", {"random": 1}, "random=1; it must be at least 2"),
-        ("reinforce", {"lr": 0}, "it must be above 0"),
-        ("reinforce", {"beta2": 1}, "allowed: from 0 to below 1"),
-        ("reinforce", {"entropy": -1}, "it must be at least 0"),
+        ("evolution", {"population": 50.5}, "population=50.5; it must be a whole number from 1 to 100000"),
+        ("evolution", {"tournament": 0}, "tournament=0; it must be a whole number from 1 to"),
+        ("evolution", {"population": 4}, "tournament=25, population=4; allowed: 1 <= tournament <= population"),
+        ("evolution", {"again": 1.0}, "again=1.0; it must be a number from 0 to 0.99"),
+        ("evolution", {"population": True}, "population=True; it must be a whole number"),
+        ("reinforce", {"lr": "fast"}, "lr='fast'; it must be a number above 0 to 100"),
+        ("reinforce", {"lr": 0}, "lr=0; it must be a number above 0"),
+        ("reinforce", {"lr": float("nan")}, "lr=nan; it must be a number above 0"),
+        ("reinforce", {"beta2": 1}, "beta2=1; it must be a number from 0 to below 1"),
+        ("reinforce", {"entropy": -1}, "entropy=-1; it must be a number from 0 to 1000"),
+        ("rnn_ppo", {"hidden": 0}, "hidden=0; it must be a whole number from 1 to 1024"),
+        ("rnn_ppo", {"hidden": 10**9}, "hidden=1000000000; it must be a whole number from 1 to 1024"),
+        ("rnn_ppo", {"lr": float("inf")}, "lr=inf; it must be a number above 0 to 1"),
+        ("rnn_ppo", {"epochs": 10**6}, "epochs=1000000; it must be a whole number from 1 to 100"),
+        ("rnn_ppo", {"baseline_decay": None}, "baseline_decay=None; it must be a number from 0 to below 1"),
+        ("bayesian", {"random": 1}, "random=1; it must be a whole number from 2 to 100000"),
+        ("bayesian", {"drawn": 10**6}, "drawn=1000000; it must be a whole number from 2 to 4096"),
+        ("bayesian", 5, "settings=5; give {name: value}, allowed: children, drawn"),
+        ("random", [("lr", 1)], "give {name: value}, allowed: none, it has no settings"),
     ],
 )
 def test_settings_are_checked(name, settings, message):
@@ -327,142 +291,7 @@ def test_settings_are_checked(name, settings, message):
         controllers.make(name, small_space(2), settings=settings)
 
 
-# ---- the mathematics of reinforce
-
-
-def scrambled_reinforce(space):
-    controller = Reinforce(space, rng_seed=0)
-    controller.logits = controller.logits + np.random.default_rng(1).normal(size=controller.logits.shape)
-    return controller
-
-
-def test_reinforce_probabilities_of_all_networks_sum_to_one():
-    space = conditional_space()
-    points = np.array(list(itertools.product(range(2), range(3), range(2))))
-    networks = np.unique(space.canonical(points), axis=0)
-    assert len(networks) == 2 + 2 * 3
-    p = np.exp(scrambled_reinforce(space).log_prob(networks))
-    assert p.sum() == pytest.approx(1)
-    assert p.std() > 0.01
-
-
-def test_reinforce_log_probability_is_the_sum_over_active_choices():
-    controller = scrambled_reinforce(conditional_space())
-    log_p = np.log(np.maximum(controller.probabilities(), 1e-9))
-    assert controller.log_prob(np.array([[0, 2, 1]]))[0] == pytest.approx(log_p[0, 0] + log_p[2, 1])
-    assert controller.log_prob(np.array([[1, 2, 1]]))[0] == pytest.approx(log_p[0, 1] + log_p[1, 2] + log_p[2, 1])
-
-
-def test_reinforce_gradients_equal_finite_differences():
-    space = conditional_space()
-    controller = scrambled_reinforce(space)
-    points = np.array([[0, 2, 1], [1, 1, 0], [1, 2, 1]])
-    gradient = controller.log_prob_gradient(points)
-    entropy = controller._entropy_gradient()
-    logits, step = controller.logits.copy(), 1e-6
-    for c, o in itertools.product(range(3), range(3)):
-        if np.isfinite(logits[c, o]):
-            values = []
-            for sign in (1, -1):
-                controller.logits = logits.copy()
-                controller.logits[c, o] += sign * step
-                values.append(np.append(controller.log_prob(points), controller.entropy().sum()))
-            difference = (values[0] - values[1]) / (2 * step)
-            np.testing.assert_allclose(difference[:-1], gradient[:, c, o], atol=1e-6)
-            assert difference[-1] == pytest.approx(entropy[c, o], abs=1e-6)
-
-
-def test_reinforce_samples_follow_the_probabilities():
-    controller = scrambled_reinforce(small_space(3, 2))
-    drawn = controller.propose(20000)
-    for c, size in enumerate((3, 2)):
-        shares = np.bincount(drawn[:, c], minlength=size) / 20000
-        np.testing.assert_allclose(shares, controller.probabilities()[c, :size], atol=4 * np.sqrt(0.25 / 20000))
-
-
-def test_reinforce_makes_good_networks_likelier_whatever_the_rewards_scale():
-    space = small_space(4, 4, 4)
-    for scale in (1, 1000):
-        controller = controllers.make("reinforce", space, rng_seed=0)
-        for _ in range(60):
-            indices = controller.propose(16)
-            controller.observe(indices, scale * (indices == 2).mean(1))
-        assert (controller.propose(64) == 2).mean() > 0.8  # 0.25 by chance
-
-
-# ---- the mathematics of rnn_ppo
-
-
-def scrambled_policy(*sizes: int) -> Policy:
-    """A policy far from uniform."""
-    torch.manual_seed(3)
-    policy = Policy(list(sizes), hidden=8)
-    for parameter in policy.parameters():
-        torch.nn.init.normal_(parameter, std=0.8)
-    return policy
-
-
-def test_probabilities_of_all_architectures_sum_to_one():
-    policy = scrambled_policy(3, 2, 4)
-    tokens = torch.tensor(list(itertools.product(range(3), range(2), range(4))))
-    log_prob, _ = policy(tokens)
-    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-5)
-    assert log_prob.exp().std() > 0.01  # not uniform: later choices depend on earlier ones
-
-
-def test_a_new_controller_is_uniform_and_its_entropy_is_the_mean_of_logs():
-    policy = RNNPPO(small_space(3, 2, 4), rng_seed=0).policy
-    log_prob, entropy = policy(torch.tensor([[0, 1, 2]]))
-    assert log_prob.item() == pytest.approx(-math.log(24), abs=1e-5)
-    assert entropy.item() == pytest.approx(math.log(24) / 3, abs=1e-5)
-
-
-def test_samples_follow_the_probabilities():
-    policy = scrambled_policy(3, 2)
-    tokens = torch.tensor(list(itertools.product(range(3), range(2))))
-    with torch.no_grad():
-        p = policy(tokens)[0].exp().numpy()
-        drawn = policy.sample(20000, torch.Generator().manual_seed(0)).numpy()
-    counts = np.array([(drawn == row).all(1).mean() for row in tokens.numpy()])
-    np.testing.assert_allclose(counts, p, atol=4 * np.sqrt(0.25 / 20000))
-
-
-def test_gradient_of_the_log_probability_equals_finite_differences():
-    policy = scrambled_policy(3, 2, 2).double()
-    tokens = torch.tensor([[2, 0, 1]])
-    head = policy.heads[1]
-
-    def log_prob() -> torch.Tensor:
-        return policy(tokens)[0].double().sum()
-
-    log_prob().backward()
-    step = 1e-3
-    with torch.no_grad():
-        for i in range(2):
-            head.bias[i] += step
-            up = log_prob()
-            head.bias[i] -= 2 * step
-            down = log_prob()
-            head.bias[i] += step
-            assert head.bias.grad[i].item() == pytest.approx(((up - down) / (2 * step)).item(), abs=1e-3)
-
-
-def test_good_architectures_become_likelier():
-    space = small_space(4, 4, 4)
-    controller = RNNPPO(space, PPOSettings(), rng_seed=0)
-    for _ in range(60):
-        indices = controller.propose(16)
-        controller.observe(indices, (indices == 2).mean(1))
-    later = controller.propose(64)
-    assert (later == 2).mean() > 0.8  # 0.25 by chance
-
-
-def test_the_scale_and_offset_of_rewards_do_not_matter():
-    space = small_space(4, 4)
-    a, b = (RNNPPO(space, PPOSettings(), rng_seed=0) for _ in range(2))
-    for _ in range(4):
-        indices = a.propose(8)
-        assert (b.propose(8) == indices).all()
-        rewards = indices.sum(1).astype(float)
-        a.observe(indices, rewards)
-        b.observe(indices, 1000 * rewards + 7)
+@pytest.mark.parametrize("rng_seed", [-1, 1.5, "0", None, True, 2**63])
+def test_seeds_are_checked(name, rng_seed):
+    with pytest.raises(ValueError, match=f"controller {name}: rng_seed=.*; it must be a whole number from 0 to 9"):
+        controllers.make(name, small_space(2), rng_seed=rng_seed)

@@ -7,13 +7,14 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 >>> controller.observe(indices, rewards)       # (8,) floats
 """
 
-import math
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from nas.controllers.contract import Whole
 from search_spaces.space import SearchSpace
 
 __all__ = ["Controller", "inform", "make", "names"]
@@ -23,14 +24,17 @@ class Controller(Protocol):
     """Ask and tell."""
 
     def propose(self, n: int) -> np.ndarray:
-        """(n, C) index vectors to evaluate next."""
+        """(n, C) index vectors to evaluate next; n is at least 1."""
         ...
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
-        """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out.
+        """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out, an infinite one refused.
 
         Where the reward is another one from now on, all points are observed again, at once: `evolution` and `bayesian`
         forget the old rewards, the policies take it for one more batch.
+
+        Raises:
+            ValueError: other shapes, indices that are not of the space, or an infinite reward.
         """
         ...
 
@@ -38,7 +42,13 @@ class Controller(Protocol):
         """Everything that decides what is proposed next, but what `inform` told, which is told anew."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what another one's `state_dict` gave.
+
+        Raises:
+            ValueError: the state is of another controller or space.
+        """
+        ...
 
 
 @runtime_checkable
@@ -67,9 +77,14 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
         settings: values for the controller's own settings (like `rnn_ppo.PPOSettings`); the rest have their defaults.
 
     Raises:
-        ValueError: no such controller or setting.
+        ValueError: no such controller or setting, a value that a setting cannot have, or a space that is too large for
+            the controller.
     """
-    settings = settings or {}
+    if name not in names():
+        raise ValueError(f"no controller {name!r}{_did_you_mean(name, names())}; there are: {', '.join(names())}")
+    if not Whole(0, 2**63 - 1).has(rng_seed):
+        raise ValueError(f"controller {name}: rng_seed={rng_seed!r}; it must be {Whole(0, 2**63 - 1)}")
+    settings = {} if settings is None else settings
     if name == "rnn_ppo":
         from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
 
@@ -86,22 +101,25 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
         from nas.controllers.bayesian import Bayesian, BayesianSettings
 
         return Bayesian(space, _settings(BayesianSettings, name, settings), rng_seed=rng_seed)
-    if name == "random":
-        from nas.controllers.random import Random
+    from nas.controllers.random import Random, RandomSettings
 
-        if settings:
-            raise ValueError(f"controller random has no setting {min(settings)!r}; it has none")
-        return Random(space, rng_seed=rng_seed)
-    raise ValueError(f"no controller {name!r}; there are: {', '.join(names())}")
+    _settings(RandomSettings, name, settings)
+    return Random(space, rng_seed=rng_seed)
 
 
-def _settings(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
+def _settings(kind: Any, name: str, given: Any) -> Any:
     """The settings, an instance of the dataclass `kind`, with the `given` values."""
-    known = [field.name for field in fields(kind)]
-    if unknown := set(given) - set(known):
-        raise ValueError(f"controller {name} has no setting {min(unknown)!r}; allowed: {', '.join(sorted(known))}")
-    for field in fields(kind):
-        value, whole = given.get(field.name, field.default), field.type in (int, "int")
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
-            raise ValueError(f"controller {name}: {field.name}={value}; it must be a {'whole ' if whole else ''}number")
+    known = sorted(field.name for field in fields(kind))
+    allowed = ", ".join(known) or "none, it has no settings"
+    if not isinstance(given, Mapping):
+        raise ValueError(f"controller {name}: settings={given!r}; give {{name: value}}, allowed: {allowed}")
+    for setting in given:
+        if setting not in known:
+            hint = _did_you_mean(setting, known)
+            raise ValueError(f"controller {name} has no setting {setting!r}{hint}; allowed: {allowed}")
     return kind(**given)
+
+
+def _did_you_mean(name: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

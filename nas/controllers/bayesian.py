@@ -1,14 +1,8 @@
 """Bayesian optimisation of networks: a Gaussian process over the choices, Thompson sampling among children of the best.
 
-For searches of tens to thousands of samples, where a policy has not begun to learn. The kernel falls with the choices
-in which two networks differ,
-
-    k(a, b) = exp(-sum over the choices that differ of weight_c / length),
-
-and so holds main effects and interactions of all orders. A choice's weight is how much its options differ in a ridge
-regression to what was seen so far; length and noise are those of the highest marginal likelihood. Hence it goes on
-without a setting from exact rewards to the noisy ones of short trainings. (Neural architecture search by Gaussian
-processes: arXiv:1802.07191; by local changes of the best networks: arXiv:1910.11858.)
+For searches of tens to thousands of samples, where a policy has not begun to learn. The model is
+`gaussian_process.GaussianProcess`. (Neural architecture search by Gaussian processes: arXiv:1802.07191; by local
+changes of the best networks: arXiv:1910.11858.)
 
 The latency of a network is known before it is evaluated. Once told of it (`Bayesian.inform`) the process models what
 is not known, the accuracy beyond its trend with the latency, and each draw of it is rewarded with the network's own
@@ -21,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from nas.controllers.contract import Whole, check_count, check_settings, check_state, told
+from nas.controllers.gaussian_process import GaussianProcess
 from search_spaces.space import SearchSpace
 
-__all__ = ["Bayesian", "BayesianSettings", "GaussianProcess"]
+__all__ = ["Bayesian", "BayesianSettings"]
 
-_LENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-_NOISES = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.7, 2.0)  # variance, in units of the kernel's
-_LEAST_WEIGHT = 0.1
-_RIDGE = 10.0
-_FEW = 200
+_MOST_ENTRIES = 2**24  # of the array of children, 128 MiB: a space of more than 4096 choices has fewer of them
+_MOST_DRAWN = 4096  # networks that are drawn jointly: their covariance has 128 MiB
 _CHANGES = (0.35, 0.25, 0.2, 0.1, 0.1)  # how often a child differs from its parent in 1, 2, ... choices
 
 
@@ -40,7 +33,7 @@ class BayesianSettings:
     Attributes:
         random: samples before the first model.
         parents: how many of the best networks, as the model sees them, have children.
-        children: how many for a batch, at least 8 for each of its proposals.
+        children: how many for a batch, at least 8 for each of its proposals; fewer in a space of thousands of choices.
         drawn: of how many children functions are drawn at most, at least 8 for each proposal: half of them those of
             the best means, half any. (Without the former, networks that hit a latency are rarely among them; without
             the latter too little is new.)
@@ -54,9 +47,14 @@ class BayesianSettings:
     window: int = 400
 
     def __post_init__(self) -> None:
-        for name in ("random", "parents", "children", "drawn", "window"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"controller bayesian: {name}={getattr(self, name)}; it must be at least 2")
+        allowed = {
+            "random": Whole(2, 100_000),
+            "parents": Whole(2, 10_000),
+            "children": Whole(2, 65_536),
+            "drawn": Whole(2, _MOST_DRAWN),
+            "window": Whole(2, 4096),
+        }
+        check_settings("bayesian", self, allowed)
 
 
 class Bayesian:
@@ -83,6 +81,7 @@ class Bayesian:
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors: random ones at first, then draws from the model; new ones as long as there are."""
+        check_count(n)
         if len(self._known) < self._settings.random or len(self._rewards) < 2:
             found = self._random(n)
         else:
@@ -92,13 +91,14 @@ class Bayesian:
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """Learns from the rewards (n,) of `indices` (n, C); NaN is left out, and of a point the latest counts."""
-        told = dict(zip(map(tuple, self._points.tolist()), self._rewards.tolist(), strict=True))
-        for point, reward in zip(self._space.canonical(np.asarray(indices)).tolist(), rewards, strict=True):
+        indices, rewards = told(self._space, indices, rewards)
+        seen = dict(zip(map(tuple, self._points.tolist()), self._rewards.tolist(), strict=True))
+        for point, reward in zip(self._space.canonical(indices).tolist(), rewards, strict=True):
             self._known.add(tuple(point))
             if not np.isnan(reward):
-                told[tuple(point)] = float(reward)
-        self._points = np.array(list(told), dtype=np.int64).reshape(-1, len(self._space.choices))
-        self._rewards = np.array(list(told.values()))
+                seen[tuple(point)] = float(reward)
+        self._points = np.array(list(seen), dtype=np.int64).reshape(-1, len(self._space.choices))
+        self._rewards = np.array(list(seen.values()))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -109,6 +109,8 @@ class Bayesian:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        shape = (len(self._space.choices),)
+        check_state("bayesian", state, ("rng", "points", "rewards", "known"), shapes={"points": shape})
         self._rng.bit_generator.state = state["rng"]
         self._points, self._rewards = state["points"].copy(), state["rewards"].copy()
         self._known = set(map(tuple, state["known"]))
@@ -139,9 +141,10 @@ class Bayesian:
         sizes = [len(choice.options) for choice in self._space.choices]
         model = GaussianProcess(points, seen - slope * worth.log_ms, sizes)
         parents = points[np.argsort(-worth.of(model.mean(points), slope), kind="stable")[: self._settings.parents]]
-        children = self._children(parents, max(self._settings.children, 8 * n))
+        room = _MOST_ENTRIES // len(self._space.choices)
+        children = self._children(parents, max(min(self._settings.children, room), 8 * n))
         worth = self._worth(children)
-        most = max(self._settings.drawn, 8 * n)
+        most = min(max(self._settings.drawn, 8 * n), _MOST_DRAWN)
         if len(children) > most:  # they are in no order
             likeliest = np.argsort(-worth.of(model.mean(children), slope), kind="stable")[: most // 2]
             kept = np.union1d(likeliest, np.arange(most // 2))
@@ -205,70 +208,3 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
     """Of the line through the points; 0 if they are all above each other."""
     apart = x - x.mean()
     return float(apart @ y / (apart @ apart)) if apart @ apart > 1e-9 else 0.0
-
-
-class GaussianProcess:
-    """A Gaussian process over points (n, C) with C choices of `sizes` options, fitted to rewards (n,)."""
-
-    def __init__(self, points: np.ndarray, rewards: np.ndarray, sizes: list[int]) -> None:
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)])
-        self._mean, self._deviation = float(rewards.mean()), max(float(rewards.std()), 1e-12)
-        y = (rewards - self._mean) / self._deviation
-        one_hot = self._one_hot(points)
-        self.weights = self._importance(one_hot, y)  # (C,), 1 in the mean
-        self._per_option = np.repeat(self.weights, sizes)
-        self._x = one_hot
-        apart = self._apart(one_hot, one_hot)
-        some = np.unique(np.linspace(0, len(y) - 1, _FEW).astype(int))  # enough for three numbers
-        self.length, self.noise, self._amplitude = _most_likely(apart[np.ix_(some, some)], y[some])
-        kernel = np.exp(-apart / self.length) + self.noise * np.eye(len(y))
-        self._cholesky = np.linalg.cholesky(kernel)
-        self._alpha = np.linalg.solve(self._cholesky.T, np.linalg.solve(self._cholesky, y))
-
-    def mean(self, points: np.ndarray) -> np.ndarray:
-        """(m,) expected rewards of points (m, C)."""
-        return self._mean + self._deviation * (self._kernel(self._one_hot(points), self._x) @ self._alpha)
-
-    def draw(self, points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count, m) joint draws of the rewards of points (m, C)."""
-        x = self._one_hot(points)
-        across = self._kernel(x, self._x)
-        solved = np.linalg.solve(self._cholesky, across.T)
-        covariance = self._kernel(x, x) - solved.T @ solved + 1e-6 * np.eye(len(x))
-        root = np.sqrt(self._amplitude) * np.linalg.cholesky(covariance)
-        values = across @ self._alpha + (root @ rng.standard_normal((len(x), count))).T
-        return self._mean + self._deviation * values
-
-    def _one_hot(self, points: np.ndarray) -> np.ndarray:
-        found = np.zeros((len(points), self._offsets[-1]))
-        found[np.arange(len(points))[:, None], self._offsets[:-1] + points] = 1
-        return found
-
-    def _apart(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Summed weights of the choices that differ."""
-        return np.maximum(self.weights.sum() - (a * self._per_option) @ b.T, 0.0)
-
-    def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.exp(-self._apart(a, b) / self.length)
-
-    def _importance(self, one_hot: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(C,) range of the effects of each choice's options, at least a tenth of the mean, scaled to a mean of 1."""
-        x = one_hot - one_hot.mean(axis=0)
-        effects = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ y)
-        ranges = np.array([np.ptp(own) for own in np.split(effects, self._offsets[1:-1])])
-        weights = np.maximum(ranges / max(ranges.mean(), 1e-12), _LEAST_WEIGHT)
-        return weights / weights.mean()
-
-
-def _most_likely(apart: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Length, noise and amplitude (variance) of the highest marginal likelihood, over a grid."""
-    best = (-np.inf, 0.0, 0.0, 0.0)
-    for length in _LENGTHS:
-        values, vectors = np.linalg.eigh(np.exp(-apart / length))
-        squares = (vectors.T @ y) ** 2
-        for noise in _NOISES:
-            spectrum = np.maximum(values, 1e-10) + noise
-            amplitude = max(float((squares / spectrum).mean()), 1e-12)
-            likelihood = -0.5 * len(y) * np.log(amplitude) - 0.5 * np.log(spectrum).sum()
-            best = max(best, (float(likelihood), length, noise, amplitude))
-    return best[1:]

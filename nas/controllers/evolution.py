@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, told
 from search_spaces.space import SearchSpace
 
 __all__ = ["Evolution", "EvolutionSettings"]
@@ -32,13 +33,16 @@ class EvolutionSettings:
     again: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tournament <= self.population:
+        check_settings(
+            "evolution",
+            self,
+            {"population": Whole(1, 100_000), "tournament": Whole(1, 100_000), "again": Number(0, 0.99)},
+        )
+        if self.tournament > self.population:
             raise ValueError(
                 f"controller evolution: tournament={self.tournament}, population={self.population}; "
                 "allowed: 1 <= tournament <= population"
             )
-        if not 0 <= self.again < 1:
-            raise ValueError(f"controller evolution: again={self.again}; allowed: from 0 to below 1")
 
 
 class Evolution:
@@ -53,11 +57,12 @@ class Evolution:
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors: random ones until a population was proposed, then children."""
+        check_count(n)
         return np.array([self._new() for _ in range(n)])
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """Adds the networks `indices` (n, C) with `rewards` (n,) to the population; NaN rewards are left out."""
-        for point, reward in zip(np.asarray(indices), np.asarray(rewards, dtype=np.float64), strict=True):
+        for point, reward in zip(*told(self._space, indices, rewards), strict=True):
             self._known.add(self._canonical(point))
             if not np.isnan(reward):
                 member = tuple(point.tolist())
@@ -73,9 +78,12 @@ class Evolution:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        check_state("evolution", state, ("rng", "population", "known"))
+        population = [(reward, tuple(point)) for reward, point in state["population"]]
+        if any(len(point) != len(self._space.choices) for point in [*state["known"], *(p for _, p in population)]):
+            raise ValueError("controller evolution: this is the state of another space")
         self._rng.bit_generator.state = state["rng"]
-        self._population = [(reward, tuple(point)) for reward, point in state["population"]]
-        self._known = set(map(tuple, state["known"]))
+        self._population, self._known = population, set(map(tuple, state["known"]))
 
     def _new(self) -> np.ndarray:
         """A point that was not proposed before, unless `_TRIES` did not find one."""

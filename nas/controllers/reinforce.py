@@ -5,15 +5,20 @@ is that of the log-probability times the reward above an exponential moving aver
 into steps whose length does not depend on the rewards' scale.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nas.controllers.contract import Number, check_count, check_settings, check_state, told
 from search_spaces.space import SearchSpace
 
 __all__ = ["Reinforce", "ReinforceSettings"]
+
+
+_MOST_LOGITS = 2**23  # 64 MiB, of which there are some copies
+_AT_ONCE = 2**22  # numbers that are drawn or added up in one piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +38,14 @@ class ReinforceSettings:
     entropy: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"controller reinforce: lr={self.lr}; it must be above 0")
-        for name in ("beta2", "baseline_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"controller reinforce: {name}={getattr(self, name)}; allowed: from 0 to below 1")
-        if self.entropy < 0:
-            raise ValueError(f"controller reinforce: entropy={self.entropy}; it must be at least 0")
+        share = Number(0, 1, below=True)
+        allowed = {
+            "lr": Number(0, 100, above=True),
+            "beta2": share,
+            "baseline_decay": share,
+            "entropy": Number(0, 1000),
+        }
+        check_settings("reinforce", self, allowed)
 
 
 class Reinforce:
@@ -56,6 +62,11 @@ class Reinforce:
         self.lr = self._settings.lr
         self._rng = np.random.default_rng(rng_seed)
         sizes = np.array([len(choice.options) for choice in space.choices])
+        if len(sizes) * sizes.max() > _MOST_LOGITS:
+            raise ValueError(
+                f"controller reinforce: space {space.name!r} has {len(sizes)} choices of up to {sizes.max()} options; "
+                f"their product must be at most {_MOST_LOGITS}: use controller=evolution"
+            )
         self._exists = np.arange(sizes.max()) < sizes[:, None]
         self.logits = np.where(self._exists, 0.0, -np.inf)
         self._second = np.zeros(self.logits.shape)  # Adam's second moment
@@ -69,22 +80,29 @@ class Reinforce:
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """As `propose`, by another generator."""
-        noise = rng.gumbel(size=(n, *self.logits.shape))
-        return (self.logits + noise).argmax(axis=2)
+        check_count(n)
+        found = np.empty((n, len(self.logits)), dtype=np.int64)
+        for rows in self._pieces(n):
+            noise = rng.gumbel(size=(rows.stop - rows.start, *self.logits.shape))
+            found[rows] = (self.logits + noise).argmax(axis=2)
+        return found
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """One step on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
-        rewards = np.asarray(rewards, dtype=np.float64)
+        indices, rewards = told(self._space, indices, rewards)
         known = ~np.isnan(rewards)
         if not known.any():
             return
-        indices, rewards = np.asarray(indices)[known], rewards[known]
+        indices, rewards = indices[known], rewards[known]
         decay = self._settings.baseline_decay
         mean = float(rewards.mean())
         self._baseline = mean if self._baseline is None else decay * self._baseline + (1 - decay) * mean
         above = rewards - self._baseline
         self._scale = decay * self._scale + (1 - decay) * float(np.abs(above).mean())
-        gradient = (above[:, None, None] * self.log_prob_gradient(indices)).mean(axis=0)
+        gradient = np.zeros(self.logits.shape)
+        for rows in self._pieces(len(above)):
+            gradient += (above[rows, None, None] * self.log_prob_gradient(indices[rows])).sum(axis=0)
+        gradient /= len(above)
         gradient += self._settings.entropy * self._scale * self._entropy_gradient()
         self._steps += 1
         beta2 = self._settings.beta2
@@ -126,9 +144,16 @@ class Reinforce:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        keys, shape = ("rng", "logits", "second", "steps", "baseline", "scale"), self.logits.shape
+        check_state("reinforce", state, keys, shapes={"logits": shape, "second": shape})
         self._rng.bit_generator.state = state["rng"]
         self.logits, self._second = state["logits"].copy(), state["second"].copy()
         self._steps, self._baseline, self._scale = state["steps"], state["baseline"], state["scale"]
+
+    def _pieces(self, n: int) -> Iterator[slice]:
+        """Of `n` rows, each piece of as many as fit into `_AT_ONCE` logits."""
+        step = max(1, _AT_ONCE // self.logits.size)
+        return (slice(start, min(n, start + step)) for start in range(0, n, step))
 
     def _entropy_gradient(self) -> np.ndarray:
         """(C, O) of the sum of entropies in the logits: -p (log p + H)."""

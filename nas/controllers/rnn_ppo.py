@@ -5,8 +5,9 @@ the logits of the next choice. The update is proximal policy optimisation with t
 (arXiv:1707.06347, equation 7), an entropy bonus, and an exponential moving average of rewards as the baseline.
 """
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, told
 from search_spaces.space import SearchSpace
 
-__all__ = ["RNNPPO", "PPOSettings", "Policy"]
+__all__ = ["RNNPPO", "PPOSettings", "Policy", "one_thread"]
+
+_MOST_WEIGHTS = 2**26  # of embeddings: 256 MiB, the heads as much again, and Adam two copies of both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +44,27 @@ class PPOSettings:
     baseline_decay: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "lr", "clip", "epochs"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"controller rnn_ppo: {name}={getattr(self, name)}; it must be above 0")
-        if self.entropy < 0 or not 0 <= self.baseline_decay < 1:
-            raise ValueError(
-                f"controller rnn_ppo: entropy={self.entropy}, baseline_decay={self.baseline_decay}; "
-                "allowed: at least 0, and from 0 to below 1"
-            )
+        allowed = {
+            "hidden": Whole(1, 1024),
+            "lr": Number(0, 1, above=True),
+            "clip": Number(0, 10, above=True),
+            "epochs": Whole(1, 100),
+            "entropy": Number(0, 1000),
+            "baseline_decay": Number(0, 1, below=True),
+        }
+        check_settings("rnn_ppo", self, allowed)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes with one thread. A policy is so small that more only wait for each other; and threads that
+    were never started cannot be missing where a process is forked later."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class RNNPPO:
@@ -57,28 +74,37 @@ class RNNPPO:
         self._space = space
         self._settings = settings or PPOSettings()
         self._generator = torch.Generator().manual_seed(rng_seed)
-        with torch.random.fork_rng(devices=[]):
+        sizes, hidden = [len(choice.options) for choice in space.choices], self._settings.hidden
+        if sum(sizes) * hidden > _MOST_WEIGHTS:
+            raise ValueError(
+                f"controller rnn_ppo: space {space.name!r} has {sum(sizes)} options; times hidden={hidden} they must "
+                f"be at most {_MOST_WEIGHTS}: use a smaller hidden, or controller=evolution"
+            )
+        with torch.random.fork_rng(devices=[]), one_thread():
             torch.manual_seed(rng_seed)
-            self.policy = Policy([len(choice.options) for choice in space.choices], self._settings.hidden)
+            self.policy = Policy(sizes, hidden)
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=self._settings.lr)
         self._baseline: float | None = None
         self._scale: float | None = None
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors sampled from the policy."""
-        with torch.no_grad():
+        check_count(n)
+        with torch.no_grad(), one_thread():
             return self.policy.sample(n, self._generator).numpy()
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """One PPO update on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
-        rewards = np.asarray(rewards, dtype=np.float64)
+        indices, rewards = told(self._space, indices, rewards)
         known = ~np.isnan(rewards)
-        if not known.any():
-            return
-        points = np.asarray(indices)[known]
-        tokens = torch.from_numpy(points.astype(np.int64))
+        if known.any():
+            with one_thread():
+                self._update(indices[known], rewards[known])
+
+    def _update(self, points: np.ndarray, rewards: np.ndarray) -> None:
+        tokens = torch.from_numpy(points)
         active = torch.from_numpy(self._space.active(points))
-        advantages = torch.from_numpy(self._advantages(rewards[known])).float()
+        advantages = torch.from_numpy(self._advantages(rewards)).float()
         with torch.no_grad():
             before, _ = self.policy(tokens, active)
         for _ in range(self._settings.epochs):
@@ -102,6 +128,10 @@ class RNNPPO:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        check_state("rnn_ppo", state, ("policy", "optimizer", "generator", "baseline", "scale"))
+        own = {name: value.shape for name, value in self.policy.state_dict().items()}
+        if {name: value.shape for name, value in state["policy"].items()} != own:
+            raise ValueError("controller rnn_ppo: this is the state of another space, or of another hidden=")
         self.policy.load_state_dict(state["policy"])
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._generator.set_state(state["generator"])
