@@ -13,7 +13,7 @@ from nas.trial import Evaluation, Trial, number
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
-__all__ = ["EvaluationError", "RewardFunction", "Samples"]
+__all__ = ["EvaluationError", "RewardFunction", "Samples", "known_latency_ms"]
 
 MAX_FAILURES_IN_A_ROW = 8
 
@@ -149,7 +149,7 @@ class Samples:
     def _evaluated(self, before: int, points: Sequence[_Point]) -> Iterator[Trial]:
         able = []
         for point in points:  # before hours are spent on a network whose latency is not known
-            latency_ms, note = self._latency(point.arch)
+            latency_ms, note = known_latency_ms(self._latency_ms, point.arch)
             if note:
                 failed = Evaluation(top1=0.0, status="failed", note=note)
                 yield self._record(_trial(point, failed, math.nan))
@@ -167,16 +167,6 @@ class Samples:
         if old is None or old.indices != point.indices or not old.top1:
             return None
         return _rewarded(replace(old, status="ok", note=""), self.reward)
-
-    def _latency(self, arch: Arch) -> tuple[float, str]:
-        """Milliseconds, and why there are none."""
-        try:
-            latency_ms = number("latency_ms", self._latency_ms(arch))
-        except Exception as e:  # like a reward, it is anyone's code
-            return math.nan, f"the latency is not known: {cause(e)}"
-        if not 0 < latency_ms < math.inf:
-            return math.nan, f"the latency is {latency_ms:g} ms; it must be above 0 and finite"
-        return latency_ms, ""
 
     def _record(self, trial: Trial) -> Trial:
         if self._journal:
@@ -198,6 +188,15 @@ class Samples:
                 note = trial.note
         if self._failures >= MAX_FAILURES_IN_A_ROW:
             raise EvaluationError(f"the last {self._failures} evaluations failed; the latest: {note}")
+
+
+def known_latency_ms(latency_ms: Callable[[Arch], float], arch: Arch) -> tuple[float, str]:
+    """Milliseconds, or NaN and why they are not known."""
+    try:
+        ms = number("latency_ms", latency_ms(arch))
+    except Exception as e:  # like a reward, it is anyone's code
+        return math.nan, f"the latency is not known: {cause(e)}"
+    return (ms, "") if 0 < ms < math.inf else (math.nan, f"the latency is {ms:g} ms; it must be above 0 and finite")
 
 
 def _trial(point: _Point, evaluation: Evaluation, latency_ms: float) -> Trial:

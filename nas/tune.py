@@ -30,6 +30,7 @@ from ray.tune.schedulers import ASHAScheduler
 from nas.controllers import Controller, inform
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.journal import Journal
+from nas.samples import known_latency_ms
 from nas.trial import Trial
 from nas.tune_searcher import ControllerSearcher
 from search_spaces.arch import Arch
@@ -65,9 +66,9 @@ def search_with_tune(
 ) -> list[Trial]:
     """`nas.loop.search` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
 
-    The journal has each trial when it ends; those that it has are not trained again. A network that was stopped has the
-    top-1 of its last epoch, and a note. With several workers the order in which trainings end decides which are
-    stopped: such a search is not the same again.
+    The journal has each trial when it ends; those that it has are not trained again, see `Journal.settled`. A network
+    that was stopped has the top-1 of its last epoch, and a note. With several workers the order in which trainings end
+    decides which are stopped: such a search is not the same again.
 
     Args:
         storage: an absolute folder for Tune's own files.
@@ -87,8 +88,9 @@ def search_with_tune(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune would keep the first Ctrl-C, also after its end
     if latency_ms_batch:
         inform(controller, latency_ms_batch, reward)
-    known = {}
-    for sample, trial in sorted(journal.trials.items()):
+    known, ended = {}, set()
+    for sample, trial in sorted(journal.settled(batch).items()):
+        ended.add(sample)
         known[sample] = (trial.indices, trial.reward if trial.status == "ok" else math.nan)
         if on_trial:
             on_trial(trial)
@@ -97,9 +99,10 @@ def search_with_tune(
 
     def record(config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
         sample, indices = config["sample"], tuple(config["indices"])
-        if sample in journal.trials:
+        if sample in ended:
             return
         arch = space.decode(indices)
+        ms, unknown = known_latency_ms(latency_ms, arch)
         result = result or {}
         top1, done = result.get("top1"), result.get("epochs", 0)
         status = "failed" if top1 is None else result.get("status", "ok")
@@ -108,22 +111,23 @@ def search_with_tune(
             indices=indices,
             arch=arch,
             top1=top1 if status == "ok" and top1 is not None else 0.0,
-            latency_ms=latency_ms(arch),
+            latency_ms=ms,
             reward=result["reward"] if status == "ok" else 0.0,
             status=status,
             seconds=result.get("time_total_s", 0.0),
-            note=f"stopped after {done} of {epochs} epochs" if status == "ok" and done < epochs else note,
+            note=f"stopped after {done} of {epochs} epochs" if status == "ok" and done < epochs else unknown or note,
         )
-        journal.append(trial)
-        if on_trial:
-            on_trial(trial)
+        end(trial)
 
     def reuse(sample: int, point: tuple[int, ...], earlier: int) -> None:
-        if sample not in journal.trials:
-            trial = replace(journal.trials[earlier], sample=sample, indices=point, seconds=0.0, reused=earlier)
-            journal.append(trial)
-            if on_trial:
-                on_trial(trial)
+        if sample not in ended:
+            end(replace(journal.trials[earlier], sample=sample, indices=point, seconds=0.0, reused=earlier))
+
+    def end(trial: Trial) -> None:
+        journal.append(trial)
+        ended.add(trial.sample)
+        if on_trial:
+            on_trial(trial)
 
     watchdog = _Watchdog(timeout_s)
     tuner = tune.Tuner(
@@ -156,10 +160,10 @@ def search_with_tune(
         tuner.fit()
     if watchdog.stalled:
         raise StalledError(
-            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(journal.trials)} of {samples} samples are "
+            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(ended)} of {samples} samples are "
             "kept: the same command continues"
         )
-    if any(sample not in journal.trials for sample in range(samples)):
+    if any(sample not in ended for sample in range(samples)):
         raise KeyboardInterrupt  # which Tune has caught, where its own handlers are wanted
     return [journal.trials[sample] for sample in range(samples)]
 
