@@ -19,7 +19,7 @@ from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, is_corrected, what_weights_save
 from latency_luts.key import key, parse
 from latency_luts.known import known_networks
-from latency_luts.log import Log, Measurements
+from latency_luts.log import Log, Measurements, forget
 from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
 from latency_luts.progress import Bar, bars
@@ -167,7 +167,7 @@ def build(
     log_path = path.with_name(path.name + ".measured")
     old = None if fresh or not path.exists() else store.read_own(path, how, options=_options(machine))
     if fresh:
-        log_path.unlink(missing_ok=True)
+        forget(log_path)
     units = set(units)
     have = set(old.units) if old else set()
     new_units = {unit for unit in units if key(unit) not in have}
@@ -190,17 +190,18 @@ def build(
         console = new_console(stderr=True)
         console.print(f"{device}: measuring {len(new_units)} units on {where}: {how.cpu}, {how.runtime}")
     try:
-        with _machine(machine, how) as at_work, measured.open(), bars(progress) as bar:
-            measured.want(map(key, new_units))
-            turns = NetworkTurns(known | new_networks, measured, at_work)
-            _measure_units(new_units, neighbours, measured, at_work, turns, bar)
-            turns.take(1.0)
+        with measured.open():
+            with _machine(machine, how) as at_work, bars(progress) as bar:
+                measured.want(map(key, new_units))
+                turns = NetworkTurns(known | new_networks, measured, at_work)
+                _measure_units(new_units, neighbours, measured, at_work, turns, bar)
+                turns.take(1.0)
+            table = fold(device, how, old, measured, units, new_networks, here=machine is None)
+            write(table, path)
+            measured.remove()
     except KeyboardInterrupt:
         same = "the same command without fresh=true" if fresh else "the same command"
         raise KeyboardInterrupt(f"what was measured is kept beside {path}: {same} continues") from None
-    table = fold(device, how, old, measured, units, new_networks, here=machine is None)
-    write(table, path)
-    measured.remove()
     return table
 
 

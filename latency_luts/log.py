@@ -1,7 +1,6 @@
 """The log of a build: every measurement is appended at once, so that an interrupted build continues after it."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -10,8 +9,10 @@ from pathlib import Path
 from latency_luts.key import parse
 from latency_luts.measure import ChainTiming, NetworkTiming
 from latency_luts.table import Identity, TableError
+from nas_runtime.lines import LineFile
+from nas_runtime.records import JournalError, Records
 
-__all__ = ["Log", "Measurements"]
+__all__ = ["Log", "Measurements", "forget"]
 
 
 @dataclass(kw_only=True)
@@ -32,71 +33,86 @@ class Measurements:
 
 
 class Log(Measurements):
-    """Measurements in the file `path`.
+    """Measurements in the file `path`, which is read at once and not written to before `open`.
 
     Raises:
         TableError: the file was begun on another machine or runtime, or is damaged. A last line that was cut short by a
             crash is left out.
+        FileError: the file cannot be read.
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
         super().__init__()
         self.path, self.identity = path, identity
-        with contextlib.suppress(FileNotFoundError):
-            lines = path.read_text().splitlines()
-            for i, line in enumerate(lines):
-                try:
-                    self._take(i, json.loads(line))
-                except json.JSONDecodeError:
-                    if i < len(lines) - 1:
-                        raise TableError(f"{path}:{i + 1} is damaged; remove the file to measure again") from None
-                except TableError:
-                    raise
-                except (KeyError, TypeError, AttributeError, ValueError):
-                    raise TableError(f"{path}:{i + 1} is no measurement; remove the file to measure again") from None
+        self._taken = 0  # lines
+        with self._named():
+            self._records = Records(path, "measured")
+            self._take_new()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Inside, `add_chains` and `add_network` append to the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
-        with self.path.open("a") as file:
-            self._file = file
-            if file.tell() == 0:
+        """Inside, `add_chains` and `add_network` append to the file, and no other process does.
+
+        Raises:
+            FileError: another process is measuring for the same table.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._named():
+                stack.enter_context(self._records.writing())
+                self._take_new()  # what another process has added since
+            if not self._taken:
                 self._append({"identity": asdict(self.identity), "id": self.id})
             yield
 
     def want(self, keys: Iterable[str]) -> None:
         """From now on, chains are also made for the units `keys`."""
         if new := sorted(set(keys) - self.wanted):
-            self.wanted.update(new)
             self._append({"wanted": new})
+            self.wanted.update(new)
 
     def add_chains(self, timings: list[ChainTiming]) -> None:
         for timing in timings:
-            self.chains.append(timing)
             self._append({"chain": asdict(timing)})
+            self.chains.append(timing)
 
     def add_network(self, name: str, timing: NetworkTiming) -> None:
-        self.networks.setdefault(name, []).append(timing)
         self._append({"network": name, **asdict(timing)})
+        self.networks.setdefault(name, []).append(timing)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
     def _append(self, item: dict) -> None:
-        self._file.write(json.dumps(item) + "\n")
-        self._file.flush()
+        self._records.append(item)
+        self._taken += 1
 
-    def _take(self, i: int, item: dict) -> None:
-        if i == 0:
-            if item.get("identity") != asdict(self.identity):
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of damage what to do."""
+        try:
+            yield
+        except JournalError as e:
+            raise TableError(f"{str(e).partition(';')[0]}; remove the file to measure again") from None
+
+    def _take_new(self) -> None:
+        while self._records.records:
+            item = self._records.records.pop(0)
+            try:
+                self._take(item)
+            except TableError:
+                raise
+            except (KeyError, TypeError, AttributeError, ValueError):
+                raise TableError(f"{self.path} holds no measurements; remove the file to measure again") from None
+            self._taken += 1
+
+    def _take(self, item: dict) -> None:
+        if not self._taken:
+            if item["identity"] != asdict(self.identity):
                 raise TableError(
                     f"{self.path} was begun on another machine or runtime, or in another way; continue it there, or "
                     "remove the file to measure again"
                 )
-            self.id = item.get("id", self.id)
+            self.id = item["id"]
         elif "wanted" in item:
             self.wanted.update(item["wanted"])
         elif "chain" in item:
@@ -116,3 +132,14 @@ class Log(Measurements):
         else:
             timing = NetworkTiming(ms=item["ms"], reference_ms=item["reference_ms"])
             self.networks.setdefault(item["network"], []).append(timing)
+
+
+def forget(path: Path) -> None:
+    """Removes a log.
+
+    Raises:
+        FileError: another process is measuring for the same table.
+    """
+    if path.exists():
+        with LineFile(path).writing():
+            path.unlink()

@@ -1,6 +1,7 @@
 """Builds: from measurements to a table of this machine."""
 
-import json
+import errno
+import os
 from collections import Counter
 from dataclasses import replace
 from unittest.mock import Mock
@@ -15,11 +16,12 @@ from latency_luts.key import key
 from latency_luts.known import KNOWN, known_networks
 from latency_luts.log import Log
 from latency_luts.table import Correction, Identity, TableError, Validation, read, write
+from nas_runtime.files import FileError
 from search_spaces import spaces, zoo
 from search_spaces.arch import ConvBN, MBConv
 from search_spaces.lower import lower, unit
 from tests.conftest import random_archs
-from tests.fake_machine import HERE, named
+from tests.fake_machine import HERE, FakeMachine, named
 
 
 def test_an_interrupted_build_continues(tmp_path, fake):
@@ -32,7 +34,9 @@ def test_an_interrupted_build_continues(tmp_path, fake):
     assert not path.exists()
     log = tmp_path / "host.json.measured"
     before = len(log.read_text().splitlines())
-    log.write_text(log.read_text() + '{"chain": {"keys": ["ConvBN(in_ch=3')  # the line that kill -9 cut short
+    log.write_text(
+        log.read_text() + '{"crc32": "01234567", "record": {"chain": {"ke'
+    )  # the line that kill -9 cut short
     machine = fake()
     table = build.build("host", units, named(archs[:5]), path)
     assert before - 1 + machine.chains < 1.2 * len(cover(units, np.random.default_rng(0), contexts=build.CONTEXTS))
@@ -342,19 +346,84 @@ def test_two_machines_are_never_mixed(tmp_path, fake):
     assert read(path).identity == other
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{}\n", "was begun on another machine"),
-        ('{"identity": HERE}\nnonsense\n{"chain": 1}\n', ":2 is damaged; remove the file"),
-        ('{"identity": HERE}\n{"chain": 1}\n', ":2 is no measurement; remove the file"),
-    ],
-)
-def test_log_messages(tmp_path, fake, content, message):
-    fake()
-    (tmp_path / "host.json.measured").write_text(content.replace("HERE", json.dumps(vars(HERE))))
-    with pytest.raises(TableError, match=message):
-        build.build("host", lower(random_archs(1, rng_seed=0)[0]), {}, tmp_path / "host.json")
+def begun(path, how=HERE):
+    """A log with a chain of two units in the file `path`."""
+    log = Log(path, how)
+    with log.open():
+        log.want(map(key, lower(zoo.get("mobilenet_v2"))))
+        log.add_chains(FakeMachine().time_chains([zoo.get("mobilenet_v2")], bursts=1))
+    return log
+
+
+def test_a_log_holds_what_was_measured(tmp_path):
+    log = begun(tmp_path / "host.json.measured")
+    again = Log(tmp_path / "host.json.measured", HERE)
+    assert (again.id, again.chains, again.wanted) == (log.id, log.chains, log.wanted)
+    with pytest.raises(TableError, match="was begun on another machine or runtime, or in another way"):
+        Log(tmp_path / "host.json.measured", Identity(**{**vars(HERE), "threads": 2}))
+
+
+@pytest.mark.parametrize("byte", [b"\r", b"\x0b", b"\x1c", b"\x85", b"\xff", b"0", "\u2028".encode()])
+@pytest.mark.parametrize("line", [1, 2, 4])
+def test_a_damaged_log_is_named_with_its_line_and_left_as_it_is(tmp_path, line, byte):
+    path = tmp_path / "host.json.measured"
+    begun(path)
+    lines = path.read_bytes().split(b"\n")
+    middle = len(lines[line - 1]) // 2
+    lines[line - 1] = lines[line - 1][:middle] + byte + lines[line - 1][middle + 1 :]
+    path.write_bytes(damaged := b"\n".join(lines))
+    with pytest.raises(TableError, match=rf"\.measured:{line} is damaged or was edited; remove the file to measure"):
+        Log(path, HERE)
+    assert path.read_bytes() == damaged
+
+
+def test_a_log_s_last_line_without_an_end_is_taken_back_by_the_next_build_alone(tmp_path):
+    path = tmp_path / "host.json.measured"
+    chains = begun(path).chains
+    path.write_bytes(cut := path.read_bytes()[:-3])
+    log = Log(path, HERE)
+    assert log.chains == []
+    assert path.read_bytes() == cut  # reading writes nothing
+    with log.open():
+        log.add_chains(chains)
+    assert Log(path, HERE).chains == chains
+
+
+def test_a_full_disk_leaves_a_log_with_whole_lines(tmp_path, monkeypatch):
+    path = tmp_path / "host.json.measured"
+    chains = begun(path).chains
+    before, write_some = path.read_bytes(), os.write
+    log = Log(path, HERE)
+
+    def full(handle, content):
+        if len(content) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_some(handle, bytes(content[:80]))
+
+    with log.open():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(OSError, match=r"No space left on device.*host\.json\.measured"):
+                log.add_chains(chains)
+        assert path.read_bytes() == before
+        log.add_chains(chains)
+    assert Log(path, HERE).chains == chains * 2
+
+
+def test_two_builds_of_one_device_do_not_mix(tmp_path, fake):
+    path = tmp_path / "host.json"
+    first = Log(tmp_path / "host.json.measured", HERE)
+    arch = zoo.get("mobilenet_v2")
+    machine = fake()
+    with first.open():
+        for fresh in (False, True):
+            with pytest.raises(FileError, match=r"host\.json\.measured is being written by another process; wait"):
+                build.build("host", lower(arch), {}, path, fresh=fresh)
+        assert machine.calls == 0
+        first.add_chains(machine.time_chains([arch], bursts=1))
+    assert Log(tmp_path / "host.json.measured", HERE).chains == first.chains
+    build.build("host", lower(arch), {}, path, fresh=True)
+    assert not (tmp_path / "host.json.measured").exists()
 
 
 def test_units_are_not_added_to_tables_of_other_devices(tmp_path):
