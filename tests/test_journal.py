@@ -1,5 +1,6 @@
 """The journal of a search: what it gives back, what it refuses, and how a search goes on after failures."""
 
+import contextlib
 import json
 import math
 import shutil
@@ -313,3 +314,33 @@ def test_points_of_numpy_make_plain_records(tmp_path):
     path = tmp_path / "journal.jsonl"
     run(path, samples=4, latency_ms=lambda arch: np.float32(9.0), reward=lambda top1, ms: np.float32(top1))
     assert [t.latency_ms for t in run(path, samples=4, reward=lambda top1, ms: np.float32(top1))] == [9.0] * 4
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_breaks_a_search_its_journal_goes_on(tmp_path, seed):
+    """Failures, breakdowns, Ctrl-C and cut lines at random, in pieces of random lengths, with two rewards."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "journal.jsonl"
+    space = space_of(3 if seed % 3 == 0 else 40)
+    settings = {"space": space, "adjust_after": 12, "adjust": lambda trials: lambda top1, ms: top1 / ms**2}
+    if seed % 2:
+        settings["evaluate_again"] = lambda before: top1
+    share = 0.5
+
+    def evaluate(arch):
+        if rng.random() < 0.02:
+            raise KeyboardInterrupt
+        if rng.random() < share:
+            raise OSError("no data")
+        return top1(arch)
+
+    for _ in range(12):
+        share = rng.choice([0.0, 0.3, 0.9])
+        with contextlib.suppress(KeyboardInterrupt, EvaluationError):
+            run(path, evaluate=evaluate, samples=int(rng.integers(1, 32)), **settings)
+        if rng.random() < 0.3 and path.exists():
+            with path.open("ab") as file:
+                file.write(b'{"crc32": "0')
+    whole = run(path, samples=32, **settings)
+    assert [t.sample for t in whole] == list(range(32))
+    assert told(run(path, samples=32, evaluate=lambda arch: 1 / 0, **settings)) == told(whole)
