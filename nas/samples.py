@@ -13,7 +13,7 @@ from nas.trial import Evaluation, Trial, number
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
-__all__ = ["EvaluationError", "RewardFunction", "Samples", "known_latency_ms"]
+__all__ = ["MAX_FAILURES_IN_A_ROW", "EvaluationError", "RewardFunction", "Samples", "known_latency_ms"]
 
 MAX_FAILURES_IN_A_ROW = 8
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.executor import Executor, Shared
+from nas.samples import MAX_FAILURES_IN_A_ROW, EvaluationError
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import JournalError, Records
@@ -56,12 +57,18 @@ class FineTuning:
         self._on_evaluation = on_evaluation or (lambda step, done, total: None)
         steps = recipe.steps or 0
         self._budgets = [*(round(share * steps) for share in rungs), steps]
+        self._failures = 0  # one after the other
         self._done = _settled(history, self._latest())
         self._best: tuple[Proposal, TrainedNet] | None = None
         self._parent: tuple[int, Shared] | None = None
 
     def evaluate(self, step: int, proposals: Sequence[Proposal], parent_top1: float) -> Mapping[int, float]:
-        """See `netadapt.adapt.Tuner`. Proposals whose evaluation failed or diverged are left out."""
+        """See `netadapt.adapt.Tuner`. Proposals whose evaluation failed or diverged are left out.
+
+        Raises:
+            EvaluationError: `MAX_FAILURES_IN_A_ROW` evaluations of this process failed one after the other.
+            ValueError: no proposal is left, or the history is another adaptation's.
+        """
         alive = list(range(len(proposals)))
         top1: dict[int, float] = {}
         for rung, updates in enumerate(self._budgets):
@@ -129,6 +136,9 @@ class FineTuning:
                 if updates == self._budgets[-1]:
                     self._remember(proposals, found, i, evaluation.state, parent_top1)
             self._on_evaluation(step, len(places) - len(todo) + number, len(places))
+            self._failures = self._failures + 1 if evaluation.status == "failed" else 0
+            if self._failures == MAX_FAILURES_IN_A_ROW:  # before a step is decided among the few that worked
+                raise EvaluationError(f"the last {self._failures} evaluations failed; the latest: {evaluation.note}")
         return found
 
     def _remember(

@@ -6,6 +6,7 @@ import pytest
 
 import latency_luts
 from nas.executor import SerialExecutor
+from nas.samples import EvaluationError
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import JournalError, Records
@@ -37,7 +38,7 @@ class Fake(SerialExecutor):
                 yield i, Evaluation(top1=0.7 * cost.params(arch) / cost.params(SEED), state=net(arch))
 
 
-def go(folder, executor, *, steps=4, rungs=()) -> Adaptation:
+def go(folder, executor, *, steps=4, rungs=(), kinds=("expansion",)) -> Adaptation:
     latency_ms = latency_luts.load("pixel1").latency_ms
     tuner = FineTuning(
         executor=executor,
@@ -49,9 +50,7 @@ def go(folder, executor, *, steps=4, rungs=()) -> Adaptation:
         rungs=rungs,
     )
     target_ms = (1 - 0.019 * steps) * latency_ms(SEED)
-    return adapt(
-        SEED, tuner, seed_top1=0.7, latency_ms=latency_ms, target_ms=target_ms, delta=0.02, kinds=("expansion",)
-    )
+    return adapt(SEED, tuner, seed_top1=0.7, latency_ms=latency_ms, target_ms=target_ms, delta=0.02, kinds=kinds)
 
 
 @pytest.mark.parametrize("rungs", [(), (0.0,)])
@@ -69,17 +68,22 @@ def test_what_failed_and_was_built_upon_stays(tmp_path, rungs):
     assert executor.calls <= sum(s.proposals for s in longer.steps[3:]) * 2
 
 
-@pytest.mark.parametrize("steps", [0, 2])
-def test_an_adaptation_that_broke_down_goes_on_as_if_it_had_not(tmp_path, steps):
-    """Everything fails after so many steps, and again when nothing has been mended."""
+@pytest.mark.parametrize("call", [0, 2, 21])
+def test_an_adaptation_that_broke_down_goes_on_as_if_it_had_not(tmp_path, call):
+    """Everything fails from one evaluation on, and again when nothing has been mended: no step is decided among the few
+    proposals that worked."""
     whole = go(tmp_path / "whole", Fake())
-    worked = sum(step.proposals for step in whole.steps[:steps])
-    message = f"no proposal of step {steps + 1} could be evaluated; the latest: OSError: no data"
-    with pytest.raises(ValueError, match=message):
-        go(tmp_path / "failed", Fake(lambda call: call >= worked))
-    with pytest.raises(ValueError, match=message):
-        go(tmp_path / "failed", Fake(lambda call: True))
+    message = "the last 8 evaluations failed; the latest: OSError: no data"
+    with pytest.raises(EvaluationError, match=message):
+        go(tmp_path / "failed", Fake(lambda n: n >= call))
+    with pytest.raises(EvaluationError, match=message):
+        go(tmp_path / "failed", Fake(lambda n: True))
     assert go(tmp_path / "failed", Fake()) == whole
+
+
+def test_a_step_of_few_proposals_that_all_fail_ends_an_adaptation(tmp_path):
+    with pytest.raises(ValueError, match="no proposal of step 1 could be evaluated; the latest: OSError: no data"):
+        go(tmp_path, Fake(lambda call: True), kinds=("bottleneck",))
 
 
 @pytest.mark.parametrize("change", [{"step": [1]}, {"status": None, "top1": 1}, None])
