@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from nas_runtime.console import shown
+from nas_runtime.console import brief, shown
 from search_spaces.ops import ACTIVATIONS, POOLS, Add, Conv, GlobalPool, Op, Pool, Scale
 
 __all__ = ["GATES", "MAX_CHANNELS", "MAX_SIZE_PX", "SKIPS", "check", "check_text", "shortcut", "squeeze_excite"]
@@ -108,9 +108,8 @@ def check_text(text: Any, of: str) -> None:
         of: what it is, for the message: ``a choice's name``.
     """
     if not isinstance(text, str) or len(text) > _MAX_NAME or "\n" in text or "\t" in text or shown(text) != text:
-        given = repr(text) if len(repr(text)) <= _MAX_NAME else repr(text)[:50] + "..."
         raise ValueError(
-            f"{of} is {given}; it must be a text of up to {_MAX_NAME} characters, without control characters"
+            f"{of} is {brief(repr(text))}; it must be a text of up to {_MAX_NAME} characters, no control ones"
         )
 
 

@@ -1,6 +1,5 @@
 """`Choice` and `SearchSpace`: a set of networks, each an int vector."""
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from nas_runtime.compose import did_you_mean
+from nas_runtime.console import brief, counted
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit
 from search_spaces.parts import MAX_CHANNELS, MAX_SIZE_PX, check_text
@@ -135,7 +136,7 @@ class SearchSpace:
         if name not in by_name:
             raise ValueError(
                 f"space {self.name!r}: choice {choice.name!r} depends on {name!r}, which is no choice"
-                f"{_did_you_mean(name, by_name)}"
+                f"{did_you_mean(name, by_name)}"
             )
         if by_name[name].when is not None:
             raise ValueError(
@@ -236,7 +237,7 @@ class SearchSpace:
         if not isinstance(options, Mapping):
             raise ValueError(f"space {self.name!r}: {options!r} is no choice of options; give {{name: option}}")
         if unknown := [name for name in options if name not in names]:
-            raise ValueError(f"space {self.name!r} has no choice {unknown[0]!r}{_did_you_mean(str(unknown[0]), names)}")
+            raise ValueError(f"space {self.name!r} has no choice {unknown[0]!r}{did_you_mean(str(unknown[0]), names)}")
         if missing := [name for name in names if name not in options]:
             raise ValueError(f"space {self.name!r}: choice {missing[0]!r} is missing; give an option for each choice")
         for name, choice in names.items():
@@ -275,15 +276,15 @@ def _checked(space: str, choices: tuple[Choice, ...], indices: Indices) -> np.nd
         try:
             indices = list(indices)
         except TypeError:
-            raise ValueError(f"space {space!r} takes {len(choices)} indices, not {indices!r}") from None
+            raise ValueError(f"space {space!r} takes a list of {len(choices)}, not {brief(indices)}") from None
         if any(isinstance(i, bool | np.bool_) for i in indices):
             raise ValueError(f"space {space!r} takes indices, which are whole numbers, not true and false")
     try:
         array = np.asarray(indices)
     except ValueError:  # lists of different lengths
-        raise ValueError(f"space {space!r} takes {len(choices)} indices, not a list of lists") from None
+        raise ValueError(f"space {space!r} takes a list of {len(choices)}, not a list of lists") from None
     if array.shape != (len(choices),):
-        raise ValueError(f"space {space!r} has {len(choices)} choices, not shape {array.shape}")
+        raise ValueError(f"space {space!r} has {counted(len(choices), 'choice')}, not shape {array.shape}")
     if array.dtype.kind not in "iu":
         raise ValueError(f"space {space!r} takes indices, which are whole numbers, not values of type {array.dtype}")
     for choice, i in zip(choices, array.tolist(), strict=True):
@@ -307,11 +308,6 @@ def _is_plain(option: Any) -> bool:
 def _listed(options: Sequence[Any]) -> str:
     shown = ", ".join(map(repr, options[:20]))
     return f"{shown} and {len(options) - 20} more" if len(options) > 20 else shown
-
-
-def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def check_skeleton(base_width: float, resolution_px: int, classes: int) -> None:

@@ -1,5 +1,6 @@
 """The search spaces by name."""
 
+from nas_runtime.compose import did_you_mean
 from search_spaces.accel_nasbench import accel_nasbench
 from search_spaces.mnasnet import mnasnet
 from search_spaces.mobilenet_v3 import mobilenet_v3
@@ -20,6 +21,7 @@ def get(name: str, *, base_width: float = 1.0, resolution_px: int = 224, classes
     Raises:
         ValueError: no such space, or a value that the space refuses.
     """
-    if name not in _SPACES:
-        raise ValueError(f"no search space {name!r}; there are: {', '.join(_SPACES)}")
+    if not isinstance(name, str) or name not in _SPACES:
+        hint = did_you_mean(str(name), _SPACES)
+        raise ValueError(f"no search space {name!r}{hint}; there are: {', '.join(_SPACES)}")
     return _SPACES[name](base_width=base_width, resolution_px=resolution_px, classes=classes)

@@ -122,7 +122,7 @@ def nested(depth: int) -> Branches:
             "a network's name is 3; it must be a text of up to 200",
         ),
         (lambda: Arch(name="a\x1b[2J", resolution_px=8, blocks=(CONV,)), r"a network's name is 'a\x1b[2J'; it must be"),
-        (lambda: Arch(name="a\nb", resolution_px=8, blocks=(CONV,)), "without control characters"),
+        (lambda: Arch(name="a\nb", resolution_px=8, blocks=(CONV,)), "no control ones"),
         (lambda: Arch(name="a" * 10**6, resolution_px=8, blocks=(CONV,)), "a network's name is 'aaaaaaaaaa"),
         (lambda: rewrite.small_image(zoo.get("shufflenet_v2"), 28), "is not for images of 28 px"),
         (lambda: MixedMBConv(in_ch=8, mid_ch=48, out_ch=8, kernels=(3, 4)), "kernels are (3, 4); give odd"),

@@ -184,7 +184,7 @@ def test_spaces_of_many_options_or_choices(name):
 def test_spaces_that_are_too_large_for_a_policy_are_refused():
     many = Choice("a", tuple(range(3000)))
     space = SearchSpace(name="vast", choices=(many, *(Choice(f"c{i}", (0, 1)) for i in range(3000))), decode=tuple)
-    with pytest.raises(ValueError, match="space 'vast' has 3001 choices of up to 3000 options; .*=evolution"):
+    with pytest.raises(ValueError, match="space 'vast' has 3,001 choices of up to 3000 options; .*=evolution"):
         controllers.make("reinforce", space)
     with pytest.raises(ValueError, match="has 70000 options; times hidden=1024 they must be at most 67108864"):
         controllers.make("rnn_ppo", small_space(70_000), settings={"hidden": 1024})

@@ -94,6 +94,8 @@ def test_units_of_the_space_are_those_of_its_networks(space):
     ("call", "message"),
     [
         (lambda: spaces.get("darts"), "no search space 'darts'; there are: mnasnet, mobilenet_v3"),
+        (lambda: spaces.get("mnasnt"), "no search space 'mnasnt'; did you mean mnasnet.; there are"),
+        (lambda: spaces.get(["mnasnet"]), "no search space .'mnasnet'.; did you mean mnasnet.; there are"),
         (lambda: spaces.get("mnasnet", base_width=0), "base_width is 0; allowed: above 0"),
         (lambda: spaces.get("mnasnet", resolution_px=16), "resolution_px is 16; allowed: 32 or more"),
         (lambda: spaces.get("mnasnet", base_width=float("nan")), "base_width is nan; allowed: above 0"),
@@ -235,7 +237,7 @@ def test_only_indices_of_the_space_are_decoded(name):
         ([0] * (count - 1), f"has {count} choices, not shape"),
         (np.zeros((2, count), int), f"has {count} choices, not shape"),
         ([[0], [0, 0]], "not a list of lists"),
-        (None, f"takes {count} indices, not None"),
+        (None, f"takes a list of {count}, not None"),
     ):
         for function in (space.decode, space.describe):
             with pytest.raises(ValueError, match=message):

@@ -7,14 +7,14 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 >>> controller.observe(indices, rewards)       # (8,) floats
 """
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from nas.controllers.contract import Whole
+from nas_runtime.compose import did_you_mean
 from search_spaces.space import SearchSpace
 
 __all__ = ["Controller", "inform", "make", "names"]
@@ -81,7 +81,7 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
             the controller.
     """
     if name not in names():
-        raise ValueError(f"no controller {name!r}{_did_you_mean(name, names())}; there are: {', '.join(names())}")
+        raise ValueError(f"no controller {name!r}{did_you_mean(str(name), names())}; there are: {', '.join(names())}")
     if not Whole(0, 2**63 - 1).has(rng_seed):
         raise ValueError(f"controller {name}: rng_seed={rng_seed!r}; it must be {Whole(0, 2**63 - 1)}")
     settings = {} if settings is None else settings
@@ -115,11 +115,6 @@ def _settings(kind: Any, name: str, given: Any) -> Any:
         raise ValueError(f"controller {name}: settings={given!r}; give {{name: value}}, allowed: {allowed}")
     for setting in given:
         if setting not in known:
-            hint = _did_you_mean(setting, known)
+            hint = did_you_mean(str(setting), known)
             raise ValueError(f"controller {name} has no setting {setting!r}{hint}; allowed: {allowed}")
     return kind(**given)
-
-
-def _did_you_mean(name: Any, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nas.controllers.contract import Number, check_count, check_settings, check_state, told
+from nas_runtime.console import counted
 from search_spaces.space import SearchSpace
 
 __all__ = ["Reinforce", "ReinforceSettings"]
@@ -64,8 +65,8 @@ class Reinforce:
         sizes = np.array([len(choice.options) for choice in space.choices])
         if len(sizes) * sizes.max() > _MOST_LOGITS:
             raise ValueError(
-                f"controller reinforce: space {space.name!r} has {len(sizes)} choices of up to {sizes.max()} options; "
-                f"their product must be at most {_MOST_LOGITS}: use controller=evolution"
+                f"controller reinforce: space {space.name!r} has {counted(len(sizes), 'choice')} of up to {sizes.max()} "
+                f"options; their product must be at most {_MOST_LOGITS}: use controller=evolution"
             )
         self._exists = np.arange(sizes.max()) < sizes[:, None]
         self.logits = np.where(self._exists, 0.0, -np.inf)

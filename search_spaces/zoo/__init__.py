@@ -5,9 +5,9 @@
 224
 """
 
-import difflib
 import re
 
+from nas_runtime.compose import did_you_mean
 from search_spaces import rewrite
 from search_spaces.arch import Arch, Classifier, Mobile
 from search_spaces.zoo import (
@@ -51,9 +51,8 @@ def entry(name: str) -> Entry:
     Raises:
         ValueError: no such network; the message lists them.
     """
-    if name not in _ENTRIES:
-        close = difflib.get_close_matches(str(name), _ENTRIES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+    if not isinstance(name, str) or name not in _ENTRIES:
+        hint = did_you_mean(str(name), _ENTRIES)
         raise ValueError(f"no network {name!r} in the zoo{hint} (there are: {', '.join(_ENTRIES)})")
     return _ENTRIES[name]
 
