@@ -23,6 +23,7 @@ _LEAST_WEIGHT = 0.1
 _RIDGE = 10.0
 _FEW = 200
 _COLUMNS = 1024  # of options that are compared in one piece
+_SMALL = 64  # options that are compared as they are
 _ROWS = 4096  # points that are compared in one piece
 
 
@@ -93,44 +94,43 @@ def _alike(a: np.ndarray, b: np.ndarray, sizes: Sequence[int], weights: np.ndarr
     As products of matrices with a column for each option; of a choice of many, for those only that `b` has.
     """
     found = np.zeros((len(a), len(b)))
-    for choices in _pieces([min(size, max(len(b), 64)) for size in sizes]):
-        left, right, counts = [], [], []
-        for c in choices:
-            own, other, count = _labels(a[:, c], b[:, c], sizes[c])
-            left.append(own)
-            right.append(other)
-            counts.append(count)
+    for start, stop in _pieces([min(size, max(len(b), _SMALL)) for size in sizes]):
+        own, other, counts = _labelled(a[:, start:stop], b[:, start:stop], sizes[start:stop])
         starts = np.concatenate([[0], np.cumsum(counts)])
-        x = _one_hot(left, starts) * np.repeat(weights[choices.start : choices.stop], counts)
-        found += x @ _one_hot(right, starts).T
+        x = _one_hot(own, starts) * np.repeat(weights[start:stop], counts)
+        found += x @ _one_hot(other, starts).T
     return found
 
 
-def _pieces(columns: Sequence[int]) -> Iterator[range]:
-    """Choices one after the other, of not many more than `_COLUMNS` columns together."""
+def _pieces(columns: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Stretches of choices, each of not many more than `_COLUMNS` columns: the first and the one behind the last."""
     start, total = 0, 0
     for c, count in enumerate(columns):
         total += count
         if total >= _COLUMNS or c == len(columns) - 1:
-            yield range(start, c + 1)
+            yield start, c + 1
             start, total = c + 1, 0
 
 
-def _labels(a: np.ndarray, b: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Options a (m,) and b (n,) of a choice as numbers below the third value; -1: an option that `b` does not have."""
-    if size <= max(len(b), 64):
-        return a, b, size
-    values = np.unique(b)
-    places = np.minimum(np.searchsorted(values, a), len(values) - 1)
-    return np.where(values[places] == a, places, -1), np.searchsorted(values, b), len(values)
+def _labelled(a: np.ndarray, b: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Points a (m, c) and b (n, c), and how many labels each choice has: of a choice of many options, those that `b`
+    has are numbered anew, and all others are one more."""
+    a, b, counts = a.copy(), b.copy(), list(sizes)
+    for c, size in enumerate(sizes):
+        if size > max(len(b), _SMALL):
+            values = np.unique(b[:, c])
+            places = np.minimum(np.searchsorted(values, a[:, c]), len(values) - 1)
+            a[:, c] = np.where(values[places] == a[:, c], places, len(values))
+            b[:, c] = np.searchsorted(values, b[:, c])
+            counts[c] = len(values) + 1
+    return a, b, counts
 
 
-def _one_hot(columns: Sequence[np.ndarray], starts: np.ndarray) -> np.ndarray:
-    """(n, sum of counts) for each choice's labels (n,) a 1 in one of its columns; nothing for -1."""
-    labels = np.stack(columns, axis=1)
-    found = np.zeros((len(labels), starts[-1] + 1))
-    found[np.arange(len(labels))[:, None], np.where(labels < 0, starts[-1], starts[:-1] + labels)] = 1
-    return found[:, :-1]
+def _one_hot(labels: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(n, number of columns) a 1 for each of labels (n, c), in the columns of its choice, which begin at `starts`."""
+    found = np.zeros((len(labels), starts[-1]))
+    found[np.arange(len(labels))[:, None], starts[:-1] + labels] = 1
+    return found
 
 
 def _most_likely(apart: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

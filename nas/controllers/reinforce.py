@@ -64,9 +64,10 @@ class Reinforce:
         self._rng = np.random.default_rng(rng_seed)
         sizes = np.array([len(choice.options) for choice in space.choices])
         if len(sizes) * sizes.max() > _MOST_LOGITS:
+            size = f"{counted(len(sizes), 'choice')} of up to {sizes.max()} options"
             raise ValueError(
-                f"controller reinforce: space {space.name!r} has {counted(len(sizes), 'choice')} of up to {sizes.max()} "
-                f"options; their product must be at most {_MOST_LOGITS}: use controller=evolution"
+                f"controller reinforce: space {space.name!r} has {size}; their product must be at most {_MOST_LOGITS}: "
+                "use controller=evolution"
             )
         self._exists = np.arange(sizes.max()) < sizes[:, None]
         self.logits = np.where(self._exists, 0.0, -np.inf)
