@@ -167,6 +167,28 @@ class LatencyModel:
         """One line: the device, where its numbers come from, whether they are in doubt, and the error."""
         return f"{self.device}: {_from(self.table)}; {_error(self.table, self.error)}"
 
+    def check_error(self, most: float) -> None:
+        """Refuses a table that is wrong by more than was accepted, as one measured beside heavy programs may be.
+
+        Args:
+            most: accepted mean error on whole networks, of the latest validation or else left out of the fit; 0.08 is
+                8 %. Tables that were not measured by this project say their error, and are accepted.
+
+        Raises:
+            TableError: the error is larger; the message says what to do.
+        """
+        source = self.table
+        if not isinstance(source, MeasuredTable) or source.timed is None or self.error is None:
+            return
+        error = source.validation.mape if source.validation else self.error.mape
+        if error > most:
+            again = f"python -m latency_luts.build device={self.device} fresh=true"
+            raise TableError(
+                f"the table of {self.device!r} is {error:.1%} off on whole networks, and table_error={most:g} is "
+                f"accepted: measure it again when the machine is quiet ({again}), or accept it with "
+                f"table_error={math.ceil(100 * error) / 100:g}"
+            )
+
 
 def unit_prices(source: Table) -> UnitPrices:
     """What the units of a table add to a network."""

@@ -35,6 +35,7 @@ SURROGATE_CLASSES = 1000
 
 MAY_DIFFER = (
     *("samples", "executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run", "final", "tensorboard"),
+    "table_error",
 )
 """Settings that change how, how far or where a search runs, but not what it finds."""
 
@@ -65,6 +66,7 @@ class Job:
         finalists: so many of the best samples get the final training; the winner is the best of them.
         final_start: one of `STARTS`: what their final trainings begin with.
         engine: ``loop``, or ``tune``: Ray Tune, which stops no network before it has `grace_epochs`.
+        table_error: the largest error of a measured table that is accepted, see `LatencyModel.check_error`.
         run_dir: None: a new one.
         resumed: whether it holds a run, which is continued.
         config: all settings, as ``config.yaml`` keeps them.
@@ -74,6 +76,7 @@ class Job:
     base_width: float
     target: Target
     tables_dir: Path | None
+    table_error: float
     reward: Reward
     adjust_after: int | None
     samples: int
@@ -136,6 +139,7 @@ def read_job(settings: Settings) -> Job:
         base_width=settings.number("space.base_width", above=0, high=4),
         target=target,
         tables_dir=settings.path("tables_dir"),
+        table_error=settings.number("table_error", above=0, high=10),
         reward=priced,
         adjust_after=adjust_after,
         controller_name=settings.text("controller.name"),

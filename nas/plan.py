@@ -147,6 +147,9 @@ def open_latency(job: Job) -> LatencyModel:
     they are interpolated.
 
     A run that is continued has the table that it began with.
+
+    Raises:
+        TableError: no such table, or one that is more wrong than is accepted.
     """
     if kept := kept_table(job.run_dir, resumed=job.resumed):
         return kept
@@ -154,8 +157,11 @@ def open_latency(job: Job) -> LatencyModel:
     if device == "host" and not job.dry_run:
         from latency_luts.build import build_for_space
 
-        return build_for_space(job.space, tables_dir=job.tables_dir, progress=True)
+        model = build_for_space(job.space, tables_dir=job.tables_dir, progress=True)
+        model.check_error(job.table_error)
+        return model
     model = latency_luts.load(device, tables_dir=job.tables_dir)
+    model.check_error(job.table_error)
     if device == "host" and isinstance(model.table, MeasuredTable):
         try:
             reach(job.space, model)

@@ -33,7 +33,7 @@ FINALS = ("scratch", "finetune")
 COMPARED = ("seed", "uniform", "chance", "published")
 
 MAY_DIFFER = (
-    *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run"),
+    *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "table_error", "dry_run"),
     *("final", "final_epochs", "final_repeats", "compare"),
 )
 """Settings that change how or where an adaptation runs, but not what it finds."""
@@ -209,7 +209,9 @@ def _load(settings: Settings, device: str) -> LatencyModel:
         from search_spaces import spaces
 
         build_for_space(spaces.get("mnasnet", base_width=1.0), tables_dir=tables_dir, progress=True)
-    return latency_luts.load(device, tables_dir=tables_dir)
+    model = latency_luts.load(device, tables_dir=tables_dir)
+    model.check_error(settings.number("table_error", above=0, high=10))
+    return model
 
 
 def _target_ms(settings: Settings, seed: Arch, latency: LatencyModel, target: Target | None, ratio: float) -> float:

@@ -1,13 +1,17 @@
 """Validation: how wrong a table is."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 import latency_luts
 from latency_luts import build, schedule, validate
-from latency_luts.table import CalibratedTable, MeasuredTable, write
+from latency_luts.table import CalibratedTable, MeasuredTable, TableError, write
+from nas.job import Job
+from nas.plan import open_latency
 from search_spaces import spaces, zoo
 from search_spaces.lower import lower
 from tests.conftest import random_archs
@@ -111,3 +115,32 @@ def test_a_table_says_its_latest_validation(tmp_path, fake):
     assert isinstance(model.table, MeasuredTable)
     assert not isinstance(model.table, CalibratedTable)
     assert "error 10.0% on 2 other networks (worst 10.0%)" in model.describe()
+
+
+def test_a_table_that_is_too_wrong_is_used_only_if_that_is_accepted(tmp_path, fake):
+    archs = random_archs(8, rng_seed=0)
+    fake()
+    table = build.build("host", {each for a in archs for each in lower(a)}, named(archs), tmp_path / "host.json")
+    latency_luts.LatencyModel(table).check_error(0.01)
+    figures = validate.summary([validate.Measured(name="a", predicted_ms=11.24, turns_ms=(10.0,))] * 2, "these")
+    wrong = latency_luts.LatencyModel(replace(table, validation=figures))
+    with pytest.raises(
+        TableError,
+        match=r"the table of 'host' is 12\.4% off on whole networks, and table_error=0\.08 is accepted: "
+        r"measure it again when the machine is quiet \(python -m latency_luts.build device=host fresh=true\), "
+        r"or accept it with table_error=0\.13",
+    ):
+        wrong.check_error(0.08)
+    wrong.check_error(0.13)
+    unfitting = tuple(replace(n, left_out_ms=1.2 * n.ms) for n in table.networks)
+    with pytest.raises(TableError, match=r"is 20\.0% off on whole networks"):
+        latency_luts.LatencyModel(replace(table, networks=unfitting)).check_error(0.08)
+    latency_luts.load("pixel1").check_error(1e-6)  # calibrated: says its error, and that it was not measured
+    write(replace(table, device="board", validation=figures), tmp_path / "board.json")
+    target = SimpleNamespace(device="board")
+    job = SimpleNamespace(run_dir=None, resumed=False, target=target, dry_run=False, tables_dir=tmp_path)
+    job.table_error = 0.08
+    with pytest.raises(TableError, match=r"accept it with table_error=0\.13"):
+        open_latency(cast(Job, job))
+    job.table_error = 0.13
+    assert open_latency(cast(Job, job)).device == "board"
