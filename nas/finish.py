@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 
-from nas import delivery, pareto
+from nas import delivery
 from nas.executor import Executor
 from nas.loop import best
 from nas.plan import Plan, epochs
@@ -16,7 +14,6 @@ from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.trial import Trial
-from nas_runtime.files import read_json, write_json, write_text
 from nas_runtime.run import Run, Stage
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -29,15 +26,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FROM_SCRATCH",
     "FinalTrainings",
-    "Found",
     "best_of",
     "final_training",
     "last_round",
     "references",
     "rewarded",
-    "show",
     "top",
-    "write",
 ]
 
 
@@ -60,34 +54,6 @@ class FinalTrainings:
     identity: Mapping[str, Any]
     trained_on: Callable[[Arch], Any] | None = None
     inherited_identity: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The outcome of a search.
-
-    Attributes:
-        references: name of a published network, or `FROM_SCRATCH`, to its figures, see `summary.row`, after the final
-            training.
-        sampled: the same by the evaluation that samples had; empty where they cannot have it.
-        final: of the winner's final training; None if nothing is trained.
-        finalists: the best trials, and what each has after the final training; None if nothing is trained.
-        reward: the one that counted at the end.
-    """
-
-    trials: list[Trial]
-    winner: Trial
-    references: Mapping[str, Mapping[str, Any]]
-    sampled: Mapping[str, Mapping[str, Any]]
-    final: Mapping[str, Any] | None
-    reward: Reward
-    finalists: list[Finalist] | None = None
-
-    @property
-    def median_ms(self) -> float:
-        """Median latency of the last tenth of the samples: where the search has arrived."""
-        known = [trial.latency_ms for trial in self.trials if not np.isnan(trial.latency_ms)]
-        return float(np.median(known[-max(1, len(self.trials) // 10) :]))
 
 
 def references(
@@ -212,136 +178,40 @@ def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dic
 
 
 def final_training(
-    run_dir: Path,
+    run: Run,
     winner: Trial,
-    evaluator: "ProxyTraining",
+    trainer: "ProxyTraining",
     plan: Plan,
     console: Console,
     inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None,
 ) -> dict[str, Any]:
-    """Repeats the winner's final training, measures it on `test`, and delivers it (`nas.delivery`).
+    """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph.
 
     Args:
         inherited: gives the weights that it begins with; None: from scratch.
+
+    Returns:
+        ``epochs``, ``holdout_top1`` and ``test_top1``.
     """
-    record_path = run_dir / "final.json"
-    arch = evaluator.small(winner.arch)
-    identity = {"arch": text.to_dict(arch), "epochs": plan.final_epochs, "start": plan.final_start}
-    record = read_json(record_path)
-    same = record and {name: {"start": "scratch", **record}.get(name) for name in identity} == identity
-    data, searched = evaluator.data, winner.arch
-    if same and delivery.restored(run_dir, data, searched=searched, trained=arch, training=identity):
-        return record
-    console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
-    net, holdout_top1, test_top1 = evaluator.train_fully(
-        winner.arch,
-        epochs=plan.final_epochs,
-        threads=evaluator.threads,
-        rng_seed=plan.rng_seed,
-        state=inherited(winner.arch) if inherited else None,
-    )
-    record_path.unlink(missing_ok=True)  # it would vouch for files of another training, if this ended here
-    delivery.deliver(run_dir, net, data, searched=searched, training=identity)
-    record = {**identity, "holdout_top1": holdout_top1, "test_top1": test_top1}
-    write_json(record_path, record)
-    return record
-
-
-def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
-    """Writes ``result.json``, the network, the pictures and the report."""
-    from nas.report import html, interactive, plots
-
-    latency, trials, winner = plan.latency, found.trials, found.winner
-    shown, beside = trials[winner.sample], found.sampled  # measured as the samples were
-    top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
-    trained = (
-        {"final_holdout_top1": found.final["holdout_top1"], "final_test_top1": found.final["test_top1"]}
-        if found.final
-        else {}
-    )
-    result = {
-        "best": {
-            "sample": winner.sample,
-            **summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward),
-            "choices": plan.space.describe(winner.indices),
-            **trained,
-            "arch": text.to_dict(winner.arch),
-        },
-        "references": found.references,
-        "references_as_samples": found.sampled,
-        "finalists": summary.finalist_rows(found.finalists, found.reward) if found.finalists else None,
-        "agreement": summary.agreement(found.finalists) if found.finalists else None,
-        "final_start": plan.final_start,
-        "target_ms": plan.target_ms,
-        "latency_model": latency.describe(),
-        "accuracy": plan.accuracy,
-        "sample_accuracy": plan.sample_accuracy,
-        "samples": len(trials),
-        "networks_evaluated": sum(t.reused is None and t.status != "failed" for t in trials),
-        "pareto_front": [t.sample for t in pareto.front(trials)],
-        "hypervolume": pareto.hypervolume(*top1_ms.T, reference_ms=2 * plan.target_ms),
-        "median_ms_of_last_tenth": found.median_ms,
-        "seconds_of_last_call": round(seconds, 1),
+    arch, data = trainer.small(winner.arch), trainer.data
+    identity = {
+        **trainer.identity(),
+        "arch": text.to_dict(arch),
+        "epochs": plan.final_epochs,
+        "start": plan.final_start,
+        "rng_seed": plan.rng_seed,
     }
-    write_json(run_dir / "result.json", result)
-    write_text(run_dir / "best.json", text.to_json(winner.arch))
-    title = f"{plan.space.name}, target {plan.target_ms:.1f} ms on {latency.device}, {len(trials)} samples"
-    latency_label = f"latency on {latency.device} ({latency.table.kind}), ms"
-    plots.plot_pareto(
-        run_dir / "pareto.png",
-        trials,
-        shown,
-        {name: (r["latency_ms"], r["top1"]) for name, r in beside.items()},
-        target_ms=plan.target_ms,
-        title=title,
-        latency_label=latency_label,
-        top1_label=plan.sample_accuracy,
-    )
-    plots.plot_rewards(run_dir / "rewards.png", trials, title=title)
-    plots.plot_latencies(
-        run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
-    )
-    plots.plot_entropy(run_dir / "entropy.png", trials, title=title)
-    compared = {name: arch for name, arch in plan.references.items() if name in found.references}
-    environment = read_json(run_dir / "environment.json") or {}
-    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
-    html.write_report(
-        run_dir,
-        result,
-        trials,
-        pointed=interactive.dots(plan.space, trials, shown, beside, target_ms=plan.target_ms),
-        blocks=interactive.strips({"found": winner.arch} | compared, latency),
-        facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
-        f"git commit {environment.get('git_commit')}",
-    )
-
-
-def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
-    """Prints the result."""
-    winner, final = found.winner, found.final
-    rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **found.references}
-    console.print(
-        summary.result_table(rows, target_ms=plan.target_ms, accuracy=plan.accuracy, device=plan.latency.device)
-    )
-    if found.finalists:
-        console.print(summary.finalists_table(found.finalists, found.reward))
-        console.print(summary.agreement(found.finalists))
-    console.print(summary.blocks_table(plan.space.describe(winner.indices)))
-    console.print(f"latency model: {plan.latency.describe()}")
-    console.print(
-        f"the last tenth of the samples has a median latency of {found.median_ms:.1f} ms "
-        f"({found.median_ms / plan.target_ms:.2f} of the target)"
-    )
-    if final:
-        trained = epochs(final["epochs"]) + ", from the shared weights on," * (plan.final_start == "inherited")
-        console.print(
-            f"after {trained} the found network has top-1 {final['test_top1']:.1%} on the test images "
-            f"({final['holdout_top1']:.1%} on the holdout)"
+    stage = run.stage("final", identity)
+    known = "top1" in stage.values
+    if not (known and delivery.restored(run.path, data, searched=winner.arch, trained=arch, training=identity)):
+        console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
+        net, holdout_top1, test_top1 = trainer.train_fully(
+            winner.arch,
+            epochs=plan.final_epochs,
+            threads=trainer.threads,
+            rng_seed=plan.rng_seed,
+            state=inherited(winner.arch) if inherited else None,
         )
-    for line in summary.advice(winner, found.trials, found.reward):
-        console.print(f"note: {line}")
-    files = f"best.json (the network), {f'{delivery.IN_WORDS}, ' if final else ''}"
-    console.print(
-        f"{len(found.trials)} samples in {seconds / 60:.1f} minutes; everything is in {run_dir}: report.html, "
-        f"result.json, {files}journal.jsonl"
-    )
+        delivery.deliver(run.path, net, data, searched=winner.arch, training=identity)
+        stage.keep("top1", {"holdout_top1": holdout_top1, "test_top1": test_top1})
+    return {"epochs": plan.final_epochs, **stage.values["top1"]}

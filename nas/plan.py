@@ -17,7 +17,17 @@ from search_spaces import spaces, zoo
 from search_spaces.arch import Arch, Classifier
 from search_spaces.space import SearchSpace
 
-__all__ = ["REFERENCES", "Plan", "epochs", "keep_table", "kept_table", "make_plan", "open_latency", "references"]
+__all__ = [
+    "REFERENCES",
+    "Plan",
+    "can_have",
+    "epochs",
+    "keep_table",
+    "kept_table",
+    "make_plan",
+    "open_latency",
+    "references",
+]
 
 REFERENCES: Mapping[str, tuple[str, float]] = {
     "mobilenet_v3_small": ("mobilenet_v3_small", 1.0),
@@ -123,9 +133,9 @@ def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
 
 def _out_of_reach(job: Job, target_ms: float, low_ms: float, high_ms: float) -> str:
     above = target_ms > high_ms
-    other = job.base_width * (1.5 if above else 1 / 1.5)
+    other = job.base_width * (1.25 if above else 0.8)
     remedies = ["lower target.target_ms" if above else "raise target.target_ms"]
-    if _can_have(job, other):
+    if can_have(job, other):
         remedies.append("raise space.base_width" if above else "lower space.base_width")
     return (
         f"the target, {target_ms:.3g} ms, is {'above' if above else 'below'} all networks of this space, which take "
@@ -133,7 +143,7 @@ def _out_of_reach(job: Job, target_ms: float, low_ms: float, high_ms: float) -> 
     )
 
 
-def _can_have(job: Job, base_width: float) -> bool:
+def can_have(job: Job, base_width: float) -> bool:
     """Whether there is such a space of that width."""
     try:
         spaces.get(job.space.name, base_width=base_width, **_sizes(job.space))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from nas import finish
+from nas import finish, outcome
 from nas.describe import describe
 from nas.environment import environment
 from nas.executor import Executor
@@ -21,7 +21,9 @@ from nas.job import MAY_DIFFER, read_job
 from nas.journal import Journal
 from nas.loop import search
 from nas.objective import Objective
-from nas.plan import Plan, keep_table, make_plan, open_latency
+from nas.outcome import Found
+from nas.plan import Plan, can_have, keep_table, make_plan, open_latency
+from nas.report import notes
 from nas.report.live import Live
 from nas.report.tensorboard import Scalars
 from nas.reward import Reward
@@ -60,11 +62,11 @@ def main(settings: Settings) -> None:
                 f"stopped after {len(journal.trials)} samples; continue with the same command and run_dir={here.path}"
             )
             raise
-        finish.write(here.path, plan, found, time.perf_counter() - started)
-        finish.show(console, here.path, plan, found, time.perf_counter() - started)
+        outcome.write(here.path, plan, found, time.perf_counter() - started)
+        outcome.show(console, here.path, plan, found, time.perf_counter() - started)
 
 
-def _find(here: Run, plan: Plan, trainer: "ProxyTraining | None", journal: Journal, console: Console) -> finish.Found:
+def _find(here: Run, plan: Plan, trainer: "ProxyTraining | None", journal: Journal, console: Console) -> Found:
     """Searches, trains the best samples, and then the winner."""
     with plan.executor.open() as executor:
         strategy = open_strategy(here, plan, trainer, executor, console)
@@ -77,8 +79,8 @@ def _find(here: Run, plan: Plan, trainer: "ProxyTraining | None", journal: Journ
     winner = finish.best_of(trials, finalists, reward)
     final = None
     if strategy.trainer:
-        final = finish.final_training(here.path, winner, strategy.trainer, plan, console, strategy.inherited)
-    return finish.Found(
+        final = finish.final_training(here, winner, strategy.trainer, plan, console, strategy.inherited)
+    return Found(
         trials=trials,
         winner=winner,
         references=finish.rewarded(compared, reward),
@@ -86,7 +88,20 @@ def _find(here: Run, plan: Plan, trainer: "ProxyTraining | None", journal: Journ
         final=final,
         reward=reward,
         finalists=finalists,
+        notes=_notes(plan, trials, winner, reward),
     )
+
+
+def _notes(plan: Plan, trials: Sequence[Trial], winner: Trial, reward: Reward) -> tuple[str, ...]:
+    trains, policy = plan.trainer is not None, plan.controller_name in ("rnn_ppo", "reinforce")
+    wider, narrower = (can_have(plan, plan.base_width * factor) for factor in (1.25, 0.8))
+    found = [
+        notes.far_from_target(winner, reward, trains=trains, wider=wider, narrower=narrower),
+        notes.settled(trials, space_size=plan.space.size, entropy=policy),
+        notes.at_chance(trials, plan.facts.classes) if plan.facts else None,
+        *notes.failures(trials),
+    ]
+    return tuple(note for note in found if note)
 
 
 def _search(

@@ -83,7 +83,7 @@ def look(path: Path | None, config: Mapping[str, Any], *, may_differ: Iterable[s
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not a run's directory; use another run_dir") from None
         return False
-    if difference := _first_difference(before, config, set(may_differ)):
+    if difference := _first_difference(before, config, {*may_differ, "run_dir"}):
         name, was, now = difference
         raise RunError(
             f"{path} holds a run with {name}={_shown(was)}, not {name}={_shown(now)}; use the same settings or another "
@@ -105,7 +105,9 @@ def config_of(path: Path) -> Mapping[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (FileError, yaml.YAMLError) as e:
-        raise RunError(f"{path / 'config.yaml'} cannot be read ({e}); use another run_dir") from None
+        raise RunError(
+            f"{path / 'config.yaml'} cannot be read ({' '.join(str(e).split())}); use another run_dir"
+        ) from None
     if not isinstance(config, Mapping):
         raise RunError(f"{path / 'config.yaml'} is not a run's; use another run_dir")
     return config

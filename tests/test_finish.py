@@ -143,7 +143,8 @@ def final(tmp_path, stripes):
         plan = SimpleNamespace(final_epochs=2, final_start=start, rng_seed=0)
         inherited = {"inherited": lambda arch: "weights", "scratch": None}[start]
         trainer = Trainer(data=stripes, recipe=Recipe())
-        return finish.final_training(tmp_path, TRIALS[0], trainer, plan, Console(quiet=True), inherited)
+        here, console = Run(tmp_path, resumed=False), Console(quiet=True)
+        return finish.final_training(here, TRIALS[0], trainer, plan, console, inherited)
 
     return run
 

@@ -1,8 +1,11 @@
 """Notes on a search at its end."""
 
+from dataclasses import replace
+
 import pytest
 
 from nas.report import notes
+from nas.reward import Reward
 from nas.trial import Trial
 from search_spaces import zoo
 
@@ -57,3 +60,33 @@ def test_one_network_above_chance_is_enough():
     assert notes.at_chance(some, 10) is None
     assert notes.at_chance(trials(range(3), top1=0.0, status="failed"), 10) is None
     assert notes.at_chance([], 10) is None
+
+
+@pytest.mark.parametrize(
+    ("ms", "reward", "can", "said", "unsaid"),
+    [
+        (
+            5,
+            {"name": "soft", "w": -0.15},
+            {},
+            ["pays more for speed", "reward=absolute", "smaller |w| (now -0.15)"],
+            [],
+        ),
+        (5, {"name": "soft", "w": 0.0, "w_above": -0.3}, {}, ["is more accurate", "more samples"], ["|w|", "absolute"]),
+        (5, {"name": "hard"}, {"wider": False}, ["is more accurate", "a harder data set"], ["base_width", "speed"]),
+        (5, {"name": "absolute", "beta": -0.2}, {"trains": False}, ["larger beta (now 0.2)"], ["data set", "pays"]),
+        (15, {"name": "soft", "w": -0.07}, {}, ["50% over", "larger |w| (now -0.07)", "narrower space"], ["wider"]),
+        (15, {"name": "hard"}, {"narrower": False}, ["50% over", "more samples"], ["base_width", "|w|"]),
+    ],
+)
+def test_remedies_are_those_that_help(ms, reward, can, said, unsaid):
+    winner = replace(trials([0])[0], latency_ms=ms)
+    note = notes.far_from_target(winner, Reward(target_ms=10.0, **reward), **can)
+    assert all(words in note for words in said), note
+    assert not any(words in note for words in unsaid), note
+
+
+def test_near_the_target_there_is_nothing_to_say():
+    for ms in (7, 10, 11):
+        winner = replace(trials([0])[0], latency_ms=ms)
+        assert notes.far_from_target(winner, Reward(name="soft", target_ms=10.0)) is None

@@ -69,6 +69,7 @@ def write_report(
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         table(head, networks, best=list(rows).index(winner)),
+        *(f"<p>Note: {html.escape(note)}</p>" for note in result["notes"]),
         *finalists,
         f"<h2>Accuracy against latency: {result['sample_accuracy']}</h2>",
         f"<p class=model>The pointer on a dot shows the network. Red: the winner; {published}dashed: the target; line: "

@@ -1,18 +1,20 @@
-"""What a search's trials say about the search itself: that it has settled, or that its networks have learnt nothing."""
+"""What a person should know before believing the result of a search. Remedies are named where they help only."""
 
 import math
 from collections.abc import Sequence
 
+from nas.reward import Reward
 from nas.trial import Trial
 
-__all__ = ["at_chance", "settled"]
+__all__ = ["at_chance", "failures", "far_from_target", "settled"]
 
 _LATE = 1000
 _FEWEST = 100
 _SETTLED = 0.05
+_FAR_BELOW, _FAR_ABOVE = 0.7, 1.1  # of the target
 
 
-def settled(trials: Sequence[Trial], *, space_size: float = math.inf) -> str | None:
+def settled(trials: Sequence[Trial], *, space_size: float = math.inf, entropy: bool = True) -> str | None:
     """A note if the late samples, the last 1,000 or half of them all, are hardly ever another network.
 
     `reinforce` with its defaults has about 100 different networks among its samples 2,000 to 3,000 on
@@ -20,6 +22,7 @@ def settled(trials: Sequence[Trial], *, space_size: float = math.inf) -> str | N
 
     Args:
         space_size: networks of the space; few networks cannot be many different ones.
+        entropy: whether the controller has such a setting.
     """
     late = trials[-min(_LATE, len(trials) // 2) :] if len(trials) > 1 else ()
     different = len({trial.indices for trial in late})
@@ -27,8 +30,8 @@ def settled(trials: Sequence[Trial], *, space_size: float = math.inf) -> str | N
         return None
     return (
         f"The last {len(late)} samples are {different} different network{'s' * (different > 1)} only: the controller "
-        "has settled, and more samples show little that is new. Remedies: another rng_seed, controller=evolution, or a "
-        "larger controller.settings.entropy."
+        "has settled, and more samples show little that is new. Remedies: another rng_seed, or "
+        f"{'a larger controller.settings.entropy' if entropy else 'another controller'}."
     )
 
 
@@ -48,3 +51,53 @@ def at_chance(trials: Sequence[Trial], classes: int) -> str | None:
         f"{max(good):.2%}): their accuracies say nothing about them. Remedies: more evaluator.epochs, another "
         "evaluator.lr, or a look at the labels of the data."
     )
+
+
+def far_from_target(
+    winner: Trial, reward: Reward, *, trains: bool = True, wider: bool = True, narrower: bool = True
+) -> str | None:
+    """A note if the winner is much faster than the target, or slower.
+
+    Args:
+        reward: the one that counted at the end.
+        trains: whether networks are trained, on a data set that may be another one.
+        wider, narrower: whether there is a space of another width.
+    """
+    share = winner.latency_ms / reward.target_ms
+    if _FAR_BELOW <= share <= _FAR_ABOVE:
+        return None
+    remedies = _remedies(reward, below=share < 1)
+    if share < 1:
+        remedies += ["a harder data set"] * trains + ["a wider space (space.base_width)"] * wider
+        why = _WHY_BELOW["hard" if reward.name == "soft" and not reward.w else reward.name]
+        return f"The winner needs only {share:.0%} of the target: {why}. Remedies: {', or '.join(remedies)}."
+    remedies += ["a narrower space (space.base_width)"] * narrower
+    return f"The winner is {share - 1:.0%} over the target. Remedies: {', or '.join(remedies)}."
+
+
+_WHY_BELOW = {
+    "soft": "on this data the reward pays more for speed than for accuracy",
+    "hard": "no slower network that was sampled is more accurate",
+    "absolute": "no network that was sampled gains as much by being slower as the reward gives for the target",
+}
+
+
+def _remedies(reward: Reward, *, below: bool) -> list[str]:
+    if reward.name == "soft" and reward.w < 0:
+        w = f"a {'smaller' if below else 'larger'} |w| (now {reward.w:g})"
+        return ["reward=absolute", w]
+    if reward.name == "absolute":
+        return [f"a larger beta (now {-reward.beta:g})", "more samples"]
+    return ["more samples"]
+
+
+def failures(trials: Sequence[Trial]) -> list[str]:
+    """Notes on evaluations that failed, and on many trainings that diverged."""
+    lines = []
+    failed = sum(trial.status == "failed" for trial in trials)
+    diverged = sum(trial.status == "diverged" for trial in trials)
+    if failed:
+        lines.append(f"{failed} of {len(trials)} evaluations failed; the journal says why.")
+    if diverged > len(trials) / 10:
+        lines.append(f"{diverged} of {len(trials)} trainings diverged; try a lower evaluator.lr.")
+    return lines

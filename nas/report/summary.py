@@ -14,7 +14,6 @@ from search_spaces.arch import Arch
 __all__ = [
     "FINALISTS_HEAD",
     "Finalist",
-    "advice",
     "agreement",
     "blocks_table",
     "by_block",
@@ -24,8 +23,6 @@ __all__ = [
     "result_table",
     "row",
 ]
-
-FAR_BELOW_TARGET = 0.7
 
 
 def row(arch: Arch, top1: float, latency_ms: float, reward: float) -> dict[str, Any]:
@@ -157,28 +154,3 @@ def agreement(finalists: Sequence[Finalist]) -> str:
         f"as samples and after the final training {same} of {len(pairs)} pairs of finalists are in the same order; "
         f"their top-1 is {min(before):.1%} to {max(before):.1%} and {min(after):.1%} to {max(after):.1%}"
     )
-
-
-def advice(winner: Trial, trials: Sequence[Trial], reward: Reward) -> list[str]:
-    """What a person should know before believing the result."""
-    lines, target_ms = [], reward.target_ms
-    if winner.latency_ms < FAR_BELOW_TARGET * target_ms:
-        remedy = "a harder data set, or a wider space (space.base_width=...)"
-        if reward.name == "soft":
-            remedy = f"reward=absolute, a smaller |w| (now {reward.w:g}), or {remedy}"
-        lines.append(
-            f"The winner needs only {winner.latency_ms / target_ms:.0%} of the target: on this data the reward pays "
-            f"more for speed than for accuracy. Remedies: {remedy}."
-        )
-    if winner.latency_ms > 1.1 * target_ms:
-        remedy = "more samples, or a smaller space.base_width"
-        if reward.name == "soft":
-            remedy = f"reward=absolute, a larger |w| (now {reward.w:g}), or {remedy}"
-        lines.append(f"The winner is {winner.latency_ms / target_ms - 1:.0%} over the target. Remedies: {remedy}.")
-    failed = sum(trial.status == "failed" for trial in trials)
-    diverged = sum(trial.status == "diverged" for trial in trials)
-    if failed:
-        lines.append(f"{failed} of {len(trials)} evaluations failed; the journal says why.")
-    if diverged > len(trials) / 10:
-        lines.append(f"{diverged} of {len(trials)} trainings diverged; try a lower evaluator.lr.")
-    return lines

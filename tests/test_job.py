@@ -1,0 +1,157 @@
+"""What a search is for: its job, read and checked before anything is measured, and its plan with a latency table."""
+
+import pytest
+from PIL import Image
+
+import latency_luts
+from latency_luts import build
+from latency_luts.schedule import units_and_samples
+from latency_luts.table import MeasuredTable
+from nas import plan as plans
+from nas.job import Job, read_job
+from nas.plan import make_plan, open_latency
+from nas_runtime.compose import compose
+from nas_runtime.settings import Settings, call
+from search_spaces import rewrite, spaces, zoo
+from search_spaces.lower import lower
+
+SMALL = "+target=pixel1_small"
+
+
+def job(*arguments: str, config: str = "search") -> Job:
+    return read_job(Settings(compose(config, list(arguments)), arguments))
+
+
+def planned(*arguments: str) -> plans.Plan:
+    found = job(*arguments)
+    return make_plan(found, open_latency(found))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three classes of a few pictures."""
+    for part, count in (("train", 4), ("test", 2)):
+        for c, colour in enumerate(("red", "green", "blue")):
+            folder = tmp_path / "photos" / part / colour
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40 + i, 40), (80 * c, 10 * i, 0)).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_what_is_compared_has_the_samples_sizes():
+    """At 128 px and 10 classes: samples, published networks and the target that one of them sets."""
+    found = planned(SMALL, "target.target_ms=null", "target.like=mobilenet_v3_small", "space.resolution_px=128")
+    model = latency_luts.load("pixel1")
+    like = zoo.get("mobilenet_v3_small", resolution_px=128, classes=10)
+    assert found.target_ms == model.latency_ms(like)
+    assert found.references["mobilenet_v3_small"] == like
+    sample = found.space.decode(found.space.largest)
+    for arch in found.references.values():
+        assert (arch.resolution_px, arch.blocks[-1].out_ch) == (sample.resolution_px, sample.blocks[-1].out_ch)
+
+
+def test_classes_follow_the_data_unless_given(photos):
+    data = ["dataset=image_folder", f"dataset.path={photos}", "dataset.holdout_images=3"]
+    assert job(SMALL, *data).space.decode([0] * 42).blocks[-1].out_ch == 3
+    given = job(SMALL, *data, "space.classes=100")
+    assert given.space.decode([0] * 42).blocks[-1].out_ch == 100
+    assert given.config["space"]["classes"] == 100
+
+
+def test_the_plan_names_both_sizes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import nas.search
+
+    assert call(nas.search.main, "search", [SMALL, "dry_run=true", "space.resolution_px=160"]) == 0
+    assert "latencies are for 160 px and 10 classes; trainings use 28 px and 10 classes" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([SMALL, "target.target_ms=1"], "is below all networks .* raise target.target_ms or lower space.base_width"),
+        ([SMALL, "target.target_ms=400"], "is above all networks .* lower target.target_ms or raise space.base_width"),
+        (
+            ["+target=pixel1_large", "space=accel_nasbench", "evaluator=surrogate", "target.target_ms=4000"],
+            "is above all networks .* on pixel1; lower target.target_ms$",
+        ),
+    ],
+)
+def test_a_target_out_of_reach_has_remedies_that_work(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        planned(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["samples=-1"], "samples=-1: it must be a whole number at least 1"),
+        (["retries=-1"], "retries=-1: it must be a whole number at least 0"),
+        (["ray.timeout_s=0"], "ray.timeout_s=0: it must be a number above 0"),
+        (["evaluator.device=gpu"], "evaluator.device=gpu; did you mean cpu?; allowed: cpu, cuda"),
+        (["dataset=cifar10", "dataset.path=nowhere"], "dataset.path=nowhere: there is no such file or folder"),
+        (["dataset.train_images=10000000"], "dataset.train_images=10000000: allowed are 1 to 5000"),
+        (["executor=dask"], "executor=dask; allowed: ray, serial"),
+        (["final.epochs=0"], "final.epochs=0: it must be a whole number at least 1"),
+        (["controller.settings.lr=0"], "controller rnn_ppo: lr=0"),
+    ],
+)
+def test_options_are_checked_before_this_machine_is_measured(arguments, message, tmp_path, monkeypatch, capsys):
+    import nas.search
+
+    def measured(*_, **__):
+        raise AssertionError("measured")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "build_for_space", measured)
+    for more in ([], ["dry_run=true"]):
+        assert call(nas.search.main, "search", ["+target=host_small", "tables_dir=.", *arguments, *more]) == 1
+        assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_devices_table_is_not_read_from_a_run(tmp_path, capsys, monkeypatch):
+    import nas.search
+
+    monkeypatch.chdir(tmp_path)
+    tiny = ["space=accel_nasbench", "evaluator=surrogate", "samples=8", "run_dir=run"]
+    assert call(nas.search.main, "search", ["+target=pixel1_large", *tiny]) == 0
+    capsys.readouterr()
+    other = ["+target=pixel1_large", "target.device=pixel2", *tiny, "dry_run=true"]
+    assert call(nas.search.main, "search", other) == 1
+    assert "run holds a run with target.device=pixel1, not target.device=pixel2" in capsys.readouterr().err
+
+
+def test_a_table_prices_any_number_of_classes(tmp_path, fake):
+    """Last layers are measured with 10 and 1000 classes, at the resolution of the space; others are on the line."""
+    fake(unit_ms=lambda name, call: 1.0 if "out_ch=10)" in name or "out_ch=10," in name else 2.0)
+    space = spaces.get("mnasnet", base_width=0.35, resolution_px=96, classes=7)
+    units, samples = units_and_samples(space)
+    assert {unit.block.out_ch for unit in units if type(unit.block).__name__ == "Classifier"} == {10, 1000}
+    assert {arch.resolution_px for arch in samples.values()} == {96}
+    references = plans.references(space).values()
+    model = latency_luts.LatencyModel(
+        MeasuredTable(
+            device="x",
+            identity=build.identity(),
+            provenance={"reference_ms": 1.0},
+            units={
+                build.key(unit): build_timing(unit)
+                for unit in {*units, *(u for arch in references for u in lower(rewrite.classes(arch, 1000)))}
+            },
+        )
+    )
+    arch = space.decode(space.largest)
+    by_classes = {n: model.latency_ms(rewrite.classes(arch, n)) for n in (2, 10, 505, 1000, 1990)}
+    assert by_classes[2] == by_classes[10]
+    assert by_classes[505] == pytest.approx((by_classes[10] + by_classes[1000]) / 2)
+    assert by_classes[1990] - by_classes[1000] == pytest.approx(by_classes[1000] - by_classes[10])
+    assert model.latency_ms_batch(space, space.largest[None]) == pytest.approx(model.latency_ms(arch))
+
+
+def build_timing(unit):
+    from latency_luts.table import Timing
+
+    return Timing(ms=2.0 if unit.block.out_ch == 1000 else 1.0, spread=0.01, runs=9, kernels=3)
