@@ -121,7 +121,7 @@ class Samples:
         if note or not math.isclose(now, old.reward, rel_tol=1e-9, abs_tol=1e-12):
             raise JournalError(
                 f"sample {old.sample} of the journal has reward {old.reward:.9g} (top-1 {old.top1:.6g} at "
-                f"{old.latency_ms:.6g} ms), but this search's reward gives {note or format(now, '.9g')}; use the "
+                f"{old.latency_ms:.6g} ms), but in this search {note or f'the reward is {now:.9g}'}; use the "
                 "reward that the journal was begun with, or another journal"
             )
         return self._take(old)

@@ -54,6 +54,13 @@ def test_the_same_as_in_process(executor):
     assert results(executor, params_m, []) == []
 
 
+@pytest.mark.parametrize("value", [None, (0.5, 0.1), "0.5", 71.5])
+def test_what_is_no_accuracy_is_the_same_failure_as_in_process(executor, value):
+    (here,), (there,) = (results(e, lambda arch: value, ARCHS[:1]) for e in (SerialExecutor(), executor))
+    assert here == there
+    assert here.note.startswith(f"the evaluator returned {value!r}; expected a number in [0, 1] or an Evaluation")
+
+
 def test_evaluations_run_side_by_side(executor):
     def slow(arch):
         start = time.time()

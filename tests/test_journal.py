@@ -143,9 +143,12 @@ def test_the_journal_of_another_search_is_refused(path):
 
 
 def test_the_journal_of_another_reward_is_refused(path):
-    with pytest.raises(JournalError, match=r"sample 0 of the journal has reward .* \(top-1 .* at .* ms\), but this se"):
+    with pytest.raises(
+        JournalError,
+        match=r"sample 0 of the journal has reward .* \(top-1 .* at .* ms\), but in this search the reward is 0",
+    ):
         run(path, reward=lambda top1, ms: top1 / ms * (1 + 1e-6))
-    with pytest.raises(JournalError, match="reward gives the reward is not known: ZeroDivisionError"):
+    with pytest.raises(JournalError, match="but in this search the reward is not known: ZeroDivisionError"):
         run(path, reward=lambda top1, ms: 1 / 0)
     again = run(path, reward=lambda top1, ms: top1 / ms * (1 + 1e-12))  # another machine's arithmetic
     assert told(again)[:8] == told(run(samples=8))
@@ -159,7 +162,9 @@ def test_an_adjusted_search_goes_on_and_notices_another_reward(tmp_path):
 
     go(10, 7.0)
     assert [t.reward for t in go(14, 7.0)] == [7.0] * 14
-    with pytest.raises(JournalError, match="sample 8 of the journal has reward 7 .* but this search's reward gives 5"):
+    with pytest.raises(
+        JournalError, match="sample 8 of the journal has reward 7 .* but in this search the reward is 5"
+    ):
         go(14, 5.0)
 
 
