@@ -100,9 +100,11 @@ def config_of(path: Path) -> Mapping[str, Any] | None:
     """
     import yaml
 
+    if not path.is_dir():
+        return None
     try:
         config = yaml.safe_load(read_text(path / "config.yaml"))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except (FileError, yaml.YAMLError) as e:
         raise RunError(

@@ -1,0 +1,93 @@
+"""What an adaptation is for, as its command line says it: sizes, data, weights and the last training."""
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+import latency_luts
+from nas_runtime.compose import compose
+from nas_runtime.settings import Settings
+from netadapt import compare
+from netadapt.plan import Plan, read_plan
+from search_spaces import rewrite, text, torch_net, zoo
+
+PIXEL1 = latency_luts.load("pixel1")
+
+
+def plan(*arguments: str) -> Plan:
+    return read_plan(Settings(compose("netadapt", list(arguments)), arguments))
+
+
+@pytest.fixture
+def found(tmp_path):
+    """The directory of a run that found MnasNet-small for 128 px on images of 20 px, with its weights."""
+    run = tmp_path / "found"
+    run.mkdir()
+    arch = zoo.get("mnasnet_small", resolution_px=128, classes=10)
+    (run / "best.json").write_text(text.to_json(arch))
+    small = rewrite.for_images(arch, resolution_px=20, channels=1, n_classes=10, min_px=2, dropout_rate=0.0)
+    torch_net.save(torch_net.build(small), run / "best.safetensors")
+    data = {"name": "fashion_mnist_mini", "path": None, "download": False, "train_images": 500}
+    config = {"dataset": {**data, "holdout_images": None, "resolution_px": 20}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    return run
+
+
+def test_a_network_of_the_zoo_is_for_the_classes_of_the_data():
+    assert plan("seed=mnasnet_small").seed.arch == zoo.get("mnasnet_small", classes=10)
+
+
+def test_what_is_compared_has_the_seeds_sizes(found):
+    here = plan(f"seed={found}", "+target=pixel1_small", "target.target_ms=null", "target.like=mobilenet_v3_small")
+    like = zoo.get("mobilenet_v3_small", resolution_px=128, classes=10)
+    assert here.target_ms == PIXEL1.latency_ms(like)
+    published = compare.published_for(here.seed.arch, PIXEL1.latency_ms)
+    assert (published.resolution_px, published.blocks[-1].out_ch) == (128, 10)
+
+
+def test_the_run_that_found_the_seed_gives_data_and_weights(found):
+    here = plan(f"seed={found}")
+    assert (here.data.train_images, here.data.resolution_px) == (500, 20)
+    assert here.facts.resolution_px == 20
+    assert here.final == "finetune"  # since it comes with weights
+    assert here.config["dataset"]["resolution_px"] == 20
+    assert plan(f"seed={found}", "dataset.train_images=400").data.train_images == 400
+    assert plan(f"seed={found}", "dataset.train_images=400").data.resolution_px == 20
+    named = plan(f"seed={found}", "dataset=fashion_mnist_mini")
+    assert (named.data.train_images, named.data.resolution_px) == (None, None)
+    assert plan(f"seed={found}", "final=scratch").final == "scratch"
+    assert plan("seed=mnasnet_small").final == "scratch"
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_begins(tmp_path, found):
+    with pytest.raises(ValueError, match=r"found/best.safetensors: .* give the weights of this network, for images of"):
+        plan("seed=mobilenet_v3_small", f"weights={found / 'best.safetensors'}")
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other.safetensors: the weights lack "):
+        plan(f"seed={found}", f"weights={tmp_path / 'other.safetensors'}")
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"weights=.*broken.safetensors cannot be read"):
+        plan(f"seed={found}", f"weights={tmp_path / 'broken.safetensors'}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dataset=cifar10", "dataset.path=nowhere"], "dataset.path=nowhere: there is no such file or folder"),
+        (["retries=-1"], "retries=-1: it must be a whole number at least 0"),
+        (["ray.timeout_s=0"], "ray.timeout_s=0: it must be a number above 0"),
+        (["fine_tune.steps=0"], "fine_tune.steps=0: it must be a whole number at least 1"),
+        (["final_repeats=0"], "final_repeats=0: it must be a whole number at least 1"),
+        (["ratio=0"], "ratio=0: it must be a number above 0"),
+    ],
+)
+def test_options_are_checked_before_this_machine_is_measured(arguments, message, tmp_path, monkeypatch):
+    from latency_luts import build
+
+    def measured(*_, **__):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(build, "build_for_space", measured)
+    with pytest.raises(ValueError, match=message):
+        plan("seed=mnasnet_small", "device=host", f"tables_dir={tmp_path}", *arguments)
