@@ -37,7 +37,8 @@ from latency_luts.schedule import (
 )
 from latency_luts.table import Identity, TableError
 from latency_luts.values import short
-from nas_runtime.files import FileError, complete, parse_json, read_text
+from nas_runtime.files import FileError, complete
+from nas_runtime.lines import LineFile
 from nas_runtime.settings import Settings, run
 from search_spaces import zoo
 from search_spaces.arch import Arch
@@ -125,25 +126,21 @@ def read_measured(
     Raises:
         TableError: no such file, not such a file, or an unfinished one.
     """
+    file = LineFile(Path(path))
     try:
-        lines = [parse_json(line) for line in read_text(Path(path)).split("\n") if line]
-    except FileNotFoundError:
-        raise TableError(f"from={path} cannot be read: there is no such file") from None
+        head, *items = _records(file)
     except FileError as e:
         raise TableError(f"from={e}") from None
-    except ValueError as e:
-        raise TableError(f"from={path} is damaged ({e}); run on_device.py on the device again to complete it") from None
-    if not lines or not isinstance(lines[0], dict) or lines[0].get("format") not in _FORMATS:
+    if head.get("format") not in _FORMATS:
         known = " or ".join(map(str, _FORMATS))
         raise TableError(f"from={path} is not a file of on_device.py; expected format {known} in its first line")
-    head, *items = lines
     try:
         chains: list[ChainTiming] = []
         networks: dict[str, list[NetworkTiming]] = {}
         for item in _undisturbed(items):
             if "chain" in item:
                 chains.append(_chain(item["chain"]))
-            elif "network" in item:
+            else:
                 networks.setdefault(item["network"], []).append(_network(item))
         identity, device = Identity(**head["identity"]), store.check_device(head["device"])
         due = int(head["chains"]), int(head["networks"])
@@ -158,18 +155,37 @@ def read_measured(
     return device, identity, chains, networks
 
 
-def _undisturbed(items: list[dict]) -> list[dict]:
+def _records(file: LineFile) -> list[dict[str, Any]]:
+    """What the lines of a file of measurements hold.
+
+    Raises:
+        FileError: there is no such file, or a line is damaged.
+    """
+    records = []
+    for number, line in enumerate(file.read(), 1):
+        try:
+            records.append(dict(on_device.decode(line)))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise FileError(f"{file.path}: line {number} is damaged; copy the file again from the device") from None
+    if file.rest:
+        raise FileError(f"{file.path}: its last line is damaged, cut short; run on_device.py again to complete it")
+    if not records:
+        raise FileError(f"{file.path} is not a file of on_device.py, or there is no such file")
+    return records
+
+
+def _undisturbed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of what was measured several times, the one of the fastest moment."""
-    best: dict[Any, dict] = {}
-    for i, item in enumerate(items):
-        place = (item.get("file", i), item.get("turn"))
+    best: dict[tuple[str, int], dict[str, Any]] = {}
+    for item in items:
+        place = (item["file"], item["turn"])
         if place not in best or _reference_ms(item) < _reference_ms(best[place]):
             best[place] = item
     return list(best.values())
 
 
-def _reference_ms(item: dict) -> float:
-    return item.get("chain", item).get("reference_ms", 0.0)
+def _reference_ms(item: dict[str, Any]) -> float:
+    return float(item.get("chain", item)["reference_ms"])
 
 
 def _chain(fields: dict) -> ChainTiming:

@@ -27,6 +27,7 @@ import re
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,29 @@ def _busy(items: dict[tuple[str, int], dict[str, Any]]) -> set[tuple[str, int]]:
     return {place for place, ms in references.items() if ms > limit}
 
 
+def encode(record: dict[str, Any]) -> str:
+    """The line of the file of measurements that holds `record`, with a checksum."""
+    return json.dumps({"crc32": _checksum(record), "record": record})
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The record that a line holds.
+
+    Raises:
+        ValueError, KeyError, TypeError: the line is damaged.
+    """
+    item = json.loads(line.decode())
+    if "record" not in item:  # of format 1, which had no checksums
+        return item
+    if item["crc32"] != _checksum(item["record"]):
+        raise ValueError("its checksum is wrong")
+    return item["record"]
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(record).encode()):08x}"
+
+
 class Lines:
     """The file of measurements: a line that says what is measured, then one for each measurement.
 
@@ -373,7 +397,7 @@ class Lines:
         if rest:  # the program was killed while it wrote this
             os.ftruncate(self._handle, self._end)
         if not lines:
-            self._write(json.dumps(head))
+            self._write(encode(head))
         for number, line in enumerate(lines, 1):
             self._take(number, line, head)
 
@@ -385,7 +409,7 @@ class Lines:
 
     def append(self, items: list[dict[str, Any]]) -> None:
         """Writes measurements; all of them are on the disk then, or none."""
-        self._write("\n".join(map(json.dumps, items)))
+        self._write("\n".join(map(encode, items)))
         for item in items:
             self._keep(item)
 
@@ -402,7 +426,7 @@ class Lines:
 
     def _take(self, number: int, line: bytes, head: dict[str, Any]) -> None:
         try:
-            item = json.loads(line.decode())
+            item = decode(line)
             if number > 1:
                 self._keep(item)
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -376,7 +376,7 @@ def test_a_latency_that_cannot_be_is_refused(tmp_path):
         "reference_ms": 1.0,
     }
     path = tmp_path / "m.jsonl"
-    path.write_text(json.dumps(head) + "\n" + json.dumps({"chain": chain}) + "\n")
+    path.write_text(json.dumps(head) + "\n" + json.dumps({"file": "c.onnx", "turn": 0, "chain": chain}) + "\n")
     with pytest.raises(TableError, match=r"is damaged: -1.0 is no latency; copy it again"):
         bundle.read_measured(path)
 
