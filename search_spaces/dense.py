@@ -11,7 +11,7 @@ from dataclasses import replace
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, Mobile, SepConv, check_resolution
 from search_spaces.blocks import Branches, Flat, GlobalAverage, PlainConv, Resample
 from search_spaces.lower import chain
-from search_spaces.rewrite import check_width, make_divisible, scale_se
+from search_spaces.rewrite import check_classes, check_width, make_divisible, scale_se
 
 __all__ = ["HEADS", "segmentation", "ssdlite"]
 
@@ -46,6 +46,7 @@ def segmentation(
     """
     if head not in HEADS:
         raise ValueError(f"no head {head!r}; allowed: {', '.join(HEADS)}")
+    check_classes(classes)
     check_resolution(resolution_px)
     if resolution_px % 16:
         raise ValueError(f"resolution_px is {resolution_px}; it must be a multiple of 16")
@@ -91,6 +92,7 @@ def ssdlite(
         ValueError: a backbone of other blocks or strides, or a width that is none.
     """
     check_width(width)
+    check_classes(classes)
     check_resolution(resolution_px)
     blocks = _features(backbone, head=True)
     if width < 1 and isinstance(blocks[-1], ConvBN) and not _is_v3(blocks):

@@ -12,6 +12,7 @@ MAX_WIDTH = 16
 _HEADS = (Classifier, DenseClassifier, ConvClassifier)
 
 __all__ = [
+    "check_classes",
     "check_width",
     "classes",
     "dropout",
@@ -52,10 +53,9 @@ def classes(arch: Arch, n: int) -> Arch:
     """`arch` with `n` outputs of its last block.
 
     Raises:
-        ValueError: `n` is no whole number from 1 to `MAX_CHANNELS`.
+        ValueError: `n` is no number of classes.
     """
-    if type(n) is not int or not 1 <= n <= MAX_CHANNELS:
-        raise ValueError(f"classes is {n!r}; it must be a whole number of at least 1 and at most {MAX_CHANNELS}")
+    check_classes(n)
     return replace(arch, blocks=(*arch.blocks[:-1], replace(arch.blocks[-1], out_ch=n)))
 
 
@@ -99,6 +99,12 @@ def width_multiplier(arch: Arch, width: float, divisor: int = 8, *, widen_featur
         blocks.append(_scale(block, in_ch, out_ch, features_factor, divisor))
         in_ch = blocks[-1].out_ch
     return replace(arch, name=f"{arch.name} {width:g}", blocks=tuple(blocks))
+
+
+def check_classes(n: Any) -> None:
+    """Refuses what is no whole number from 1 to `MAX_CHANNELS`."""
+    if type(n) is not int or not 1 <= n <= MAX_CHANNELS:
+        raise ValueError(f"classes is {n!r}; it must be a whole number of at least 1 and at most {MAX_CHANNELS}")
 
 
 def check_width(width: Any) -> None:

@@ -98,6 +98,8 @@ def nested(depth: int) -> Branches:
             "resolution_px is (320, 640); it must",
         ),
         (lambda: dense.ssdlite(zoo.get("mobilenet_v2"), width=float("nan")), "width is nan; a width multiplier"),
+        (lambda: dense.segmentation(zoo.get("mobilenet_v2"), classes=2.5), "classes is 2.5; it must be a whole number"),
+        (lambda: dense.ssdlite(zoo.get("mobilenet_v2"), classes=0), "classes is 0; it must be a whole number"),
         (lambda: zoo.get("mobilenet_v2", classes=0), "classes is 0; it must be a whole number of at least 1"),
         (lambda: zoo.get("mobilenet_v2", classes=10.0), "classes is 10.0; it must be a whole number of at least 1"),
         (lambda: rewrite.in_channels(zoo.get("mobilenet_v2"), 2.5), "in_ch is 2.5; it must be a whole number"),

@@ -100,6 +100,7 @@ def test_shufflenets_equal_the_authors_code(groups, width, madds, params):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"name": "shufflenet_v1", "groups": [3]}, r"groups=\[3\]: it must be a whole number"),
         ({"name": "shufflenet_v1", "groups": 5}, "groups=5: shufflenet_v1 has 1, 2, 3, 4, 8"),
         ({"name": "shufflenet_v1", "groups": 2, "width": 0.5}, "shufflenet_v1 with 2 groups has widths 1 and 2"),
         ({"name": "shufflenet_v2", "width": 0.7}, "width=0.7: shufflenet_v2 has the scales 0.5, 1, 1.5, 2"),

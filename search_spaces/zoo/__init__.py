@@ -73,6 +73,8 @@ def get(
     published = entry(name)
     if groups is not None and name != "shufflenet_v1":
         raise ValueError(f"groups={groups} is for shufflenet_v1; leave it out for {name}")
+    if groups is not None and type(groups) is not int:
+        raise ValueError(f"groups={groups!r}: it must be a whole number")
     rewrite.check_width(width)
     if published.scaled:
         arch = published.scaled(width, **({} if groups is None else {"groups": groups}))
