@@ -1,0 +1,116 @@
+"""Whatever stands in a config: a command accepts it, or says in one line which setting is wrong. Nothing is measured."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+import nas.search
+import netadapt.run
+from latency_luts import build, bundle, calibrate, import_table, show, validate
+from nas_runtime.command import one_line
+from nas_runtime.compose import compose
+from nas_runtime.console import brief, shown
+from nas_runtime.settings import Settings
+
+HOSTILE = [
+    *(None, 5, -1, 0, True, 10**18, 1e18, math.inf, math.nan),
+    *("", "x", "$x", "../../evil", "a\nb\x1b[2J", "y" * 10_000, "~nobody-here/x"),
+    *([], [1], [None], ["x", "x"], {}, {"x": 1}),
+]
+LENGTH = 700  # characters of a message: some list what is allowed
+COMMANDS: dict[str, tuple[Callable[[Settings], None], str, list[str]]] = {
+    "search": (nas.search.main, "search", ["+target=pixel1_small", "dry_run=true"]),
+    "shared": (
+        *(nas.search.main, "search"),
+        ["+target=pixel1_small", "dry_run=true", "evaluator=shared_weights", "controller=bayesian"],
+    ),
+    "netadapt": (
+        netadapt.run.main,
+        "netadapt",
+        ["seed=mnasnet_small", "dry_run=true", "+target=pixel1_small", "width=2"],
+    ),
+    "build": (build._main, "lut", ["device=here", "tables_dir=.", "ray.resource=x"]),
+    "bundle": (bundle._main, "bundle", ["device=here"]),
+    "calibrate": (calibrate._main, "calibrate", ["device=pixel1", "tables_dir=."]),
+    "validate": (validate._main, "validate", ["device=pixel1", "tables_dir=."]),
+    "import_table": (import_table._main, "import_table", ["device=here", "path=x.yaml", "tables_dir=."]),
+    "show": (show._main, "lut_show", ["device=pixel1"]),
+}
+
+
+class Stop(Exception):
+    """Raised where a command has read its settings and would begin to work."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_begins(monkeypatch, tmp_path):
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise Stop
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text("x: 1\n")
+    for module in (nas.search, netadapt.run):
+        monkeypatch.setattr(module, "describe", lambda *arguments: None)
+    monkeypatch.setattr("nas.plan.reach", lambda space, latency: (0.0, 1e9))
+    work = {
+        build: ("build_for_space", "build_from", "remote_bench"),
+        bundle: ("bundle",),
+        calibrate: ("calibrate", "correct"),
+        validate: ("read_own", "sample"),
+        import_table: ("read_yaml",),
+        show: ("units_of",),
+    }
+    for module, functions in work.items():
+        for name in functions:
+            monkeypatch.setattr(module, name, stop)
+
+
+def names(config: Any, prefix: str = "") -> Iterator[str]:
+    """Of all settings, and of the groups that they are in."""
+    for name, value in config.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from names(value, f"{prefix}{name}.")
+
+
+def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
+    """What is wrong with how `command` takes each of ``values(i)`` for its setting number i."""
+    task, config_name, overrides = COMMANDS[command]
+    config = compose(config_name, overrides)
+    OmegaConf.set_struct(config, False)
+    wrong = []
+    with contextlib.suppress(Stop):
+        task(Settings(config))  # it works as it stands
+    for i, name in enumerate(names(OmegaConf.to_container(config))):
+        plain = OmegaConf.to_container(config)
+        for value in values(i):
+            OmegaConf.update(config, name, value, merge=False)
+            try:
+                task(Settings(config))
+            except Stop:
+                pass
+            except (ValueError, OSError) as e:
+                said = shown(one_line(e))
+                if "\n" in said or len(said) > LENGTH or "\x1b" in said:
+                    wrong.append(f"{name}={brief(value)}: a message of {len(said)} characters: {said[:200]!r}")
+                if name.split(".")[-1] not in said and brief(value) not in said:
+                    wrong.append(f"{name}={brief(value)} is not named: {said[:200]!r}")
+            except BaseException as e:
+                wrong.append(f"{name}={brief(value)}: {type(e).__name__}: {str(e)[:200]}")
+            config = OmegaConf.create(plain)
+    return wrong
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_some_settings_with_hostile_values(command):
+    assert check(command, lambda i: [HOSTILE[(3 * i + 7 * k) % len(HOSTILE)] for k in range(4)]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_settings_with_all_hostile_values(command):
+    assert check(command, lambda i: HOSTILE) == []
