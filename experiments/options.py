@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_runtime.command import run_plain
-from nas_runtime.compose import did_you_mean
-from nas_runtime.console import brief
+from nas_runtime.console import brief, did_you_mean
 
 __all__ = ["read", "run"]
 
@@ -45,7 +44,7 @@ def read(
         name, equals, value = argument.partition("=")
         if name not in defaults or not equals:
             known = f"there are {', '.join(f'{name}=' for name in defaults)}" if defaults else "there are no options"
-            raise ValueError(f"{brief(argument)}{did_you_mean(brief(name), defaults) if equals else ''}; {known}")
+            raise ValueError(f"{brief(argument)}{did_you_mean(name, defaults) if equals else ''}; {known}")
         options[name] = _read(name, value, defaults[name], (allowed or {}).get(name))
         given.add(name)
     if missing := set(needed) - given:

@@ -21,6 +21,7 @@ from latency_luts import calibrated, store
 from latency_luts.correction import fit_correction
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, write
+from nas_runtime.console import brief
 from nas_runtime.settings import Settings, run
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
@@ -190,7 +191,7 @@ def _main(settings: Settings) -> None:
         reference = settings.value("reference")
         if reference is not None and (reference := str(reference)) not in {item.source_set for item in measured}:
             sets = ", ".join(sorted({item.source_set for item in measured}))
-            raise ValueError(f"reference={reference}: it must be one of the source sets: {sets}")
+            raise ValueError(f"reference={brief(reference)}: it must be one of the source sets: {sets}")
         table = calibrate(device, measured, reference=reference, made_by=made_by)
     else:
         source = store.load(settings.text("correct"), tables_dir=tables_dir).table

@@ -1,12 +1,12 @@
 """Where tables live: shipped ones in the package, a user's own in the checkout or the user's data folder."""
 
-import difflib
 import os
 from pathlib import Path
 
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
 from latency_luts.table import Identity, MeasuredTable, TableError, read
+from nas_runtime.console import brief, did_you_mean
 from nas_runtime.files import check_name
 
 __all__ = [
@@ -57,10 +57,9 @@ def _path_of(text: str, tables_dir: str | os.PathLike[str] | None) -> Path:
     if path.exists():
         return path
     known = names(tables_dir=tables_dir)
-    close = difflib.get_close_matches(text, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(text, known)
     build = " Measure this machine with: python -m latency_luts.build device=host" if text == HOST else ""
-    raise TableError(f"no latency table for device {text!r}{hint} (there are: {', '.join(known)}).{build}")
+    raise TableError(f"no latency table for device {brief(text)!r}{hint} (there are: {', '.join(known)}).{build}")
 
 
 def names(*, tables_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:

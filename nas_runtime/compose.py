@@ -1,20 +1,19 @@
 """Finds conf/, composes a command's config from it and the command line, and says in one line what is wrong with it."""
 
 import argparse
-import difflib
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from nas_runtime.command import full_error, one_line
-from nas_runtime.console import brief
+from nas_runtime.console import brief, did_you_mean
 
-__all__ = ["ConfigError", "compose", "conf_dir", "did_you_mean", "run_hydra"]
+__all__ = ["ConfigError", "compose", "conf_dir", "run_hydra"]
 
 
 _LONGEST_NAME = 200  # characters of a setting or a file in conf/; file systems allow 255
@@ -78,11 +77,6 @@ def run_hydra(job: Callable[[Any, str | None], None], config_name: str, argument
         several = _flags(arguments).multirun or "hydra.mode=MULTIRUN" in arguments
         with _arguments([*arguments, *own] if several else arguments):
             run()
-
-
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(options), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 @contextmanager

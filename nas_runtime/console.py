@@ -1,13 +1,17 @@
 """What a person reads: names, paths and messages as they are, whatever characters they are made of."""
 
+import difflib
+import functools
 import re
 import sys
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
-__all__ = ["brief", "counted", "new_console", "on_terminal", "picture_text", "prepare_streams", "shown"]
+__all__ = ["brief", "counted", "did_you_mean", "new_console", "on_terminal", "picture_text", "prepare_streams", "shown"]
 
 # what moves the cursor, colours, rings, or turns the direction of reading: C0 but newline and tab, DEL, C1,
 # directional marks, and halves of characters, which come from file names that are no UTF-8
@@ -25,6 +29,12 @@ def brief(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}... ({len(text):,} characters)"
 
 
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """``; did you mean ...?`` with the option that is much like `name`; nothing if there is none."""
+    close = difflib.get_close_matches(brief(name), list(options), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def picture_text(text: str) -> str:
     """`text` for Matplotlib, which takes what stands between two dollar signs for a formula."""
     return shown(text).replace("$", r"\$")
@@ -35,21 +45,26 @@ def counted(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
 
 
-class _Plain(Console):
-    """A console on which ``[v2]`` and ``:smile:`` are what they look like, and escape sequences are harmless."""
+@functools.cache
+def _plain() -> "type[Console]":
+    """The kind of console on which ``[v2]`` and ``:smile:`` are what they look like, and escape sequences harmless."""
+    from rich.console import Console  # here, since messages are made where nothing is printed
 
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(shown(text), **{**options, "markup": False, "emoji": False, "highlight": False})
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> "Text":
+            return super().render_str(shown(text), **{**options, "markup": False, "emoji": False, "highlight": False})
+
+    return Plain
 
 
-def new_console(*, stderr: bool = False, width: int | None = None, file: IO[str] | None = None) -> Console:
+def new_console(*, stderr: bool = False, width: int | None = None, file: IO[str] | None = None) -> "Console":
     """The console of a command: lines are not broken, and nothing in them is taken for markup.
 
     Args:
         width: in characters; None: the terminal's.
         file: what is written to instead of standard output.
     """
-    return _Plain(
+    return _plain()(
         highlight=False, markup=False, emoji=False, soft_wrap=width is None, stderr=stderr, width=width, file=file
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nas_runtime.command import EXPECTED, closed_pipe, full_error, guarded, one_line, say
-from nas_runtime.compose import compose, conf_dir, did_you_mean, run_hydra
-from nas_runtime.console import brief, prepare_streams, shown
+from nas_runtime.compose import compose, conf_dir, run_hydra
+from nas_runtime.console import brief, did_you_mean, prepare_streams, shown
 from nas_runtime.signals import interruptible
 
 __all__ = ["Settings", "call", "conf_dir", "run"]
@@ -96,7 +96,16 @@ class Settings:
             return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
         except OmegaConfBaseException as e:
             where = name or str(getattr(e, "full_key", "") or "settings")
-            raise ValueError(f"{where}: {brief(str(e).splitlines()[0], most=200)}") from None
+            raise ValueError(f"{where}={self._written(where)}: {brief(str(e).splitlines()[0], most=200)}") from None
+
+    def _written(self, name: str) -> str:
+        """What stands in the config for `name`, like ``${epochs}``."""
+        from omegaconf import OmegaConf
+
+        found = OmegaConf.to_container(self._config, resolve=False)
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        return _shown(found)
 
     def number(
         self, name: str, *, low: float | None = None, high: float | None = None, above: float | None = None

@@ -15,6 +15,7 @@ from nas.job import Target, read_target
 from nas.plan import epochs, kept_table
 from nas.settings import DataSettings, ExecutorSettings, TrainerSettings, read_data, read_executor, read_trainer
 from nas.training.recipe import Recipe
+from nas_runtime.console import brief
 from nas_runtime.run import look
 from nas_runtime.settings import Settings
 from netadapt import seed as seeds
@@ -189,7 +190,9 @@ def _rungs(value: Any, steps: int) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
     numbers = [x for x in values if isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1]
     if numbers != values or sorted(set(numbers)) != numbers:
-        raise ValueError(f"rungs={value}: they must be shares of fine_tune.steps, from 0 to below 1, rising: [0,0.5]")
+        raise ValueError(
+            f"rungs={brief(value)}: they must be shares of fine_tune.steps, from 0 to below 1, rising: [0,0.5]"
+        )
     updates = [round(x * steps) for x in numbers]
     if len({*updates, steps}) <= len(numbers):
         raise ValueError(f"rungs={value} are {updates} of {steps} updates; each must be another number")

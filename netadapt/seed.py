@@ -47,7 +47,10 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     """
     if weights_path is not None and not weights_path.is_file():
         raise ValueError(f"weights={weights_path}: no such file; give a safetensors file, or leave it out")
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # ~somebody who is not known here
+        path = Path(name)
     own, config = None, None
     if name in zoo.names():
         arch = zoo.get(name, width=width)

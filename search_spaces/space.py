@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_runtime.compose import did_you_mean
-from nas_runtime.console import brief, counted
+from nas_runtime.console import brief, counted, did_you_mean
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit
 from search_spaces.parts import MAX_CHANNELS, MAX_SIZE_PX, check_text

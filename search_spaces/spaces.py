@@ -1,6 +1,6 @@
 """The search spaces by name."""
 
-from nas_runtime.compose import did_you_mean
+from nas_runtime.console import did_you_mean
 from search_spaces.accel_nasbench import accel_nasbench
 from search_spaces.mnasnet import mnasnet
 from search_spaces.mobilenet_v3 import mobilenet_v3

@@ -1,4 +1,4 @@
-"""Whatever stands in a config: a command accepts it, or says in one line which setting is wrong. Nothing is measured."""
+"""Whatever stands in a config: a command accepts it, or says in one line which setting is wrong."""
 
 import contextlib
 import math
@@ -17,7 +17,7 @@ from nas_runtime.console import brief, shown
 from nas_runtime.settings import Settings
 
 HOSTILE = [
-    *(None, 5, -1, 0, True, 10**18, 1e18, math.inf, math.nan),
+    *(None, 5, -1, 0, True, 10**18, 10**400, 1e18, math.inf, math.nan),
     *("", "x", "$x", "../../evil", "a\nb\x1b[2J", "y" * 10_000, "~nobody-here/x"),
     *([], [1], [None], ["x", "x"], {}, {"x": 1}),
 ]
@@ -42,14 +42,14 @@ COMMANDS: dict[str, tuple[Callable[[Settings], None], str, list[str]]] = {
 }
 
 
-class Stop(Exception):
+class BegunError(Exception):
     """Raised where a command has read its settings and would begin to work."""
 
 
 @pytest.fixture(autouse=True)
 def nothing_begins(monkeypatch, tmp_path):
     def stop(*arguments: Any, **options: Any) -> None:
-        raise Stop
+        raise BegunError
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text("x: 1\n")
@@ -60,7 +60,7 @@ def nothing_begins(monkeypatch, tmp_path):
         build: ("build_for_space", "build_from", "remote_bench"),
         bundle: ("bundle",),
         calibrate: ("calibrate", "correct"),
-        validate: ("read_own", "sample"),
+        validate: ("sample",),
         import_table: ("read_yaml",),
         show: ("units_of",),
     }
@@ -83,7 +83,7 @@ def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
     config = compose(config_name, overrides)
     OmegaConf.set_struct(config, False)
     wrong = []
-    with contextlib.suppress(Stop):
+    with contextlib.suppress(BegunError):
         task(Settings(config))  # it works as it stands
     for i, name in enumerate(names(OmegaConf.to_container(config))):
         plain = OmegaConf.to_container(config)
@@ -91,13 +91,13 @@ def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
             OmegaConf.update(config, name, value, merge=False)
             try:
                 task(Settings(config))
-            except Stop:
+            except BegunError:
                 pass
             except (ValueError, OSError) as e:
                 said = shown(one_line(e))
                 if "\n" in said or len(said) > LENGTH or "\x1b" in said:
                     wrong.append(f"{name}={brief(value)}: a message of {len(said)} characters: {said[:200]!r}")
-                if name.split(".")[-1] not in said and brief(value) not in said:
+                if not any(part in said for part in (*name.split("."), brief(value))):
                     wrong.append(f"{name}={brief(value)} is not named: {said[:200]!r}")
             except BaseException as e:
                 wrong.append(f"{name}={brief(value)}: {type(e).__name__}: {str(e)[:200]}")
@@ -107,7 +107,19 @@ def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_some_settings_with_hostile_values(command):
-    assert check(command, lambda i: [HOSTILE[(3 * i + 7 * k) % len(HOSTILE)] for k in range(4)]) == []
+    """Each setting with two of the values; the values take turns."""
+    assert check(command, lambda i: [HOSTILE[(5 * i + k) % len(HOSTILE)] for k in (0, 11)]) == []
+
+
+def test_the_check_can_fail(monkeypatch):
+    def careless(settings: Settings) -> None:
+        if len(settings.value("device")) > 100:
+            raise ValueError("something is wrong")
+
+    monkeypatch.setitem(COMMANDS, "careless", (careless, "lut_show", []))
+    wrong = check("careless", lambda i: HOSTILE)
+    assert any(line.startswith("device=5: TypeError") for line in wrong)
+    assert any("is not named: 'something is wrong'" in line for line in wrong)
 
 
 @pytest.mark.slow

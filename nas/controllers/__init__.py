@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from nas.controllers.contract import Whole
-from nas_runtime.compose import did_you_mean
+from nas_runtime.console import brief, did_you_mean
 from search_spaces.space import SearchSpace
 
 __all__ = ["Controller", "inform", "make", "names"]
@@ -81,9 +81,11 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
             the controller.
     """
     if name not in names():
-        raise ValueError(f"no controller {name!r}{did_you_mean(str(name), names())}; there are: {', '.join(names())}")
+        raise ValueError(
+            f"no controller {brief(name)!r}{did_you_mean(str(name), names())}; there are: {', '.join(names())}"
+        )
     if not Whole(0, 2**63 - 1).has(rng_seed):
-        raise ValueError(f"controller {name}: rng_seed={rng_seed!r}; it must be {Whole(0, 2**63 - 1)}")
+        raise ValueError(f"controller {name}: rng_seed={brief(repr(rng_seed))}; it must be {Whole(0, 2**63 - 1)}")
     settings = {} if settings is None else settings
     if name == "rnn_ppo":
         from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
@@ -112,9 +114,9 @@ def _settings(kind: Any, name: str, given: Any) -> Any:
     known = sorted(field.name for field in fields(kind))
     allowed = ", ".join(known) or "none, it has no settings"
     if not isinstance(given, Mapping):
-        raise ValueError(f"controller {name}: settings={given!r}; give {{name: value}}, allowed: {allowed}")
+        raise ValueError(f"controller {name}: settings={brief(given)}; give {{name: value}}, allowed: {allowed}")
     for setting in given:
         if setting not in known:
             hint = did_you_mean(str(setting), known)
-            raise ValueError(f"controller {name} has no setting {setting!r}{hint}; allowed: {allowed}")
+            raise ValueError(f"controller {name} has no setting {brief(setting)!r}{hint}; allowed: {allowed}")
     return kind(**given)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_runtime.console import brief
 from search_spaces.space import SearchSpace
 
 __all__ = ["Number", "Whole", "check_count", "check_settings", "check_state", "told"]
@@ -22,7 +23,7 @@ class Number:
     below: bool = False
 
     def has(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not abs(value) < math.inf:
             return False
         inside = self.low < value if self.above else self.low <= value
         return bool(inside and (value < self.high if self.below else value <= self.high))
@@ -52,7 +53,7 @@ def check_settings(controller: str, settings: Any, allowed: Mapping[str, Number 
     for name, numbers in allowed.items():
         value = getattr(settings, name)
         if not numbers.has(value):
-            raise ValueError(f"controller {controller}: {name}={value!r}; it must be {numbers}")
+            raise ValueError(f"controller {controller}: {name}={brief(repr(value))}; it must be {numbers}")
 
 
 def check_count(n: Any) -> None:

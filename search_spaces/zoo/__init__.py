@@ -7,7 +7,7 @@
 
 import re
 
-from nas_runtime.compose import did_you_mean
+from nas_runtime.console import brief, did_you_mean
 from search_spaces import rewrite
 from search_spaces.arch import Arch, Classifier, Mobile
 from search_spaces.zoo import (
@@ -53,7 +53,7 @@ def entry(name: str) -> Entry:
     """
     if not isinstance(name, str) or name not in _ENTRIES:
         hint = did_you_mean(str(name), _ENTRIES)
-        raise ValueError(f"no network {name!r} in the zoo{hint} (there are: {', '.join(_ENTRIES)})")
+        raise ValueError(f"no network {brief(name)!r} in the zoo{hint} (there are: {', '.join(_ENTRIES)})")
     return _ENTRIES[name]
 
 
