@@ -193,8 +193,8 @@ def of(value: object) -> Settings:
         (lambda: of("").path("x"), "x=: it must be a path"),
         (lambda: of(LONG).path("x"), "it must be a path of at most 1000"),
         (lambda: of([1]).mapping("x"), r"x=\[1\]: it must be names with values"),
-        (lambda: of("${nowhere}").value("x"), "x: Interpolation key 'nowhere' not found$"),
-        (lambda: of("${nowhere}").value(""), "x: Interpolation key 'nowhere' not found$"),
+        (lambda: of("${nowhere}").value("x"), "x=.{nowhere}: Interpolation key 'nowhere' not found$"),
+        (lambda: of("${nowhere}").value(""), "x=.{nowhere}: Interpolation key 'nowhere' not found$"),
         (lambda: of([float("nan")]).numbers("x", above=0, high=1), r"x=\[nan\]: it must be numbers above 0"),
     ],
 )

@@ -81,9 +81,8 @@ def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[
             the controller.
     """
     if name not in names():
-        raise ValueError(
-            f"no controller {brief(name)!r}{did_you_mean(str(name), names())}; there are: {', '.join(names())}"
-        )
+        hint = did_you_mean(str(name), names())
+        raise ValueError(f"no controller {brief(name)!r}{hint}; there are: {', '.join(names())}")
     if not Whole(0, 2**63 - 1).has(rng_seed):
         raise ValueError(f"controller {name}: rng_seed={brief(repr(rng_seed))}; it must be {Whole(0, 2**63 - 1)}")
     settings = {} if settings is None else settings
