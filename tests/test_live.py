@@ -1,9 +1,11 @@
 """What a person sees while a search runs."""
 
 import io
+import math
 
 from rich.console import Console
 
+from nas.report import plots
 from nas.report.live import Live
 from nas.reward import Reward
 from nas.trial import Trial
@@ -29,3 +31,18 @@ def test_a_fast_search_does_not_flood_a_log():
     assert progress[-1].startswith(
         "500/500 samples, best 0.6000: 60.0% at 10.0 ms, lately 0.50 of the target, 1 on the front"
     )
+
+
+def test_a_network_whose_latency_is_not_known_is_left_out_of_latencies(tmp_path):
+    out = io.StringIO()
+    unknown, known = (
+        Trial(sample=i, indices=(i,), arch=zoo.get("mnasnet_small"), top1=0.5, latency_ms=ms, reward=0.5, status=status)
+        for i, (ms, status) in enumerate([(math.nan, "failed"), (10.0, "ok")])
+    )
+    with Live(Console(file=out, width=200), 2, Reward(name="hard", target_ms=20.0), every=1) as live:
+        live.on_trial(unknown)
+        live.on_trial(known)
+    assert out.getvalue().splitlines()[-1].startswith("2/2 samples, best 0.5000: 50.0% at 10.0 ms, lately 0.50 of the")
+    path = tmp_path / "latencies.png"
+    plots.plot_latencies(path, [unknown, known] * 20, target_ms=20.0, title="", latency_label="ms")
+    assert path.stat().st_size > 1000
