@@ -161,6 +161,8 @@ def _records(file: LineFile) -> list[dict[str, Any]]:
     Raises:
         FileError: there is no such file, or a line is damaged.
     """
+    if not file.path.exists():
+        raise FileError(f"{file.path} cannot be read: there is no such file")
     records = []
     for number, line in enumerate(file.read(), 1):
         try:
@@ -170,7 +172,7 @@ def _records(file: LineFile) -> list[dict[str, Any]]:
     if file.rest:
         raise FileError(f"{file.path}: its last line is damaged, cut short; run on_device.py again to complete it")
     if not records:
-        raise FileError(f"{file.path} is not a file of on_device.py, or there is no such file")
+        raise FileError(f"{file.path} is not a file of on_device.py: it is empty")
     return records
 
 

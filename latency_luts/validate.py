@@ -10,6 +10,7 @@ turns with the others, say by how much (in a table that knows too few, the refer
 table's speed; how much the two speeds differ is printed beside them.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.progress import bars
 from latency_luts.schedule import NETWORKS_TOGETHER, how_of, network_name, together
-from latency_luts.table import MeasuredTable, Validation, write
+from latency_luts.table import MeasuredTable, TableError, Validation, read, write
 from nas_runtime.console import picture_text
 from nas_runtime.files import write_json
 from nas_runtime.settings import Settings, run
@@ -151,6 +152,28 @@ def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
     return float(pairs.sum() / (len(x) * (len(x) - 1)))
 
 
+def check_writable(folder: Path) -> None:
+    """Asks before hours of measuring what would be refused after them.
+
+    Raises:
+        OSError: no file can be written in `folder`.
+    """
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _keep(figures: Validation, table: MeasuredTable, path: Path) -> None:
+    """Writes `figures` into the table in `path`, which may have got more units than `table` since it was read.
+
+    Raises:
+        TableError: it was measured anew, so that the figures are another table's.
+    """
+    now = read(path)
+    if not isinstance(now, MeasuredTable) or (now.correction, now.networks) != (table.correction, table.networks):
+        raise TableError(f"{path} was measured anew meanwhile; validate it again")
+    write(replace(now, validation=figures), path)
+
+
 def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
     """A picture of predicted against measured latencies, with lines 5 and 10 % off."""
     from matplotlib.figure import Figure
@@ -186,24 +209,25 @@ def _main(settings: Settings) -> None:
     tables_dir = settings.path("tables_dir")
     nets = settings.integer("nets", low=10, high=10_000)
     bursts = settings.integer("bursts", low=4, high=10_000)
-    resolution_px = settings.integer("resolution_px", low=32)
+    resolution_px = settings.integer("resolution_px", low=32, high=1024)
     widths = settings.numbers("widths", above=0, high=4)
     names = settings.texts("spaces", SPACES)
     interpolated = settings.choice("model", ("table", "interpolated")) == "interpolated"
     path = store.table_path(device, tables_dir=tables_dir)
     table = store.load(device, tables_dir=tables_dir).table
-    if isinstance(table, MeasuredTable):
-        table = store.read_own(path, how_of(settings))
-    archs = sample(
-        nets, widths=widths, resolution_px=resolution_px, names=names, rng_seed=settings.integer("rng_seed", low=0)
-    )
+    if not isinstance(table, MeasuredTable):
+        raise TableError(f"the table of {device!r} is {table.kind}, not measured: no machine can say how wrong it is")
+    table = store.read_own(path, how_of(settings))
+    check_writable(path.parent)
+    rng_seed = settings.integer("rng_seed", low=0)
+    archs = sample(nets, widths=widths, resolution_px=resolution_px, names=names, rng_seed=rng_seed)
     made = InterpolatedModel(table) if interpolated else LatencyModel(table)
     measured, model, speed = validate(made, archs, path=path, bursts=bursts, progress=True)
     figures = summary(measured, f"{', '.join(names)} and the zoo at {resolution_px} px")
     table = model.table
     assert isinstance(table, MeasuredTable)
     if not interpolated:
-        write(replace(table, validation=figures), path)
+        _keep(figures, table, path)
     report = {
         "device": device,
         "model": "interpolated" if interpolated else "table",

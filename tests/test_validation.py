@@ -6,16 +6,19 @@ from typing import cast
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import build, schedule, validate
-from latency_luts.table import CalibratedTable, MeasuredTable, TableError, write
+from latency_luts.table import CalibratedTable, Identity, MeasuredTable, TableError, read, write
 from nas.job import Job
 from nas.plan import open_latency
+from nas_runtime.settings import Settings
 from search_spaces import spaces, zoo
-from search_spaces.lower import lower
+from search_spaces.arch import ConvBN
+from search_spaces.lower import lower, unit
 from tests.conftest import random_archs
-from tests.fake_machine import named
+from tests.fake_machine import HERE, named
 
 
 def test_kendall_tau():
@@ -115,6 +118,53 @@ def test_a_table_says_its_latest_validation(tmp_path, fake):
     assert isinstance(model.table, MeasuredTable)
     assert not isinstance(model.table, CalibratedTable)
     assert "error 10.0% on 2 other networks (worst 10.0%)" in model.describe()
+
+
+def test_a_validation_is_of_the_table_that_is_there(tmp_path, fake):
+    """Another build may have added units meanwhile, or measured the table anew."""
+    archs, path = random_archs(6, rng_seed=0), tmp_path / "host.json"
+    fake()
+    table = build.build("host", {each for a in archs for each in lower(a)}, named(archs), path)
+    figures = validate.summary([validate.Measured(name="a", predicted_ms=11.0, turns_ms=(10.0,))] * 2, "these")
+    grown = build.build("host", {unit(ConvBN(in_ch=8, out_ch=24, kernel=5), 9, 9)}, {}, path)
+    validate._keep(figures, table, path)
+    kept = read(path)
+    assert isinstance(kept, MeasuredTable)
+    assert (kept.units, kept.validation) == (grown.units, figures)
+    write(replace(grown, correction=replace(grown.correction, scale=2.0)), path)
+    with pytest.raises(TableError, match=r"host\.json was measured anew meanwhile; validate it again"):
+        validate._keep(figures, table, path)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"resolution_px": 1}, "resolution_px=1: it must be"),
+        ({"resolution_px": 10**9}, "resolution_px=1000000000: it must be"),
+        ({"nets": 9}, "nets=9: it must be"),
+        ({"bursts": 0}, "bursts=0: it must be"),
+        ({"widths": [0.0]}, "widths="),
+        ({"widths": [float("nan")]}, "widths="),
+        ({"widths": []}, "widths="),
+        ({"spaces": []}, "spaces="),
+        ({"rng_seed": -1}, "rng_seed=-1: it must be"),
+        ({"model": "guessed"}, "model=guessed; allowed"),
+        ({"threads": 0}, "threads=0: it must be"),
+        ({"device": "pixel1"}, "the table of 'pixel1' is calibrated, not measured"),
+        ({"device": "nowhere"}, "no latency table for device 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(tmp_path, fake, monkeypatch, option, message):
+    archs = random_archs(4, rng_seed=0, resolution_px=32)
+    machine = fake()
+    monkeypatch.setattr(schedule, "identity", lambda **how: Identity(**{**vars(HERE), **how}))
+    build.build("host", {each for a in archs for each in lower(a)}, named(archs), tmp_path / "host.json")
+    before = (machine.chains, machine.networks)
+    values = {"device": "host", "nets": 10, "bursts": 4, "resolution_px": 32, "widths": [0.35], "spaces": ["mnasnet"]}
+    values |= {"model": "table", "rng_seed": 0, "threads": 1, "batch": 1, "dtype": "fp32", "tables_dir": str(tmp_path)}
+    with pytest.raises(ValueError, match=message):
+        validate._main(Settings(OmegaConf.create({**values, **option})))
+    assert (machine.chains, machine.networks) == before
 
 
 def test_a_table_that_is_too_wrong_is_used_only_if_that_is_accepted(tmp_path, fake):
