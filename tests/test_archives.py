@@ -7,6 +7,7 @@ import http.server
 import io
 import tarfile
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -105,6 +106,10 @@ def test_gzip_and_npz_files_are_bounded(tmp_path):
     arrays = read_npz(path, most_bytes=2 * 10**6)
     assert (arrays["zeros"].shape, arrays["text"].tolist()) == ((10**6,), ["a", "bc"])
     with pytest.raises(ArchiveError, match=r"a\.npz holds more than the 1,000 bytes"):
+        read_npz(path, most_bytes=1000)
+    with zipfile.ZipFile(path, "w") as archive, archive.open("a.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (10**12,)})
+    with pytest.raises(ArchiveError, match=r"a\.npz is damaged \(a\.npy is shorter than its header says"):
         read_npz(path, most_bytes=1000)
     np.savez(path, objects=np.array([{}], dtype=object))
     with pytest.raises(ArchiveError, match=r"a\.npz is damaged \(Object arrays cannot be loaded"):
