@@ -4,13 +4,19 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 export XDG_CONFIG_HOME := $(CURDIR)/.cache/config
 RUN := .venv/bin/python -m
 
-.PHONY: search test check lint types
+.PHONY: search test test-lowest check lint types
 
 search: .venv/installed
 	$(RUN) nas.search +target=pixel1_small w=-0.15
 
 test: .venv/installed
 	$(RUN) pytest -n 2 --dist loadfile
+
+# some 6 GB: the oldest torch comes with CUDA; deprecations are of what is newer than these versions
+test-lowest:
+	test -x .cache/lowest/bin/python || $(PYTHON) -m venv .cache/lowest
+	.cache/lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
+	.cache/lowest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning
 
 check: lint types test
 
