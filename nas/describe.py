@@ -8,7 +8,8 @@ from rich.console import Console
 from latency_luts import InterpolatedModel
 from nas.estimate import GPU_AT_A_TIME, gpu_seconds_an_image, machine_factor, training_seconds_an_image
 from nas.evaluators.surrogate import Surrogate
-from nas.plan import REFERENCES, Plan, epochs
+from nas.plan import REFERENCES, Plan
+from nas_runtime.console import counted
 from search_spaces import rewrite
 from search_spaces.arch import Arch
 
@@ -38,10 +39,10 @@ def describe(console: Console, plan: Plan) -> None:
         f"images      {images(plan.space.decode([0] * len(plan.space.choices)), plan.facts)}\n"
         f"reward      {plan.reward.describe()}{adjusted}\n"
         f"evaluation  {_evaluation(plan)}\n"
-        f"controller  {_controller(plan)}, learning after every {plan.batch} sample{'s' * (plan.batch != 1)}; "
+        f"controller  {_controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
         f"executor {plan.executor.describe()}\n"
         f"estimate    about {minutes:.1f} minutes"
-        + (f" with {plan.executor.workers_here} workers" if plan.executor.on_cluster else "")
+        + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
     for note in plan.facts.notes if plan.facts else ():
         console.print(f"note: {note}")
@@ -59,15 +60,14 @@ def images(arch: Arch, facts: "DataFacts | None") -> str:
 
 def _evaluation(plan: Plan) -> str:
     if not (plan.trainer and plan.data):
-        return f"{plan.samples} samples; {Surrogate.load().describe()}"
-    how = f"{epochs(plan.trainer.recipe.epochs)} of {plan.data.name} by each of {plan.samples} samples"
+        return f"{counted(plan.samples, 'sample')}; {Surrogate.load().describe()}"
+    samples = counted(plan.samples, "sample")
+    how = f"{counted(plan.trainer.recipe.epochs, 'epoch')} of {plan.data.name} by each of {samples}"
     if plan.shared:
-        how = (
-            f"{plan.samples} samples with weights shared by all, trained for {epochs(plan.shared.recipe.epochs)} of "
-            f"{plan.data.name}"
-        )
+        trained = f"trained for {counted(plan.shared.recipe.epochs, 'epoch')} of {plan.data.name}"
+        how = f"{samples} with weights shared by all, {trained}"
     more = " more" * (plan.final_start == "inherited")
-    return f"{how}, then {epochs(plan.final_epochs)}{more} by the best {plan.finalists}"
+    return f"{how}, then {counted(plan.final_epochs, 'epoch')}{more} by the best {plan.finalists}"
 
 
 def _controller(plan: Plan) -> str:

@@ -9,11 +9,12 @@ from rich.console import Console
 from nas import delivery
 from nas.executor import Executor
 from nas.loop import best
-from nas.plan import Plan, epochs
+from nas.plan import Plan
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.trial import Trial
+from nas_runtime.console import counted
 from nas_runtime.run import Run, Stage
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -88,7 +89,7 @@ def last_round(
     chosen = top(trials, plan.finalists)
     beside = dict(plan.references)
     samples = {f"sample {trial.sample}": trial.arch for trial in chosen}
-    each = f"{epochs(plan.final_epochs)} each"
+    each = f"{counted(plan.final_epochs, 'epoch')} each"
     trained_on = trainings.trained_on
     if trained_on is None:
         console.print(f"final training, {each}: the best {len(chosen)} samples and {', '.join(beside)}")

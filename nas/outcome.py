@@ -9,11 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from nas import delivery, pareto
-from nas.plan import Plan, epochs
+from nas.plan import Plan
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.trial import Trial
+from nas_runtime.console import counted
 from nas_runtime.files import read_json, write_json, write_text
 from search_spaces import text
 
@@ -137,7 +138,8 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
         f"({found.median_ms / plan.target_ms:.2f} of the target)"
     )
     if final:
-        trained = epochs(final["epochs"]) + ", from the shared weights on," * (plan.final_start == "inherited")
+        begun = ", from the shared weights on," * (plan.final_start == "inherited")
+        trained = counted(final["epochs"], "epoch") + begun
         console.print(
             f"after {trained} the found network has top-1 {final['test_top1']:.1%} on the test images "
             f"({final['holdout_top1']:.1%} on the holdout)"
@@ -146,6 +148,6 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
         console.print(f"note: {line}")
     files = f"best.json (the network), {f'{delivery.IN_WORDS}, ' if final else ''}"
     console.print(
-        f"{len(found.trials)} samples in {seconds / 60:.1f} minutes; everything is in {run_dir}: report.html, "
-        f"result.json, {files}journal.jsonl"
+        f"{counted(len(found.trials), 'sample')} in {seconds / 60:.1f} minutes; everything is in {run_dir}: "
+        f"report.html, result.json, {files}journal.jsonl"
     )

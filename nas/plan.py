@@ -12,6 +12,7 @@ from latency_luts.table import MeasuredTable
 from nas.job import Job
 from nas.reach import reach
 from nas.training.recipe import Recipe
+from nas_runtime.console import counted
 from nas_runtime.run import Run
 from search_spaces import spaces, zoo
 from search_spaces.arch import Arch, Classifier
@@ -21,7 +22,6 @@ __all__ = [
     "REFERENCES",
     "Plan",
     "can_have",
-    "epochs",
     "keep_table",
     "kept_table",
     "make_plan",
@@ -66,24 +66,20 @@ class Plan(Job):
         if not self.trainer:
             return "ImageNet top-1 as predicted"
         begun = "; found's begins with the shared weights, the others' from scratch" * (self.final_start == "inherited")
-        return f"top-1 on the holdout after the final training of {epochs(self.final_epochs)}{begun}"
+        return f"top-1 on the holdout after the final training of {counted(self.final_epochs, 'epoch')}{begun}"
 
     @property
     def sample_accuracy(self) -> str:
         """What the samples' top-1 is, in words."""
         if not self.trainer:
             return self.accuracy
-        how = "with shared weights" if self.shared else f"after {epochs(self.trainer.recipe.epochs)}"
+        how = "with shared weights" if self.shared else f"after {counted(self.trainer.recipe.epochs, 'epoch')}"
         return f"top-1 on the holdout {how}"
 
     @property
     def final_recipe(self) -> Recipe | None:
         """Of the final training."""
         return replace(self.trainer.recipe, epochs=self.final_epochs) if self.trainer else None
-
-
-def epochs(n: int) -> str:
-    return f"{n} epoch{'s' * (n != 1)}"
 
 
 def references(space: SearchSpace) -> dict[str, Arch]:

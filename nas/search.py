@@ -29,7 +29,7 @@ from nas.report.tensorboard import Scalars
 from nas.reward import Reward
 from nas.strategies import Strategy, open_strategy
 from nas.trial import Trial
-from nas_runtime.console import brief, new_console
+from nas_runtime.console import brief, counted, new_console
 from nas_runtime.run import Run, open_run
 from nas_runtime.settings import Settings, run
 
@@ -53,14 +53,13 @@ def main(settings: Settings) -> None:
         known = len(journal.trials)
         console.print(
             f"{'continuing' if here.resumed else 'writing to'} {here.path}"
-            + (f" after {known} sample{'s' * (known != 1)}" if known else "")
+            + (f" after {counted(known, 'sample')}" if known else "")
         )
         try:
             found = _find(here, plan, trainer, journal, console)
         except KeyboardInterrupt:
-            console.print(
-                f"stopped after {len(journal.trials)} samples; continue with the same command and run_dir={here.path}"
-            )
+            done = counted(len(journal.trials), "sample")
+            console.print(f"stopped after {done}; continue with the same command and run_dir={here.path}")
             raise
         outcome.write(here.path, plan, found, time.perf_counter() - started)
         outcome.show(console, here.path, plan, found, time.perf_counter() - started)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nas.executor import Executor, SerialExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
+from nas_runtime.console import counted
 from nas_runtime.settings import Settings
 from search_spaces import rewrite
 from search_spaces.arch import Arch
@@ -123,7 +124,7 @@ class ExecutorSettings:
             return "serial"
         if self.on_cluster:
             return f"ray, as many workers as the cluster at {self.address} has room for"
-        return f"ray, {self.workers_here} worker{'s' * (self.workers_here != 1)}"
+        return f"ray, {counted(self.workers_here, 'worker')}"
 
     @contextmanager
     def open(self) -> Iterator[Executor]:

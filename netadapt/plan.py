@@ -12,10 +12,10 @@ from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
 from nas.describe import images
 from nas.job import Target, read_target
-from nas.plan import epochs, kept_table
+from nas.plan import kept_table
 from nas.settings import DataSettings, ExecutorSettings, TrainerSettings, read_data, read_executor, read_trainer
 from nas.training.recipe import Recipe
-from nas_runtime.console import brief
+from nas_runtime.console import brief, counted
 from nas_runtime.run import look
 from nas_runtime.settings import Settings
 from netadapt import seed as seeds
@@ -236,7 +236,11 @@ def describe(console: Console, plan: Plan) -> None:
     proposals = propose(arch, latency.latency_ms, cut_ms=plan.delta * seed_ms, kinds=plan.kinds)
     count = _steps(seed_ms, plan)
     at_most = "no fixed number" if count is None else f"at most {count}"
-    weights = f"weights of {plan.seed.weights}" if plan.seed.weights else f"trained for {epochs(plan.recipe.epochs)}"
+    weights = (
+        f"weights of {plan.seed.weights}"
+        if plan.seed.weights
+        else f"trained for {counted(plan.recipe.epochs, 'epoch')}"
+    )
     console.print(
         f"seed        {arch.name}: {seed_ms:.1f} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
         f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {plan.data.name}\n"
@@ -250,7 +254,7 @@ def describe(console: Console, plan: Plan) -> None:
         + " of the holdout"
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
         + f"; {plan.selection} selects; weights are inherited by {plan.inherit}\n"
-        f"final       {plan.final}, {epochs(plan.final_epochs)}; executor {plan.executor.describe()}"
+        f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}; executor {plan.executor.describe()}"
     )
     for note in plan.facts.notes:
         console.print(f"note: {note}")

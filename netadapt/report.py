@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nas import delivery
-from nas.plan import epochs
 from nas.report.html import image, table, write_page
 from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
-from nas_runtime.console import picture_text
+from nas_runtime.console import counted, picture_text
 from netadapt.adapt import Adaptation, Step
 from netadapt.channels import groups
 from netadapt.compare import expansions, matched
@@ -50,10 +49,9 @@ class Live:
 
 def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     """The tables that a command ends with."""
-    rows = Table(
-        title=f"Top-1 after the same final training ({epochs(result['final_epochs'])}), latency on {result['device']}",
-        title_justify="left",
-    )
+    trained = counted(result["final_epochs"], "epoch")
+    title = f"Top-1 after the same final training ({trained}), latency on {result['device']}"
+    rows = Table(title=title, title_justify="left")
     for column in _COLUMNS:
         rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
     for row in _network_rows(result):
@@ -68,10 +66,9 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
             f"note: stopped at {result['reached_ms']:.1f} ms, above the target of {result['target_ms']:.1f} ms: "
             f"{result['stopped']}. Remedies: a smaller delta, or more kinds=[expansion,bottleneck,stem,head]"
         )
-    steps = len(result["steps"])
     console.print(
-        f"{steps} step{'s' * (steps != 1)}; everything is in {run_dir}: report.html, result.json, best.json (the "
-        f"network), {delivery.IN_WORDS}, history.jsonl"
+        f"{counted(len(result['steps']), 'step')}; everything is in {run_dir}: report.html, result.json, best.json "
+        f"(the network), {delivery.IN_WORDS}, history.jsonl"
     )
 
 
@@ -108,9 +105,9 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
     body = [
         f"<h1>{html.escape(found.seed.name)}, narrowed from {found.seed_ms:.1f} to {found.latency_ms:.1f} ms</h1>",
         f"<p>Target {result['target_ms']:.1f} ms on {html.escape(result['device'])}, "
-        f"{len(result['steps'])} steps.{stopped}</p>",
+        f"{counted(len(result['steps']), 'step')}.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
-        f"<h2>Top-1 under the same final training ({epochs(result['final_epochs'])})</h2>",
+        f"<h2>Top-1 under the same final training ({counted(result['final_epochs'], 'epoch')})</h2>",
         table(_COLUMNS, _network_rows(result), best=names.index("adapted")),
         *pictures,
         "<h2>Steps</h2>",

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from nas.environment import environment
 from nas.executor import Executor
-from nas.plan import epochs, keep_table
+from nas.plan import keep_table
 from nas.training import datasets
-from nas_runtime.console import new_console
+from nas_runtime.console import counted, new_console
 from nas_runtime.files import write_json
 from nas_runtime.records import Records
 from nas_runtime.run import open_run
@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
         known = len(history.records)
         console.print(
             f"{'continuing' if here.resumed else 'writing to'} {run_dir}"
-            + (f" after {known} evaluation{'s' * (known != 1)}" if known else "")
+            + (f" after {counted(known, 'evaluation')}" if known else "")
         )
         try:
             with history.writing(), plan.executor.open() as executor:
@@ -58,7 +58,7 @@ def main(settings: Settings) -> None:
                 contenders = final.contenders(plan, found)
                 names = ", ".join(contender.name for contender in contenders)
                 times = f", {plan.repeats} times" if plan.repeats > 1 else ""
-                console.print(f"final training: {names}, {epochs(plan.final_epochs)} each{times}")
+                console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
                 inherited = tuner.net(len(found.steps)) if plan.final == "finetune" else None
                 trained = final.train(run_dir, plan, contenders, executor, executor.share(evaluator), inherited)
         except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTrai
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")
     else:
         begun = time.perf_counter()
-        console.print(f"training the seed for {epochs(plan.recipe.epochs)}, unless that was done before")
+        console.print(f"training the seed for {counted(plan.recipe.epochs, 'epoch')}, unless that was done before")
         threads = plan.executor.workers_here
         start = seeds.trained_net(plan.seed, evaluator, plan.recipe, threads=threads, rng_seed=plan.rng_seed)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout ({time.perf_counter() - begun:.0f} s)")
