@@ -243,7 +243,9 @@ def _wants_token(address: str) -> bool:
 
 
 def _has_token() -> bool:
-    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token")
+    with contextlib.suppress(RuntimeError):  # of a user without a home
+        file = file.expanduser()
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or file.exists()
 
 

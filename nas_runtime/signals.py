@@ -101,11 +101,11 @@ def _leave(number: int, frame: Any) -> None:
 
 def _say(line: str) -> None:
     """To a terminal that may be closed: what is left to be written then goes nowhere, also at Python's exit."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{line}\n")
-    for stream in (sys.stdout, sys.stderr):
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"{line}\n")):
         try:
-            stream.flush()
+            if stream:  # there is none if its file was closed from the start
+                stream.write(text)
+                stream.flush()
         except OSError:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

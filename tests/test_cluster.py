@@ -81,6 +81,24 @@ def test_what_answers_is_no_ray(answer, monkeypatch):
             connection.close()
 
 
+def test_the_token_of_a_user(monkeypatch, tmp_path):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not cluster._has_token()
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("7")
+    assert cluster._has_token()
+
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert not cluster._has_token()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "7")
+    assert cluster._has_token()
+
+
 def test_without_ray_or_with_an_old_one(monkeypatch):
     old = types.ModuleType("ray")
     old.__dict__.update(__version__="2.9.3", is_initialized=lambda: False)
@@ -94,10 +112,10 @@ def test_without_ray_or_with_an_old_one(monkeypatch):
 
 
 def test_a_search_in_one_process_records_that_there_is_no_ray():
-    from nas import run_dir
+    from nas import environment
 
-    assert run_dir._version("no-such-package") is None
-    assert run_dir._version("ray")
+    assert environment._version("no-such-package") is None
+    assert environment._version("ray")
 
 
 def test_what_ray_says_when_it_does_not_start_is_one_line(monkeypatch, tmp_path):

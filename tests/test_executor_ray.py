@@ -123,6 +123,18 @@ def test_a_straggler_is_cancelled_and_tried_again(executor, tmp_path, monkeypatc
     assert time.monotonic() - start < 200
 
 
+def test_its_folder_is_private_and_holds_what_its_processes_write(executor):
+    import ray
+
+    (evaluation,) = results(executor, lambda arch: Evaluation(top1=0, note=tempfile.gettempdir()), ARCHS[:1])
+    folder = Path(evaluation.note).parent
+    assert folder.name.startswith("nas-ray-")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert Path(ray.nodes()[0]["ObjectStoreSocketName"]).is_relative_to(folder)
+    assert tempfile.gettempdir() != evaluation.note  # this process goes on as it was
+    assert os.environ.get("TMPDIR") != evaluation.note
+
+
 def test_what_cannot_be_sent_between_processes(executor):
     lock = threading.Lock()
 

@@ -1,11 +1,14 @@
 """Signals that end a program."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from nas_runtime import signals
 from nas_runtime.signals import held_back, interruptible, kept
+from tests.test_commands import ROOT
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,6 +57,22 @@ def test_what_a_library_makes_of_an_interrupt(capsys):
     with pytest.raises(SystemExit) as ended, interruptible():
         raise KeyboardInterrupt  # of a library that had the signal itself
     assert ended.value.code == 130
+
+
+def test_where_nobody_reads():
+    """The terminal is closed, or there was none from the start."""
+    program = """
+import os, signal, sys
+from nas_runtime.signals import interruptible
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)  # every write fails
+with interruptible():
+    print("stopped")
+    signal.raise_signal(signal.SIGHUP)
+"""
+    for close in ("", "2>&-", "1>&- 2>&-"):
+        command = ["sh", "-c", f'exec "$0" -E -c "$1" {close}', sys.executable, program]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (129, "" if close else "interrupted\n")
 
 
 def test_without_a_signal_all_is_as_before():
