@@ -4,6 +4,7 @@ What Ray itself answers with a minute of silence, or with addresses of machine c
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -59,7 +60,7 @@ def start(num_cpus: float) -> Iterator[Any]:
     ray = _import_ray()
     with private_folder("nas-ray-", longest_bytes=_LONGEST_FOLDER_BYTES) as folder:
         try:
-            with kept(), held_back(), _temporary_files_in(folder / "tmp"):
+            with kept(), held_back(), _temporary_files_in(folder / "tmp"), _in_groups_of_their_own():
                 ray.init(
                     address="local",
                     num_cpus=math.ceil(max(available_cpus(), num_cpus)),
@@ -174,6 +175,22 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = before
+
+
+@contextlib.contextmanager
+def _in_groups_of_their_own() -> Iterator[None]:
+    """Ray's processes that are started inside do not get the signals that a terminal or a batch system sends to all of
+    a command's: Ray ends a program the hard way whose other processes go first."""
+    services: Any = sys.modules.get("ray._private.services")
+    popen = getattr(services, "ConsolePopen", None)
+    if sys.platform != "linux" or popen is None:  # elsewhere Ray itself finds its processes by their group
+        yield
+        return
+    services.ConsolePopen = functools.partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 def _store(folder: Path) -> dict[str, str]:

@@ -254,4 +254,4 @@ def test_tune_is_missing(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "nas.tune", None)
     with pytest.raises(ValueError, match="engine=tune: .*; pip install 'ray\\[tune\\]', or use engine=loop"):
-        command._search_with_tune(None, None, None, None, {})
+        command._search_with_tune(None, None, None, {})
