@@ -232,6 +232,8 @@ def test_a_look_says_what_load_gives(tmp_path, monkeypatch, name):
 def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path, ask):
     for name, options, message in (
         ("mnist", {}, "no data set 'mnist'; there are: fashion_mnist_mini, "),
+        (["mnist"], {}, r"no data set \['mnist'\]; there are"),
+        ("cifar10", {"path": 5}, "dataset.path=5: it must be a path"),
         ("fashion_mnist_mini", {"train_images": 5001}, "train_images=5001: allowed are 1 to 5000, all that"),
         ("fashion_mnist_mini", {"train_images": 0}, "train_images=0: it must be a whole number, at least 1"),
         ("fashion_mnist_mini", {"holdout_images": 2.0}, "holdout_images=2.0: it must be a whole number"),

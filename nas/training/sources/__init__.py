@@ -102,11 +102,13 @@ def _wanted(
     resolution_px: int | None,
     download: bool,
 ) -> Wanted:
-    if name not in _SOURCES:
+    if name not in names():
         raise DataError(f"no data set {name!r}; there are: {', '.join(names())}")
     if download and not _SOURCES[name].downloads:
         can = " and ".join(name for name, source in _SOURCES.items() if source.downloads)
         raise DataError(f"dataset.download=true: {can} can be downloaded, {name} cannot")
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise DataError(f"dataset.path={path!r}: it must be a path")
     counts = {"train_images": train_images, "holdout_images": holdout_images, "resolution_px": resolution_px}
     for option, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):

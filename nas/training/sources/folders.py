@@ -96,9 +96,9 @@ def _pictures(folder: Path, left_out: _LeftOut) -> list[Path]:
             elif not os.path.isfile(path := os.path.join(where, name)):
                 left_out.others["broken link"] += 1
             else:
-                found.append(Path(path))
+                found.append(path)
     left_out.others = +left_out.others  # without those that are 0
-    return sorted(found)
+    return list(map(Path, sorted(found)))
 
 
 def _refuse(error: OSError) -> None:
