@@ -1,14 +1,15 @@
 """`LatencyModel`: from a table to the latency of any network."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from latency_luts import calibrated, residence, table
 from latency_luts.classes import timing_of_other_classes
-from latency_luts.key import key, nearest
+from latency_luts.key import key
+from latency_luts.missing import MissingUnitsError, measure_again
 from latency_luts.origin import Corrected, Imported, Measured
 from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError
 from search_spaces.arch import Arch
@@ -20,25 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
 
 _CHUNK = 8192  # networks looked up at once: small enough for the caches
-
-
-class MissingUnitsError(TableError):
-    """Units that a table does not have.
-
-    Attributes:
-        units: all of them.
-    """
-
-    def __init__(self, device: str, units: Sequence[Unit], known: Iterable[str] = ()) -> None:
-        self.units = tuple(units)
-        more = f" and {len(units) - 1} more" if len(units) > 1 else ""
-        close = nearest(key(units[0]), known)
-        hint = f" (nearest: {', '.join(close)})" if close else ""
-        super().__init__(
-            f"the table of {device!r} has no unit {key(units[0])}{more}{hint}; measure them on the device, with the "
-            f"space.* options of these networks: python -m latency_luts.build device={device}, which takes from= or "
-            "ray.address= where that is not this machine"
-        )
 
 
 class UnitPrices(Protocol):
@@ -159,8 +141,8 @@ class LatencyModel:
     def _units_ms(self, units: Sequence[Unit]) -> list[float]:
         parts = [self._price(unit) for unit in units]
         if missing := [unit for unit, ms in zip(units, parts, strict=True) if ms is None]:
-            known = self.table.units if isinstance(self.table, MeasuredTable) else ()
-            raise MissingUnitsError(self.device, missing, known)
+            assert isinstance(self.table, MeasuredTable)  # a calibrated one prices any unit
+            raise MissingUnitsError(self.table, missing)
         return [ms for ms in parts if ms is not None]
 
     def describe(self) -> str:
@@ -182,10 +164,9 @@ class LatencyModel:
             return
         error = source.validation.mape if source.validation else self.error.mape
         if error > most:
-            again = f"python -m latency_luts.build device={self.device} fresh=true"
             raise TableError(
                 f"the table of {self.device!r} is {error:.1%} off on whole networks, and table_error={most:g} is "
-                f"accepted: measure it again when the machine is quiet ({again}), or accept it with "
+                f"accepted: {measure_again(source)}, or accept it with "
                 f"table_error={math.ceil(100 * error) / 100:g}"
             )
 

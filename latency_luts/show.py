@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from latency_luts import store
+from latency_luts.coverage import coverage
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, MeasuredTable
@@ -124,6 +125,8 @@ def _main(settings: Settings) -> None:
     if isinstance(model.table, MeasuredTable):
         kinds = Counter(type(unit.block).__name__ for unit in units)
         console.print(f"{'kinds':13s} " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common()))
+        for line in coverage(model.table).lines(model.device):
+            console.print(line)
     sizes, widths, ms = heat_map(model, units)
     if not ms.size:
         console.print("no inverted residual block with stride 1: no map")

@@ -121,9 +121,11 @@ def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
     sizes = _sizes(job.space)
     only_classes = all(isinstance(unit.block, Classifier) for unit in e.units) and sizes["classes"] != 1000
     return (
-        f"the table of {latency.device} lacks units of this search's networks, as {key(e.units[0])}; build it with "
-        f"space={job.space.name} space.base_width={job.base_width:g} space.resolution_px={sizes['resolution_px']}, or "
-        "search what it has" + "; it may have last layers of 1000 classes only (space.classes=1000)" * only_classes
+        f"the table of {latency.device} lacks units of this search's networks, as {key(e.units[0])}; "
+        + e.remedy(
+            f"space={job.space.name} space.base_width={job.base_width:g} space.resolution_px={sizes['resolution_px']}"
+        )
+        + "; it may have last layers of 1000 classes only (space.classes=1000)" * only_classes
     )
 
 

@@ -209,7 +209,8 @@ def test_a_table_of_other_networks_says_how_to_build_one(tmp_path):
     done = search("target.device=board", "target.target_ms=10", "tables_dir=.", "executor=serial", cwd=tmp_path)
     assert done.returncode == 1
     assert "the table of board lacks units of this search's networks, as " in done.stderr
-    assert "build it with space=mnasnet space.base_width=0.35 space.resolution_px=224" in done.stderr
+    options = "device=board space=mnasnet space.base_width=0.35 space.resolution_px=224"
+    assert f"measure them on the device: python -m latency_luts.bundle {options}, and follow" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import build, bundle, compare, import_table, on_device, show, store
+from latency_luts.coverage import coverage
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key, nearest, parse
 from latency_luts.table import Identity, MeasuredTable, TableError, Timing, write
+from nas_runtime.settings import Settings
 from search_spaces import onnx_net, spaces, zoo
 from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import lower, unit
@@ -72,6 +75,12 @@ def entries(*names: str) -> dict:
                    se_gate="hard_sigmoid"),
             28,
         ),
+        (  # Once-for-All: channels, where se and hs follow
+            "expanded_conv-input:14x14x136-output:14x14x136-expand:816-kernel:5-stride:1-idskip:1-se:1-hs:0",
+            MBConv(in_ch=136, mid_ch=816, out_ch=136, kernel=5, act="relu", se_ch=208, se_gate="hard_sigmoid",
+                   skip="identity"),
+            14,
+        ),
         ("Conv_1-input:7x7x320-output:7x7x1280", ConvBN(in_ch=320, out_ch=1280, kernel=1, act="relu6"), 7),
         ("Logits-input:7x7x1280-output:1000", Classifier(in_ch=1280, out_ch=1000), 7),
     ],
@@ -115,11 +124,20 @@ def test_what_fits_no_unit_is_said():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a: [", "is not YAML"),
+        ("a: }", "is not YAML"),
         ("", "holds no table"),
-        ("a-b:\n  mean: -1\n", "has mean -1; it must be milliseconds of at least 0"),
-        ("a-b:\n  mean: .nan\n", "has mean nan"),
-        ("a-b:\n  other: 1\n", "has mean None"),
+        ("a-b:\n  mean: -1\n", "has 'a-b' with mean -1; it must be milliseconds above 0"),
+        ("a-b:\n  mean: 0\n", "has 'a-b' with mean 0; it must be milliseconds above 0"),
+        ("a-b:\n  mean: 2020-13-45\n", "has 'a-b' with mean nan"),
+        ("a-b:\n  mean: .nan\n", "has 'a-b' with mean nan"),
+        ("a-b:\n  other: 1\n", "has 'a-b' with mean none"),
+        ("a-b: 3\nc-d:\n mean: 1\n", "has 'a-b' without mean: and var:"),
+        ("a: &a\n  mean: 1\nb: *a\n", "holds no table: it has an alias in line 3"),
+        ("[" * 900, "holds no table: it has a list in line 1"),
+        ("[" * 100_000, "is not YAML: .*nesting depth"),
+        ("{a: " * 900, "holds no table: it has a mapping in an entry in line 1"),
+        ("{a: {b: " + "{" * 900, "holds no table: it has a mapping in an entry in line 1"),
+        ("x" * 900 + ":\n  mean: -1\n", r"xxx\.\.\. with mean -1"),
         ("a-b:\n  mean: 1\na-b:\n  mean: 2\n", "has 'a-b' twice; remove one"),
     ],
 )
@@ -130,6 +148,71 @@ def test_import_messages(tmp_path, content, message):
         import_table.read_yaml(path)
     with pytest.raises(TableError, match="cannot be read"):
         import_table.read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("classifier", "no unit: it has no input"),
+        ("MBConv", "no unit: it has no input"),
+        ("first_conv-input:0x0x0-output:0x0x0", "its input is '0x0x0'; it must be of whole numbers from 1 to 100000"),
+        ("first_conv-input:8x8-output:8x8", "its input is '8x8'; it must be height x width x channels"),
+        ("MBConv-input:8x8x8-output:8x8x8-expand:inf-kernel:3-stride:1", "its expand is 'inf'; it must be a ratio"),
+        ("MBConv-input:8x8x8-output:8x8x8-expand:3-kernel:-stride:1", "its kernel is ''; it must be of whole numbers"),
+        ("Conv_2-input:1x1x960-output:1x1x1280", "no pooling, hidden layer and classifier of this file fit together"),
+        ("x" * 5000, "its kind 'xxx"),
+    ],
+)
+def test_what_cannot_be_is_left_out_with_a_reason(name, reason):
+    units, left_out = import_table.convert(entries(name))
+    assert units == {}
+    assert reason in left_out[name]
+    assert len(left_out[name]) < 300
+
+
+def once_for_all(arch) -> list[str]:
+    """The keys of a network in a table of Once-for-All's MobileNetV3, as its `MBv3LatencyTable` asks for them."""
+    names = []
+    for each in lower(arch):
+        block, (in_ch, size, _), shape = each.block, each.in_shape, each.out_shape
+        ends = f"input:{size}x{size}x{in_ch}-output:{shape[1]}x{shape[2]}x{shape[0]}" if len(shape) == 3 else ""
+        if isinstance(block, ConvBN):
+            names.append(f"{'Conv' if block.kernel == 3 else 'Conv_1'}-{ends}")
+        elif isinstance(block, Classifier):
+            names.append(f"AvgPool2D-input:{size}x{size}x{in_ch}-output:1x1x{in_ch}")
+            names.append(f"Conv_2-input:1x1x{in_ch}-output:1x1x{block.hidden_ch}")
+            names.append(f"Logits-input:1x1x{block.hidden_ch}-output:{block.out_ch}")
+        else:
+            settings = f"kernel:{block.kernel}-stride:{block.stride}-idskip:{int(block.skip == 'identity')}"
+            hs = f"se:{int(block.se_ch > 0)}-hs:{int(block.act == 'hard_swish')}"
+            names.append(f"expanded_conv-{ends}-expand:{getattr(block, 'mid_ch', block.in_ch)}-{settings}-{hs}")
+    return names
+
+
+def test_a_once_for_all_table_covers_the_network_that_it_was_made_of(tmp_path, capsys):
+    arch = zoo.get("mobilenet_v3_large")
+    path = tmp_path / "ofa.yaml"
+    names = dict.fromkeys([*once_for_all(arch), "AvgPool2D-input:9x9x9-output:1x1x9"])
+    path.write_text("".join(f"{name}:\n  mean: 0.5\n  var: 0.01\n" for name in names))
+    values = {"device": "ofa", "path": str(path), "cpu": None, "tables_dir": str(tmp_path)}
+    import_table._main(Settings(OmegaConf.create(values)))
+    printed = capsys.readouterr().out
+    assert "1 entries left out:" in printed
+    assert (
+        "no pooling, hidden layer and classifier of this file fit together with it (as AvgPool2D-input:9x9x9" in printed
+    )
+    assert "covers all networks of: no search space of this project of widths" in printed
+    assert "covers of the zoo: mobilenet_v3_large at 224 px\n" in printed
+    assert "ofa: imported from ofa.yaml; error on whole networks unknown" in printed
+    model = latency_luts.load("ofa", tables_dir=tmp_path)
+    assert model.latency_ms(arch) == pytest.approx(0.5 * (len(arch.blocks) + 2))
+
+
+def test_a_table_of_a_space_covers_it():
+    found = coverage(made_up_table())
+    assert found.spaces == ("space=mnasnet space.base_width=0.5 space.resolution_px=96",)
+    assert found.networks == ()
+    assert found.interpolates
 
 
 @pytest.mark.skipif(not OFA_LUT.exists(), reason="the Once-for-All table is not here")
