@@ -15,6 +15,8 @@ from nas_runtime.files import FileError, only_writer, read_json, read_text, writ
 
 __all__ = ["Run", "RunError", "Stage", "config_of", "look", "open_run"]
 
+_BEGINNING = {"config.yaml", "environment.json", "table.json"}
+
 RUNS = Path("runs")
 """Where runs go that are given no directory, in the current one."""
 
@@ -126,7 +128,8 @@ def open_run(
 ) -> Iterator[Run]:
     """The run in the directory `path`, which no other process writes to meanwhile.
 
-    ``config.yaml`` has the settings of the latest call, ``environment.json`` the machine of the first.
+    ``config.yaml`` has the settings of the latest call, ``environment.json`` the machine of the first. Where an error
+    ends the block before anything came of a new run, nothing of it is left.
 
     Args:
         path: None: a new one in `RUNS`.
@@ -140,8 +143,11 @@ def open_run(
     import yaml
 
     resumed = look(path, config, may_differ=may_differ)
+    new = [folder for folder in (path or RUNS, *(path or RUNS).parents) if not folder.exists()]
     try:
-        path = path or _new(kind)
+        if path is None:
+            path = _new(kind)
+            new.insert(0, path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
@@ -152,7 +158,25 @@ def open_run(
             write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
         except OSError as e:
             raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
-        yield Run(path, resumed=resumed)
+        try:
+            yield Run(path, resumed=resumed)
+        except (ValueError, OSError):
+            if not resumed:
+                _remove_if_empty(path, new)
+            raise
+
+
+def _remove_if_empty(path: Path, new: Iterable[Path]) -> None:
+    """Removes the run at `path` if it holds no more than every run begins with, and those of the folders `new` in which
+    nothing else is."""
+    with contextlib.suppress(OSError):
+        files = list(path.iterdir())
+        if not {file.name for file in files} <= _BEGINNING:
+            return
+        for file in files:
+            file.unlink()
+        for folder in new:
+            folder.rmdir()
 
 
 def _new(kind: str) -> Path:

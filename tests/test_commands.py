@@ -198,6 +198,7 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_of_other_networks_says_how_to_build_one(tmp_path):

@@ -1,6 +1,7 @@
 """The directory of a run: whose it is, what it keeps, and one writer at a time."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -75,3 +76,31 @@ def test_a_stage_keeps_what_it_came_to_by_its_identity(tmp_path):
     (tmp_path / "cut.json").write_text('{"stages": [')
     with pytest.raises(FileError, match=r"cut.json is damaged; remove it and run again"):
         run.stage("cut", {})
+
+
+def ended(path: Path | None, file: str, error: BaseException) -> None:
+    """A run that writes `file` and ends by `error`."""
+    with opened(path) as run:
+        (run.path / file).touch()
+        raise error
+
+
+def test_nothing_is_left_of_a_run_that_was_refused(tmp_path, monkeypatch):
+    """As where no Ray cluster answers; but all of one that has come to something, and folders that were there."""
+    monkeypatch.chdir(tmp_path)
+    for path in (None, Path("a/b/run")):
+        with pytest.raises(ValueError, match="refused"):
+            ended(path, "table.json", ValueError("refused"))
+        assert list(tmp_path.iterdir()) == []
+    own = tmp_path / "own"
+    own.mkdir()
+    with pytest.raises(OSError, match="refused"):
+        ended(own, "table.json", OSError("refused"))
+    assert list(own.iterdir()) == []
+    for word in ("late", "again"):
+        with pytest.raises(ValueError, match=word):
+            ended(own, "journal.jsonl", ValueError(word))
+    assert {path.name for path in own.iterdir()} == {"config.yaml", "environment.json", "journal.jsonl"}
+    with pytest.raises(KeyboardInterrupt):
+        ended(Path("stopped"), "table.json", KeyboardInterrupt())
+    assert (tmp_path / "stopped" / "config.yaml").exists()
