@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
     describe(console, plan)
     if plan.dry_run:
         return
-    trainer = plan.trainer.on(plan.data.load()) if plan.trainer and plan.data else None
+    trainer = plan.trainer.on(plan.data.load(console)) if plan.trainer and plan.data else None
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=about) as here:
         keep_table(here, plan.latency)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from nas.executor import Executor, SerialExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
@@ -53,8 +55,14 @@ class DataSettings:
         """
         return sources.look(**vars(self))
 
-    def load(self) -> "Dataset":
-        return sources.load(**vars(self))
+    def load(self, console: Console) -> "Dataset":
+        """The data set. What is doubtful about it, and could not be known before it was read, is printed."""
+        data = sources.load(**vars(self))
+        known = self.look().notes
+        for note in data.notes:
+            if note not in known:
+                console.print(f"note: {note}")
+        return data
 
 
 @dataclass(frozen=True, kw_only=True)

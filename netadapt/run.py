@@ -40,7 +40,7 @@ def main(settings: Settings) -> None:
     describe(console, plan)
     if plan.dry_run:
         return
-    evaluator = plan.trainer.on(plan.data.load())
+    evaluator = plan.trainer.on(plan.data.load(console))
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="netadapt", may_differ=MAY_DIFFER, environment=about) as here:
         run_dir = here.path
