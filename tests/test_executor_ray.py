@@ -135,6 +135,12 @@ def test_its_folder_is_private_and_holds_what_its_processes_write(executor):
     assert os.environ.get("TMPDIR") != evaluation.note
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Ray finds its processes by their group")
+def test_its_processes_do_not_get_the_signals_to_this_group(executor):
+    (evaluation,) = results(executor, lambda arch: Evaluation(top1=0, seconds=os.getpgid(0)), ARCHS[:1])
+    assert evaluation.seconds != os.getpgid(0)
+
+
 def test_what_cannot_be_sent_between_processes(executor):
     lock = threading.Lock()
 
