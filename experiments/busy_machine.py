@@ -1,12 +1,12 @@
-"""How wrong is a table that was built beside other programs? `python -m experiments.busy_machine [programs=0,1,2]`
+"""How wrong is a table that was built beside other programs? `python -m experiments.busy_machine [programs=1,2]`
 
 Networks are timed while nothing else runs (start it on a quiet machine): that is the truth. Then a table is built
-beside each number of busy programs, from the units of these networks and of others that its correction is fitted to. A
-busy program multiplies matrices, and copies memory that fits into no cache. Errors are of the networks that took no
-part in the fit, after one factor for all of them (`factor`: how much slower the table says the machine is than it was
-when quiet).
+alone, and one beside each number of busy programs, from the units of these networks and of others that its correction
+is fitted to. A busy program multiplies matrices, and copies memory that fits into no cache. Errors are of the networks
+that took no part in the fit, after one factor for all of them (`factor`: how much slower the table says the machine is
+than it was when quiet).
 
-    python -m experiments.busy_machine [programs=0,1,2] [networks=24] [base_width=0.35] [resolution_px=224]
+    python -m experiments.busy_machine [programs=1,2] [networks=24] [base_width=0.35] [resolution_px=224]
 
 Prints a table and writes experiments/results/busy_machine.csv.
 """
@@ -32,7 +32,7 @@ from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
 RESULTS = Path(__file__).parent / "results" / "busy_machine.csv"
-DEFAULTS = {"programs": (0, 1, 2), "networks": 24, "base_width": 0.35, "resolution_px": 224}
+DEFAULTS = {"programs": (1, 2), "networks": 24, "base_width": 0.35, "resolution_px": 224}
 TURNS, BURSTS = 10, 12
 BUSY = """
 import numpy as np
@@ -51,7 +51,7 @@ def main() -> None:
     fitted, others = archs[::2], archs[1::2]
     quiet_ms = _whole_ms(others)
     rows = []
-    for programs in setting["programs"]:
+    for programs in (0, *setting["programs"]):
         with busy(programs), tempfile.TemporaryDirectory() as folder:
             networks = {f"n{i}": arch for i, arch in enumerate(fitted)}
             units = {unit for arch in archs for unit in lower(arch)}

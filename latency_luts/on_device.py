@@ -73,7 +73,8 @@ class Graph:
             if isinstance(model, str) and not os.path.exists(model):
                 raise FileNotFoundError(2, "it is missing", model) from None
             what = model if isinstance(model, str) else "a graph"
-            raise OSError(5, f"the runtime cannot load it ({reason})", what) from None
+            remedy = "unzip the bundle again, and remove " + WEIGHTS if isinstance(model, str) else "it is damaged"
+            raise OSError(5, f"the runtime cannot load it ({reason}); {remedy}", what) from None
         self.feed = {"input": np.random.default_rng(0).standard_normal(tuple(in_shape), dtype=np.float32)}
         self._clock = _clock(threads)
 
@@ -383,7 +384,10 @@ class Lines:
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
         self.path = path
         self.items: dict[tuple[str, int], dict[str, Any]] = {}
-        self._handle = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            self._handle = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError as e:
+            raise SystemExit(f"error: out={path} cannot be written: {e.strerror}; give another name") from None
         try:
             import fcntl
 

@@ -88,8 +88,13 @@ def test_what_is_wrong_is_one_line_and_nothing_is_lost(device, monkeypatch):
     ends("core=1000: it must be one of ", "core=1000")
     ends("core=x: it must be one of ", "core=x")
     ends("error: again=all: it must be again=busy", "again=all")
-    ends("Is a directory", "out=.")
-    ends("No such file or directory" if sys.platform == "win32" else "there is no", "out=nowhere/m.jsonl")
+    ends("out=. cannot be written: Is a directory; give another name", "out=.")
+    ends("out=nowhere/m.jsonl cannot be written: No such file or directory; give another name", "out=nowhere/m.jsonl")
+    weights = folder / on_device.WEIGHTS
+    content = weights.read_bytes()
+    weights.write_bytes(content[:1000])
+    ends("; unzip the bundle again, and remove weights.bin")
+    weights.write_bytes(content)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
         ends("-m pip install onnxruntime")
