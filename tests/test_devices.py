@@ -24,7 +24,7 @@ def run(command, **values):
     defaults = {
         build: {**BUILD, "ray": {"address": None, "resource": None}},
         bundle: {**BUILD, "out": None},
-        calibrate: {"latencies": None, "reference": None, "correct": None},
+        calibrate: {"latencies": None, "reference": None, "correct": None, "force": False},
         import_table: {"cpu": None, "path": "none.yaml"},
         validate: {
             "nets": 10,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import calibrate, calibrated, residence, store
@@ -25,6 +26,7 @@ from latency_luts.table import (
     read,
     write,
 )
+from nas_runtime.settings import Settings
 from search_spaces import cost, spaces, text, zoo
 from search_spaces.lower import lower
 from tests.conftest import random_archs
@@ -153,6 +155,20 @@ CSV = "network,resolution_px,latency_ms,source_set\n"
         (CSV + "MobileNetV2 1.0,224,nan,\n", "line 2: latency_ms is 'nan'"),
         (CSV + "MobileNetV9,224,3,\n", "has no latency of 'phone' for a network of the zoo"),
         (CSV + "mine.json,224,3,\n", "line 2: mine.json cannot be read"),
+        *(
+            (CSV + f"MobileNetV2 1.0,{px},3,\n", f"line 2: resolution_px is '{px}'; it must be a whole number from 32")
+            for px in ("224.7", "1", "1000000", "-224", "nan", "2_24", "9" * 9)
+        ),
+        (
+            CSV + "MobileNetV2,224,3,\n\nmobilenet_v2 1.0,224,4,\n",
+            "line 4: 'mobilenet_v2 1.0' at 224 px stands twice; keep one line",
+        ),
+        (CSV + "MobileNetV2,224,3,a,b\n", "line 2 has more cells than the header; quote cells with commas"),
+        (CSV + 'MobileNetV2,224,"3\n', "cannot be read: unexpected end of data"),
+        (
+            CSV + "MobileNet-V3-Larg,224,3,\n",
+            r"network of the zoo \(MobileNet-V3-Larg \(did you mean mobilenet_v3_large\?\) not known",
+        ),
     ],
 )
 def test_latency_file_messages(tmp_path, content, message):
@@ -185,6 +201,42 @@ def test_a_borrowed_table_is_corrected_by_a_few_networks():
     assert "test" in corrected.provenance["corrected_from"]
     with pytest.raises(ValueError, match="3 networks for two coefficients; give at least 4"):
         calibrate.correct("board", table, measured[:3])
+
+
+def test_latencies_that_do_not_grow_with_the_table_s_are_refused():
+    archs = random_archs(5, rng_seed=0)
+    table = measured_table(archs, ms=2.0)
+    ms = latency_luts.LatencyModel(table).latency_ms
+    falling = [calibrate.Measured(arch=arch, ms=100 - ms(arch), source_set="") for arch in archs]
+    with pytest.raises(ValueError, match="the latencies do not grow with those of the table of 'test': networks that"):
+        calibrate.correct("board", table, falling)
+
+
+def test_a_table_that_is_corrected_twice_says_whose_units_it_has():
+    archs = random_archs(5, rng_seed=0)
+    table = replace(measured_table(archs, ms=2.0), device="rpi4", provenance={"reference_ms": 2.0})
+    timed = [calibrate.Measured(arch=arch, ms=3.0 * len(arch.blocks), source_set="") for arch in archs]
+    once = calibrate.correct("mine", table, timed, source="five.csv")
+    twice = calibrate.correct("mine", once, timed, source="more.csv")
+    said = "mine: corrected to 5 networks of more.csv; its units are those of rpi4, measured on test cpu"
+    assert latency_luts.LatencyModel(twice).describe().startswith(said)
+
+
+def test_a_table_that_is_far_off_is_not_saved(tmp_path, capsys):
+    """A comma in the wrong place, and latencies that have nothing to do with the networks."""
+    names = {"MobileNetV2": 9, "MnasNet-A1": 1, "MnasNet-B1": 60, "MobileNetV3-Large": 2, "MobileNetV3-Small": 70}
+    names |= {"proxyless_r": 3}
+    (tmp_path / "f.csv").write_text(CSV + "".join(f"{n},,{ms},\n" for n, ms in names.items()))
+    values = {"device": "mine", "latencies": str(tmp_path / "f.csv"), "reference": None, "correct": None}
+    settings = {**values, "tables_dir": str(tmp_path), "force": False}
+    with pytest.raises(
+        TableError, match=r"the leave-one-out error is \d+%, and at most 30% is accepted; nothing was saved"
+    ):
+        calibrate._main(Settings(OmegaConf.create(settings)))
+    assert not (tmp_path / "mine.json").exists()
+    calibrate._main(Settings(OmegaConf.create({**settings, "force": True})))
+    assert "mine: calibrated to 6 latencies" in capsys.readouterr().out
+    assert (tmp_path / "mine.json").exists()
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -86,7 +86,7 @@ def test_a_table_is_compared_and_corrected(built):
     assert "units in both; host_here takes" in done.stdout
     rows = [
         "network,latency_ms",
-        *(f"{n},{10 + i}" for i, n in enumerate(("MobileNetV2", "MnasNet-A1", "MnasNet-small"))),
+        *(f"{n},{ms}" for n, ms in (("MobileNetV2", 20), ("MnasNet-A1", 22), ("MnasNet-small", 6))),
     ]
     (cwd / "few.csv").write_text("\n".join(rows) + "\n")
     few = command(
@@ -94,7 +94,7 @@ def test_a_table_is_compared_and_corrected(built):
     )
     assert few.returncode == 1
     assert few.stderr == "error: 3 networks for two coefficients; give at least 4\n"
-    (cwd / "four.csv").write_text("\n".join([*rows, "MobileNetV3-Small,5", "MobileNetV3-Large,9"]) + "\n")
+    (cwd / "four.csv").write_text("\n".join([*rows, "MobileNetV3-Small,4.5", "MobileNetV3-Large,16"]) + "\n")
     four = command(
         "latency_luts.calibrate", "device=mine", "latencies=four.csv", "correct=host_here", "tables_dir=.", cwd=cwd
     )
