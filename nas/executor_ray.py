@@ -15,7 +15,7 @@ from typing import Any
 
 from nas.executor import Evaluate, Shared, cause, guarded
 from nas.trial import Evaluation
-from nas_runtime.cluster import ResourceError, available_cpus, join, start
+from nas_runtime.cluster import ResourceError, available_cpus, join, joined, start
 from nas_runtime.signals import held_back
 from search_spaces.arch import Arch
 
@@ -73,6 +73,7 @@ class RayExecutor:
         self._num_cpus, self._num_gpus, self._at_most = num_cpus, num_gpus, workers
         self._counted = time.monotonic()
         self._evaluate_ref: tuple[Evaluate, Any] | None = None
+        self._goes_on = joined() is not None
         with contextlib.ExitStack() as stack:
             cluster = start(workers * num_cpus if workers else 0) if address is None else join(address)
             self._ray = stack.enter_context(cluster)
@@ -103,9 +104,9 @@ class RayExecutor:
         try:
             yield from self._run(self._evaluate_ref[1], archs, running)
         finally:
-            if self._ray.is_initialized():
+            if self._goes_on and self._ray.is_initialized():  # elsewhere they end with the cluster, or our part of it
                 for ref in running:
-                    self._ray.cancel(ref, force=True)
+                    self._ray.cancel(ref)  # by force, one that is just done may bring down the process
 
     def _run(
         self, evaluate_ref: Any, archs: Sequence[Arch], running: dict[Any, tuple[int, int, float]]

@@ -20,7 +20,7 @@ from nas_runtime.console import brief
 from nas_runtime.scratch import private_folder
 from nas_runtime.signals import held_back, kept
 
-__all__ = ["ResourceError", "available_cpus", "join", "start"]
+__all__ = ["ResourceError", "available_cpus", "join", "joined", "start"]
 
 _OLDEST = (2, 52)
 # the path of a socket has at most 103 bytes, on Linux 107
@@ -47,8 +47,8 @@ def start(num_cpus: float) -> Iterator[Any]:
     Raises:
         ResourceError: Ray is missing or too old, or does not start on this machine.
     """
-    if joined := _joined():
-        yield joined
+    if ray := joined():
+        yield ray
         return
     _check_loopback()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -92,14 +92,14 @@ def join(address: str) -> Iterator[Any]:
     """
     host, port = _host_and_port(address)
     _probe(address, host, port)
-    if joined := _joined():
-        known = joined.get_runtime_context().gcs_address
+    if ray := joined():
+        known = ray.get_runtime_context().gcs_address
         if known not in _names(host, port):
             raise ResourceError(
                 f"ray.address={address}: this process is in the Ray cluster at {known} already; "
                 "call ray.shutdown() first, or use that one"
             )
-        yield joined
+        yield ray
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -140,14 +140,14 @@ def _import_ray() -> Any:
     return ray
 
 
-def _joined() -> Any:
+def joined() -> Any:
     """The module ``ray`` if this process is in a cluster, else None."""
     ray = sys.modules.get("ray")
     return ray if ray and ray.is_initialized() else None
 
 
 def _leave(ray: Any) -> None:
-    with held_back():
+    with held_back():  # but for a second SIGTERM: Ray lets go of it in the middle, so that it ends the process at once
         ray.shutdown()
 
 

@@ -42,7 +42,7 @@ def interruptible() -> Iterator[None]:
         before = {}
         how_to_continue = str(e) if isinstance(e, KeyboardInterrupt) else ""
         _say(f"interrupted: {shown(how_to_continue)}" if how_to_continue else "interrupted")
-        sys.exit(128 + (received[-1] if received else signal.SIGINT))
+        sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         _set(before)
 

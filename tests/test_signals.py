@@ -1,14 +1,20 @@
 """Signals that end a program."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 
 from nas_runtime import signals
 from nas_runtime.signals import held_back, interruptible, kept
 from tests.test_commands import ROOT
+from tests.test_kills import wait_for_lines
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -136,3 +142,45 @@ def test_only_the_main_thread_has_handlers(monkeypatch):
     monkeypatch.setattr(signal, "signal", None)  # which elsewhere raises an error
     with interruptible(), held_back(), kept():
         pass
+
+
+def in_session(session: int) -> list[str]:
+    """The living processes of a session of the system."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.parametrize(("kind", "number", "code"), [("ray", signal.SIGTERM, 143), ("serial", signal.SIGHUP, 129)])
+def test_signals_end_a_search_like_ctrl_c(kind, number, code, tmp_path):
+    """A signal to all of its processes, as from a terminal that is closed or a batch system, and Ctrl-C while it
+    tidies up: nothing of it stays."""
+    settings = ["space=accel_nasbench", "evaluator=surrogate", "controller=random", "samples=50000", "batch=2"]
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as scratch:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nas.search", "+target=pixel1_small", f"executor={kind}", "run_dir=run", *settings],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": scratch},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        wait_for_lines(tmp_path / "run" / "journal.jsonl", 4, process)
+        assert len(os.listdir(scratch)) == (kind == "ray")
+        os.killpg(process.pid, number)
+        time.sleep(0.3)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (code, "interrupted\n")
+        assert "continue with the same command and run_dir=run" in out
+        deadline = time.monotonic() + 20
+        while in_session(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert in_session(process.pid) == []
+        assert os.listdir(scratch) == []
