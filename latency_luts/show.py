@@ -4,6 +4,7 @@ Prints a summary, the units by kind, and a map of milliseconds by width and reso
 in the current directory (``out=`` names another file).
 """
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from latency_luts.key import parse
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, MeasuredTable
 from nas_runtime.console import picture_text
+from nas_runtime.files import complete
 from nas_runtime.settings import Settings, run
 from search_spaces import spaces
 from search_spaces.arch import MBConv
@@ -50,13 +52,15 @@ def heat_map(model: LatencyModel, units: Collection[Unit]) -> tuple[list[int], l
         if isinstance(unit.block, MBConv) and unit.block.stride == 1:
             ms = model.unit_ms(unit)
             assert ms is not None
+            if ms == 0:  # its neighbours' kernels do all of it
+                continue
             cells[size_class(unit), 1 << (unit.block.mid_ch - 1).bit_length()].append(ms)
     sizes, widths = (sorted({cell[i] for cell in cells}) for i in (0, 1))
     ms = np.array([[np.median(cells[s, w]) if (s, w) in cells else np.nan for w in widths] for s in sizes])
     return sizes[::-1], widths, ms.reshape(len(sizes), len(widths))[::-1]
 
 
-def plot(title: str, sizes: list[int], widths: list[int], ms: np.ndarray, path: Path) -> None:
+def plot(title: str, sizes: list[int], widths: list[int], ms: np.ndarray, path: str | os.PathLike[str]) -> None:
     """Draws a heat map to `path`."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -74,7 +78,8 @@ def plot(title: str, sizes: list[int], widths: list[int], ms: np.ndarray, path: 
             colour = "black" if value > middle else "white"
             axes.text(j, i, f"{value:.2g}", ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, label="ms, median of the blocks")
-    figure.savefig(path, dpi=120)
+    with complete(Path(path)) as partial:
+        figure.savefig(partial, dpi=120, format=Path(path).suffix[1:] or "png")
 
 
 def _summary(model: LatencyModel, units: Collection[Unit]) -> list[tuple[str, str]]:

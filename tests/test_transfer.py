@@ -477,6 +477,31 @@ def test_heat_map_of_a_phone():
     assert (np.diff(column[~np.isnan(column)]) < 0).all()  # smaller maps are faster
 
 
+def test_a_foreign_table_is_shown_harmlessly(tmp_path, capsys, monkeypatch):
+    table = made_up_table()
+    foreign = replace(table.identity, cpu="\x1b]0;evil\x07 [bold]$x_{$", runtime="\x9b31m")
+    units = {**table.units} | {name: replace(table.units[name], ms=0.0) for name in list(table.units)[:200]}
+    provenance = {"imported_from": "\x1b[2J.yaml", "note": "\x1b[31m"}
+    write(replace(table, identity=foreign, units=units, provenance=provenance), tmp_path / "made_up.json")
+    values = {"device": "made_up", "tables_dir": str(tmp_path), "out": str(tmp_path / "map.png")}
+    show._main(Settings(OmegaConf.create(values)))
+    printed = capsys.readouterr().out
+    assert not set("\x1b\x07\x9b") & set(printed)
+    assert "made_up: imported from \\x1b[2J.yaml;" in printed
+    assert "[bold]$x_{$" in printed
+    assert "covers all networks of: space=mnasnet space.base_width=0.5 space.resolution_px=96\n" in printed
+    before = (tmp_path / "map.png").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        show._main(Settings(OmegaConf.create(values)))
+    assert caught.value.filename == str(tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes() == before
+
+
 def test_common_units_of_two_tables(tmp_path):
     made_up = latency_luts.LatencyModel(made_up_table())
     both = compare.common_units(latency_luts.load("pixel1"), made_up)
