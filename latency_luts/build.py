@@ -275,8 +275,8 @@ class NetworkTurns:
             due = {n: a for n, a in self._networks.items() if len(self._measured.networks.get(n, [])) < turn}
             names = iter(due)
             for group in together(list(due.values()), NETWORKS_TOGETHER):
-                for timing in self._machine.time_networks(group, bursts=NETWORK_BURSTS):
-                    self._measured.add_network(next(names), timing)
+                timings = self._machine.time_networks(group, bursts=NETWORK_BURSTS)
+                self._measured.add_networks(dict(zip((next(names) for _ in group), timings, strict=True)))
 
 
 def _main(settings: Settings) -> None:

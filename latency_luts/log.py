@@ -51,7 +51,7 @@ class Log(Measurements):
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Inside, `add_chains` and `add_network` append to the file, and no other process does.
+        """Inside, `add_chains` and `add_networks` append to the file, and no other process does.
 
         Raises:
             FileError: another process is measuring for the same table.
@@ -71,20 +71,20 @@ class Log(Measurements):
             self.wanted.update(new)
 
     def add_chains(self, timings: list[ChainTiming]) -> None:
-        for timing in timings:
-            self._append({"chain": asdict(timing)})
-            self.chains.append(timing)
+        self._append(*({"chain": asdict(timing)} for timing in timings))
+        self.chains += timings
 
-    def add_network(self, name: str, timing: NetworkTiming) -> None:
-        self._append({"network": name, **asdict(timing)})
-        self.networks.setdefault(name, []).append(timing)
+    def add_networks(self, timings: dict[str, NetworkTiming]) -> None:
+        self._append(*({"network": name, **asdict(timing)} for name, timing in timings.items()))
+        for name, timing in timings.items():
+            self.networks.setdefault(name, []).append(timing)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def _append(self, item: dict) -> None:
-        self._records.append(item)
-        self._taken += 1
+    def _append(self, *items: dict) -> None:
+        self._records.append(*items)
+        self._taken += len(items)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

@@ -57,14 +57,14 @@ class Records:
             self._take()
             yield
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Writes `record`, which is on the disk then; a line that cannot be written whole is taken back.
+    def append(self, *records: dict[str, Any]) -> None:
+        """Writes `records`, which are on the disk then; if one of them cannot be written whole, all are taken back.
 
         Raises:
             FileError: something else is writing to the file, or has written to it since it was read.
             OSError: no space, or another reason why nothing can be written.
         """
-        lines = [_line(record)] if self._lines else [_line({self.kind: FORMAT}), _line(record)]
+        lines = [_line(record) for record in (records if self._lines else ({self.kind: FORMAT}, *records))]
         self._file.append(*lines)
         self._lines += len(lines)
 
