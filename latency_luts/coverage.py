@@ -46,10 +46,10 @@ class Coverage:
 
 
 def coverage(table: MeasuredTable) -> Coverage:
-    """What has all its units in `table`, at the resolutions and numbers of classes that its units have."""
+    """What has all its units in `table`, at the resolutions and the largest number of classes that its units have."""
     units = {parse(name) for name in table.units}
     sizes_px = sorted({unit.in_shape[1] for unit in units if unit.in_shape[0] == 3})
-    classes = sorted({unit.block.out_ch for unit in units if isinstance(unit.block, Classifier)})
+    classes = max((unit.block.out_ch for unit in units if isinstance(unit.block, Classifier)), default=1000)
     return Coverage(
         spaces=tuple(_spaces(units, sizes_px, classes)),
         networks=tuple(_networks(units, sizes_px, classes)),
@@ -57,16 +57,16 @@ def coverage(table: MeasuredTable) -> Coverage:
     )
 
 
-def _spaces(units: set[Unit], sizes_px: list[int], classes: list[int]) -> Iterator[str]:
+def _spaces(units: set[Unit], sizes_px: list[int], classes: int) -> Iterator[str]:
     for name in spaces.names():
-        for width, number in ((width, number) for width in WIDTHS for number in classes):
+        for width in WIDTHS:
             for size_px in sizes_px:
                 try:
-                    space = spaces.get(name, base_width=width, resolution_px=size_px, classes=number)
+                    space = spaces.get(name, base_width=width, resolution_px=size_px, classes=classes)
                 except ValueError:  # a size or width that the space does not have
                     continue
                 if all(unit in units for unit in _units_of(space)):
-                    yield _options(name, width, size_px, number)
+                    yield _options(name, width, size_px, classes)
 
 
 def _units_of(space: SearchSpace) -> Iterable[Unit]:
@@ -79,12 +79,12 @@ def _options(name: str, width: float, size_px: int, classes: int) -> str:
     return words if classes == 1000 else f"{words} space.classes={classes}"
 
 
-def _networks(units: set[Unit], sizes_px: list[int], classes: list[int]) -> Iterator[str]:
+def _networks(units: set[Unit], sizes_px: list[int], classes: int) -> Iterator[str]:
     blocks = {unit.block for unit in units}
     for name in zoo.names():
-        for width, number in ((width, number) for width in WIDTHS for number in classes):
+        for width in WIDTHS:
             try:
-                known = blocks.issuperset(zoo.get(name, width=width, classes=number).blocks)
+                known = blocks.issuperset(zoo.get(name, width=width, classes=classes).blocks)
             except ValueError:  # a width that the network does not have
                 continue
             if not known:
@@ -92,7 +92,7 @@ def _networks(units: set[Unit], sizes_px: list[int], classes: list[int]) -> Iter
             its = [
                 px
                 for px in sizes_px
-                if units.issuperset(lower(zoo.get(name, width=width, resolution_px=px, classes=number)))
+                if units.issuperset(lower(zoo.get(name, width=width, resolution_px=px, classes=classes)))
             ]
             if its:
                 title = f"{name} {width:g}" if width != 1 else name
