@@ -49,7 +49,7 @@ __all__ = ["bundle", "read_measured"]
 
 _FORMATS = (1, on_device.FORMAT)  # of what was measured; in the first, times are medians
 _SECTION_STEP = 4096  # bytes; sections of the file of weights begin at multiples of it
-_USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224, "space.classes": 1000}  # conf/space
+_USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224, "space.classes": None}  # conf/space
 
 
 def bundle(
