@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from nas_runtime.files import parse_json
 from search_spaces import lower
 from search_spaces.arch import Block
 from search_spaces.lower import Unit
@@ -43,18 +44,18 @@ def parse(text: str) -> Unit:
     """
     match = _KEY.fullmatch(text)
     if not match:
-        raise ValueError(f"not a unit key: {text!r}; expected like MBConv(in_ch=24,...)@56x56")
+        raise ValueError(f"not a unit key: {text[:200]!r}; expected like MBConv(in_ch=24,...)@56x56")
     kind, fields, height, width = match.groups()
     try:
         if fields.startswith("{"):
-            values = json.loads(fields)
+            values = parse_json(fields)
         else:
             pairs = [field.partition("=") for field in fields.split(",")]
             values = {name: _value(value) for name, _, value in pairs}
         block = block_from_dict({"block": kind} | values)
         return lower.unit(block, int(height), int(width))
     except (ValueError, TypeError) as e:
-        raise ValueError(f"not a unit key: {text!r}: {e}") from None
+        raise ValueError(f"not a unit key: {text[:200]!r}: {e}") from None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 2) -> list[str]:

@@ -45,7 +45,12 @@ def test_keys_are_reversible():
             assert parse(key(unit)) == unit
 
 
-@pytest.mark.parametrize("text", ["", "MBConv", "Foo(in_ch=3)@1x1", "ConvBN(in_ch=3,out_ch=8)@4x4", "ConvBN(x)@4x4"])
+DEEP = f'Branches({{"branches":{"[" * 100_000})@4x4'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MBConv", "Foo(in_ch=3)@1x1", "ConvBN(in_ch=3,out_ch=8)@4x4", "ConvBN(x)@4x4", DEEP]
+)
 def test_no_key(text):
     with pytest.raises(ValueError, match="not a unit key"):
         parse(text)
