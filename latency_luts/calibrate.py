@@ -110,14 +110,17 @@ def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[Measured,
             continue
         ms = _positive(row[column], f"{where}: {column}")
         resolution_px = _resolution(row.get("resolution_px") or "224", f"{where}: resolution_px")
-        arch = _network(row["network"] or "", path.parent, resolution_px, where)
+        name = (row["network"] or "").strip()
+        if not name:
+            raise ValueError(f"{where} has a latency and no network; name it, or remove the line")
+        arch = _network(name, path.parent, resolution_px, where)
         if arch is None:
-            unknown.append(row["network"])
+            unknown.append(name)
             continue
         source_set = row.get("source_set") or ""
         if (arch, source_set) in found:
             raise ValueError(
-                f"{where}: {short(row['network'])} at {resolution_px} px stands twice; keep one line of it"
+                f"{where}: {short(name)} at {resolution_px} px stands twice; keep one line of it"
             )
         found[arch, source_set] = Measured(arch=arch, ms=ms, source_set=source_set)
     if not found:

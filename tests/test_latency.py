@@ -168,6 +168,8 @@ CSV = "network,resolution_px,latency_ms,source_set\n"
             CSV + "MobileNetV2,224,3,\n\nmobilenet_v2 1.0,224,4,\n",
             "line 4: 'mobilenet_v2 1.0' at 224 px stands twice; keep one line",
         ),
+        (CSV + " ,224,3,\n", "line 2 has a latency and no network; name it, or remove the line"),
+        ("latency_ms,network\n3\n", "line 2 has a latency and no network"),
         (CSV + "MobileNetV2,224,3,a,b\n", "line 2 has more cells than the header; quote cells with commas"),
         (CSV + 'MobileNetV2,224,"3\n', "cannot be read: unexpected end of data"),
         (
