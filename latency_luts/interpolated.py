@@ -76,13 +76,14 @@ class InterpolatedPrices:
     """
 
     def __init__(self, source: MeasuredTable) -> None:
-        if len(source.units) < LEAST_UNITS:
-            raise TableError(
-                f"the table of {source.device!r} has {len(source.units)} units; interpolation needs {LEAST_UNITS}"
-            )
         self._measured_ms = unit_prices(source)
         units = [parse(name) for name in source.units]
         self._units = [unit for unit in units if (self._measured_ms(unit) or 0) > _SMALLEST_MS]
+        if len(self._units) < LEAST_UNITS:
+            raise TableError(
+                f"the table of {source.device!r} has {len(self._units)} units above {_SMALLEST_MS:g} ms; interpolation "
+                f"needs {LEAST_UNITS}"
+            )
         self._ms = np.array([self._measured_ms(unit) for unit in self._units])
         self._settings = np.array([_settings(unit) for unit in self._units])
         self._sizes = np.array([_sizes(unit) for unit in self._units])

@@ -152,7 +152,7 @@ def read(path: str | os.PathLike[str]) -> Table:
         raise TableError(f"no table file {path}") from None
     except FileError as e:
         raise TableError(str(e)) from None
-    except json.JSONDecodeError as e:
+    except ValueError as e:  # also a number of thousands of digits
         raise TableError(f"{path} is not a table: not JSON ({e}); it is damaged: {_AGAIN}") from None
     except RecursionError:
         raise TableError(f"{path} is not a table: it is nested too deeply; {_AGAIN}") from None

@@ -511,6 +511,7 @@ def test_tables_of_older_versions_are_read(tmp_path):
     [
         (lambda p: p.write_text(p.read_text()[:-200]), "not JSON"),
         (lambda p: p.write_text(p.read_text().replace("[1.0, 0.01, 20, 0]", "[0.5, 0.01, 20, 0]", 1)), "checksum"),
+        (lambda p: p.write_text("1" * 5000), r"t\.json is not a table: not JSON \(Exceeds the limit"),
         (lambda p: p.write_text("[]"), "not a table of format 2"),
         (lambda p: p.write_text("[" * 100_000), "nested too deeply"),
         (lambda p: rewritten(p, lambda d: d.update(device="../x")), "device='../x' cannot be a name"),

@@ -287,8 +287,11 @@ def test_interpolation_is_a_model_of_its_own(tmp_path):
 def test_interpolation_needs_units():
     table = made_up_table()
     few = replace(table, units=dict(list(table.units.items())[:10]))
-    with pytest.raises(TableError, match="has 10 units; interpolation needs 30"):
+    with pytest.raises(TableError, match=r"has 10 units above 0\.001 ms; interpolation needs 30"):
         InterpolatedModel(few)
+    seconds = replace(table, units={name: replace(t, ms=t.ms * 1e-6) for name, t in table.units.items()})
+    with pytest.raises(TableError, match=r"has 0 units above 0\.001 ms"):
+        InterpolatedModel(seconds)
 
 
 def test_nearest_keys_differ_least():
