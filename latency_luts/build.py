@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_luts import store
+from latency_luts import classes, store
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, is_corrected, what_weights_save
 from latency_luts.key import key, parse
@@ -102,6 +102,7 @@ def build_from(
     content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     measured = Measurements(chains=chains, networks=networks, id=content[:16])
     timed = {name for chain in chains for name in chain.keys}
+    units = classes.as_of_older_bundles(units, timed)
     if missing := sorted({key(unit) for unit in units} - timed):
         raise TableError(
             f"from={file} lacks {len(missing)} units of this space, as {missing[0]}; give the space.* options that the "

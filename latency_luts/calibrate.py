@@ -119,9 +119,7 @@ def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[Measured,
             continue
         source_set = row.get("source_set") or ""
         if (arch, source_set) in found:
-            raise ValueError(
-                f"{where}: {short(name)} at {resolution_px} px stands twice; keep one line of it"
-            )
+            raise ValueError(f"{where}: {short(name)} at {resolution_px} px stands twice; keep one line of it")
         found[arch, source_set] = Measured(arch=arch, ms=ms, source_set=source_set)
     if not found:
         hint = f" ({', '.join(map(named_alike, unknown[:3]))} not known)" if unknown else ""

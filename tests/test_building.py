@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, calibrate, fold, measure, residence
+from latency_luts import LatencyModel, MissingUnitsError, build, bundle, calibrate, classes, fold, measure, residence
 from latency_luts.chains import cover
 from latency_luts.key import key
 from latency_luts.known import KNOWN, known_networks
 from latency_luts.log import Log
 from latency_luts.table import Correction, Identity, TableError, Validation, read, write
 from nas_runtime.files import FileError
-from search_spaces import spaces, zoo
+from search_spaces import rewrite, spaces, zoo
 from search_spaces.arch import ConvBN, MBConv
 from search_spaces.lower import lower, unit
 from tests.conftest import random_archs
@@ -424,6 +424,27 @@ def test_two_builds_of_one_device_do_not_mix(tmp_path, fake):
     assert Log(tmp_path / "host.json.measured", HERE).chains == first.chains
     build.build("host", lower(arch), {}, path, fresh=True)
     assert not (tmp_path / "host.json.measured").exists()
+
+
+def test_a_bundle_made_before_last_layers_of_10_classes_still_gives_a_table(tmp_path, fake, monkeypatch):
+    archs, machine, how = random_archs(4, rng_seed=0), fake(), replace(HERE, cpu="board cpu")
+    networks = named(archs)
+    older = {unit for arch in archs for unit in lower(arch)}
+    chains = [*machine.time_chains(archs, bursts=1)]
+    turns = {name: machine.time_networks([arch], bursts=1) for name, arch in networks.items()}
+    monkeypatch.setattr(build, "units_and_samples", lambda space: (classes.for_measuring(older), networks))
+    monkeypatch.setattr(bundle, "read_measured", lambda file: ("board", how, chains, turns))
+    file, path = tmp_path / "measured.jsonl", tmp_path / "board.json"
+    file.write_text("measured")
+    space = spaces.get("mnasnet", base_width=0.35, resolution_px=96)
+    table = build.build_from(file, device="board", space=space, path=path)
+    assert set(table.units) == {key(unit) for unit in older}
+    assert len(table.networks) == 4
+    with pytest.raises(MissingUnitsError, match=r"out_ch=100\)"):
+        LatencyModel(table).latency_ms(rewrite.classes(archs[0], 100))
+    chains[:] = chains[1:]
+    with pytest.raises(TableError, match=r"measured.jsonl lacks \d+ units of this space, as "):
+        build.build_from(file, device="board", space=space, path=path, fresh=True)
 
 
 def test_units_are_not_added_to_tables_of_other_devices(tmp_path):
