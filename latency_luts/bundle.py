@@ -49,7 +49,7 @@ __all__ = ["bundle", "read_measured"]
 
 _FORMATS = (1, on_device.FORMAT)  # of what was measured; in the first, times are medians
 _SECTION_STEP = 4096  # bytes; sections of the file of weights begin at multiples of it
-_USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224, "space.classes": None}  # conf/space
+_USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224}  # conf/space
 
 
 def bundle(
@@ -222,7 +222,7 @@ def _main(settings: Settings) -> None:
     device = store.check_elsewhere(settings.text("device"), "a bundle")
     out = settings.path("out") or Path(f"{device}.zip")
     given = {"space": settings.value("space.name")}
-    given |= {f"space.{name}": settings.value(f"space.{name}") for name in ("base_width", "resolution_px", "classes")}
+    given |= {f"space.{name}": settings.value(f"space.{name}") for name in ("base_width", "resolution_px")}
     options = " ".join(f"{name}={value}" for name, value in given.items() if value != _USUAL[name])
     graphs = bundle(
         device,

@@ -95,8 +95,7 @@ class Log(Measurements):
             raise TableError(f"{str(e).partition(';')[0]}; remove the file to measure again") from None
 
     def _take_new(self) -> None:
-        while self._records.records:
-            item = self._records.records.pop(0)
+        for item in self._records.records:
             try:
                 self._take(item)
             except TableError:
@@ -104,6 +103,7 @@ class Log(Measurements):
             except (KeyError, TypeError, AttributeError, ValueError):
                 raise TableError(f"{self.path} holds no measurements; remove the file to measure again") from None
             self._taken += 1
+        self._records.records.clear()
 
     def _take(self, item: dict) -> None:
         if not self._taken:

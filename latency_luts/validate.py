@@ -235,7 +235,7 @@ def _main(settings: Settings) -> None:
         "speed": speed,
         "networks_measured": [{**asdict(m), "measured_ms": m.measured_ms} for m in measured],
     }
-    write_json(path.parent / "validation.json", report)
+    write_json(path.parent / store.REPORT, report)
     title = f"{device}, interpolated" if interpolated else device
     picture = path.parent / f"{title.replace(', ', '.')}.parity.png"
     plot(measured, f"{title}: error {figures.mape:.1%} on {figures.nets} networks at {resolution_px} px", picture)
@@ -266,7 +266,7 @@ def _main(settings: Settings) -> None:
     if interpolated:
         lacked = sum(any(key(unit) not in table.units for unit in lower(arch)) for arch in archs)
         console.print(f"{lacked} of the networks have units that the table lacks")
-    console.print(f"in {path.parent}: validation.json, {picture.name}" + ("" if interpolated else f", {path.name}"))
+    console.print(f"in {path.parent}: {store.REPORT}, {picture.name}" + ("" if interpolated else f", {path.name}"))
 
 
 if __name__ == "__main__":
