@@ -83,7 +83,7 @@ def look(path: Path | None, config: Mapping[str, Any], *, may_differ: Iterable[s
     before = config_of(path)
     if before is None:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path} exists and is not a run's directory; use another run_dir") from None
+            raise RunError(f"{path} exists and is not a run's directory; use another run_dir")
         return False
     if difference := _first_difference(before, config, {*may_differ, "run_dir"}):
         name, was, now = difference
@@ -153,12 +153,13 @@ def open_run(
         raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
     with only_writer(path, f"a {kind}"):
         try:
-            if not resumed:
-                write_json(path / "environment.json", environment())
-            write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
-        except OSError as e:
-            raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
-        try:
+            try:
+                # the config first: with nothing else in it the directory is a run's, which can be continued
+                write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
+                if not (path / "environment.json").exists():
+                    write_json(path / "environment.json", environment())
+            except OSError as e:
+                raise RunError(f"run_dir={path} cannot be written ({e.strerror}); choose another run_dir") from None
             yield Run(path, resumed=resumed)
         except (ValueError, OSError):
             if not resumed:
@@ -167,11 +168,11 @@ def open_run(
 
 
 def _remove_if_empty(path: Path, new: Iterable[Path]) -> None:
-    """Removes the run at `path` if it holds no more than every run begins with, and those of the folders `new` in which
-    nothing else is."""
+    """Removes the run at `path` if it holds no more than every run begins with, beside empty files, and those of the
+    folders `new` in which nothing else is."""
     with contextlib.suppress(OSError):
         files = list(path.iterdir())
-        if not {file.name for file in files} <= _BEGINNING:
+        if any(file.is_dir() or (file.name not in _BEGINNING and file.stat().st_size) for file in files):
             return
         for file in files:
             file.unlink()

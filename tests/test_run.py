@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nas_runtime import files
 from nas_runtime.files import FileError
 from nas_runtime.run import Run, RunError, look, open_run
 
@@ -78,10 +79,33 @@ def test_a_stage_keeps_what_it_came_to_by_its_identity(tmp_path):
         run.stage("cut", {})
 
 
-def ended(path: Path | None, file: str, error: BaseException) -> None:
+@pytest.mark.parametrize("missing", ["config.yaml", "environment.json"])
+def test_a_directory_on_a_full_disk_can_be_used_later(missing, tmp_path, monkeypatch):
+    def full(path, content):
+        if path.name == missing:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(content)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(RunError, match=r"run cannot be written \(No space left on device\); choose another run_dir"):
+        opened(tmp_path / "run").__enter__()
+    monkeypatch.undo()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_beginning_that_was_killed_is_made_up_for(tmp_path):
+    with opened(tmp_path):
+        pass
+    (tmp_path / "environment.json").unlink()
+    with opened(tmp_path) as run:
+        assert run.resumed
+    assert json.loads((tmp_path / "environment.json").read_text()) == {"cpu": "x"}
+
+
+def ended(path: Path | None, file: str, error: BaseException, content: str = "x") -> None:
     """A run that writes `file` and ends by `error`."""
     with opened(path) as run:
-        (run.path / file).touch()
+        (run.path / file).write_text(content)
         raise error
 
 
@@ -96,6 +120,9 @@ def test_nothing_is_left_of_a_run_that_was_refused(tmp_path, monkeypatch):
     own.mkdir()
     with pytest.raises(OSError, match="refused"):
         ended(own, "table.json", OSError("refused"))
+    assert list(own.iterdir()) == []
+    with pytest.raises(ValueError, match="refused"):  # a file that was opened, and not written to
+        ended(own, "journal.jsonl", ValueError("refused"), content="")
     assert list(own.iterdir()) == []
     for word in ("late", "again"):
         with pytest.raises(ValueError, match=word):
