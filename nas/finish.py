@@ -135,12 +135,19 @@ def _accuracies(
 
     Args:
         failures: what to say of a network whose evaluation fails.
+
+    Raises:
+        ValueError: some failed; said at the end, so that what is trained beside them is not lost.
     """
     todo = [arch for arch in failures if text.to_json(arch) not in stage.values]
+    failed = []
     for i, evaluation in executor.run(evaluate, todo):
         if evaluation.status == "failed":  # no accuracy of 0, but none at all
-            raise ValueError(f"{failures[todo[i]]}: {evaluation.note}")
-        stage.keep(text.to_json(todo[i]), evaluation.top1 if evaluation.status == "ok" else None)
+            failed.append(f"{failures[todo[i]]}: {evaluation.note}")
+        else:
+            stage.keep(text.to_json(todo[i]), evaluation.top1 if evaluation.status == "ok" else None)
+    if failed:
+        raise ValueError("; ".join(failed))
     return {arch: stage.values[text.to_json(arch)] for arch in failures}
 
 

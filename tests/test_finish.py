@@ -124,6 +124,23 @@ def test_without_a_good_sample_nothing_is_trained(tmp_path):
         last_round(tmp_path, TRIALS, lambda arch: Evaluation(top1=0.0, status="failed", note="no memory"))
 
 
+def test_what_is_trained_beside_a_training_that_fails_is_kept(tmp_path):
+    trained = []
+
+    def evaluate(arch, broken=None):
+        if arch == broken:
+            raise MemoryError("full")
+        trained.append(arch)
+        return 0.5
+
+    broken = TRIALS[1].arch  # the best, which is the first to be trained
+    with pytest.raises(ValueError, match=r"^the final training of sample 1 failed: MemoryError: full$"):
+        last_round(tmp_path, TRIALS, lambda arch: evaluate(arch, broken))
+    assert len(trained) == 3
+    last_round(tmp_path, TRIALS, evaluate)
+    assert trained[3:] == [broken]
+
+
 class Trainer(ProxyTraining):
     """Says what it was to train, and trains nothing."""
 
