@@ -40,7 +40,7 @@ def main(settings: Settings) -> None:
     describe(console, plan)
     if plan.dry_run:
         return
-    evaluator = plan.trainer.on(plan.data.load(console))
+    evaluator = plan.trainer.on(plan.data.load(console, plan.facts))
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="netadapt", may_differ=MAY_DIFFER, environment=about) as here:
         run_dir = here.path
@@ -77,7 +77,7 @@ def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTrai
     path = run_dir / "steps" / "seed.safetensors"
     if path.exists():
         start = weights.load(path)
-        if start.arch.blocks != evaluator.small(plan.seed.arch).blocks or not seeds.unchanged(plan.seed, start):
+        if start.arch != evaluator.small(plan.seed.arch) or not seeds.unchanged(plan.seed, start):
             raise ValueError(f"{run_dir} began with another seed than the one that is given now; use another run_dir")
         return start
     if plan.seed.weights:

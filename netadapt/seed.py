@@ -1,7 +1,7 @@
 """Where an adaptation starts: a network of the zoo, the result of a search, or a file; and its weights."""
 
 import hashlib
-import zlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,11 +156,8 @@ def trained_net(seed: Seed, evaluator: "ProxyTraining", recipe: Recipe, *, threa
         ValueError: the training diverged.
     """
     small = evaluator.small(seed.arch)
-    data = evaluator.data
-    images = zlib.crc32(np.ascontiguousarray(data.train.images).data)
-    about = (
-        f"{text.to_json(replace(small, name=''))}|{recipe}|{data.name}|{images}|{threads}|{rng_seed}|{evaluator.device}"
-    )
+    identity = replace(evaluator, recipe=recipe).identity()
+    about = f"{text.to_json(replace(small, name=''))}|{json.dumps(identity)}|{threads}|{rng_seed}"
     path = cache_dir() / f"seed-{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
     if path.exists():
         return weights.load(path)

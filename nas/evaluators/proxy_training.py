@@ -48,9 +48,10 @@ class ProxyTraining:
 
     def identity(self) -> dict[str, Any]:
         """All that a network's accuracy depends on, besides the network and the seed, as plain data."""
-        images = zlib.crc32(np.ascontiguousarray(self.data.train.images).data)
-        images = zlib.crc32(np.ascontiguousarray(self.data.train.labels).data, images)
-        images = zlib.crc32(np.ascontiguousarray(self.data.holdout.images).data, images)
+        images = 0
+        for split in (self.data.train, self.data.holdout, self.data.test):
+            images = zlib.crc32(np.ascontiguousarray(split.images).data, images)
+            images = zlib.crc32(np.ascontiguousarray(split.labels).data, images)
         return {
             "recipe": asdict(self.recipe),
             "data": self.data.name,
