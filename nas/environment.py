@@ -1,6 +1,5 @@
 """Where something ran: versions, machine and code, for the record of a run."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_luts.on_device import cpu_name
+from nas_runtime.cluster import available_cpus
 
 __all__ = ["environment"]
 
@@ -21,7 +21,7 @@ def environment(rng_seed: int) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpu": cpu_name(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": available_cpus(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
         "rng_seed": rng_seed,

@@ -45,7 +45,9 @@ def main(settings: Settings) -> None:
     describe(console, plan)
     if plan.dry_run:
         return
-    trainer = plan.trainer.on(plan.data.load(console)) if plan.trainer and plan.data else None
+    trainer = None
+    if plan.trainer and plan.data and plan.facts:
+        trainer = plan.trainer.on(plan.data.load(console, plan.facts))
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=about) as here:
         keep_table(here, plan.latency)

@@ -1,6 +1,5 @@
 """What the commands of nas and netadapt read from their configs in the same way, as plain objects."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from rich.console import Console
 from nas.executor import Executor, SerialExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
+from nas_runtime.cluster import available_cpus
 from nas_runtime.console import counted
 from nas_runtime.settings import Settings
 from search_spaces import rewrite
@@ -55,12 +55,11 @@ class DataSettings:
         """
         return sources.look(**vars(self))
 
-    def load(self, console: Console) -> "Dataset":
-        """The data set. What is doubtful about it, and could not be known before it was read, is printed."""
+    def load(self, console: Console, facts: "DataFacts") -> "Dataset":
+        """The data set. What is doubtful about it, and was not known before it was read (`facts`), is printed."""
         data = sources.load(**vars(self))
-        known = self.look().notes
         for note in data.notes:
-            if note not in known:
+            if note not in facts.notes:
                 console.print(f"note: {note}")
         return data
 
@@ -122,9 +121,7 @@ class ExecutorSettings:
     @property
     def workers_here(self) -> int:
         """Evaluations at a time on this machine."""
-        if self.workers is not None:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available_cpus() if self.workers is None else self.workers
 
     def describe(self) -> str:
         """Where evaluations run, and how many at a time, in words."""
