@@ -83,7 +83,7 @@ def write(arch: Arch) -> list[str]:
             continue
         if not isinstance(block, Mobile | MixedMBConv) or (isinstance(block, MixedMBConv) and block.shuffle):
             raise ValueError(f"timm's notation has no {type(block).__name__} like block {arch.blocks.index(block)}")
-        if block.dilation > 1 if isinstance(block, Mobile) else False:
+        if isinstance(block, Mobile) and block.dilation > 1:
             raise ValueError("timm's notation has no dilation")
         kind, settings, skip = _kind(block), _settings(block), _skip(block)
         if groups and block.stride == 1:
@@ -141,9 +141,7 @@ def read(
         raise ValueError(f"se_of={se_of!r}; allowed: {', '.join(SHARES)}")
     if isinstance(lines, str):
         raise ValueError(f"lines={lines!r}: give a list of lines, one for each group of blocks")
-    reader = _Reader(
-        act=act, se_of=se_of, se_act=se_act, se_gate=se_gate, se_divisor=se_divisor, divisor=divisor
-    )  # fmt: skip
+    reader = _Reader(act=act, se_of=se_of, se_act=se_act, se_gate=se_gate, se_divisor=se_divisor, divisor=divisor)
     blocks: list[Block] = []
     for line in lines:
         kind, values = _parsed(line)
