@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Calibrated", "Corrected", "Imported", "Measured", "Origin", "of_costs", "of_units"]
+__all__ = ["Calibrated", "Corrected", "Imported", "Measured", "of_costs", "of_units"]
 
 _BUSY_DRIFT = 0.3
 _BUSY_NOISY = 0.25
@@ -60,9 +60,6 @@ class Calibrated:
     """Costs fitted to latencies of whole networks; `fitted_to` says which."""
 
     fitted_to: str
-
-
-Origin = Measured | Corrected | Imported | Calibrated
 
 
 def of_units(provenance: Mapping[str, Any], units: int) -> Measured | Corrected | Imported:

@@ -82,7 +82,7 @@ def plot(title: str, sizes: list[int], widths: list[int], ms: np.ndarray, path: 
         figure.savefig(partial, dpi=120, format=Path(path).suffix[1:] or "png")
 
 
-def _summary(model: LatencyModel, units: Collection[Unit]) -> list[tuple[str, str]]:
+def _summary(model: LatencyModel) -> list[tuple[str, str]]:
     table = model.table
     lines = [("device", model.describe())]
     if isinstance(table, MeasuredTable):
@@ -125,7 +125,7 @@ def _main(settings: Settings) -> None:
     out = settings.path("out") or Path(f"{model.device}.heatmap.png")
     units = units_of(model)
     console = new_console()
-    for name, line in _summary(model, units):
+    for name, line in _summary(model):
         console.print(f"{name:13s} {line}")
     if isinstance(model.table, MeasuredTable):
         kinds = Counter(type(unit.block).__name__ for unit in units)

@@ -43,7 +43,6 @@ def mbconv(
     se_ch: int = 0,
     se_act: str = "relu",
     gate: str = "sigmoid",
-    residual: bool = True,
 ) -> MBConv:
     """An `MBConv` with an identity shortcut where the shapes allow one."""
     return MBConv(
@@ -56,7 +55,7 @@ def mbconv(
         se_ch=se_ch,
         se_act=se_act,
         se_gate=gate,
-        skip=_skip(in_ch, out_ch, stride) if residual else "none",
+        skip=_skip(in_ch, out_ch, stride),
     )
 
 
