@@ -12,7 +12,6 @@ Prints a table and writes experiments/results/busy_machine.csv.
 """
 
 import contextlib
-import csv
 import subprocess
 import sys
 import tempfile
@@ -20,13 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
-from experiments import options
+from experiments import options, tables
 from latency_luts.build import build
 from latency_luts.measure import bench, identity
 from latency_luts.model import LatencyModel
-from nas_runtime.console import new_console
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -69,18 +66,7 @@ def main() -> None:
                 "the table's own, left out": f"{model.error.mape:.1%}" if model.error else "",
             }
         )
-    shown = Table(
-        title=f"{len(others)} networks of {quiet_ms.min():.1f} to {quiet_ms.max():.1f} ms", title_justify="left"
-    )
-    for column in rows[0]:
-        shown.add_column(column, justify="right")
-    for row in rows:
-        shown.add_row(*row.values())
-    new_console().print(shown)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.show(f"{len(others)} networks of {quiet_ms.min():.1f} to {quiet_ms.max():.1f} ms", rows, RESULTS)
 
 
 @contextlib.contextmanager
