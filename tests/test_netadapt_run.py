@@ -18,7 +18,7 @@ import latency_luts
 import netadapt.run
 from latency_luts import table
 from nas_runtime.settings import call
-from search_spaces import text, torch_net, zoo
+from search_spaces import rewrite, text, torch_net, zoo
 from tests.test_commands import ROOT, command
 
 TINY = (
@@ -144,7 +144,10 @@ def test_another_seed_under_the_same_name_is_refused(adapted, tmp_path):
     cwd, _ = adapted
     shutil.copytree(cwd / "second", tmp_path / "second")
     shutil.copytree(cwd / "run", tmp_path / "run")
-    (tmp_path / "run" / "best.json").write_text(text.to_json(zoo.get("mnasnet_small", width=0.5)))
+    other = zoo.get("mnasnet_small", width=0.5)
+    small = rewrite.for_images(other, resolution_px=28, channels=1, n_classes=10, min_px=2, dropout_rate=0.0)
+    (tmp_path / "run" / "best.json").write_text(text.to_json(other))
+    torch_net.save(torch_net.build(small), tmp_path / "run" / "best.safetensors")
     arguments = ["seed=run/best.json", "weights=run/best.safetensors", "run_dir=second", *SECOND]
     done = command("netadapt.run", *TINY, *arguments, "width=1", cwd=tmp_path)
     assert done.returncode == 1
