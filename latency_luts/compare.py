@@ -13,9 +13,9 @@ import numpy as np
 
 from latency_luts import store
 from latency_luts.key import key
-from latency_luts.model import LatencyModel, MissingUnitsError
+from latency_luts.model import LatencyModel
 from latency_luts.show import size_class, units_of
-from latency_luts.table import MeasuredTable
+from latency_luts.table import MeasuredTable, TableError
 from latency_luts.validate import kendall_tau
 from nas_runtime.command import run_plain
 from search_spaces import zoo
@@ -98,12 +98,12 @@ def _print_networks(console, a: LatencyModel, b: LatencyModel) -> None:
     for name in zoo.names():
         try:
             x, y = a.latency_ms(zoo.get(name)), b.latency_ms(zoo.get(name))
-        except MissingUnitsError:
+        except TableError:  # not all units, or no latency above 0
             continue
         found.append((x, y))
         rows.add_row(name, f"{x:.2f}", f"{y:.2f}", f"{y / x:.3g}")
     if not found:
-        console.print("no network of the zoo has all its units in both tables")
+        console.print("no network of the zoo has a latency by both tables")
         return
     console.print(rows)
     if len(found) > 2:

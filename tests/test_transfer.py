@@ -17,7 +17,7 @@ from latency_luts import build, bundle, compare, import_table, on_device, show, 
 from latency_luts.coverage import coverage
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key, nearest, parse
-from latency_luts.table import Identity, MeasuredTable, TableError, Timing, write
+from latency_luts.table import Correction, Identity, MeasuredTable, TableError, Timing, write
 from nas_runtime.settings import Settings
 from search_spaces import onnx_net, spaces, zoo
 from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
@@ -512,6 +512,17 @@ def test_common_units_of_two_tables(tmp_path):
     for _, x, y in both:
         assert x > 0
         assert y > 0
+
+
+def test_networks_that_a_table_gives_no_latency_are_not_compared(tmp_path, capsys):
+    small, large = zoo.get("mobilenet_v3_small"), zoo.get("mobilenet_v2")
+    units = {key(each): Timing(1.0, 0.01, 20) for arch in (small, large) for each in lower(arch)}
+    less = Correction(offset_ms=-float(len(small.blocks)))
+    write(replace(made_up_table(), units=units, correction=less), tmp_path / "fast.json")
+    compare.main(["pixel1", str(tmp_path / "fast.json")])
+    printed = capsys.readouterr().out
+    assert "mobilenet_v2" in printed
+    assert "mobilenet_v3_small" not in printed
 
 
 def test_compare_needs_two_tables(capsys):
