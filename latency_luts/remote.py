@@ -34,7 +34,9 @@ class RemoteBench:
             return self._ray.get(reference)
         except self._ray.exceptions.RayError as e:
             line = next((line for line in reversed(str(e).splitlines()) if line.strip()), type(e).__name__)
-            raise TableError(f"measuring on the node failed: {line.strip()}; the same command continues") from None
+            raise TableError(
+                f"measuring on the node failed: {line.strip()}; the same command without fresh=true continues"
+            ) from None
 
 
 class _Worker:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -17,7 +18,8 @@ import pytest
 from latency_luts import measure, on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
-from latency_luts.table import read
+from latency_luts.remote import RemoteBench
+from latency_luts.table import TableError, read
 from search_spaces import onnx_net, spaces, zoo
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower, unit
@@ -185,6 +187,20 @@ def test_an_int8_network_runs_on_integer_kernels(tmp_path):
         kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
         assert kinds["QLinearConv"] == sum(node.op_type == "Conv" for node in model.graph.node)
         assert not {"Conv", "Gemm", "Relu", "Clip", "Add", "Mul"} & set(kinds)
+
+
+def test_a_node_that_breaks_down_is_one_line_that_loses_nothing():
+    class RayError(Exception):
+        pass
+
+    def get(reference):
+        raise RayError("traceback\nthe node died\n")
+
+    ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayError=RayError))
+    machine = RemoteBench(ray, SimpleNamespace(time_chains=SimpleNamespace(remote=lambda *given: None)))
+    said = "measuring on the node failed: the node died; the same command without fresh=true continues"
+    with pytest.raises(TableError, match=f"^{said}$"):
+        machine.time_chains([], bursts=1)
 
 
 def test_batch_and_threads_are_part_of_the_identity():
