@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 FORMAT = 2
-_AGAIN = "build, import or copy it again"
+_AGAIN = "remove it, and build, import or copy it again"  # most commands refuse to replace what they cannot read
 
 
 class TableError(ValueError):

@@ -118,6 +118,22 @@ def test_a_board_s_table_is_not_replaced_by_this_machine_s(tmp_path, fake, fresh
         assert path.read_bytes() == before
 
 
+def test_a_damaged_table_is_made_again_as_its_message_says(tmp_path, fake):
+    (arch,) = random_archs(1, rng_seed=0)
+    fake()
+    commands = {
+        "host_int8": lambda path: build.build("host_int8", lower(arch), {}, path),
+        "pixel1_here": lambda path: store.check_replaceable(path),
+    }
+    for device, make in commands.items():
+        path = tmp_path / f"{device}.json"
+        path.write_text("{")
+        with pytest.raises(TableError, match="it is damaged: remove it, and build, import or copy it again"):
+            make(path)
+        path.unlink()
+        make(path)
+
+
 def test_names_of_this_machine(tmp_path, fake, capsys):
     (arch,) = random_archs(1, rng_seed=0)
     fake()
