@@ -144,7 +144,7 @@ def read_measured(
                 networks.setdefault(item["network"], []).append(_network(item))
         identity, device = Identity(**head["identity"]), store.check_device(head["device"])
         due = int(head["chains"]), int(head["networks"])
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise TableError(f"from={path} is damaged: {short(e, quoted=False)}; copy it again from the device") from None
     turns = sum(map(len, networks.values()))
     if len(chains) < due[0] or turns < due[1]:

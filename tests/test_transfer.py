@@ -465,6 +465,9 @@ def test_a_latency_that_cannot_be_is_refused(tmp_path):
     path.write_text(json.dumps(head) + "\n" + json.dumps({"file": "c.onnx", "turn": 0, "chain": chain}) + "\n")
     with pytest.raises(TableError, match=r"is damaged: -1.0 is no latency; copy it again"):
         bundle.read_measured(path)
+    path.write_text(path.read_text().replace("-1.0", "1.0").replace('"runs": 1', '"runs": 1e999'))
+    with pytest.raises(TableError, match=r"is damaged: cannot convert float infinity to integer; copy it again"):
+        bundle.read_measured(path)
 
 
 # ---- showing and comparing
