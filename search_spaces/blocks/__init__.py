@@ -1,7 +1,6 @@
 """Blocks of the families around MobileNet.
 
-Like those of `search_spaces.arch`, each is frozen data that knows its operators, and nothing else in the project knows
-of it.
+Like those of `search_spaces.arch`, each is frozen data that knows its operators.
 """
 
 from search_spaces.blocks.layers import (
