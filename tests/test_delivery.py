@@ -150,7 +150,8 @@ def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
             (tmp_path / "images" / part / label).mkdir(parents=True)
             for i in range(n):
                 size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
-                image = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(size)
+                kind = 4 if i % 3 == 2 else 3  # of which a part is transparent
+                image = Image.fromarray(rng.integers(0, 256, (6, 6, kind), dtype=np.uint8)).resize(size)
                 path = tmp_path / "images" / part / label / f"{i}.png"
                 exif = Image.Exif()
                 exif[0x0112] = 6 if i % 2 else 1  # turned by 90 degrees, as phones do it
