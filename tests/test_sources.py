@@ -185,7 +185,11 @@ def test_damaged_or_missing_files(tmp_path, monkeypatch):
         load("cifar10", broken)
     write_folders(tmp_path / "images")
     (tmp_path / "images" / "train" / "dark" / "0.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"0\.png is not a readable image"):
+    with pytest.raises(DataError, match=r"^\S+0\.png is not a readable image \([^)]*\)$"):
+        load("image_folder", tmp_path / "images")
+    for i in (1, 2):
+        (tmp_path / "images" / "train" / "dark" / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"0\.png is not a readable image \(.*\); nor are 2 more: 1\.png, 2\.png$"):
         load("image_folder", tmp_path / "images")
     with pytest.raises(DataError, match="no data set 'mnist'; there are"):
         load("mnist", None)

@@ -27,6 +27,8 @@ _MOST_PIXELS = 2**27
 """Of one picture: 134 million, 0.4 GB when decoded."""
 _MOST_BYTES = 2**28
 """Of the file of one picture."""
+_NAMED = 10
+"""Of the pictures that cannot be read, besides the first."""
 
 
 @cache
@@ -59,11 +61,19 @@ def decode_all(files: Sequence[Path], px: int) -> np.ndarray:
     """The pictures as colour images (N, px, px, 3) uint8. One at a time: no more memory than these take.
 
     Raises:
-        DataError: names the first that cannot be read.
+        DataError: names the first that cannot be read, and says how many others cannot: they are mended at once.
     """
     images = np.empty((len(files), px, px, 3), np.uint8)
+    unread = []
     for i, file in enumerate(files):
-        images[i] = decode(file, str(file), px)
+        try:
+            images[i] = decode(file, str(file), px)
+        except DataError as e:
+            unread.append((file.name, e))
+    if unread:
+        others = [name for name, _ in unread[1:]]
+        named = ", ".join(others[:_NAMED]) + ", ..." * (len(others) > _NAMED)
+        raise DataError(f"{unread[0][1]}" + (f"; nor are {len(others)} more: {named}" if others else ""))
     return images
 
 
