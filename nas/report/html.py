@@ -9,6 +9,7 @@ from typing import Any
 from nas.report.interactive import SCRIPT
 from nas.report.summary import FINALISTS_HEAD, by_block, finalist_cells
 from nas.trial import Trial
+from nas_runtime.console import counted
 from nas_runtime.files import write_text
 
 __all__ = ["image", "table", "write_page", "write_report"]
@@ -76,7 +77,7 @@ def write_report(
         "the Pareto front.</p>",
         pointed,
         f"<p>Hypervolume {result['hypervolume']:.4f}: the share of the rectangle up to twice the target and a top-1 "
-        f"of 1 that the {len(result['pareto_front'])} networks of the Pareto front dominate.</p>",
+        f"of 1 that the Pareto front of {counted(len(result['pareto_front']), 'network')} dominates.</p>",
         "<h2>Reward</h2>",
         image(run_dir / "rewards.png"),
         "<h2>Latency of the samples</h2>",

@@ -131,7 +131,8 @@ def plot_entropy(path: Path, trials: Sequence[Trial], *, title: str) -> None:
     indices = np.array([t.indices for t in trials])  # (n, C)
     window = min(len(trials), max(16, len(trials) // 20))
     ends = np.unique(np.linspace(window, len(trials), 200).astype(int))
-    axes.plot(ends - 1, [_entropy(indices[end - window : end]) for end in ends], color=INK, lw=1.5)
+    dot = "o" if len(ends) == 1 else None  # which no line would show
+    axes.plot(ends - 1, [_entropy(indices[end - window : end]) for end in ends], color=INK, lw=1.5, marker=dot)
     axes.set_xlabel("sample")
     axes.set_ylabel(f"nats a choice, last {window} samples")
     axes.set_ylim(bottom=0)
