@@ -92,11 +92,11 @@ def last_round(
     each = f"{counted(plan.final_epochs, 'epoch')} each"
     trained_on = trainings.trained_on
     if trained_on is None:
-        console.print(f"final training, {each}: the best {len(chosen)} samples and {', '.join(beside)}")
+        console.print(f"final training, {each}: the best {counted(len(chosen), 'sample')} and {', '.join(beside)}")
         top1 = _finals(run, trainings.identity, samples | beside, trainings.from_scratch, executor)
         finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
     else:
-        console.print(f"final training, {each}, from the shared weights on: the best {len(chosen)} samples")
+        console.print(f"final training, {each}, from the shared weights on: the best {counted(len(chosen), 'sample')}")
         top1 = _finals(run, trainings.inherited_identity, samples, trained_on, executor)
         finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
         console.print(f"the same from scratch: the winner and {', '.join(beside)}")

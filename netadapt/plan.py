@@ -88,6 +88,8 @@ def read_plan(settings: Settings) -> Plan:
         ValueError: a value that is not allowed, or does not go with another; a data set that is not there; weights that
             do not fit; a target that cannot be reached; a run directory that holds something else.
     """
+    if settings.value("seed") is None:
+        raise ValueError("no seed: add seed=, a network of the zoo (as mnasnet_a1), a run's folder or a network's file")
     name, redesigns = settings.text("seed"), settings.value("redesign")
     seed = seeds.find(
         name,

@@ -12,6 +12,7 @@ import numpy as np
 from nas.executor import SerialExecutor
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
+from nas_runtime.console import did_you_mean
 from nas_runtime.run import config_of
 from netadapt import weights
 from netadapt.fine_tune import Train
@@ -63,9 +64,9 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     elif path.is_file():
         arch = text.from_file(path)
     else:
-        raise ValueError(
-            f"seed={name}: no such network, run directory or file; networks: {', '.join(zoo.names(mobile=True))}"
-        )
+        names = zoo.names(mobile=True)
+        hint = did_you_mean(name, names)
+        raise ValueError(f"seed={name}: no such network, run directory or file{hint}; networks: {', '.join(names)}")
     if width != 1 and name not in zoo.names():
         raise ValueError(f"width={width:g} is for networks of the zoo; seed={name} has its own widths")
     redesigned = redesign.apply(arch, redesigns)

@@ -39,6 +39,8 @@ def network(arguments: list[str]) -> Arch:
             options[option] = _OPTIONS[option](value)
         except ValueError:
             raise ValueError(f"{argument}: it must be a number") from None
+    if Path(name).is_dir() and name not in zoo.names():
+        raise ValueError(f"{name} is a folder; give the network's file: {Path(name) / 'best.json'} in a run's folder")
     if name.endswith(".json"):
         if options:
             given = " and ".join(f"{option}=" for option in options)

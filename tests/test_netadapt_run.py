@@ -211,8 +211,9 @@ def test_a_damaged_history_is_refused(adapted):
     [
         (
             ["seed=mnasnet_a9"],
-            "error: seed=mnasnet_a9: no such network, run directory or file; networks: mobilenet_v1,",
+            "error: seed=mnasnet_a9: no such network, run directory or file; did you mean mnasnet_a1?; networks: mob",
         ),
+        ([], "error: no seed: add seed=, a network of the zoo (as mnasnet_a1), a run's folder"),
         (["seed=mnasnet_a1", "target_ms=500"], "error: the target is 500 ms, but the seed mnasnet_a1 takes 69"),
         (["seed=mnasnet_a1", "target_ms=5"], "error: the target of 5 ms cannot be reached: mnasnet_a1 takes 5.889 ms"),
         (["seed=mnasnet_a1", "weights=w.safetensors"], "error: weights=w.safetensors: no such file"),

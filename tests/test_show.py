@@ -66,6 +66,7 @@ def test_help(run):
         (show.main, ["--all", "all"], "'all' is not known; allowed: sort=, measure=, picture="),
         (show.main, [], "name a network: mobilenet_v1, mobilenet_v2"),
         (show.main, ["mobilenet_v9"], "no network 'mobilenet_v9'"),
+        (show.main, ["."], ". is a folder; give the network's file: best.json in a run's folder"),
         (show.main, ["mobilenet_v2", "depth=3"], "'depth=3' is not known; allowed: width="),
         (show.main, ["mobilenet_v2", "width=wide"], "width=wide: it must be a number"),
         (show.main, ["nowhere.json"], "nowhere.json"),
