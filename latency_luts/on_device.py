@@ -502,6 +502,8 @@ def _pin(threads: int, core: str | None) -> None:
     usable = sorted(os.sched_getaffinity(0))
     cores = usable[-threads:]
     if core is not None:
+        if len(usable) < threads:
+            raise SystemExit(f"error: core={core}: here are {len(usable)} cores for {threads} threads; leave it out")
         cores = list(range(int(core), int(core) + threads)) if core.isdecimal() else []
         if not cores or set(cores) - set(usable):
             raise SystemExit(

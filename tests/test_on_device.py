@@ -146,6 +146,13 @@ def test_a_full_disk_leaves_whole_lines(device, monkeypatch):
     assert len(measured.read_bytes().splitlines()) == len(lines)
 
 
+def test_a_core_cannot_be_chosen_where_there_are_too_few():
+    usable = len(os.sched_getaffinity(0))
+    said = f"error: core=0: here are {usable} cores for {usable + 2} threads; leave it out"
+    with pytest.raises(SystemExit, match=f"^{said}$"):
+        on_device._pin(usable + 2, "0")
+
+
 def test_two_programs_do_not_write_one_file(device):
     folder, run = device
     with (folder / "measured.jsonl").open("a") as file:
