@@ -88,84 +88,118 @@ def search_with_tune(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune would keep the first Ctrl-C, also after its end
     if latency_ms_batch:
         inform(controller, latency_ms_batch, reward)
-    known, ended = {}, set()
-    for sample, trial in sorted(journal.settled(batch).items()):
-        ended.add(sample)
-        known[sample] = (trial.indices, trial.reward if trial.status == "ok" else math.nan)
-        if on_trial:
-            on_trial(trial)
-    epochs = evaluator.recipe.epochs
-    asha = ASHAScheduler(time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2)
-
-    def record(config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
-        sample, indices = config["sample"], tuple(config["indices"])
-        if sample in ended:
-            return
-        arch = space.decode(indices)
-        ms, unknown = known_latency_ms(latency_ms, arch)
-        result = result or {}
-        top1, done = result.get("top1"), result.get("epochs", 0)
-        status = "failed" if top1 is None else result.get("status", "ok")
-        trial = Trial(
-            sample=sample,
-            indices=indices,
-            arch=arch,
-            top1=top1 if status == "ok" and top1 is not None else 0.0,
-            latency_ms=ms,
-            reward=result["reward"] if status == "ok" else 0.0,
-            status=status,
-            seconds=result.get("time_total_s", 0.0),
-            note=f"stopped after {done} of {epochs} epochs" if status == "ok" and done < epochs else unknown or note,
-        )
-        end(trial)
-
-    def reuse(sample: int, point: tuple[int, ...], earlier: int) -> None:
-        if sample not in ended:
-            end(replace(journal.trials[earlier], sample=sample, indices=point, seconds=0.0, reused=earlier))
-
-    def end(trial: Trial) -> None:
-        journal.append(trial)
-        ended.add(trial.sample)
-        if on_trial:
-            on_trial(trial)
-
-    watchdog = _Watchdog(timeout_s)
-    tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(
-                _train, evaluator=evaluator, space=space, latency_ms=latency_ms, reward=reward, rng_seed=rng_seed
-            ),
-            {"cpu": num_cpus, "gpu": num_gpus},
-        ),
-        tune_config=tune.TuneConfig(
-            metric="reward",
-            mode="max",
-            search_alg=ControllerSearcher(space, controller, batch=batch, samples=samples, known=known, on_reuse=reuse),
-            scheduler=asha,
-            num_samples=samples,
-            max_concurrent_trials=workers,
-            reuse_actors=True,
-            trial_dirname_creator=_folder,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(storage),
-            verbose=0,
-            stop=watchdog,
-            failure_config=tune.FailureConfig(max_failures=retries),
-            callbacks=[_Recorder(record, watchdog)],
-        ),
+    epochs, watchdog = evaluator.recipe.epochs, _Watchdog(timeout_s)
+    train = tune.with_parameters(
+        _train, evaluator=evaluator, space=space, latency_ms=latency_ms, reward=reward, rng_seed=rng_seed
     )
     with journal.writing():
+        results = _Results(journal, space, epochs, latency_ms, on_trial)
+        known = results.replayed(batch)
+        tuner = tune.Tuner(
+            tune.with_resources(train, {"cpu": num_cpus, "gpu": num_gpus}),
+            tune_config=tune.TuneConfig(
+                metric="reward",
+                mode="max",
+                search_alg=ControllerSearcher(
+                    space, controller, batch=batch, samples=samples, known=known, on_reuse=results.reuse
+                ),
+                scheduler=ASHAScheduler(
+                    time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2
+                ),
+                num_samples=samples,
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+                trial_dirname_creator=_folder,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(storage),
+                verbose=0,
+                stop=watchdog,
+                failure_config=tune.FailureConfig(max_failures=retries),
+                callbacks=[_Recorder(results.record, watchdog)],
+            ),
+        )
         tuner.fit()
     if watchdog.stalled:
         raise StalledError(
-            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(ended)} of {samples} samples are "
+            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(results.ended)} of {samples} samples are "
             "kept: the same command continues"
         )
-    if any(sample not in ended for sample in range(samples)):
+    if any(sample not in results.ended for sample in range(samples)):
         raise KeyboardInterrupt  # which Tune has caught, where its own handlers are wanted
     return [journal.trials[sample] for sample in range(samples)]
+
+
+class _Results:
+    """The trials of a search, each in the journal when it ends.
+
+    Args:
+        epochs: of a training that is not stopped.
+
+    Attributes:
+        ended: the samples that are in the journal for good.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        space: SearchSpace,
+        epochs: int,
+        latency_ms: Callable[[Arch], float],
+        on_trial: Callable[[Trial], None] | None,
+    ) -> None:
+        self.ended: set[int] = set()
+        self._journal, self._space, self._epochs = journal, space, epochs
+        self._latency_ms, self._on_trial = latency_ms, on_trial
+
+    def replayed(self, batch: int) -> dict[int, tuple[tuple[int, ...], float]]:
+        """Point and reward of the samples that the journal has settled, NaN for one that failed or diverged."""
+        known = {}
+        for sample, trial in sorted(self._journal.settled(batch).items()):
+            known[sample] = (trial.indices, trial.reward if trial.status == "ok" else math.nan)
+            self._count(trial)
+        return known
+
+    def record(self, config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
+        """A trial of Tune that has ended; `result` is its last one."""
+        sample, indices = config["sample"], tuple(config["indices"])
+        if sample in self.ended:
+            return
+        arch = self._space.decode(indices)
+        ms, unknown = known_latency_ms(self._latency_ms, arch)
+        result = result or {}
+        top1, done = result.get("top1"), result.get("epochs", 0)
+        status = "failed" if top1 is None else result.get("status", "ok")
+        stopped = status == "ok" and done < self._epochs
+        self._end(
+            Trial(
+                sample=sample,
+                indices=indices,
+                arch=arch,
+                top1=top1 if status == "ok" and top1 is not None else 0.0,
+                latency_ms=ms,
+                reward=result["reward"] if status == "ok" else 0.0,
+                status=status,
+                seconds=result.get("time_total_s", 0.0),
+                note=f"stopped after {done} of {self._epochs} epochs" if stopped else unknown or note,
+            )
+        )
+
+    def reuse(self, sample: int, point: tuple[int, ...], earlier: int) -> None:
+        """A sample of the network that the sample `earlier` is of."""
+        if sample not in self.ended:
+            first = self._journal.trials[earlier]
+            self._end(replace(first, sample=sample, indices=point, seconds=0.0, reused=earlier))
+
+    def _end(self, trial: Trial) -> None:
+        self._journal.append(trial)
+        self._count(trial)
+
+    def _count(self, trial: Trial) -> None:
+        self.ended.add(trial.sample)
+        if self._on_trial:
+            self._on_trial(trial)
 
 
 def _train(

@@ -6,11 +6,15 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from nas import controllers
+from nas.journal import Journal
+from nas.training.recipe import Recipe
+from nas.trial import Trial
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
 from tests.test_commands import ROOT, TINY, journal, search
@@ -205,6 +209,30 @@ def test_a_network_of_an_earlier_batch_is_not_trained_again(tmp_path):
     for i in range(3):  # there is no other network: it is trained again
         assert without_end.suggest(f"t{i}")["indices"] == [0]
         without_end.on_trial_complete(f"t{i}", {"reward": 1.0})
+
+
+def test_what_another_search_has_added_is_not_searched_again(tmp_path, monkeypatch):
+    from nas import tune
+
+    space = space_of(4)
+    here, other = (Journal(tmp_path / "journal.jsonl", space.decode) for _ in range(2))
+    for sample in range(2):
+        arch = space.decode((sample,))
+        other.append(Trial(sample=sample, indices=(sample,), arch=arch, top1=0.5, latency_ms=1.0, reward=0.5))
+    monkeypatch.setattr(tune.tune, "Tuner", lambda *what, **how: SimpleNamespace(fit=lambda: None))
+    trials = tune.search_with_tune(
+        space=space,
+        controller=controllers.make("random", space),
+        evaluator=SimpleNamespace(recipe=Recipe()),
+        rng_seed=0,
+        latency_ms=lambda arch: 1.0,
+        reward=lambda top1, ms: top1,
+        samples=2,
+        batch=2,
+        journal=here,
+        storage=tmp_path,
+    )
+    assert trials == list(other.trials.values())
 
 
 def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
