@@ -53,17 +53,37 @@ class Found:
 
 def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
     """Writes ``result.json``, the network, the pictures and the report."""
-    from nas.report import html, interactive, plots
+    from nas.report import html, interactive
 
-    latency, trials, winner = plan.latency, found.trials, found.winner
-    shown, beside = trials[winner.sample], found.sampled  # measured as the samples were
+    trials, shown = found.trials, found.trials[found.winner.sample]  # measured as the samples were
+    result = _result(plan, found, seconds)
+    write_json(run_dir / "result.json", result)
+    write_text(run_dir / "best.json", text.to_json(found.winner.arch))
+    _plot(run_dir, plan, found, shown)
+    compared = {name: arch for name, arch in plan.references.items() if name in found.references}
+    environment = read_json(run_dir / "environment.json") or {}
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    html.write_report(
+        run_dir,
+        result,
+        trials,
+        pointed=interactive.dots(plan.space, trials, shown, found.sampled, target_ms=plan.target_ms),
+        blocks=interactive.strips({"found": found.winner.arch} | compared, plan.latency),
+        facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
+        f"git commit {environment.get('git_commit')}",
+    )
+
+
+def _result(plan: Plan, found: Found, seconds: float) -> dict[str, Any]:
+    """What ``result.json`` has."""
+    trials, winner = found.trials, found.winner
     top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
     trained = (
         {"final_holdout_top1": found.final["holdout_top1"], "final_test_top1": found.final["test_top1"]}
         if found.final
         else {}
     )
-    result = {
+    return {
         "best": {
             "sample": winner.sample,
             **summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward),
@@ -77,7 +97,7 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         "agreement": summary.agreement(found.finalists) if found.finalists else None,
         "final_start": plan.final_start,
         "target_ms": plan.target_ms,
-        "latency_model": latency.describe(),
+        "latency_model": plan.latency.describe(),
         "accuracy": plan.accuracy,
         "sample_accuracy": plan.sample_accuracy,
         "samples": len(trials),
@@ -88,37 +108,30 @@ def write(run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
         "notes": list(found.notes),
         "seconds_of_last_call": round(seconds, 1),
     }
-    write_json(run_dir / "result.json", result)
-    write_text(run_dir / "best.json", text.to_json(winner.arch))
-    title = f"{plan.space.name}, target {plan.target_ms:.1f} ms on {latency.device}, {len(trials)} samples"
-    latency_label = f"latency on {latency.device} ({latency.table.kind}), ms"
+
+
+def _plot(run_dir: Path, plan: Plan, found: Found, winner: Trial) -> None:
+    """Writes the pictures; `winner` is measured as the samples were."""
+    from nas.report import plots
+
+    trials, target_ms, device = found.trials, plan.target_ms, plan.latency.device
+    title = f"{plan.space.name}, target {target_ms:.1f} ms on {device}, {len(trials)} samples"
+    latency_label = f"latency on {device} ({plan.latency.table.kind}), ms"
     plots.plot_pareto(
         run_dir / "pareto.png",
         trials,
-        shown,
-        {name: (r["latency_ms"], r["top1"]) for name, r in beside.items()},
-        target_ms=plan.target_ms,
+        winner,
+        {name: (r["latency_ms"], r["top1"]) for name, r in found.sampled.items()},
+        target_ms=target_ms,
         title=title,
         latency_label=latency_label,
         top1_label=plan.sample_accuracy,
     )
     plots.plot_rewards(run_dir / "rewards.png", trials, title=title)
     plots.plot_latencies(
-        run_dir / "latencies.png", trials, target_ms=plan.target_ms, title=title, latency_label=latency_label
+        run_dir / "latencies.png", trials, target_ms=target_ms, title=title, latency_label=latency_label
     )
     plots.plot_entropy(run_dir / "entropy.png", trials, title=title)
-    compared = {name: arch for name, arch in plan.references.items() if name in found.references}
-    environment = read_json(run_dir / "environment.json") or {}
-    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
-    html.write_report(
-        run_dir,
-        result,
-        trials,
-        pointed=interactive.dots(plan.space, trials, shown, beside, target_ms=plan.target_ms),
-        blocks=interactive.strips({"found": winner.arch} | compared, latency),
-        facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
-        f"git commit {environment.get('git_commit')}",
-    )
 
 
 def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: float) -> None:
