@@ -233,7 +233,7 @@ def _target_ms(settings: Settings, seed: Arch, latency: LatencyModel, target: Ta
 
 def describe(console: Console, plan: Plan) -> None:
     """The plan, in a few lines: also what ``dry_run=true`` prints."""
-    arch, latency = plan.seed.arch, plan.latency
+    arch, latency, held = plan.seed.arch, plan.latency, plan.facts.holdout_images
     seed_ms = latency.latency_ms(arch)
     proposals = propose(arch, latency.latency_ms, cut_ms=plan.delta * seed_ms, kinds=plan.kinds)
     count = _steps(seed_ms, plan)
@@ -252,8 +252,7 @@ def describe(console: Console, plan: Plan) -> None:
         + (f", decaying by {plan.decay:g}" if plan.decay < 1 else "")
         + f"; {len(proposals)} proposals in the first ({', '.join(plan.kinds)})\n"
         f"fine-tuning {plan.fine_tune.steps} updates of {plan.fine_tune.batch} images a proposal, measured on "
-        + (f"{plan.holdout_images} images" if plan.holdout_images else "all images")
-        + " of the holdout"
+        + f"{min(plan.holdout_images or held, held)} images of the holdout"
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
         + f"; {plan.selection} selects; weights are inherited by {plan.inherit}\n"
         f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}; executor {plan.executor.describe()}"
