@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from latency_luts import store
+from nas_runtime.labels import beside
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 
@@ -124,48 +124,7 @@ def picture(found: Sequence[Row], path: Path) -> None:
             axes[place].scatter([x[i] for i in its], [y[i] for i in its], s=26, color=color, zorder=3, label=name)
         axes[place].set(xscale="log", xlabel=label, ylim=(55, 80), xlim=(0.7 * min(x), 2.2 * max(x)))
         axes[place].grid(alpha=0.3)
-        _label(axes[place], x, y, [row.name for row in found])
+        beside(axes[place], x, y, [row.name for row in found])
     axes[0].set_ylabel("published ImageNet top-1 (%)")
     axes[0].legend(loc="lower right", fontsize=8)
     figure.savefig(path, dpi=130)
-
-
-_Box = tuple[float, float, float, float]  # left, bottom, right, top
-
-
-def _label(axes: Any, x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> None:
-    """Writes each name beside its point, moved up or down to where nothing else is."""
-    scale = 72 / axes.figure.dpi  # of a pixel, in points
-    dots = [(px * scale, py * scale) for px, py in axes.transData.transform(list(zip(x, y, strict=True)))]
-    edge = axes.get_window_extent().x0 * scale
-    taken: list[_Box] = [(px - 3, py - 3, px + 3, py + 3) for px, py in dots]
-    for i in sorted(range(len(names)), key=lambda i: -y[i]):
-        side, lift, box = _free(dots[i], 3.7 * len(names[i]), 8.0, taken, edge)
-        taken.append(box)
-        axes.annotate(
-            names[i],
-            (x[i], y[i]),
-            xytext=(6 * side, lift),
-            textcoords="offset points",
-            fontsize=6.5,
-            va="center",
-            ha="left" if side > 0 else "right",
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#9aa5b1"} if abs(lift) > 4 else None,
-        )
-
-
-def _free(
-    dot: tuple[float, float], width: float, height: float, taken: Sequence[_Box], edge: float
-) -> tuple[int, float, _Box]:
-    """The nearest place for a label of this size: on which side of `dot`, how much higher, and its box."""
-    box: _Box = (0, 0, 0, 0)
-    side, lift = 1, 0.0
-    for step in range(60):
-        lift = (step + 1) // 2 * 0.5 * height * (1 if step % 2 else -1)
-        for side in (1, -1):
-            left = dot[0] + 6 if side > 0 else dot[0] - 6 - width
-            box = (left, dot[1] + lift - height / 2, left + width, dot[1] + lift + height / 2)
-            met = any(a < box[2] and c > box[0] and b < box[3] and d > box[1] for a, b, c, d in taken)
-            if not met and left > edge:
-                return side, lift, box
-    return side, lift, box

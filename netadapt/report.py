@@ -14,6 +14,7 @@ from nas import delivery
 from nas.report.html import image, table, write_page
 from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
 from nas_runtime.console import counted, picture_text
+from nas_runtime.labels import beside
 from netadapt.adapt import Adaptation, Step
 from netadapt.channels import groups
 from netadapt.compare import expansions, matched
@@ -192,11 +193,13 @@ def _plot_path(path: Path, result: Mapping[str, Any]) -> None:
         ours = name == "adapted"
         place = (r["latency_ms"], 100 * r["test_top1"])
         axes.scatter(*place, marker="*" if ours else "D", s=180 if ours else 40, color=BEST if ours else REFERENCE)
-        axes.annotate(picture_text(name), place, xytext=(6, 6), textcoords="offset points", fontsize=8)
     axes.axvline(result["target_ms"], color=GREY, ls="--", lw=1, label=f"target {result['target_ms']:.1f} ms")
     axes.scatter([], [], marker="D", color=REFERENCE, label="after the final training (test)")
     axes.set(xlabel=picture_text(f"latency on {result['device']}, ms"), ylabel="top-1 (%)")
     axes.legend(fontsize=8, loc="best")
+    networks = result["networks"]
+    places = [(r["latency_ms"], 100 * r["test_top1"]) for r in networks.values()]
+    beside(axes, [ms for ms, _ in places], [top1 for _, top1 in places], list(networks))
     save(figure, path)
 
 

@@ -9,6 +9,7 @@ from nas import pareto
 from nas.trial import Trial
 from nas_runtime.console import picture_text
 from nas_runtime.files import complete
+from nas_runtime.labels import beside
 
 __all__ = [
     "BEST",
@@ -67,20 +68,14 @@ def plot_pareto(
             label="references",
             zorder=3,
         )
-    for name, (ms, top1) in references.items():
-        axes.annotate(
-            picture_text(name),
-            (ms, 100 * top1),
-            xytext=(5, -10),
-            textcoords="offset points",
-            fontsize=7,
-            color=REFERENCE,
-        )
     axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="the winner", zorder=4)
     axes.set_xlabel(picture_text(latency_label))
     axes.set_ylabel(picture_text(f"{top1_label} (%)"))
     axes.set_title(picture_text(title), loc="left", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
+    if references:
+        x, y = [ms for ms, _ in references.values()], [100 * top1 for _, top1 in references.values()]
+        beside(axes, x, y, list(references), color=REFERENCE)
     save(figure, path)
 
 
