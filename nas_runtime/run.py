@@ -108,12 +108,11 @@ def config_of(path: Path) -> Mapping[str, Any] | None:
         config = yaml.safe_load(read_text(path / "config.yaml"))
     except FileNotFoundError:
         return None
-    except (FileError, yaml.YAMLError) as e:
-        raise RunError(
-            f"{path / 'config.yaml'} cannot be read ({' '.join(str(e).split())}); use another run_dir"
-        ) from None
+    except (ValueError, RecursionError, yaml.YAMLError) as e:  # ValueError: also of a date that is none
+        why = " ".join(str(e).split())
+        raise RunError(f"{path / 'config.yaml'} cannot be read ({why}); restore it, or use another folder") from None
     if not isinstance(config, Mapping):
-        raise RunError(f"{path / 'config.yaml'} is not a run's; use another run_dir")
+        raise RunError(f"{path / 'config.yaml'} is not a run's; restore it, or use another folder")
     return config
 
 

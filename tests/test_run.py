@@ -40,8 +40,12 @@ def test_looking_writes_nothing_and_refuses_what_is_anothers(tmp_path):
     other = {**CONFIG, "target": {"name": "host_small"}}
     with pytest.raises(RunError, match=r"run holds a run with target.name=pixel1_small, not target.name=host_small"):
         look(path, other, may_differ=MAY_DIFFER)
-    (path / "config.yaml").write_text("a: [")
-    with pytest.raises(RunError, match=r"config.yaml cannot be read .*use another run_dir"):
+    for damaged in ("a: [", "a: 2026-13-45", "[" * 20_000):
+        (path / "config.yaml").write_text(damaged)
+        with pytest.raises(RunError, match=r"config.yaml cannot be read .*; restore it, or use another folder"):
+            look(path, CONFIG, may_differ=MAY_DIFFER)
+    (path / "config.yaml").write_text("[]")
+    with pytest.raises(RunError, match=r"config.yaml is not a run's; restore it, or use another folder"):
         look(path, CONFIG, may_differ=MAY_DIFFER)
     (path / "config.yaml").unlink()
     with pytest.raises(RunError, match="run exists and is not a run's directory"):
