@@ -57,9 +57,12 @@ def _path_of(text: str, tables_dir: str | os.PathLike[str] | None) -> Path:
     if path.exists():
         return path
     known = names(tables_dir=tables_dir)
-    hint = did_you_mean(text, known)
+    hint = did_you_mean(text, (*known, HOST))
     build = " Measure this machine with: python -m latency_luts.build device=host" if text == HOST else ""
-    raise TableError(f"no latency table for device {brief(text)!r}{hint} (there are: {', '.join(known)}).{build}")
+    raise TableError(
+        f"no latency table for device {brief(text)!r}{hint} (there are: {', '.join(known)}; your own are looked for in "
+        f"{_user_dir(tables_dir)}).{build}"
+    )
 
 
 def names(*, tables_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:

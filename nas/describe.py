@@ -8,6 +8,7 @@ from rich.console import Console
 from latency_luts import InterpolatedModel
 from nas.estimate import GPU_AT_A_TIME, gpu_seconds_an_image, machine_factor, training_seconds_an_image
 from nas.evaluators.surrogate import Surrogate
+from nas.job import Job
 from nas.plan import REFERENCES, Plan
 from nas_runtime.console import counted
 from search_spaces import rewrite
@@ -24,18 +25,23 @@ _FEW_SAMPLES = 1000  # for a policy: `experiments.search_quality`, `experiments.
 _SURROGATE_S = 0.004  # a sample with its controller, decoding, latency and journal
 
 
-def describe(console: Console, plan: Plan) -> None:
-    """Prints the plan, in a few lines."""
+def describe(console: Console, plan: Plan | Job) -> None:
+    """Prints the plan, in a few lines; without latencies where it is a job whose table is still to be measured."""
     rng = np.random.default_rng(0)
     sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
-    spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
+    reach = ""
+    target = f"what {plan.target.like} takes" if plan.target.ms is None else f"{plan.target.ms:.1f} ms"
+    target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
+    if isinstance(plan, Plan):
+        spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
+        reach = f"; random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
+        target = f"{plan.target_ms:.1f} ms on {plan.latency.describe()}"
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     minutes = _estimate_minutes(plan, sampled[:20]) if plan.trainer else plan.samples * _SURROGATE_S / 60
     console.print(
         f"space       {plan.space.name}, {plan.space.size:.3g} networks ({len(plan.space.choices)} choices), "
-        f"base width {plan.base_width:g}; random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, "
-        f"median {spread[1]:.1f}\n"
-        f"target      {plan.target_ms:.1f} ms on {plan.latency.describe()}\n"
+        f"base width {plan.base_width:g}{reach}\n"
+        f"target      {target}\n"
         f"images      {images(plan.space.decode([0] * len(plan.space.choices)), plan.facts)}\n"
         f"reward      {plan.reward.describe()}{adjusted}\n"
         f"evaluation  {_evaluation(plan)}\n"
@@ -46,7 +52,7 @@ def describe(console: Console, plan: Plan) -> None:
     )
     for note in plan.facts.notes if plan.facts else ():
         console.print(f"note: {note}")
-    if isinstance(plan.latency, InterpolatedModel):
+    if isinstance(plan, Plan) and isinstance(plan.latency, InterpolatedModel):
         console.print("note: units that the table lacks are measured first; until then their latency is interpolated")
 
 
@@ -58,7 +64,7 @@ def images(arch: Arch, facts: "DataFacts | None") -> str:
     return f"{priced}; trainings use {facts.resolution_px} px and {facts.classes} classes"
 
 
-def _evaluation(plan: Plan) -> str:
+def _evaluation(plan: Job) -> str:
     if not (plan.trainer and plan.data):
         return f"{counted(plan.samples, 'sample')}; {Surrogate.load().describe()}"
     samples = counted(plan.samples, "sample")
@@ -70,7 +76,7 @@ def _evaluation(plan: Plan) -> str:
     return f"{how}, then {counted(plan.final_epochs, 'epoch')}{more} by the best {plan.finalists}"
 
 
-def _controller(plan: Plan) -> str:
+def _controller(plan: Job) -> str:
     if plan.shared and plan.shared.mode == "joint":
         return "reinforce, which learns already while the weights are trained"
     name = plan.controller_name
@@ -78,7 +84,7 @@ def _controller(plan: Plan) -> str:
     return f"{name} (controller=bayesian gets along with fewer samples)" if hungry else name
 
 
-def _estimate_minutes(plan: Plan, sampled: list[Arch]) -> float:
+def _estimate_minutes(plan: Job, sampled: list[Arch]) -> float:
     trainer, facts, executor, shared = plan.trainer, plan.facts, plan.executor, plan.shared
     assert trainer
     assert facts

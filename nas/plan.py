@@ -22,6 +22,7 @@ __all__ = [
     "REFERENCES",
     "Plan",
     "can_have",
+    "has_table",
     "keep_table",
     "kept_table",
     "make_plan",
@@ -148,6 +149,11 @@ def can_have(job: Job, base_width: float) -> bool:
     except ValueError:
         return False
     return True
+
+
+def has_table(job: Job) -> bool:
+    """False where this machine has no table yet: it is measured before a search begins."""
+    return job.resumed or job.target.device != "host" or "host" in latency_luts.names(tables_dir=job.tables_dir)
 
 
 def open_latency(job: Job) -> LatencyModel:

@@ -22,7 +22,7 @@ from nas.journal import Journal
 from nas.loop import search
 from nas.objective import Objective
 from nas.outcome import Found
-from nas.plan import Plan, can_have, keep_table, make_plan, open_latency
+from nas.plan import Plan, can_have, has_table, keep_table, make_plan, open_latency
 from nas.report import notes
 from nas.report.live import Live
 from nas.report.tensorboard import Scalars
@@ -41,6 +41,9 @@ def main(settings: Settings) -> None:
     console = new_console()
     started = time.perf_counter()
     job = read_job(settings)
+    if job.dry_run and not has_table(job):
+        describe(console, job)
+        return
     plan = make_plan(job, open_latency(job))
     describe(console, plan)
     if plan.dry_run:

@@ -83,7 +83,8 @@ def look(path: Path | None, config: Mapping[str, Any], *, may_differ: Iterable[s
     before = config_of(path)
     if before is None:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path} exists and is not a run's directory; use another run_dir")
+            why = " (it has no config.yaml)" if path.is_dir() else ""
+            raise RunError(f"{path} exists and is not a run's directory{why}; use another run_dir")
         return False
     if difference := _first_difference(before, config, {*may_differ, "run_dir"}):
         name, was, now = difference

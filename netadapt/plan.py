@@ -146,6 +146,11 @@ def _data(settings: Settings, seed: seeds.Seed) -> DataSettings:
     """The data set that the command line names; without one, that of the run which found the seed, but for what the
     command line sets otherwise."""
     named = read_data(settings)
+    if Path(settings.text("seed")).is_dir() and seed.config is None and not settings.given("dataset"):
+        raise ValueError(
+            f"seed={settings.text('seed')}: it has no config.yaml, which says what data the network is for; restore "
+            "it, or give dataset="
+        )
     its = None if seed.config is None or settings.given("dataset") else seed.config.get("dataset")
     if its is None:
         return named

@@ -112,6 +112,17 @@ def test_options_are_checked_before_this_machine_is_measured(arguments, message,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_without_a_table_says_that_it_will_be_measured(tmp_path, monkeypatch, capsys):
+    import nas.search
+
+    monkeypatch.chdir(tmp_path)
+    assert call(nas.search.main, "search", ["+target=host_small", "tables_dir=.", "dry_run=true"]) == 0
+    printed = capsys.readouterr().out
+    assert "target      what mobilenet_v3_small takes on host, whose table is measured first" in printed
+    assert "estimate    about" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_devices_table_is_not_read_from_a_run(tmp_path, capsys, monkeypatch):
     import nas.search
 

@@ -60,6 +60,13 @@ def test_the_run_that_found_the_seed_gives_data_and_weights(found):
     assert plan("seed=mnasnet_small").final == "scratch"
 
 
+def test_a_run_whose_data_is_not_known_says_so(found):
+    (found / "config.yaml").unlink()
+    with pytest.raises(ValueError, match=r"found: it has no config.yaml, which says what data .* or give dataset="):
+        plan(f"seed={found}")
+    assert plan(f"seed={found}", "dataset=fashion_mnist_mini").data.resolution_px is None
+
+
 def test_weights_that_do_not_fit_are_refused_before_anything_begins(tmp_path, found):
     with pytest.raises(ValueError, match=r"found/best.safetensors: .* give the weights of this network, for images of"):
         plan("seed=mobilenet_v3_small", f"weights={found / 'best.safetensors'}")
