@@ -70,9 +70,9 @@ def far_from_target(
     if share < 1:
         remedies += ["a harder data set"] * trains + ["a wider space (space.base_width)"] * wider
         why = _WHY_BELOW["hard" if reward.name == "soft" and not reward.w else reward.name]
-        return f"The winner needs only {share:.0%} of the target: {why}. Remedies: {', or '.join(remedies)}."
+        return f"The winner needs only {share:.0%} of the target: {why}. Remedies: {_either(remedies)}."
     remedies += ["a narrower space (space.base_width)"] * narrower
-    return f"The winner is {share - 1:.0%} over the target. Remedies: {', or '.join(remedies)}."
+    return f"The winner is {share - 1:.0%} over the target. Remedies: {_either(remedies)}."
 
 
 _WHY_BELOW = {
@@ -101,3 +101,9 @@ def failures(trials: Sequence[Trial]) -> list[str]:
     if diverged > len(trials) / 10:
         lines.append(f"{diverged} of {len(trials)} trainings diverged; try a lower evaluator.lr.")
     return lines
+
+
+def _either(remedies: Sequence[str]) -> str:
+    """``a``, ``a, or b``, ``a, b, or c``."""
+    *others, last = remedies
+    return f"{', '.join(others)}, or {last}" if others else last
