@@ -11,7 +11,6 @@ train the shared weights:
     own         as phases, but each size of kernel has weights of its own
     long_align  as phases, half of all updates for the alignment
     align_only  the largest network, then alignment alone
-    distil      as phases, and random networks learn from the largest one's features and answers, too
     random_fast as random, with a higher learning rate
 
 What they say of a network is its top-1 with inherited weights, its top-1 after 100 more updates by itself, and, after
@@ -85,7 +84,6 @@ class Variant:
     shares: tuple[float, float, float] = (0.1, 0.2, 0.7)
     lrs: tuple[float, float, float] = (3e-3, 3e-3, 1e-3)
     kernels: str = "centre"
-    distil: float = 0.0
 
     @property
     def phases(self) -> dict[str, Phase]:
@@ -100,7 +98,6 @@ VARIANTS = {
     "own": Variant(kernels="own"),
     "long_align": Variant(shares=(0.15, 0.5, 0.35)),
     "align_only": Variant(shares=(0.2, 0.8, 0)),
-    "distil": Variant(shares=(0.15, 0.35, 0.5), distil=1.0),
 }
 TUNED = Recipe(steps=100, lr=5e-4)
 
@@ -204,7 +201,6 @@ def _evaluator(training: Training, where: Where) -> SharedWeights:
         recipe=Recipe(epochs=training.epochs, batch=training.batch),
         phases=variant.phases,
         kernels=variant.kernels,
-        distil=variant.distil,
         band=0.5,
         images=2000,
         bn_images=512,

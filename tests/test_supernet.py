@@ -104,7 +104,7 @@ def training(folder, *, steps: int = 12, dropout: float = 0.0, joint: bool = Fal
     return Training(**{**settings, **changes})
 
 
-@pytest.mark.parametrize("how", [{}, {"dropout": 0.2, "joint": True}, {"distil": 0.5}])
+@pytest.mark.parametrize("how", [{}, {"dropout": 0.2, "joint": True}])
 def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, how):
     whole = training(tmp_path / "whole", **how)
     phases = []

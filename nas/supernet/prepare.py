@@ -46,7 +46,6 @@ class SharedPlan:
         mode: see `nas.supernet.phases.MODES`.
         policy_lr: highest learning rate of the policy, with mode ``joint``.
         workers: of the Ray cluster that this process has joined, which train; None: this process does.
-        distil: see `nas.supernet.train.Training`.
     """
 
     recipe: Recipe
@@ -58,7 +57,6 @@ class SharedPlan:
     mode: str = "two_stage"
     policy_lr: float = 0.02
     workers: Workers | None = None
-    distil: float = 0.0
 
 
 def prepare(
@@ -132,14 +130,12 @@ def prepare(
             "recipe": asdict(shared.recipe),
             "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
             "kernels": shared.kernels,
-            **({"distil": shared.distil} if shared.distil else {}),
             "rng_seed": rng_seed,
             "policy": {**asdict(reward), "lr": shared.policy_lr} if policy and reward else None,
         },
         file=run_dir / FILE,
         device=trainer.device,
         policy=policy,
-        distil=shared.distil,
     )
     if shared.workers and training.done() < training.steps:
         from nas.supernet import parallel

@@ -61,8 +61,6 @@ class Training:
             of every batch; the first one writes the checkpoint and teaches the policy.
         parallel: makes the module that computes the loss one that averages gradients over all ranks.
         on_save: called after a checkpoint was written.
-        distil: weight of what random networks of the last phase learn from the largest one, beside the labels: every
-            part of one its features, the whole its answers. It made them no better.
     """
 
     supernet: Supernet
@@ -81,7 +79,6 @@ class Training:
     ranks: int = 1
     parallel: Callable[[nn.Module], nn.Module] | None = None
     on_save: Callable[[], None] | None = None
-    distil: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -130,7 +127,7 @@ class Training:
             phase, first, last = self._phase(step)
             if step == first and step:
                 optimizer.state.clear()  # another loss, another learning rate
-            if teacher is None and (phase == "align" or (self.distil and phase == "mixed")):
+            if teacher is None and phase == "align":
                 kept = kept or net.state_dict_of(self.largest, net.calibrate(self.largest, self._plain_batches()))
                 teacher = self._teacher(kept)
             warmup = max(1, round(self.recipe.warmup * (last - first)))
@@ -199,10 +196,7 @@ class Training:
             return unlike(self.supernet, path, x, teacher)
         with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
             torch.manual_seed(int(rng.integers(2**62)))
-            if teacher is None or not self.distil or phase == "largest":
-                return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
-            answers, beside = _taught(self.supernet, path, x, teacher)
-            return F.cross_entropy(answers, y, label_smoothing=self.recipe.label_smoothing) + self.distil * beside
+            return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
 
     @property
     def _in_epoch(self) -> int:
@@ -282,19 +276,6 @@ def unlike(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> Tensor:
         losses.append(_distance(mine, x_next, teacher.variances[stretch.part]))
         x = x_next
     return torch.stack(losses).mean()
-
-
-def _taught(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> tuple[Tensor, Tensor]:
-    """A network's answers (N, classes), and how far its features, one after the other, and its answers are from the
-    teacher's."""
-    features = teacher.features(x)
-    losses = []
-    for stretch in path.stretches[:-1]:
-        x = net.stretch(x, stretch)
-        losses.append(_distance(x, features[stretch.part], teacher.variances[stretch.part]))
-    last = path.stretches[-1]
-    answers = net.stretch(x, last)
-    return answers, torch.stack(losses).mean() + F.cross_entropy(answers, features[last.part].float().softmax(1))
 
 
 def _distance(mine: Tensor, feature: Tensor, variance: Tensor) -> Tensor:
