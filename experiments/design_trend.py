@@ -1,9 +1,9 @@
 """The design-trend table of mobile networks, from the zoo itself. `python -m experiments.design_trend`
 
 The last table of the supplement of "Rethinking Channel Dimensions for Efficient Model Design" (arXiv:2007.00992) lists
-the inverted residual blocks of ten networks as (expansion-output, stride, kernel), with * for squeeze-and-excite. This
-prints the same from the zoo and writes experiments/results/design_trend.csv. `DIFFERENCES` says where the printed table
-is not what the networks' own code has.
+the inverted residual blocks of eleven networks as (expansion-output, stride, kernel), with * for squeeze-and-excite.
+This prints the same from the zoo and writes experiments/results/design_trend.csv. `DIFFERENCES` says where the printed
+table is not what the networks' own code has.
 """
 
 import csv

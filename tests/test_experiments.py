@@ -1,5 +1,6 @@
 """Experiments that reproduce a table: ours against what was printed."""
 
+import csv
 import importlib
 import re
 from pathlib import Path
@@ -7,31 +8,30 @@ from pathlib import Path
 import pytest
 
 from experiments import design_trend, mobilenet_v1_layers, options
-from search_spaces import zoo
+from search_spaces import cost, zoo
 from search_spaces.arch import MBConv, SepConv
 from search_spaces.lower import lower
 
-SEEDS = Path(__file__).parents[2] / "shared" / "seeds"
+DATA = Path(__file__).parent / "data"
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (DATA / name).open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_the_design_trend_table_equals_the_printed_one():
-    files = [path for path in SEEDS.glob("*.txt") if "Table A: All MBConv blocks" in path.read_text()]
-    if not files:
-        pytest.skip("the printed table is not here")
-    printed = {}
-    for line in files[0].read_text().splitlines():
-        title, _, rest = line.partition("\t")
-        name = re.sub(r" \[\d+\]$", "", title)
-        if name in design_trend.NETWORKS:
-            printed[name] = [cell.strip() for cell in rest.split("\t")]
+    printed = {row.pop("model"): list(row.values()) for row in rows("design_trend.csv")}
     assert printed.keys() == design_trend.NETWORKS.keys()
-    differ = set()
-    for title, name in design_trend.NETWORKS.items():
-        ours = design_trend.cells(name)
-        theirs = printed[title] + [""] * (len(ours) - len(printed[title]))
-        assert len(theirs) == len(ours)
-        differ |= {(title, stage) for stage, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b}
-    assert differ == set(design_trend.DIFFERENCES)
+    assert len(printed) == 11
+    ours = {title: design_trend.cells(name) for title, name in design_trend.NETWORKS.items()}
+    assert all(len(cells) == 1 + design_trend.STAGES for cells in (*ours.values(), *printed.values()))
+    assert {
+        (title, stage)
+        for title, theirs in printed.items()
+        for stage, (a, b) in enumerate(zip(ours[title], theirs, strict=True))
+        if a != b
+    } == set(design_trend.DIFFERENCES)
 
 
 def test_mobilenet_v1_table_2():
@@ -44,37 +44,34 @@ def test_mobilenet_v1_table_2():
         assert params == pytest.approx(printed[1], abs=0.006)
 
 
+def test_mobilenet_v1_table_4():
+    """Full convolutions: 4866 million multiply-adds and 29.3 million parameters."""
+    full = mobilenet_v1_layers.full()
+    assert cost.madds(full) / 1e6 == pytest.approx(4866, rel=5e-4)
+    assert cost.params(full) / 1e6 == pytest.approx(29.3, abs=0.05)
+
+
 def test_a_separable_convolution_costs_what_the_formula_says():
-    for _, _, counted, formula in mobilenet_v1_layers.separable_ratios():
+    ratios = mobilenet_v1_layers.separable_ratios()
+    assert len(ratios) == 13
+    for _, _, counted, formula in ratios:
         assert counted == pytest.approx(formula)
 
 
-ROW = re.compile(r"\$(\d+)\^\{?2\}? \\times (\d+)\$\tbneck, (\d)x\d\t(\d+)\t(\d+)\t[^\t]*\t(HS|RE)\t(\d)")
-
-
-@pytest.mark.parametrize(
-    ("name", "caption"),
-    [
-        ("mobilenet_v3_large", "Table 1. Specification for MobileNetV3-Large"),
-        ("mobilenet_v3_small", "Table 2. Specification for MobileNetV3-Small"),
-    ],
-)
-def test_the_specification_of_mobilenet_v3_is_the_printed_one(name, caption):
-    """Rows of tables 1 and 2: input, kernel, expansion, output, non-linearity, stride (SE is illegible in places)."""
-    texts = [text for path in SEEDS.glob("*.txt") if caption in (text := path.read_text())]
-    if not texts:
-        pytest.skip("the printed table is not here")
-    before = texts[0][: texts[0].index(caption)]
-    table = before[before.rindex("Input\tOperator") :]
-    printed = [match.groups() for match in map(ROW.match, table.splitlines()) if match]
+@pytest.mark.parametrize(("size", "count"), [("large", 15), ("small", 11)])
+def test_the_specification_of_mobilenet_v3_is_the_printed_one(size, count):
+    """Rows of tables 1 and 2: input, kernel, expansion, output, squeeze-and-excite, non-linearity, stride."""
+    printed = [tuple(row.values())[1:] for row in rows("mobilenet_v3.csv") if row["network"] == size]
+    assert len(printed) == count
     acts = {"relu": "RE", "hard_swish": "HS"}
     ours = []
-    for part in lower(zoo.get(name))[1:-2]:
-        block, (channels, height, _) = part.block, part.in_shape
+    for unit in lower(zoo.get(f"mobilenet_v3_{size}"))[1:-2]:
+        block, (channels, height, _) = unit.block, unit.in_shape
         assert isinstance(block, SepConv | MBConv)
         expansion = block.mid_ch if isinstance(block, MBConv) else channels
-        ours.append((height, channels, block.kernel, expansion, block.out_ch, acts[block.act], block.stride))
-    assert [tuple(map(str, row)) for row in ours] == [tuple(row) for row in printed]
+        row = (height, channels, block.kernel, expansion, block.out_ch, int(block.se_ch > 0))
+        ours.append((*map(str, row), acts[block.act], str(block.stride)))
+    assert ours == printed
 
 
 @pytest.mark.parametrize(

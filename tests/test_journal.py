@@ -303,7 +303,7 @@ def test_an_old_journal_goes_on(tmp_path):
     """Written before failures were tried again: some were reused, a NaN is among the accuracies."""
     space = space_of(3)
     path = tmp_path / "journal.jsonl"
-    shutil.copy(Path(__file__).parent / "old_journal.jsonl", path)
+    shutil.copy(Path(__file__).parent / "data" / "old_journal.jsonl", path)
     old = Journal(path, space.decode).trials
     assert [t.sample for t in old.values() if t.status == "failed"] == [0, 2, 6, 8, 10]
     assert old[6].top1 == 0.0

@@ -80,15 +80,17 @@ def test_shipped_phone_tables_are_honest_and_reproducible(phone, networks, mape)
     assert model.table.factors["mobilenet_v3_paper_table3"] == 1
 
 
-def test_the_published_file_gives_the_shipped_table():
-    path = Path(__file__).parents[2] / "shared" / "data" / "published" / "networks.csv"
-    if not path.exists():
-        pytest.skip("the file of published networks is not here")
-    measured, unknown = calibrate.read_csv(path, "pixel1")
+@pytest.mark.parametrize(("phone", "rows", "networks"), [("pixel1", 35, 32), ("pixel2", 11, 9), ("pixel3", 11, 9)])
+def test_the_zoo_has_the_published_latencies_of_phones(phone, rows, networks):
+    """Those of floating-point networks; the file has quantised ones as well."""
+    measured, unknown = calibrate.read_csv(Path(__file__).parent / "data" / "phone_latencies.csv", phone)
     assert unknown == ()
-    assert sorted((m.arch.name, m.ms) for m in measured) == sorted(
-        (m.arch.name, m.ms) for m in calibrate.published("pixel1")
-    )
+
+    def told(found):
+        return sorted((m.source_set, m.arch.name, m.arch.resolution_px, m.ms) for m in found)
+
+    assert told(measured) == told(calibrate.published(phone))
+    assert (len(measured), len({m.arch for m in measured})) == (rows, networks)
 
 
 def test_leave_one_out_is_computed_without_any_row_of_the_network():

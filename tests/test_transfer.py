@@ -24,8 +24,6 @@ from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import lower, unit
 from search_spaces.ops import Conv
 
-OFA_LUT = Path(__file__).parents[2] / "shared" / "data" / "luts" / "i7-8700K_lut.yaml"
-
 
 def entries(*names: str) -> dict:
     return {name: {"mean": 1.0 + i, "var": 0.01} for i, name in enumerate(names)}
@@ -215,11 +213,26 @@ def test_a_table_of_a_space_covers_it():
     assert found.interpolates
 
 
-@pytest.mark.skipif(not OFA_LUT.exists(), reason="the Once-for-All table is not here")
-def test_the_once_for_all_table_is_taken_over_whole():
-    units, left_out = import_table.convert(import_table.read_yaml(OFA_LUT))
+def test_a_file_in_once_for_alls_format_is_taken_over_whole():
+    """Two widths of the space, each with a hidden layer and a classifier of its own; the maps of 3 and 4 px are those
+    of networks of 96 and 128 px."""
+    entries = import_table.read_yaml(Path(__file__).parent / "data" / "once_for_all.yaml")
+    assert len(entries) == 21
+    units, left_out = import_table.convert(entries)
     assert left_out == {}
-    assert len(units) == 4050 - 4 + 12  # two classifiers of two layers each, on six maps each
+    assert len(units) == 21 - 4 + 3  # two classifiers of two layers each, on three maps
+    ms = {parse(name): timing.ms for name, timing in units.items()}
+    first = unit(ConvBN(in_ch=3, out_ch=24, kernel=3, stride=2, act="hard_swish"), 96, 96)
+    last = unit(
+        MBConv(in_ch=160, mid_ch=960, out_ch=160, kernel=7, act="hard_swish", se_ch=240, se_gate="hard_sigmoid",
+               skip="identity"), 3, 3,
+    )  # fmt: skip
+    narrow, wide = (Classifier(in_ch=n, hidden_ch=h, out_ch=1000) for n, h in ((960, 1280), (1152, 1536)))
+    assert (ms[first], ms[last]) == (0.75, 3.75)
+    assert [ms[unit(narrow, px, px)] for px in (3, 4)] == [4.75 + 5.25] * 2
+    assert ms[unit(wide, 3, 3)] == 5.0 + 5.5
+    head = key(unit(ConvBN(in_ch=160, out_ch=960, kernel=1, act="hard_swish"), 4, 4))
+    assert units[head] == Timing(4.5, round(1.349 * 0.0001**0.5 / 4.5, 4), 0)
 
 
 # ---- interpolation
