@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from latency_luts import build, schedule, validate
 from nas.training.datasets import Dataset, Split, make
@@ -14,6 +15,11 @@ from search_spaces.space import SearchSpace
 from tests.fake_machine import HERE, FakeMachine
 
 torch.set_num_threads(1)
+# the same examples in every run, however fast the machine is
+settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

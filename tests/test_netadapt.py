@@ -174,7 +174,7 @@ def test_every_mobile_network_of_the_zoo_can_be_narrowed_everywhere(name):
         group = groups(child)[place]
         child = narrow(child, group, group.channels - 8) if group.channels > 8 else child
     assert cost.params(child) < cost.params(arch)
-    weights, _ = inherit(arch, child, torch_net.build(arch).state_dict())
+    weights, _ = inherit(arch, child, weights_of(arch))
     net = torch_net.Net(child)
     net.load_state_dict(weights)
     assert net.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
@@ -185,7 +185,7 @@ def test_a_squeeze_of_one_channel_is_no_depthwise_kernel():
     arch = Arch(name="", resolution_px=8, blocks=(block, Classifier(in_ch=16, out_ch=10)))
     child = narrow(arch, groups(arch)[0], 24)
     assert child.blocks[0] == replace(block, mid_ch=24, se_ch=1)
-    weights, _ = inherit(arch, child, torch_net.build(arch).state_dict())
+    weights, _ = inherit(arch, child, weights_of(arch))
     assert weights["blocks.0.se_expand.conv.weight"].shape == (24, 1, 1, 1)
     torch_net.Net(child).load_state_dict(weights)
 
