@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import options, tables
+from experiments import options, provenance, tables
 from latency_luts.build import build
 from latency_luts.measure import bench, identity
 from latency_luts.model import LatencyModel
@@ -28,7 +28,8 @@ from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-RESULTS = Path(__file__).parent / "results" / "busy_machine.csv"
+RESULTS = tables.RESULTS / "busy_machine.csv"
+NETWORKS_SEED = 7
 DEFAULTS = {"programs": (1, 2), "networks": 24, "base_width": 0.35, "resolution_px": 224}
 TURNS, BURSTS = 10, 12
 BUSY = """
@@ -44,7 +45,7 @@ while True:
 def main() -> None:
     setting = options.read(DEFAULTS)
     space = spaces.get("mnasnet", base_width=setting["base_width"], resolution_px=setting["resolution_px"])
-    archs = [space.decode(row) for row in space.sample(np.random.default_rng(7), 2 * setting["networks"])]
+    archs = [space.decode(row) for row in space.sample(np.random.default_rng(NETWORKS_SEED), 2 * setting["networks"])]
     fitted, others = archs[::2], archs[1::2]
     quiet_ms = _whole_ms(others)
     rows = []
@@ -66,7 +67,8 @@ def main() -> None:
                 "the table's own, left out": f"{model.error.mape:.1%}" if model.error else "",
             }
         )
-    tables.show(f"{len(others)} networks of {quiet_ms.min():.1f} to {quiet_ms.max():.1f} ms", rows, RESULTS)
+    title = f"{len(others)} networks of {quiet_ms.min():.1f} to {quiet_ms.max():.1f} ms"
+    tables.show(title, rows, RESULTS, origin=provenance.of(f"networks {NETWORKS_SEED}, chains 0"))
 
 
 @contextlib.contextmanager

@@ -6,17 +6,14 @@ This prints the same from the zoo and writes experiments/results/design_trend.cs
 table is not what the networks' own code has.
 """
 
-import csv
-from pathlib import Path
-
 from rich.table import Table
 
-from experiments import options
+from experiments import options, provenance, tables
 from nas_runtime.console import new_console
 from search_spaces import zoo
 from search_spaces.arch import Block, Classifier, ConvBN
 
-RESULTS = Path(__file__).parent / "results" / "design_trend.csv"
+RESULTS = tables.RESULTS / "design_trend.csv"
 
 # the table's name, ours
 NETWORKS = {
@@ -102,10 +99,8 @@ def main() -> None:
     console.print("where the printed table differs from the networks' code:")
     for (title, stage), what in DIFFERENCES.items():
         console.print(f"  {title}, {f'stage {stage}' if stage else 'stem'}: {what}")
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+    named = [dict(zip(columns, row, strict=True)) for row in rows]
+    tables.write(named, RESULTS, origin=provenance.of(provenance.NOTHING_RANDOM))
 
 
 if __name__ == "__main__":

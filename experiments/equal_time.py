@@ -29,11 +29,10 @@ experiments/results.
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from experiments import options, tables
+from experiments import options, provenance, tables
 from experiments.equal_time_searches import (
     METHODS,
     ORDINARY,
@@ -57,7 +56,6 @@ from nas_runtime.records import Records
 from search_spaces import text
 from search_spaces.arch import Arch
 
-RESULTS = Path(__file__).parent / "results"
 DEFAULTS = {
     "methods": ("rnn_ppo", "random", "bayesian_4", "random_short", "bayesian", "shared", "joint"),
     "minutes": (5, 15),
@@ -89,6 +87,7 @@ def main() -> None:
         for seed in range(_MOST_SEEDS)
     )
     jobs += [job for job in others if job not in jobs and job.result.exists()]
+    provenance.note(RUNS)
     found: dict[Job, Found] = {}
     with pool(where) as processes:
         for minutes in budgets:  # the longer ones go on from the shorter
@@ -102,7 +101,8 @@ def main() -> None:
     starts += [Start(arch=arch) for arch in REFERENCES.values()]
     starts += _longest(list(found), where)
     test_top1 = _finally_trained(starts, given["final_seeds"], where)
-    _show(where, found, test_top1)
+    seeds = f"searches 0 to {given['seeds'] - 1}, last trainings 0 to {given['final_seeds'] - 1}"
+    _show(where, found, test_top1, provenance.of(seeds, runs=(RUNS,)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def _final(start: Start, seed: int, where: Where) -> float:
     return trainer.train_fully(start.arch, epochs=start.epochs or epochs, threads=1, rng_seed=seed, state=state)[2]
 
 
-def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarray]) -> None:
+def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarray], origin: dict[str, str]) -> None:
     rows, points = [], []
     for minutes in sorted({job.minutes for job in found}):
         for method in dict.fromkeys(job.method for job in found):
@@ -182,8 +182,8 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarr
     what = f"{where.dataset}: networks of {where.space} for {TARGET_MS} ms on a Pixel 1"
     title = f"{what}, after {epochs} epochs of {images} images"
     minutes = "_".join(str(m) for m in sorted({job.minutes for job in found}))
-    path = RESULTS / f"equal_time_{where}_{minutes}min.csv"
-    tables.show(title, rows, path, width=140)
+    path = tables.RESULTS / f"equal_time_{where}_{minutes}min.csv"
+    tables.show(title, rows, path, origin=origin, width=140)
     figure, axes = plots.new_figure()
     for i, (name, ms, top1) in enumerate(points):
         axes.plot(ms, 100 * top1, "o", color=f"C{i % 10}", label=name)

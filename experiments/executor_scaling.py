@@ -6,7 +6,6 @@ its sleep. Also the search loop itself: a sample of a search whose evaluator tak
 tables; executor_scaling.csv goes to experiments/results.
 """
 
-import csv
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 import latency_luts
-from experiments import options
+from experiments import options, provenance, tables
 from nas import controllers
 from nas.evaluators.surrogate import Surrogate
 from nas.executor import SerialExecutor
@@ -28,7 +27,6 @@ from nas_runtime.console import new_console
 from search_spaces import spaces
 from search_spaces.arch import Arch
 
-RESULTS = Path(__file__).parent / "results"
 WORKERS = (1, 2, 4, 8)
 SAMPLES = 1000
 
@@ -64,10 +62,7 @@ def main() -> None:
             }
         )
     _show(f"An evaluator that sleeps {seconds:g} s", rows)
-    with (RESULTS / "executor_scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(rows, tables.RESULTS / "executor_scaling.csv", origin=provenance.of("networks 0"))
     loops = [{"controller": name, "ms a sample": f"{_loop_ms(name):.2f}"} for name in controllers.names()]
     _show(f"The loop: {SAMPLES} samples, batch 8, surrogate, journal", loops)
 

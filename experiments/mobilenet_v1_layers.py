@@ -5,22 +5,19 @@ as counted for every such block, and table 4. Prints the paper's table with ours
 experiments/results/mobilenet_v1_layers.csv and .png.
 """
 
-import csv
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from experiments import options
+from experiments import options, provenance, tables
 from nas_runtime.console import new_console
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch, ConvBN, SepConv
 from search_spaces.lower import Node, lower, unit
 from search_spaces.ops import Conv, Linear, Op
 
-RESULTS = Path(__file__).parent / "results"
 PAPER = {  # percent of multiply-adds, of parameters
     "Conv 1x1": (94.86, 74.59),
     "Conv DW 3x3": (3.06, 1.06),
@@ -99,11 +96,18 @@ def main() -> None:
     for arch, paper in ((full(), "4866 M, 29.3 M"), (zoo.get("mobilenet_v1"), "569 M, 4.2 M")):
         counted = f"{cost.madds(arch) / 1e6:.0f} M multiply-adds, {cost.params(arch) / 1e6:.1f} M parameters"
         console.print(f"table 4, {arch.name}: {counted} (paper: {paper})")
-    with (RESULTS / "mobilenet_v1_layers.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["layer", "madds_percent", "paper_madds_percent", "params_percent", "paper_params_percent"])
-        for kind, paper in PAPER.items():
-            writer.writerow([kind, f"{ours[kind][0]:.3f}", paper[0], f"{ours[kind][1]:.3f}", paper[1]])
+    rows = [
+        {
+            "layer": kind,
+            "madds_percent": f"{ours[kind][0]:.3f}",
+            "paper_madds_percent": paper[0],
+            "params_percent": f"{ours[kind][1]:.3f}",
+            "paper_params_percent": paper[1],
+        }
+        for kind, paper in PAPER.items()
+    ]
+    path = tables.RESULTS / "mobilenet_v1_layers.csv"
+    tables.write(rows, path, origin=provenance.of(provenance.NOTHING_RANDOM))
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for i, what in enumerate(("multiply-adds", "parameters")):
@@ -113,7 +117,7 @@ def main() -> None:
         axes[i].set(xlabel=f"% of {what}", yticks=range(len(PAPER)), yticklabels=list(PAPER))
     axes[0].invert_yaxis()
     axes[0].legend()
-    figure.savefig(RESULTS / "mobilenet_v1_layers.png", dpi=120)
+    figure.savefig(path.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

@@ -13,25 +13,23 @@ milliseconds by the shipped models of Pixel 1, 2 and 3, and milliseconds of whol
 
     python -m experiments.mobilenet_v3_tables [bursts=40]
 
-Writes experiments/results/mobilenet_v3_tables.csv and .png, and mobilenet_v3_curves.png.
+Writes experiments/results/mobilenet_v3_tables.csv and .png, and mobilenet_v3_tables_curves.png.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.table import Table
 
 import latency_luts
-from experiments import options
+from experiments import options, provenance, tables
 from latency_luts.measure import bench, identity
 from nas_runtime.console import new_console
 from search_spaces import cost, redesign, zoo
 from search_spaces.arch import Arch, Classifier, Mobile
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = tables.RESULTS / "mobilenet_v3_tables.csv"
 PHONES = ("pixel1", "pixel2", "pixel3")
 # title: network, width; MAdds (M), params (M), ms on Pixel 1, 2, 3
 TABLE_3 = {
@@ -92,7 +90,7 @@ def main() -> None:
     quantized = dict(zip(TABLE_4, int8, strict=True))
 
     phones = {name: latency_luts.load(name) for name in PHONES}
-    rows: list[list[str]] = []
+    rows: list[dict[str, str]] = []
     console = new_console(width=150)
 
     def show(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -101,7 +99,9 @@ def main() -> None:
             table.add_column(column, justify="right" if i else "left")
         for line in lines:
             table.add_row(*line)
-            rows.append([title.partition(":")[0], *line])
+            about = {"table": title.partition(":")[0], "network": line[0]}
+            figures = zip(columns[1:], line[1:], strict=True)
+            rows.extend({**about, "figure": column, "value": value} for column, value in figures)
         console.print(table)
 
     show(
@@ -199,8 +199,7 @@ def main() -> None:
             for (name, width, px), arch in curves.items()
         ],
     )
-    with (RESULTS / "mobilenet_v3_tables.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
+    tables.write(rows, RESULTS, origin=provenance.of(provenance.NOTHING_RANDOM))
     _picture(curves, here)
     relative = {t: (here[t] / base - 1, written_out[t] / base - 1) for t in TABLE_5}
     _bars(networks, here, {t: quantized[t] / here[t] for t in TABLE_4}, relative)
@@ -230,7 +229,7 @@ def _picture(curves: dict[tuple[str, float, int], Arch], here: dict) -> None:
         axes.set(xlabel="multiply-adds (millions)", ylabel="ms", title=device)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
-    figure.savefig(RESULTS / "mobilenet_v3_curves.png", dpi=120)
+    figure.savefig(RESULTS.with_name("mobilenet_v3_tables_curves.png"), dpi=120)
 
 
 def _bars(
@@ -271,7 +270,7 @@ def _bars(
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3, axis="x")
         axes.legend(fontsize=7)
-    figure.savefig(RESULTS / "mobilenet_v3_tables.png", dpi=110)
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ counted too, once, as in a whole adaptation of `steps` steps.
 Rounds alternate. Prints medians, and writes experiments/results/netadapt_parallel.csv.
 """
 
-import csv
 import os
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from experiments import options
+from experiments import options, provenance, tables
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.executor_ray import RayExecutor
@@ -33,7 +32,6 @@ from netadapt.propose import propose
 from search_spaces import cost, text, zoo
 from search_spaces.arch import Arch
 
-RESULTS = Path(__file__).parent / "results" / "netadapt_parallel.csv"
 DEFAULTS = {"proposals": 22, "rounds": 3, "steps": 15}
 UPDATES, HOLDOUT_IMAGES, LR = 8, 2000, 3e-4  # as conf/netadapt.yaml
 
@@ -73,10 +71,7 @@ def main() -> None:
         "ratio_of_whole_adaptations": round(whole, 1),
     }
     print(", ".join(f"{name} {value}" for name, value in figures.items()))
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, figures.keys())
-        writer.writeheader()
-        writer.writerow(figures)
+    tables.write([figures], tables.RESULTS / "netadapt_parallel.csv", origin=provenance.of("trainings 0"))
 
 
 def _proposals(n: int) -> list[Arch]:

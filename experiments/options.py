@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import provenance
 from nas_runtime.command import run_plain
 from nas_runtime.console import brief, did_you_mean
 
@@ -19,6 +20,7 @@ def run(main: Callable[[], None]) -> None:
     """Calls `main`, which may `read` options; what is wrong ends the program with one line."""
 
     def call(arguments: list[str]) -> None:
+        provenance.began()
         main()
 
     call.__module__ = main.__module__  # whose text is the help

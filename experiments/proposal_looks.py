@@ -7,30 +7,27 @@ part of the holdout or on all of it, and successive halving between them.
     python -m experiments.proposal_looks [seed=mnasnet_a1] [redesign=] [long=100] [epochs=6] [delta=0.01]
 
 An evaluation is recorded in runs/proposal_looks/ when it is done; the same command continues. Prints a table, and
-appends it to experiments/results/proposal_looks.csv. For each look: Kendall's tau between its ranking (`ratio`) and the
-reference's; where in the reference the proposal stands that it would keep; and what that one gains, in points of the
-reference's accuracy for one percent of the latency, over a proposal drawn at random. A perfect look has place 1 and the
-gain of the row `reference`.
+writes it to experiments/results/proposal_looks.csv (options that are not the defaults are in its name). For each look:
+Kendall's tau between its ranking (`ratio`) and the reference's; where in the reference the proposal stands that it
+would keep; and what that one gains, in points of the reference's accuracy for one percent of the latency, over a
+proposal drawn at random. A perfect look has place 1 and the gain of the row `reference`.
 """
 
-import csv
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 import latency_luts
-from experiments import options
+from experiments import options, provenance, tables
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import Shared
 from nas.executor_ray import RayExecutor
 from nas.training import datasets, sources
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
-from nas_runtime.console import new_console
 from nas_runtime.records import Records
 from netadapt import seed as seeds
 from netadapt.fine_tune import FineTune, measured_top1
@@ -38,7 +35,7 @@ from netadapt.propose import Proposal, propose, ranking
 from search_spaces import redesign
 from search_spaces.arch import Arch
 
-RESULTS = Path(__file__).parent / "results" / "proposal_looks.csv"
+RUNS = Path("runs/proposal_looks")
 DEFAULTS = {"seed": "mnasnet_a1", "redesign": "", "long": 100, "epochs": 6, "delta": 0.01}
 LOOKS = {0: 1, 4: 3, 8: 3, 16: 2, 32: 1}  # updates: repetitions
 PARTS = (500, 1000, 2000, 6000)
@@ -62,6 +59,7 @@ class Look:
 
 def main() -> None:
     setting = options.read(DEFAULTS, {"redesign": ("", "mobilenet_v3", *redesign.REDESIGNS)})
+    provenance.note(RUNS)
     evaluator = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
     seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
@@ -71,7 +69,7 @@ def main() -> None:
     cut_ms = setting["delta"] * seed_ms
     proposals = propose(seed.arch, latency_ms, cut_ms=cut_ms, kinds=("expansion", "bottleneck"))
     name = "-".join(str(v) for v in setting.values() if v != "")
-    records = Records(Path("runs/proposal_looks") / f"{name}.jsonl", "proposal looks")
+    records = Records(RUNS / f"{name}.jsonl", "proposal looks")
     done = {(r["updates"], r["rng_seed"], r["group"]): r["top1"] for r in records.records}
 
     parts_top1 = [measured_top1(parent, evaluator, datasets.part(evaluator.data.holdout, n)) for n in PARTS]
@@ -137,19 +135,8 @@ def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[fl
                 orders.append([i for i in ranking(proposals, values(then, s, part), parent[part]) if i in half])
             add(f"halved after {first}, then {then} updates, {images} images", orders)
     title = f"{setting['seed']} {setting['redesign']}: looks at the proposals of step 1, delta={setting['delta']:g}"
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "look" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    new_console().print(table)
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [*setting, *rows[0]])
-        if new:
-            writer.writeheader()
-        writer.writerows({**setting, **row} for row in rows)
+    origin = provenance.of("the seed's training 0; looks 0 to 2, the reference 1000 and 1001", runs=(RUNS,))
+    tables.show(title, rows, tables.named("proposal_looks", setting, DEFAULTS), origin=origin)
 
 
 def _tau(places: list[int]) -> float:

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 import latency_luts
-from experiments import options, tables
+from experiments import options, provenance, tables
 from latency_luts.validate import kendall_tau
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.report import plots
@@ -38,7 +38,6 @@ from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
-RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/proxy_validation")
 DEFAULTS = {
     "networks": 16,
@@ -55,6 +54,7 @@ WIDTHS = {"mnasnet": 0.35, "mobilenet_v3": 0.25}  # at which many networks take 
 ON_A_GPU = 8  # trainings at a time
 BAND = (0.8, 1.2)  # of the target's latency
 TARGET_MS = 15.8
+NETWORKS_SEED = 2
 SMALL_PX = {"fashion_mnist_mini": 20, "cifar10": 24}
 ALLOWED = {"dataset": SMALL_PX, "space": WIDTHS, "device": ("cpu", "cuda")}
 
@@ -110,6 +110,7 @@ def main() -> None:
     ]
     proxies = [proxy for proxy in proxies if proxy != reference]
     jobs = [(proxy, i, seed) for proxy in (reference, *proxies) for i in range(networks) for seed in range(seeds)]
+    provenance.note(RUNS)
     known = trained(jobs, where)
     top1 = {
         p: np.array([[known[p, i, s][0] for s in range(seeds)] for i in range(networks)]) for p in (*proxies, reference)
@@ -130,7 +131,8 @@ def main() -> None:
                 "between seeds": f"{100 * np.sqrt(own.var(axis=1, ddof=1).mean()):.2f}",
             }
         )
-    _show(where, networks, reference, rows)
+    origin = provenance.of(f"networks {NETWORKS_SEED}, trainings 0 to {seeds - 1}", device=where.device, runs=(RUNS,))
+    _show(where, networks, reference, rows, origin)
 
 
 def _chosen(trainings: tuple[str, ...]) -> list[Proxy]:
@@ -158,11 +160,11 @@ def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
     return tau(np.arange(len(cheap))), float(np.std([tau(rows) for rows in half]) / np.sqrt(2))
 
 
-def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]]) -> None:
+def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, str]], origin: dict[str, str]) -> None:
     about = f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}"
     title = f"{about}: tau with {reference.epochs} epochs of {reference.images} images (other seeds)"
-    path = RESULTS / f"proxy_validation_{where}.csv"
-    tables.show(title, rows, path)
+    path = tables.RESULTS / f"proxy_validation_{where}.csv"
+    tables.show(title, rows, path, origin=origin)
     figure, axes = plots.new_figure()
     for i, row in enumerate(rows):  # in the order of their seconds
         x, y = float(row["s a network"]), float(row["tau"])
@@ -225,7 +227,7 @@ def _data(where: Where, images: int, px: int | None) -> Dataset:
 def network(number: int, space_name: str = "mnasnet") -> Arch:
     """A random network of the space within the band, always the same for a number."""
     space, latency = spaces.get(space_name, base_width=WIDTHS[space_name]), latency_luts.load("pixel1")
-    drawn = map(space.decode, space.sample(np.random.default_rng(2), 40 * (number + 1)))
+    drawn = map(space.decode, space.sample(np.random.default_rng(NETWORKS_SEED), 40 * (number + 1)))
     low_ms, high_ms = (TARGET_MS * share for share in BAND)
     return [arch for arch in drawn if low_ms <= latency.latency_ms(arch) <= high_ms][number]
 

@@ -14,7 +14,6 @@ runs/rediscover_v3/, and the same command continues (also with more `repeats`). 
 experiments/results/rediscover_v3_*.
 """
 
-import csv
 import json
 import shlex
 import shutil
@@ -25,22 +24,21 @@ from typing import Any
 
 import numpy as np
 import yaml
-from rich.table import Table
 
 import latency_luts
-from experiments import options
-from nas_runtime.console import new_console
+from experiments import options, provenance, tables
 from search_spaces import zoo
 
-RESULTS = Path(__file__).parent / "results"
 DEFAULTS = {"path": "", "model": "large", "images": 10_000, "epochs": 12, "repeats": 3, "samples": 42}
+RUNS = Path("runs/rediscover_v3")
 ABOVE, BASE_WIDTH = 1.5, 0.5  # of the search for Small's seed: it has to be slower than what it is narrowed to
 
 
 def main() -> None:
     setting = options.read(DEFAULTS, {"model": ("large", "small")}, needed=["path"])
     name = f"{setting['model']}-{setting['images']}x{setting['epochs']}"
-    folder = Path("runs/rediscover_v3") / name
+    provenance.note(RUNS)
+    folder = RUNS / name
     data = ["dataset=cifar10", f"dataset.path={setting['path']}"]
     if "host" not in latency_luts.names():
         _run("latency_luts.build", ["device=host"])
@@ -67,7 +65,7 @@ def main() -> None:
     _report(setting, json.loads((folder / "result.json").read_text()))
     for picture in ("path", "widths", "expansions"):
         if (folder / f"{picture}.png").exists():
-            shutil.copy(folder / f"{picture}.png", RESULTS / f"rediscover_v3_{setting['model']}_{picture}.png")
+            shutil.copy(folder / f"{picture}.png", tables.RESULTS / f"rediscover_v3_{setting['model']}_{picture}.png")
 
 
 def _run(module: str, arguments: list[str]) -> None:
@@ -94,7 +92,7 @@ def _report(setting: dict, result: dict[str, Any]) -> None:
                 "deviation": f"{100 * test.std(ddof=1):.2f}" if len(test) > 1 else "",
                 "adapted is above by": "" if name == "adapted" else f"{100 * (adapted.mean() - test.mean()):+.2f}",
                 "standard error": "" if name == "adapted" or np.isnan(spread) else f"{100 * spread:.2f}",
-                "trainings": len(test),
+                "trainings": str(len(test)),
                 "predicted ms": f"{network['latency_ms']:.2f}",
                 "measured ms": f"{network['here_ms']:.2f}",
                 "MAdds (M)": f"{network['madds'] / 1e6:.1f}",
@@ -103,16 +101,9 @@ def _report(setting: dict, result: dict[str, Any]) -> None:
             }
         )
     title = f"{setting['model']}: CIFAR-10, {setting['images']} images, {setting['epochs']} epochs, in percent"
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    new_console(width=160).print(table)
-    with (RESULTS / f"rediscover_v3_{setting['model']}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["images", "epochs", *rows[0]])
-        writer.writeheader()
-        writer.writerows({"images": setting["images"], "epochs": setting["epochs"], **row} for row in rows)
+    seeds = f"search and adaptation 0, final trainings 0 to {setting['repeats'] - 1}"
+    path = tables.RESULTS / f"rediscover_v3_{setting['model']}.csv"
+    tables.show(title, rows, path, origin=provenance.of(seeds, packages=("torch",), runs=(RUNS,)), width=160)
 
 
 if __name__ == "__main__":

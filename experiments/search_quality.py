@@ -37,7 +37,7 @@ import numpy as np
 from rich.table import Table
 
 import latency_luts
-from experiments import options, tables
+from experiments import options, provenance, tables
 from nas import controllers, pareto
 from nas.evaluators.surrogate import Surrogate
 from nas.report import plots
@@ -46,7 +46,6 @@ from nas_runtime.console import new_console
 from nas_runtime.files import read_json, write_json
 from search_spaces import spaces
 
-RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/search_quality")
 BUDGETS = (42, 100, 250, 1000, 8000)
 BATCH = 8
@@ -88,12 +87,15 @@ def main() -> None:
         for benchmark in given["benchmarks"]
         for method in methods
     ]
+    provenance.note(RUNS)
     with ProcessPoolExecutor() as pool:
         runs = [pool.submit(_recorded, *item) for item in todo]
         for i, run in enumerate(as_completed(runs), 1):
             run.result()
             if i % 50 == 0:
                 print(f"{i} of {len(runs)} runs", flush=True)
+    seeds = f"0 to {given['seeds'] - 1}, of these {given['long_seeds']} with 8,000 samples"
+    origin = provenance.of(seeds, packages=("torch", "optuna"), runs=(RUNS,))
     for benchmark in given["benchmarks"]:
         best = _best_known(benchmark)
         rows, curves = [], {}
@@ -107,9 +109,9 @@ def main() -> None:
                 if str(budget) in found[0]["best"]:
                     own = [run for run in found if str(budget) in run["best"]]
                     rows.append(_row(method, budget, curves[method][budget], own))
-        _plot(RESULTS / f"search_quality_{benchmark}.png", benchmark, curves)
+        _plot(tables.RESULTS / f"search_quality_{benchmark}.png", benchmark, curves)
         _print(benchmark, best, rows)
-        tables.write(rows, RESULTS / f"search_quality_{benchmark}.csv")
+        tables.write(rows, tables.RESULTS / f"search_quality_{benchmark}.csv", origin=origin)
 
 
 def _row(method: str, budget: int, regret: np.ndarray, runs: list[dict]) -> dict:

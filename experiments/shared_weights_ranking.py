@@ -41,8 +41,8 @@ import torch
 from safetensors import safe_open
 
 import latency_luts
-from experiments import options, proxy_validation, tables
-from experiments.proxy_validation import TARGET_MS, Proxy, Where, network, tau_of, trained
+from experiments import options, provenance, proxy_validation, tables
+from experiments.proxy_validation import NETWORKS_SEED, TARGET_MS, Proxy, Where, network, tau_of, trained
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
@@ -58,7 +58,6 @@ from nas_runtime.records import Records
 from search_spaces import torch_net
 from search_spaces.arch import Arch
 
-RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs/shared_weights_ranking")
 DEFAULTS = {
     "variants": ("phases", "no_align", "random", "own"),
@@ -124,6 +123,8 @@ def main() -> None:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
     reference = Proxy(epochs=given["reference"], images=given["images"])
     jobs = [(reference, i, seed) for i in range(networks) for seed in range(seeds)]
+    for runs in (proxy_validation.RUNS, RUNS):
+        provenance.note(runs)
     known = trained(jobs, where)
     long = np.array([[known[reference, i, s][0] for s in range(seeds)] for i in range(networks)])
     rows, proxies = [], {}
@@ -150,7 +151,9 @@ def main() -> None:
             rows.append(_row("inherited weights", record["seconds"], top1, tau, onward))
             for what, (by_itself, seconds) in proxies.items():
                 rows.append(_row(what, seconds, by_itself.mean(axis=1), tau_of(by_itself, long_on), onward))
-    _show(where, networks, reference, given["more"], rows)
+    seeds_are = f"networks {NETWORKS_SEED}, trainings 0 to {seeds - 1}, shared weights 0"
+    origin = provenance.of(seeds_are, device=where.device, runs=(proxy_validation.RUNS, RUNS))
+    _show(where, networks, reference, given["more"], rows, origin)
 
 
 def _row(
@@ -279,10 +282,13 @@ def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> 
         return [1 - float(np.mean([unlike(net, path(arch), x, teacher).item() for x in batches])) for arch in archs]
 
 
-def _show(where: Where, networks: int, reference: Proxy, more: int, rows: list[dict[str, str]]) -> None:
+def _show(
+    where: Where, networks: int, reference: Proxy, more: int, rows: list[dict[str, str]], origin: dict[str, str]
+) -> None:
     about = f"{networks} networks of {where.space} around {TARGET_MS} ms on {where.dataset}"
     title = f"{about}: tau with {reference} by itself, or others; s: of one network, or of the shared weights' training"
-    tables.show(title, rows, RESULTS / f"shared_weights_ranking_{where}{f'_more{more}' * (more > 0)}.csv")
+    path = tables.RESULTS / f"shared_weights_ranking_{where}{f'_more{more}' * (more > 0)}.csv"
+    tables.show(title, rows, path, origin=origin)
 
 
 if __name__ == "__main__":

@@ -14,22 +14,20 @@ what each guideline comes to here; writes experiments/results/shufflenet_guideli
     python -m experiments.shufflenet_guidelines [bursts=40]
 """
 
-import csv
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from experiments import options
+from experiments import options, provenance, tables
 from latency_luts.measure import bench, identity
 from nas_runtime.console import new_console
 from search_spaces import cost
 from search_spaces.arch import Arch, Block
 from search_spaces.blocks import Bottleneck, Branches, PlainConv
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = tables.RESULTS / "shufflenet_guidelines.csv"
 SIZE_PX, REPEATS = 56, 10
 
 
@@ -166,12 +164,19 @@ def main() -> None:
             speeds = ", ".join(f"{value:.2f}" for value in relative[row])
             console.print(f"  {row}: {speeds} of the first row's speed")
         console.print(_verdict(guideline, [value for row in rows[1:] for value in relative[row]]))
-    with (RESULTS / "shufflenet_guidelines.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["guideline", "row", "column", "madds", "ms", "images_a_second", "paper_images_a_second"])
-        for case, value in results:
-            figures = [cost.madds(case.arch), f"{value:.4f}", f"{1000 / value:.2f}", case.paper]
-            writer.writerow([case.guideline, case.row, case.column, *figures])
+    lines = [
+        {
+            "guideline": case.guideline,
+            "row": case.row,
+            "column": case.column,
+            "madds": cost.madds(case.arch),
+            "ms": f"{value:.4f}",
+            "images_a_second": f"{1000 / value:.2f}",
+            "paper_images_a_second": case.paper,
+        }
+        for case, value in results
+    ]
+    tables.write(lines, RESULTS, origin=provenance.of(provenance.NOTHING_RANDOM))
     _picture(results)
 
 
@@ -200,7 +205,7 @@ def _picture(results: list[tuple[Case, float]]) -> None:
         axes.set_xlabel("speed relative to the first row; small networks dark, large ones light")
         axes.invert_yaxis()
     figure.axes[0].legend(fontsize=8)
-    figure.savefig(RESULTS / "shufflenet_guidelines.png", dpi=120)
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ and an offset), and each network is predicted from a fit without it.
 
     python -m experiments.unit_timing [networks=12] [rounds=6] [base_width=1.0] [resolution_px=224]
 
-Prints a table and appends it to experiments/results/unit_timing.csv.
+Prints a table and writes experiments/results/unit_timing.csv (options that are not the defaults are in its name).
 """
 
-import csv
 import tempfile
 import time
 from collections import defaultdict
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import options
+from experiments import options, provenance, tables
 from latency_luts import on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
@@ -34,15 +33,15 @@ from search_spaces import cost, spaces, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
-RESULTS = Path(__file__).parent / "results" / "unit_timing.csv"
 DEFAULTS = {"networks": 12, "rounds": 6, "base_width": 1.0, "resolution_px": 224}
+NETWORKS_SEED = 5
 
 
 def main() -> None:
     setting = options.read(DEFAULTS)
     px = setting["resolution_px"]
     space = spaces.get("mnasnet", base_width=setting["base_width"], resolution_px=px)
-    archs = [space.decode(row) for row in space.sample(np.random.default_rng(5), setting["networks"])]
+    archs = [space.decode(row) for row in space.sample(np.random.default_rng(NETWORKS_SEED), setting["networks"])]
     archs += [zoo.get(name, resolution_px=px) for name in ("mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v2")]
     start = time.perf_counter()
     with bench(identity()) as machine:
@@ -56,13 +55,19 @@ def main() -> None:
     print(f"{'units':12s} {'fitted to networks':28s} {'mean error':>10s} {'largest':>8s}")
     for way, fit, mape, worst in rows:
         print(f"{way:12s} {fit:28s} {mape:10.1%} {worst:8.1%}")
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow([*DEFAULTS, "noise", "units", "fitted", "mape", "worst"])
-        for row in rows:
-            writer.writerow([*setting.values(), f"{noise:.4f}", *row[:2], f"{row[2]:.4f}", f"{row[3]:.4f}"])
+    found = [
+        {
+            **setting,
+            "noise": f"{noise:.4f}",
+            "units": way,
+            "fitted": fit,
+            "mape": f"{mape:.4f}",
+            "worst": f"{worst:.4f}",
+        }
+        for way, fit, mape, worst in rows
+    ]
+    path = tables.named("unit_timing", setting, DEFAULTS)
+    tables.write(found, path, origin=provenance.of(f"networks {NETWORKS_SEED}, chains 0"))
 
 
 def _measure(machine: Bench, archs: list[Arch], rounds: int) -> tuple[np.ndarray, dict[str, dict[str, float]]]:

@@ -10,7 +10,7 @@ from typing import Any
 from latency_luts.on_device import cpu_name
 from nas_runtime.cluster import available_cpus
 
-__all__ = ["environment"]
+__all__ = ["code", "environment", "version"]
 
 _PACKAGES = ("torch", "ray", "numpy", "onnx", "onnxruntime", "hydra-core")
 
@@ -22,13 +22,13 @@ def environment(rng_seed: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cpus": available_cpus(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "git_commit": _git_commit(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "git_commit": code(),
         "rng_seed": rng_seed,
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
     """None if it is not installed: a search in one process needs no Ray."""
     try:
         return metadata.version(package)
@@ -36,13 +36,21 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
-    """The commit of the checkout that this code runs from; None if it does not run from one."""
-    here = Path(__file__).parent
+def code(checkout: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit that this code is of, as ``4f2a91c 2026-11-30``, with `` with changes`` behind it if tracked files are
+    not as committed (recorded results aside); None if the code is no checkout's."""
+    here = ("git", "-C", str(checkout))
+    commit = _output(*here, "log", "-1", "--format=%h %cs")
+    if not commit or _output(*here, "ls-files", "nas/environment.py") is None:
+        return None
+    changes = _output(*here, "status", "--porcelain", "--untracked-files=no", "--", ":!experiments/results")
+    return f"{commit} with changes" if changes else commit
+
+
+def _output(*command: str) -> str | None:
+    """What the command prints; None if it prints nothing or fails."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

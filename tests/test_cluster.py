@@ -114,8 +114,8 @@ def test_without_ray_or_with_an_old_one(monkeypatch):
 def test_a_search_in_one_process_records_that_there_is_no_ray():
     from nas import environment
 
-    assert environment._version("no-such-package") is None
-    assert environment._version("ray")
+    assert environment.version("no-such-package") is None
+    assert environment.version("ray")
 
 
 def test_what_ray_says_when_it_does_not_start_is_one_line(monkeypatch, tmp_path):

@@ -1,6 +1,5 @@
 """The comparison of searches in equal time, with seconds instead of minutes."""
 
-import csv
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,7 +23,7 @@ def seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(equal_time_searches, "CORES", 0.15)
     monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", 12)
     monkeypatch.setattr(equal_time, "FINAL", {"fashion_mnist_mini": (1, 192)})
-    monkeypatch.setattr(equal_time, "RESULTS", tmp_path)
+    monkeypatch.setattr(equal_time.tables, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["equal_time", "minutes=1", "seeds=1", "final_seeds=2", "methods=random,shared"])
     return tmp_path
 
@@ -40,8 +39,7 @@ def test_searches_in_equal_time(seconds, monkeypatch, capsys):
     monkeypatch.setattr(ProxyTraining, "train_fully", spied)
     equal_time.main()
     assert sorted(inherited) == [False] * 7 + [True] * 2  # the control but once; all others with two seeds
-    with (seconds / "equal_time_fashion_mnist_mini_1min.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    _, rows = equal_time.tables.read(seconds / "equal_time_fashion_mnist_mini_1min.csv")
     control = "mobilenet_v3_small, 7 epochs"  # 1 of 192 images, and 12 of 96 of the shared weights
     names = ["random", "shared", "shared, from scratch", "mobilenet_v3_small", control]
     assert [row["search"] for row in rows] == names
