@@ -73,15 +73,6 @@ def test_parts_are_the_units_of_the_decoded_network(name):
         assert tuple(parts) == lower(space.decode(row))
 
 
-def test_mobilenet_v3_space_size_and_channels():
-    space = spaces.get("mobilenet_v3")
-    assert len(space.choices) == 8 + 5 + 20 * 3
-    assert space.size == 7**8 * 4**5 * 36**20
-    lowest = space.decode([0] * len(space.choices))
-    assert [block.out_ch for block in lowest.blocks[:-1]] == [8, 8, 16, 32, 64, 128, 256, 512]
-    assert len(space.units()) == 8680
-
-
 def test_units_of_the_space_are_those_of_its_networks(space):
     units = space.units()
     rows = space.sample(np.random.default_rng(0), 400)

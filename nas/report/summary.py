@@ -58,11 +58,11 @@ def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, acc
 
 
 def by_block(options: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows) of a network's choices: one row a block where they are named ``block<n>.<choice>``, else one row
-    a choice."""
+    """(columns, rows) of a network's choices: one row a block where they are named ``<block>.<choice>``, as
+    ``block3.kernel`` or ``stage2.layer4.kernel``, else one row a choice."""
     blocks: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
-        block, dot, choice = name.partition(".")
+        block, dot, choice = name.rpartition(".")
         if not dot:
             return ["choice", "option"], [[k, str(v)] for k, v in options.items()]
         blocks.setdefault(block, {})[choice] = value
