@@ -161,16 +161,9 @@ def _bottleneck(
     act: str, stride: int, skip: str, in_ch: int, out_ch: int, kernel: int, expansion: int, se: bool
 ) -> Block:
     mid_ch = in_ch * expansion
-    return MBConv(
-        in_ch=in_ch,
-        mid_ch=mid_ch,
-        out_ch=out_ch,
-        kernel=kernel,
-        stride=stride,
-        act=act,
-        se_ch=make_divisible(mid_ch / 4) if se else 0,
-        skip=skip,
-    )
+    se_ch = make_divisible(mid_ch / 4) if se else 0
+    return MBConv(in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, kernel=kernel, stride=stride, act=act, se_ch=se_ch,
+                  skip=skip)  # fmt: skip
 
 
 def _head(in_ch: int, out_ch: int) -> Block:

@@ -220,12 +220,13 @@ def test_the_nearest_to_mobilenet_v3_large():
 
 
 def test_a_narrower_space_has_fewer_options():
-    narrow = spaces.get("mobilenet_v3", base_width=0.25)
+    narrow = spaces.get("mobilenet_v3", base_width=0.375)
     filters = {c.name: c.options for c in narrow.choices if c.name.endswith("filters")}
-    assert filters["stem.filters"] == filters["stage1.filters"] == (8,)  # of 4: 2 to 8
-    assert filters["stage2.filters"] == (8, 16)  # of 8: 4, 5, 6, 8, 10, 12, 16
-    assert filters["stage5.filters"] == (32, 40, 48, 64, 80, 96, 128)
-    assert filters["hidden.filters"] == FILTERS["stage5"]
+    assert filters["stem.filters"] == filters["stage1.filters"] == (8, 16)  # of 6: 3 to 12
+    assert filters["stage2.filters"] == (8, 16, 24)  # of 12: 6, 7.5, 9, 12, 15, 18, 24
+    assert filters["stage3.filters"] == (16, 24, 32, 40, 48)  # of 24: 12, 15, 18, 24, 30, 36, 48
+    assert filters["stage5.filters"] == (48, 64, 72, 96, 120, 144, 192)  # of 96, 60 to 64
+    assert filters["hidden.filters"] == (192, 240, 288, 384, 480, 576, 768)
     assert len(narrow.choices) == 86
 
 
