@@ -65,7 +65,7 @@ class Plan(Job):
     def accuracy(self) -> str:
         """What the result's top-1 is, in words."""
         if not self.trainer:
-            return "ImageNet top-1 as predicted"
+            return "top-1 after a short training on ImageNet, as predicted"
         begun = "; found's begins with the shared weights, the others' from scratch" * (self.final_start == "inherited")
         return f"top-1 on the holdout after the final training of {counted(self.final_epochs, 'epoch')}{begun}"
 

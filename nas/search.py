@@ -16,6 +16,7 @@ from rich.console import Console
 from nas import finish, outcome
 from nas.describe import describe
 from nas.environment import environment
+from nas.evaluators.surrogate import Surrogate
 from nas.executor import Executor
 from nas.job import MAY_DIFFER, read_job
 from nas.journal import Journal
@@ -100,6 +101,7 @@ def _notes(plan: Plan, trials: Sequence[Trial], winner: Trial, reward: Reward) -
     trains, policy = plan.trainer is not None, plan.controller_name in ("rnn_ppo", "reinforce")
     wider, narrower = (can_have(plan, plan.base_width * factor) for factor in (1.25, 0.8))
     found = [
+        None if trains else Surrogate.load().caution(),
         notes.far_from_target(winner, reward, trains=trains, wider=wider, narrower=narrower),
         notes.settled(trials, space_size=plan.space.size, entropy=policy),
         notes.at_chance(trials, plan.facts.classes) if plan.facts else None,

@@ -1,12 +1,15 @@
-"""`Surrogate`: ImageNet accuracy of the networks of the `accel_nasbench` space, predicted in microseconds.
+"""`Surrogate`: accuracy of the networks of the `accel_nasbench` space on ImageNet, predicted in microseconds.
 
-A polynomial of second degree that was fitted to the accuracies of 4,117 trained networks (Accel-NASBench,
-arXiv:2404.08005) by ``python -m experiments.fit_surrogate``: every option of every choice has a number z, and
+The accuracy is that after one short training, which the benchmark's authors chose to rank networks as a full one does:
+45 to 67 %, not what a full training would give. A polynomial of second degree was fitted to the accuracies of 4,117
+trained networks (Accel-NASBench, arXiv:2404.08005) by ``python -m experiments.fit_surrogate``: every option of every
+choice has a number z, and
 
     top1 = ceiling - exp(-(intercept + linear . z + z . quadratic . z))
 
 The exponential is there because accuracy saturates: what an option adds to a good network is less than what it adds to
-a bad one. The coefficients' file carries where they come from and how far they are off for networks not fitted to.
+a bad one. The coefficients' file carries where they come from and how far they are off for networks not fitted to: it
+ranks all networks well, and those of its best tenth, among which a search ends, less well (`Surrogate.describe`).
 """
 
 import json
@@ -58,7 +61,7 @@ class Surrogate:
             quadratic = np.zeros((len(linear), len(linear)))
             for i, row in enumerate(rows):
                 quadratic[i, : i + 1] = row
-            return cls(
+            found = cls(
                 z=tuple(map(tuple, data["z"])),
                 intercept=data["intercept"],
                 linear=linear,
@@ -66,11 +69,13 @@ class Surrogate:
                 ceiling=data["ceiling"],
                 facts=data["facts"],
             )
+            found.describe()  # its facts are complete
+            return found
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise ValueError(f"{path} holds no surrogate ({e}); run: python -m experiments.fit_surrogate") from None
 
     def evaluate(self, arch: Arch, rng_seed: int = 0) -> Evaluation:
-        """The predicted ImageNet top-1.
+        """The predicted top-1 after a short training on ImageNet.
 
         Raises:
             ValueError: `arch` is not a network of the space at 224 px with 1000 classes.
@@ -96,11 +101,26 @@ class Surrogate:
 
     def describe(self) -> str:
         """One line: what it predicts and how well."""
-        error = self.facts["error"]
+        low, high = self.facts["range"]
+        error, best = self.facts["error"], self.facts["error_of_best"]
         return (
-            f"ImageNet top-1 predicted from {self.facts['networks']} trained networks ({self.facts['source']}); "
-            f"on networks that it was not fitted to: Spearman {error['spearman']:.4f}, "
-            f"{100 * error['mae']:.2f} points off in the mean"
+            f"top-1 {self.facts['labels']} ({low:.0%} to {high:.0%}), predicted from {self.facts['networks']} trained "
+            f"networks ({self.facts['source']}); on networks that it was not fitted to: Spearman "
+            f"{error['spearman']:.2f}, in its best tenth {best['best_tenth']['spearman']:.2f}, among its best 100 "
+            f"{best['best_100']['spearman']:.2f}; {100 * error['mae']:.2f} points off in the mean"
+        )
+
+    @property
+    def difference(self) -> float:
+        """How far the difference in top-1 of two good networks is off in the mean, a fraction: of the best tenth of the
+        predictions, for networks that it was not fitted to. Smaller differences say nothing."""
+        return float(self.facts["error_of_best"]["best_tenth"]["difference"])
+
+    def caution(self) -> str:
+        """What a person should know before believing the result of a search by it."""
+        return (
+            f"The top-1 is {self.facts['labels']}, and only predicted: the difference between two good networks is "
+            f"{100 * self.difference:.1f} points off in the mean, and smaller differences say nothing."
         )
 
     @cached_property
