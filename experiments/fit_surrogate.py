@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import options, tables
+from experiments import options, provenance, tables
 from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
 from nas_runtime.files import write_text
 from search_spaces import spaces
@@ -28,7 +28,7 @@ IMPORTANCE = 0.6  # power of a choice's importance that weights its z
 RIDGE_Z, RIDGE = 0.1, 3.0  # of the main effects and of the polynomial's products
 FOLDS = 5
 ALL = "all"
-RESULT = Path(__file__).parent / "results" / "fit_surrogate.csv"
+RESULT = tables.RESULTS / "fit_surrogate.csv"
 
 
 def main() -> None:
@@ -47,7 +47,8 @@ def main() -> None:
         "label_deviation": round(float(np.sqrt(np.mean(spread))), 5),
     }
     write_text(COEFFICIENTS, to_json(fit(indices, top1), facts))
-    tables.show("Networks that were left out of the fit, by their predictions", _shown(rows), RESULT)
+    title = "Networks that were left out of the fit, by their predictions"
+    tables.show(title, _shown(rows), RESULT, origin=provenance.of("of the folds 0"))
     print(
         f"two trainings of a network differ by a deviation of {100 * facts['label_deviation']:.2f} points "
         f"({len(spread)} networks that stand several times)"
