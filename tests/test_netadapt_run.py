@@ -166,7 +166,7 @@ def test_weights_that_do_not_fit_are_named(adapted):
 
 def test_kills_at_random_moments_change_nothing(adapted):
     cwd, _ = adapted
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     lines = lambda: sum(len(f.read_bytes().splitlines()) for f in (cwd / "killed").glob("*.jsonl"))  # noqa: E731
     for _ in range(3):
         before, wait_s = lines(), rng.uniform(0, 0.8)
