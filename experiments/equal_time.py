@@ -11,9 +11,9 @@ on the target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one
     shared          one training for all networks, then samples by RNN and PPO; the best 4 are trained on for 4 epochs
     joint           as shared, weights and policy trained together
 
-The network that each returns is then trained for long with `final_seeds` seeds, and measured on the test images; beside
-them stand published networks after the same training. With shared weights a search returns weights, too, and the
-training begins with them; it is done from scratch as well. Against those weights' longer training stands
+The network that each returns is then trained for long with `final_seeds` seeds that no search has, and measured on the
+test images; beside them stand published networks after the same training. With shared weights a search returns weights,
+too, and the training begins with them; it is done from scratch as well. Against those weights' longer training stands
 MobileNetV3-Small, trained once for as many images as they and the network together.
 
     python -m experiments.equal_time [methods=rnn_ppo,...] [minutes=5,15] [seeds=2] [final_seeds=2]
@@ -66,6 +66,7 @@ DEFAULTS = {
     "path": "",
 }
 _MOST_SEEDS = 20  # of recorded searches
+_FINAL_SEED = 2000  # and on: samples are trained with the seeds 0, 1, ..., finalists with 1000, 1001, ...
 FINAL = {"fashion_mnist_mini": (30, 5000), "cifar10": (10, 20000)}  # epochs and images of the last training
 CONTROL = "mobilenet_v3_small"  # which is also trained for as long as shared weights
 
@@ -134,7 +135,7 @@ def _finally_trained(starts: Sequence[Start], seeds: int, where: Where) -> dict[
     """For each network its top-1 on the test images after a long training, by seed; but one seed for the longest."""
     records = Records(RUNS / f"{where.dataset}-final.jsonl", "equal_time")
     known = {(r["arch"], r.get("weights"), r.get("epochs"), r["seed"]): r["test_top1"] for r in records.records}
-    keys = {start: [start.key(seed) for seed in range(1 if start.epochs else seeds)] for start in starts}
+    keys = {start: [start.key(_FINAL_SEED + n) for n in range(1 if start.epochs else seeds)] for start in starts}
     with pool(where) as processes:
         todo = {key: start for start, own in keys.items() for key in own if key not in known}
         runs = {processes.submit(_final, start, key[-1], where): key for key, start in todo.items()}

@@ -13,6 +13,7 @@ from nas.plan import Plan
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
+from nas.seeds import final_seed
 from nas.trial import Trial
 from nas_runtime.console import counted
 from nas_runtime.run import Run, Stage
@@ -201,13 +202,13 @@ def final_training(
     Returns:
         ``epochs``, ``holdout_top1`` and ``test_top1``.
     """
-    arch, data = trainer.small(winner.arch), trainer.data
+    arch, data, rng_seed = trainer.small(winner.arch), trainer.data, final_seed(plan.rng_seed)
     identity = {
         **trainer.identity(),
         "arch": text.to_dict(arch),
         "epochs": plan.final_epochs,
         "start": plan.final_start,
-        "rng_seed": plan.rng_seed,
+        "rng_seed": rng_seed,
     }
     stage = run.stage("final", identity)
     known = "top1" in stage.values
@@ -217,7 +218,7 @@ def final_training(
             winner.arch,
             epochs=plan.final_epochs,
             threads=trainer.threads,
-            rng_seed=plan.rng_seed,
+            rng_seed=rng_seed,
             state=inherited(winner.arch) if inherited else None,
         )
         delivery.deliver(run.path, net, data, searched=winner.arch, training=identity)

@@ -13,6 +13,7 @@ from nas.evaluators.surrogate import Surrogate
 from nas.executor import Evaluate, Executor, SerialExecutor
 from nas.finish import FinalTrainings
 from nas.plan import Plan
+from nas.seeds import final_seed
 from nas_runtime.run import Run
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def open_strategy(
 
 def _from_scratch(plan: Plan, trainer: "ProxyTraining") -> FinalTrainings:
     assert plan.final_recipe
-    thoroughly = replace(trainer, recipe=plan.final_recipe)
+    thoroughly, rng_seed = replace(trainer, recipe=plan.final_recipe), final_seed(plan.rng_seed)
     return FinalTrainings(
-        from_scratch=functools.partial(thoroughly.evaluate, rng_seed=plan.rng_seed),
-        identity={**thoroughly.identity(), "rng_seed": plan.rng_seed, "start": "scratch"},
+        from_scratch=functools.partial(thoroughly.evaluate, rng_seed=rng_seed),
+        identity={**thoroughly.identity(), "rng_seed": rng_seed, "start": "scratch"},
     )
 
 
@@ -117,7 +118,7 @@ def _with_shared_weights(
         longer = replace(supernet, trainer=replace(trainer, recipe=plan.final_recipe))
         trainings = replace(
             trainings,
-            trained_on=functools.partial(longer.trained_on, rng_seed=plan.rng_seed),
+            trained_on=functools.partial(longer.trained_on, rng_seed=final_seed(plan.rng_seed)),
             inherited_identity={**trainings.identity, "start": "inherited", "shared": _plain(shared)},
         )
     return Strategy(

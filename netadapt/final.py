@@ -10,6 +10,7 @@ import numpy as np
 
 from nas import delivery
 from nas.executor import Executor, Shared
+from nas.seeds import final_seed
 from nas_runtime.files import read_json, write_json
 from nas_runtime.records import Records
 from netadapt import compare
@@ -69,7 +70,7 @@ def train(
     evaluator: Shared,
     inherited: TrainedNet | None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Trains the contenders, each repetition with its own seed, and measures them on `test`.
+    """Trains the contenders, each repetition with its own seed (`nas.seeds`), and measures them on `test`.
 
     What is in ``final.jsonl`` is not trained again. The first adapted network is delivered (`nas.delivery`).
 
@@ -87,7 +88,7 @@ def train(
     for contender in contenders:
         for i, arch in enumerate(contender.archs):
             final = plan.final if contender.name == "adapted" else "scratch"
-            identity = {"final": final, "epochs": plan.final_epochs, "rng_seed": plan.rng_seed + i}
+            identity = {"final": final, "epochs": plan.final_epochs, "rng_seed": final_seed(plan.rng_seed, i)}
             places[contender.name, i] = {"network": contender.name, **identity, "arch": text.to_dict(arch)}
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
     known = set(done)
@@ -127,7 +128,7 @@ def _run(
     evaluator: Shared,
     inherited: TrainedNet | None,
 ) -> Iterator[tuple[str, Any]]:
-    rng_seed = plan.rng_seed + repetition
+    rng_seed = final_seed(plan.rng_seed, repetition)
     recipe = replace(plan.recipe, epochs=plan.final_epochs)
     scratch = [i for i, name in enumerate(names) if inherited is None or name != "adapted"]
     task = AndTest(evaluator, Train(evaluator=evaluator, recipe=recipe, rng_seed=rng_seed))

@@ -128,6 +128,9 @@ def test_ray_gives_the_same_search(finished, tmp_path):
     done = search("executor=ray", "run_dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert journal(tmp_path / "run") == journal(finished[0])
+    first, second = (json.loads((run / "result.json").read_text()) for run in (finished[0], tmp_path / "run"))
+    assert first["finalists"] == second["finalists"]
+    assert first["best"] == second["best"]
 
 
 def test_an_interrupted_search_continues(finished, tmp_path):

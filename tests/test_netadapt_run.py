@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 import latency_luts
 import netadapt.run
 from latency_luts import table
+from nas.seeds import final_seed
 from nas_runtime.settings import call
 from search_spaces import rewrite, text, torch_net, zoo
 from tests.test_commands import ROOT, command
@@ -119,6 +120,10 @@ def test_a_file_of_ones_own_with_weights_halving_and_fine_tuning_at_the_end(adap
     assert list(second["networks"]) == ["adapted", "by chance"]
     assert [len(r["test_top1s"]) for r in second["networks"].values()] == [2, 2]
     records = [json.loads(line)["record"] for line in (cwd / "second" / "history.jsonl").read_text().splitlines()[1:]]
+    finals = [json.loads(line)["record"] for line in (cwd / "second" / "final.jsonl").read_text().splitlines()[1:]]
+    assert {(r["network"], r["rng_seed"]) for r in finals} == {
+        (name, final_seed(0, i)) for name in second["networks"] for i in range(2)
+    }
     of_first = [r["updates"] for r in records if r["step"] == 1]
     assert of_first.count(1) == -(-of_first.count(0) // 2) > 1
     looked = {r["group"]: r["top1"] for r in records if r["step"] == 1 and r["updates"] == 0}
