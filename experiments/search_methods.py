@@ -1,0 +1,108 @@
+"""The methods that `experiments.search_quality` compares: our controllers, and what one would take from Optuna.
+
+    bayesian                    with the latencies of networks that are not evaluated yet, as a search gives them to it
+    bayesian_uninformed         the same, told nothing but rewards
+    evolution, rnn_ppo, reinforce, random
+    gp, tpe, nsga2              Optuna's GPSampler, TPESampler (multivariate, its default since 5.0) and NSGAIISampler,
+                                told rewards
+    tpe_two, nsga2_two          the latter two, told accuracies and latencies as two objectives
+
+Optuna has no way to be told a part of the objective that is known before a network is evaluated: its constraints and
+second objectives are told afterwards. So `bayesian` is compared with the others as they can be used, and
+`bayesian_uninformed` shows what of its lead is the method. Ours propose batches of 8, as a search with 8 workers does;
+Optuna's learn after every sample, which is an advantage to them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from experiments.search_benchmarks import Benchmark
+from nas import controllers
+
+__all__ = ["METHODS", "Method", "Step"]
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a method did: the reward that it was told, the true one, the top-1 that it was told, and the cost."""
+
+    reward: float
+    true: float
+    top1: float
+    cost: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One of the methods.
+
+    Attributes:
+        start: (benchmark, rng_seed) to its endless samples.
+        most, most_seeds: samples and seeds that it is given at most; the time of some grows with the square of the
+            samples or faster.
+        library: of others, where it is not ours.
+    """
+
+    start: Callable[[Benchmark, int], Iterator[Step]]
+    most: int = 8000
+    most_seeds: int = 1000
+    library: str = ""
+
+
+def _ours(name: str, benchmark: Benchmark, rng_seed: int, *, informed: bool = True) -> Iterator[Step]:
+    import torch
+
+    torch.set_num_threads(1)
+    controller = controllers.make(name, benchmark.space, rng_seed=rng_seed)
+    if informed:
+        controllers.inform(controller, benchmark.cost, benchmark.reward)
+    while True:
+        indices = controller.propose(_BATCH)
+        steps = _steps(benchmark, indices, rng_seed)
+        controller.observe(indices, np.array([step.reward for step in steps]))
+        yield from steps
+
+
+def _optuna(name: str, benchmark: Benchmark, rng_seed: int, *, two: bool = False) -> Iterator[Step]:
+    import optuna  # type: ignore[import-not-found]  # a yardstick, not a dependency
+    import torch
+
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler: Any = getattr(optuna.samplers, name)(seed=rng_seed)
+    study = optuna.create_study(directions=["maximize", "minimize"] if two else ["maximize"], sampler=sampler)
+    while True:
+        trial = study.ask()
+        point = [trial.suggest_categorical(c.name, list(range(len(c.options)))) for c in benchmark.space.choices]
+        (step,) = _steps(benchmark, np.array([point]), rng_seed)
+        study.tell(trial, [step.top1, step.cost] if two else step.reward)
+        yield step
+
+
+def _steps(benchmark: Benchmark, indices: np.ndarray, rng_seed: int) -> list[Step]:
+    answers = benchmark.ask(indices, rng_seed)
+    return [
+        Step(reward=benchmark.reward(top1, cost), true=float(true), top1=float(top1), cost=float(cost))
+        for top1, cost, true in zip(answers.top1, answers.cost, answers.true, strict=True)
+    ]
+
+
+METHODS = {
+    "bayesian": Method(start=partial(_ours, "bayesian")),
+    "bayesian_uninformed": Method(start=partial(_ours, "bayesian", informed=False)),
+    "evolution": Method(start=partial(_ours, "evolution")),
+    "rnn_ppo": Method(start=partial(_ours, "rnn_ppo")),
+    "reinforce": Method(start=partial(_ours, "reinforce")),
+    "random": Method(start=partial(_ours, "random")),
+    "gp": Method(start=partial(_optuna, "GPSampler"), most=100, most_seeds=6, library="optuna"),
+    "tpe": Method(start=partial(_optuna, "TPESampler"), most=1000, library="optuna"),
+    "tpe_two": Method(start=partial(_optuna, "TPESampler", two=True), most=250, library="optuna"),
+    "nsga2": Method(start=partial(_optuna, "NSGAIISampler"), library="optuna"),
+    "nsga2_two": Method(start=partial(_optuna, "NSGAIISampler", two=True), library="optuna"),
+}
