@@ -5,9 +5,12 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments import design_trend, mobilenet_v1_layers, options
+import latency_luts
+from experiments import design_trend, mobilenet_v1_layers, options, proxy_validation
+from nas.trial import Evaluation
 from search_spaces import cost, zoo
 from search_spaces.arch import MBConv, SepConv
 from search_spaces.lower import lower
@@ -122,3 +125,33 @@ def test_every_experiment_refuses_what_it_does_not_know(monkeypatch, capsys, nam
     options.run(module.main)
     assert f"python -m experiments.{name}" in capsys.readouterr().out
     assert "    options.run(main)" in Path(str(module.__file__)).read_text()
+
+
+def test_a_proxy_trains_what_it_is_called(monkeypatch):
+    """Epochs, images and pixels, and the network of a number, which is within the band."""
+    trained = []
+
+    def evaluate(self, arch, *, rng_seed):
+        trained.append((arch, len(self.data.train), self.data.resolution_px, self.recipe.epochs, rng_seed))
+        return Evaluation(top1=0.25, seconds=3.0)
+
+    monkeypatch.setattr(proxy_validation.ProxyTraining, "evaluate", evaluate)
+    proxy, where = (
+        proxy_validation.Proxy(epochs=3, images=100, px=14),
+        proxy_validation.Where(dataset="fashion_mnist_mini", path=""),
+    )
+    assert proxy_validation._train(proxy, 1, 5, where) == (0.25, 3.0)
+    arch = proxy_validation.network(1)
+    assert trained == [(arch, 100, 14, 3, 5)]
+    assert arch != proxy_validation.network(0)
+    low, high = proxy_validation.BAND
+    assert low <= latency_luts.load("pixel1").latency_ms(arch) / proxy_validation.TARGET_MS <= high
+
+
+def test_a_proxys_tau_is_with_the_other_seeds_of_the_long_training():
+    """Seed 0 of the cheap training orders the networks as seed 1 of the long one does, and the other way round."""
+    up, down = [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]
+    cheap, long = np.array([up, down]).T, np.array([down, up]).T
+    assert proxy_validation.tau_of(cheap, long)[0] == 1.0
+    assert proxy_validation.tau_of(cheap, cheap)[0] == -1.0
+    assert proxy_validation.tau_of(np.array([up, up]).T, np.array([up, up]).T) == (1.0, 0.0)

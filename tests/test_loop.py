@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from nas import controllers, pareto, reward
+from nas import controllers, reward
 from nas.controllers.random import Random
 from nas.executor import SerialExecutor
 from nas.journal import Journal
@@ -288,20 +288,6 @@ def test_a_diverged_training_counts_as_the_worst_and_a_failed_one_says_nothing(s
     good, diverged, failed, _ = told[0]
     assert diverged <= good < 0
     assert np.isnan(failed)
-
-
-def test_front_and_hypervolume():
-    def trial(sample, top1, ms, status="ok"):
-        return Trial(sample=sample, indices=(0,), arch=None, top1=top1, latency_ms=ms, reward=0, status=status)
-
-    trials = [trial(0, 0.5, 2), trial(1, 0.4, 3), trial(2, 0.8, 6), trial(3, 0.8, 7), trial(4, 0.9, 1, "failed")]
-    assert [t.sample for t in pareto.front(trials)] == [0, 2]
-    top1s, ms = np.array([[t.top1, t.latency_ms] for t in trials[:4]]).T
-    assert pareto.hypervolume(top1s, ms, reference_ms=10) == pytest.approx((0.5 * 4 + 0.8 * 4) / 10)
-    assert pareto.hypervolume(top1s, ms, reference_ms=2) == 0
-    assert pareto.hypervolume(np.array([]), np.array([]), reference_ms=2) == 0
-    with pytest.raises(ValueError, match="reference_ms=0: it must be above 0 and finite"):
-        pareto.hypervolume(top1s, ms, reference_ms=0)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])

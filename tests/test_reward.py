@@ -62,6 +62,46 @@ def test_an_adjusted_reward_has_its_best_at_the_target(w):
 
 
 @pytest.mark.parametrize(
+    ("latency_ms", "bent"),
+    [
+        ([40, 40, 40, 40, 40, 90], False),  # the sixth has the least reward: only the best five count
+        ([40, 44, 44, 44, 44, 40], True),  # the best alone is at the target
+        ([41.1] * 6, False),  # 2.75 % off
+        ([41.3] * 6, True),  # 3.25 %
+        ([38.7] * 6, True),
+    ],
+)
+def test_what_is_more_than_3_per_cent_off_in_the_middle_of_the_best_is_bent(latency_ms, bent):
+    reward_before = Reward(name="soft", target_ms=40, w=-0.1)
+    top1 = [0.9, 0.85, 0.84, 0.83, 0.82, 0.2]
+    after = reward.adjusted(reward_before, top1, latency_ms)
+    assert after == (Reward(name="soft", target_ms=40, w=0.0, w_above=-0.3) if bent else reward_before)
+
+
+@pytest.mark.parametrize(
+    ("w", "w_above", "after"), [(-0.1, None, -0.3), (-0.5, None, -0.5), (-0.1, -0.4, -0.4), (-0.5, -0.2, -0.3)]
+)
+def test_what_is_slow_never_costs_less_than_before(w, w_above, after):
+    before = Reward(name="soft", target_ms=40, w=w, w_above=w_above)
+    assert reward.adjusted(before, [0.5] * 5, [80] * 5) == Reward(name="soft", target_ms=40, w=0.0, w_above=after)
+
+
+def test_the_best_fiftieth_counts_where_there_are_many():
+    """400 networks: of the best 8 five are at the target."""
+    before = Reward(name="soft", target_ms=40, w=-0.01)
+    top1, latency_ms = np.linspace(0.9, 0.1, 400), np.full(400, 60.0)
+    top1[:3], latency_ms[:3] = 0.99, 80.0
+    latency_ms[3:8] = 40.0
+    assert reward.adjusted(before, top1, latency_ms) == before
+    assert reward.adjusted(before, top1[:200], latency_ms[:200]) != before  # of the best 5 two
+
+
+def test_a_reward_may_cost_more_above_the_target():
+    bent = Reward(name="soft", target_ms=40, w=-0.1, w_above=-1.0)
+    assert [bent(0.6, ms) for ms in (20, 40, 80)] == pytest.approx([0.6 * 0.5**-0.1, 0.6, 0.3])
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: reward.soft(0.7, 90, target_ms=75, w_above=0.1), "w=0.1: it must be a number, at most 0"),

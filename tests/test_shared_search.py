@@ -136,14 +136,6 @@ def test_an_inherited_network_is_as_accurate_alone():
         evaluator.evaluate(spaces.get("mobilenet_v3").decode([0] * 73))
 
 
-def test_the_experiments_train_what_they_compare():
-    from experiments.proxy_validation import Proxy, Where, _train
-
-    top1, seconds = _train(Proxy(epochs=1, images=100, px=14), 0, 0, Where(dataset="fashion_mnist_mini", path=""))
-    assert 0 <= top1 <= 1
-    assert seconds > 0
-
-
 def test_what_a_space_reaches():
     space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
     low_ms, high_ms = reach(space, latency)
