@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from nas.evaluators.proxy_training import ProxyTraining
+from nas.training import train as training
 from nas.training.datasets import Split, make
 from nas.training.recipe import Recipe
-from nas.training.train import _shift_and_flip, batches, new_net, normalise, schedule, top1
+from nas.training.train import _shift_and_flip, batches, new_net, normalise, schedule, top1, train
 from search_spaces import zoo
 
 RECIPE = Recipe(epochs=12, batch=16, crop_px=1)
@@ -29,8 +30,52 @@ def test_training_learns_and_is_deterministic(evaluator):
 
 
 def test_another_seed_is_another_training(evaluator, stripes):
-    nets = [new_net(evaluator.small(SMALL), rng_seed=seed) for seed in (0, 1)]
-    assert any((p != q).any() for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+    """Other weights to begin with, and other batches."""
+
+    def trained(weights: int, batches: int) -> torch.Tensor:
+        net = new_net(evaluator.small(SMALL), rng_seed=weights)
+        train(net, stripes.train, stripes, Recipe(steps=1, batch=16), rng_seed=batches)
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+    assert torch.equal(trained(0, 0), trained(0, 0))
+    assert not torch.equal(trained(0, 0), trained(1, 0))
+    assert not torch.equal(trained(0, 0), trained(0, 1))
+
+
+def test_an_evaluation_seeds_the_weights_and_the_batches(evaluator, monkeypatch):
+    seeds = []
+    new, learn = training.new_net, training.train
+
+    def spied_net(arch, *, rng_seed):
+        seeds.append(rng_seed)
+        return new(arch, rng_seed=rng_seed)
+
+    def spied_train(*given, rng_seed, **how):
+        seeds.append(rng_seed)
+        return learn(*given, rng_seed=rng_seed, **how)
+
+    monkeypatch.setattr(training, "new_net", spied_net)
+    monkeypatch.setattr(training, "train", spied_train)
+    evaluator.evaluate(SMALL, rng_seed=7)
+    evaluator.train_fully(SMALL, epochs=1, threads=1, rng_seed=8)
+    assert seeds == [7, 7, 8, 8]
+
+
+def test_each_accuracy_is_of_its_own_images(stripes):
+    """The holdout's labels are all wrong, those of the test images right: what learns has none right of the one and
+    most of the other."""
+    wrong = Split(stripes.holdout.images, (stripes.holdout.labels + 1) % 3)
+    evaluator = ProxyTraining(
+        data=make("x", train=stripes.train, holdout=wrong, test=stripes.test, classes=3), recipe=RECIPE
+    )
+    seen = []
+    evaluation = evaluator.evaluate(SMALL, rng_seed=0, on_epoch=lambda epochs, top1: seen.append((epochs, top1)))
+    assert evaluation.top1 < 0.2
+    assert [epochs for epochs, _ in seen] == list(range(1, 13))
+    assert seen[-1][1] == evaluation.top1
+    _, holdout_top1, test_top1 = evaluator.train_fully(SMALL, epochs=12, threads=1, rng_seed=0)
+    assert holdout_top1 < 0.2
+    assert test_top1 > 0.6
 
 
 def test_a_training_begins_with_given_weights(evaluator, stripes):
