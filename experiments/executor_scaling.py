@@ -1,103 +1,69 @@
-"""What does it cost to spread evaluations? `python -m experiments.executor_scaling [seconds=0.5] [rounds=16]`
+"""What does it cost to spread trainings over workers? `python -m experiments.executor_scaling [images=2500] [rounds=8]`
 
-An evaluator that only sleeps, on RayExecutor with 1, 2, 4 and 8 workers, `rounds` evaluations for each worker: networks
-a second against so many times what one process without Ray does. Overhead is what an evaluation takes a worker beyond
-its sleep. Also the search loop itself: a sample of a search whose evaluator takes no time, journal included. Prints
-tables; executor_scaling.csv goes to experiments/results.
+The same networks, each trained for one epoch by one thread, in this process one after the other, and on RayExecutor
+with 1, 2, 4, ... workers up to the CPUs of this machine; so many networks that each worker of the largest number has
+`rounds` of them. `of one process` is how many networks a second there are, against so many times what one process does:
+it holds what cores take from each other and what waits at the end, too. Overhead is the time of the workers that no
+evaluation took, for each network.
+
+    python -m experiments.executor_scaling [images=2500] [rounds=8]
+
+Prints a table, and writes experiments/results/executor_scaling.csv.
 """
 
-import tempfile
 import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from rich.table import Table
 
-import latency_luts
 from experiments import options, provenance, tables
-from nas import controllers
-from nas.evaluators.surrogate import Surrogate
-from nas.executor import SerialExecutor
+from nas.evaluators.proxy_training import ProxyTraining
+from nas.executor import Evaluate, SerialExecutor
 from nas.executor_ray import RayExecutor
-from nas.journal import Journal
-from nas.loop import search
-from nas.reward import Reward
-from nas.trial import Evaluation
-from nas_runtime.console import new_console
+from nas.training import sources
+from nas.training.recipe import Recipe
+from nas_runtime.cluster import available_cpus
 from search_spaces import spaces
 from search_spaces.arch import Arch
 
-WORKERS = (1, 2, 4, 8)
-SAMPLES = 1000
-
-
-class Sleeping:
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __call__(self, arch: Arch) -> Evaluation:
-        time.sleep(self.seconds)
-        return Evaluation(top1=0.5)
+NETWORKS_SEED = 3
 
 
 def main() -> None:
-    given = options.read({"seconds": 0.5, "rounds": 16})
-    seconds, rounds = given["seconds"], given["rounds"]
-    space = spaces.get("accel_nasbench")
-    archs = [space.decode(row) for row in space.sample(np.random.default_rng(0), max(WORKERS) * rounds)]
-    serial_s = _seconds(SerialExecutor(), Sleeping(seconds), archs[:rounds]) / rounds
+    given = options.read({"images": 2500, "rounds": 8})
+    data = sources.load("fashion_mnist_mini", train_images=given["images"])
+    train = partial(ProxyTraining(data=data, recipe=Recipe(epochs=1)).evaluate, rng_seed=0)
+    workers = [n for n in (2**i for i in range(16)) if n <= available_cpus()]
+    space = spaces.get("mnasnet", base_width=0.35)
+    drawn = space.sample(np.random.default_rng(NETWORKS_SEED), workers[-1] * given["rounds"])
+    archs = [space.decode(row) for row in drawn]
+    serial_s, _ = _seconds(SerialExecutor(), train, archs)
     rows = []
-    for workers in WORKERS:
-        with RayExecutor(workers=workers, num_cpus=0.125) as executor:
-            evaluate = Sleeping(seconds)
-            list(executor.run(evaluate, archs[:workers]))  # the workers are up
-            taken = _seconds(executor, evaluate, archs[: workers * rounds])
-        rate = workers * rounds / taken
+    for number in workers:
+        with RayExecutor(workers=number) as executor:
+            list(executor.run(train, archs[:number]))  # the workers are up
+            taken_s, trained_s = _seconds(executor, train, archs)
         rows.append(
             {
-                "workers": str(workers),
-                "networks a second": f"{rate:.2f}",
-                "of linear": f"{rate * serial_s / workers:.1%}",
-                "overhead, ms": f"{1e3 * (taken / rounds - seconds):.1f}",
+                "workers": str(number),
+                "networks a second": f"{len(archs) / taken_s:.2f}",
+                "s a training": f"{trained_s / len(archs):.2f}",
+                "of one process": f"{serial_s / taken_s / number:.1%}",
+                "overhead, ms": f"{1e3 * (number * taken_s - trained_s) / len(archs):.0f}",
             }
         )
-    _show(f"An evaluator that sleeps {seconds:g} s", rows)
-    tables.write(rows, tables.RESULTS / "executor_scaling.csv", origin=provenance.of("networks 0"))
-    loops = [{"controller": name, "ms a sample": f"{_loop_ms(name):.2f}"} for name in controllers.names()]
-    _show(f"The loop: {SAMPLES} samples, batch 8, surrogate, journal", loops)
+    title = f"{len(archs)} networks, each trained for 1 epoch of {given['images']} images"
+    origin = provenance.of(f"networks {NETWORKS_SEED}, trainings 0")
+    tables.show(title, rows, tables.RESULTS / "executor_scaling.csv", origin=origin)
 
 
-def _seconds(executor: SerialExecutor | RayExecutor, evaluate: Sleeping, archs: list[Arch]) -> float:
+def _seconds(executor: SerialExecutor | RayExecutor, train: Evaluate, archs: list[Arch]) -> tuple[float, float]:
+    """How long it takes until all are trained, and how long their evaluations take together."""
     start = time.perf_counter()
-    assert all(evaluation.status == "ok" for _, evaluation in executor.run(evaluate, archs))
-    return time.perf_counter() - start
-
-
-def _loop_ms(name: str) -> float:
-    space = spaces.get("accel_nasbench")
-    latency = latency_luts.load("pixel1")
-    with tempfile.TemporaryDirectory() as folder:
-        controller = controllers.make(name, space, rng_seed=0)
-        start = time.perf_counter()
-        search(
-            space=space,
-            controller=controller,
-            evaluate=Surrogate.load().evaluate,
-            latency_ms=latency.latency_ms,
-            reward=Reward(name="soft", target_ms=51),
-            samples=SAMPLES,
-            journal=Journal(Path(folder) / "journal.jsonl", space.decode),
-        )
-        return 1e3 * (time.perf_counter() - start) / SAMPLES
-
-
-def _show(title: str, rows: list[dict[str, str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row.values())
-    new_console().print(table)
+    evaluations = [evaluation for _, evaluation in executor.run(train, archs)]
+    taken_s = time.perf_counter() - start
+    assert all(evaluation.status == "ok" for evaluation in evaluations)
+    return taken_s, sum(evaluation.seconds for evaluation in evaluations)
 
 
 if __name__ == "__main__":

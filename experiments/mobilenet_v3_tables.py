@@ -1,4 +1,4 @@
-"""MobileNetV3's tables 3, 4 and 5 and figures 5 and 7, timed here. `python -m experiments.mobilenet_v3_tables`
+"""MobileNetV3's tables 3, 4 and 5 and figure 5, timed here. `python -m experiments.mobilenet_v3_tables`
 
 Each of the paper's tables (arXiv:1905.02244) with our columns beside it: multiply-adds and parameters as counted,
 milliseconds by the shipped models of Pixel 1, 2 and 3, and milliseconds of whole networks on one core of this machine
@@ -9,7 +9,8 @@ milliseconds by the shipped models of Pixel 1, 2 and 3, and milliseconds of whol
 - Table 5: where h-swish begins, as ONNX's operator (ONNX Runtime runs it as a hard sigmoid and a product) and written
   out as x * relu6(x + 3) / 6. The stem has h-swish in all but ReLU, as in MobileNetV3-Large, which is h-swish @80.
 - Figure 5: what the efficient last stage saves on MnasNet-A1 (paper: 7 ms, 11 %, 30 M multiply-adds; Pixel 1).
-- Figure 7: multipliers at 224 px, and resolutions at multiplier 1.
+- The networks of figure 7 (multipliers at 224 px, and resolutions at multiplier 1): their latencies. The figure's other
+  axis, ImageNet accuracy, is not measured.
 
     python -m experiments.mobilenet_v3_tables [bursts=40]
 
@@ -187,7 +188,7 @@ def main() -> None:
         soft_wrap=True,
     )
     show(
-        "Figure 7: multipliers and resolutions",
+        "Networks of figure 7: multipliers and resolutions, latencies only",
         ("network", "MAdds (M)", "P-1 ms", "here ms"),
         [
             (

@@ -14,9 +14,9 @@ proposal drawn at random. A perfect look has place 1 and the gain of the row `re
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -99,33 +99,20 @@ def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[fl
     def values(updates: int, data_seed: int, part: int) -> list[float]:
         return [done[updates, data_seed, p.group][part] for p in proposals]
 
-    long, full = setting["long"], len(PARTS) - 1
-    both = np.array([values(long, s, full) for s in (1000, 1001)])
-    reference = both.mean(0)
-    order = ranking(proposals, list(reference), parent[full])
-    place = {i: k for k, i in enumerate(order)}
+    full = len(PARTS) - 1
+    both = np.array([values(setting["long"], s, full) for s in (1000, 1001)])
     saved = np.array([100 * p.saved_ms / seed_ms for p in proposals])  # percent of the latency
-    worth = 100 * (reference - parent[full]) / saved
-    rows: list[dict[str, Any]] = []
-
-    def add(look: str, keeps: list[list[int]]) -> None:
-        """One row; `keeps` are rankings, one a repetition."""
-        taus = [_tau([place[i] for i in one]) for one in keeps if len(one) == len(proposals)]
-        rows.append(
-            {
-                "look": look,
-                "tau": f"{np.mean(taus):.2f}" if taus else "",
-                "place": f"{1 + np.mean([place[one[0]] for one in keeps]):.1f} of {len(proposals)}",
-                "gain": f"{np.mean([worth[one[0]] for one in keeps]) - worth.mean():+.2f}",
-            }
-        )
-
-    add("reference", [order])
-    add("one half of the reference", [ranking(proposals, list(x), parent[full]) for x in both])
+    long = [Long(top1=top1, parent=parent[full], proposals=proposals, saved=saved) for top1 in (*both, both.mean(0))]
+    *halves, reference = long
+    # a half is judged by the other half, which it is no part of
+    rows = [
+        _row("reference", [reference.order], [reference]),
+        _row("one half of the reference, by the other", [half.order for half in halves], halves[::-1]),
+    ]
     for updates, repetitions in LOOKS.items():
         for part, images in enumerate(PARTS):
             orders = [ranking(proposals, values(updates, s, part), parent[part]) for s in range(repetitions)]
-            add(f"{updates} updates, {images} images", orders)
+            rows.append(_row(f"{updates} updates, {images} images", orders, [reference] * repetitions))
     for first, then in ((0, 8), (4, 16), (0, 16)):
         for part, images in ((1, 1000), (2, 2000)):
             orders = []
@@ -133,10 +120,52 @@ def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[fl
                 early = ranking(proposals, values(first, min(s, LOOKS[first] - 1), part), parent[part])
                 half = set(early[: -(-len(early) // 2)])
                 orders.append([i for i in ranking(proposals, values(then, s, part), parent[part]) if i in half])
-            add(f"halved after {first}, then {then} updates, {images} images", orders)
+            name = f"halved after {first}, then {then} updates, {images} images"
+            rows.append(_row(name, orders, [reference] * LOOKS[then]))
     title = f"{setting['seed']} {setting['redesign']}: looks at the proposals of step 1, delta={setting['delta']:g}"
     origin = provenance.of("the seed's training 0; looks 0 to 2, the reference 1000 and 1001", runs=(RUNS,))
     tables.show(title, rows, tables.named("proposal_looks", setting, DEFAULTS), origin=origin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Long:
+    """What the proposals came to after a long fine-tuning.
+
+    Attributes:
+        top1: (proposals,) and `parent`, their parent's.
+        saved: (proposals,) percent of the latency.
+    """
+
+    top1: np.ndarray
+    parent: float
+    proposals: list[Proposal]
+    saved: np.ndarray
+
+    @property
+    def order(self) -> list[int]:
+        return ranking(self.proposals, self.top1.tolist(), self.parent)
+
+    @property
+    def worth(self) -> np.ndarray:
+        """(proposals,) points of accuracy for one percent of the latency."""
+        return 100 * (self.top1 - self.parent) / self.saved
+
+
+def _row(look: str, orders: Sequence[list[int]], judges: Sequence[Long]) -> dict[str, str]:
+    """What a look is worth: its orders of the proposals, the best first, one a repetition, each by its judge."""
+    taus, places, gains = [], [], []
+    for order, judge in zip(orders, judges, strict=True):
+        place = {i: k for k, i in enumerate(judge.order)}
+        if len(order) == len(place):
+            taus.append(_tau([place[i] for i in order]))
+        places.append(1 + place[order[0]])
+        gains.append(judge.worth[order[0]] - judge.worth.mean())
+    return {
+        "look": look,
+        "tau": f"{np.mean(taus):.2f}" if taus else "",
+        "place": f"{np.mean(places):.1f} of {len(judges[0].proposals)}",
+        "gain": f"{np.mean(gains):+.2f}",
+    }
 
 
 def _tau(places: list[int]) -> float:
