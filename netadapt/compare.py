@@ -13,6 +13,8 @@ from search_spaces.arch import Arch, MBConv
 
 __all__ = ["by_chance", "distance", "expansions", "matched", "published_for", "uniform"]
 
+_DRAWS = 100
+
 
 def expansions(arch: Arch) -> list[tuple[int, MBConv]]:
     """The blocks with an expansion, and their places."""
@@ -92,19 +94,35 @@ def by_chance(
     decay: float = 1.0,
     kinds: Sequence[str] = KINDS,
     rng_seed: int = 0,
+    other_than: Arch | None = None,
 ) -> Adaptation:
-    """An adaptation of `seed` in which each step keeps a proposal drawn at random."""
-    return adapt(
-        seed,
-        _Chance(np.random.default_rng(rng_seed)),
-        seed_top1=0.0,
-        latency_ms=latency_ms,
-        target_ms=target_ms,
-        delta=delta,
-        decay=decay,
-        kinds=kinds,
-        selection="accuracy",
-    )
+    """An adaptation of `seed` in which each step keeps a proposal drawn at random.
+
+    Args:
+        other_than: the network that it is compared with. Where chance comes to that one, it is drawn again; it is
+            returned only if 100 adaptations come to no other.
+    """
+    chance = _Chance(np.random.default_rng(rng_seed))
+
+    def drawn() -> Adaptation:
+        return adapt(
+            seed,
+            chance,
+            seed_top1=0.0,
+            latency_ms=latency_ms,
+            target_ms=target_ms,
+            delta=delta,
+            decay=decay,
+            kinds=kinds,
+            selection="accuracy",
+        )
+
+    found = drawn()
+    for _ in range(_DRAWS - 1):
+        if found.arch != other_than:
+            break
+        found = drawn()
+    return found
 
 
 def published_for(arch: Arch, latency_ms: Callable[[Arch], float]) -> Arch:

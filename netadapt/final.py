@@ -253,6 +253,7 @@ def _by_chance(plan: Plan, found: Adaptation, n: int) -> list[Arch]:
             decay=plan.decay,
             kinds=plan.kinds,
             rng_seed=i,
+            other_than=found.arch,
         ).arch
         for i in range(n)
     ]

@@ -1,6 +1,7 @@
 """NetAdapt: channels that belong together, inheritance, proposals, the choice among them, redesigns."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -378,3 +379,14 @@ def test_uniform_scaling_meets_the_target():
     assert chance.latency_ms <= 0.95 * latency_ms(A1)
     again = compare.by_chance(A1, latency_ms=latency_ms, target_ms=0.95 * latency_ms(A1), delta=0.01, rng_seed=1)
     assert chance == again
+
+
+def test_steps_drawn_by_chance_do_not_end_at_the_network_that_they_are_compared_with():
+    latency_ms = latency_luts.load("pixel1").latency_ms
+    one_step = partial(compare.by_chance, A1, latency_ms=latency_ms, target_ms=0.999 * latency_ms(A1), delta=0.01)
+    free = one_step(rng_seed=1)
+    assert len(free.steps) == 1
+    assert one_step(rng_seed=1, other_than=free.arch).arch != free.arch
+    assert one_step(rng_seed=1, other_than=A1) == free
+    alone = one_step(kinds=("head",))  # one proposal: there is no other network
+    assert one_step(kinds=("head",), other_than=alone.arch).arch == alone.arch
