@@ -17,7 +17,7 @@ from search_spaces.blocks import (
     ShuffleUnit,
     ShuffleUnitV2,
 )
-from search_spaces.lower import lower
+from search_spaces.lower import chain, lower, unit
 
 CONV = PlainConv(in_ch=3, out_ch=8, kernel=3)
 POOL = Pooling(in_ch=3, kernel=3, stride=1)
@@ -151,6 +151,23 @@ def test_names_of_any_language_are_fine():
 def test_a_map_that_shrinks_to_nothing():
     block = ConvBN(in_ch=1, out_ch=1, kernel=1, stride=2)
     assert lower(Arch(name="x", resolution_px=1, blocks=(block,)))[0].out_shape == (1, 1, 1)
+
+
+def test_a_map_that_is_too_small_for_an_operator():
+    """Of 2 px nothing is left by a window of 3 without padding."""
+    pooling = Pooling(in_ch=8, kernel=3, stride=1, pad=0)
+    assert unit(pooling, 3, 3).out_shape == (8, 1, 1)
+    for height, width in ((2, 3), (3, 2), (1, 1)):
+        with pytest.raises(ValueError, match=f"Pooling: a {height}x{width} input is too small for its pool"):
+            unit(pooling, height, width)
+
+
+def test_maps_need_not_be_square():
+    """Height before width, also of what follows."""
+    stem = ConvBN(in_ch=3, out_ch=8, kernel=3, stride=2)
+    first, second = chain((stem, replace(stem, in_ch=8)), (64, 30))
+    assert (first.in_shape, first.out_shape) == ((3, 64, 30), (8, 32, 15))
+    assert (second.in_shape, second.out_shape) == ((8, 32, 15), (8, 16, 8))
 
 
 def test_equality_ignores_the_name():

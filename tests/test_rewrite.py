@@ -4,8 +4,7 @@ import pytest
 
 from search_spaces import rewrite, zoo
 from search_spaces.arch import ConvBN, MBConv, SepConv
-from search_spaces.blocks import Pooling
-from search_spaces.lower import lower, unit
+from search_spaces.lower import lower
 
 
 @pytest.mark.parametrize(("value", "expected"), [(84, 88), (100, 104), (83.9, 80), (0.5, 8), (19.9, 24), (20.1, 24)])
@@ -54,15 +53,6 @@ def test_a_head_of_its_own_is_widened_as_the_others_are():
     """MobileNetV3's last convolution is not the last features: those are the hidden layer."""
     narrow, wide = (rewrite.width_multiplier(zoo.get("mobilenet_v3_small"), width) for width in (0.5, 1.5))
     assert [(a.blocks[-2].out_ch, a.blocks[-1].hidden_ch) for a in (narrow, wide)] == [(288, 1024), (864, 1536)]
-
-
-def test_a_map_that_is_too_small_for_an_operator():
-    """Of 2 px nothing is left by a window of 3 without padding."""
-    pooling = Pooling(in_ch=8, kernel=3, stride=1, pad=0)
-    assert unit(pooling, 3, 3).out_shape == (8, 1, 1)
-    for height, width in ((2, 3), (3, 2), (1, 1)):
-        with pytest.raises(ValueError, match=f"Pooling: a {height}x{width} input is too small for its pool"):
-            unit(pooling, height, width)
 
 
 def test_small_images_keep_what_is_not_halved():
