@@ -8,9 +8,10 @@
     tpe_two, nsga2_two          the latter two, told accuracies and latencies as two objectives
 
 Optuna has no way to be told a part of the objective that is known before a network is evaluated: its constraints and
-second objectives are told afterwards. So `bayesian` is compared with the others as they can be used, and
-`bayesian_uninformed` shows what of its lead is the method. Ours propose batches of 8, as a search with 8 workers does;
-Optuna's learn after every sample, which is an advantage to them.
+second objectives are told afterwards. (BoTorch can be given such an objective, in a program of one's own; it is not
+compared here.) So `bayesian` is compared with the others as they can be used, and `bayesian_uninformed` shows what of
+its lead is the method. Ours propose batches of 8, as a search with 8 workers does; Optuna's learn after every sample,
+which is an advantage to them. All have their default settings.
 """
 
 from collections.abc import Callable, Iterator
