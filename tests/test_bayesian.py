@@ -200,3 +200,15 @@ def test_a_batch_larger_than_the_neighbourhood_is_still_chosen():
         assert len({tuple(row) for row in indices}) == 300
         controller.observe(indices, (indices == 2).mean(1))
     assert (indices == 2).mean() > 0.5  # 0.25 by chance
+
+
+def test_the_model_is_made_of_the_latest_and_the_best():
+    """Of 20 observations and a window of 8: the last four, and the four with the highest rewards."""
+    controller = Bayesian(small_space(30), BayesianSettings(window=8))
+    rewards = np.arange(20.0)
+    rewards[[3, 7, 11, 17]] += 100
+    controller.observe(np.arange(20)[:, None], rewards)
+    assert controller._points[controller._window()][:, 0].tolist() == [3, 7, 11, 16, 17, 18, 19]
+    few = Bayesian(small_space(30), BayesianSettings(window=20))
+    few.observe(np.arange(20)[:, None], rewards)
+    assert few._window().tolist() == list(range(20))

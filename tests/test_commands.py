@@ -175,11 +175,9 @@ def test_a_finished_search_trains_nothing_again(finished):
 
 
 def test_dry_run(tmp_path):
-    start = time.monotonic()
     done = search("dry_run=true", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert "ACC \\xd7 (LAT/TAR)^-0.15" in done.stdout
-    assert time.monotonic() - start < 60  # 5 s on a quiet machine
     assert "2.81e+18 networks (42 choices)" in done.stdout
     assert "15.8 ms on pixel1" in done.stdout
     assert "minutes" in done.stdout

@@ -185,7 +185,7 @@ def test_nothing_answers_at_the_address():
     start = time.monotonic()
     with pytest.raises(ResourceError, match=f"no Ray cluster answers at {address} .* ray start --head"):
         RayExecutor(address=address)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # Ray itself waits for minutes
     with pytest.raises(ResourceError, match="ray.address=nonsense: it must be host:port"):
         RayExecutor(address="nonsense")
 
