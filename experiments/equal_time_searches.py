@@ -66,7 +66,7 @@ METHODS = {
     "joint": Method(controller="reinforce", training=None, finalists=FINALISTS, mode="joint"),
 }
 VARIANT = {"mnasnet": "phases", "mobilenet_v3": "random_fast"}  # of training shared weights, by the space
-SHARED_EPOCHS_A_MINUTE = 9  # takes about 60 % of the time
+SHARED_EPOCHS_A_MINUTE = {"two_stage": 9, "joint": 5}  # by the mode; takes about 60 % of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +225,7 @@ def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, Shared
     how = prepare.SharedPlan(
         recipe=Recipe(epochs=shared_epochs(job)),
         phases=VARIANTS[VARIANT[job.where.space]].phases,
-        kernels="centre",
+        kernels="own" if METHODS[job.method].mode == "joint" else "centre",
         band=0.5,
         images=2000,
         bn_images=512,
@@ -274,4 +274,4 @@ def load_data(where: Where, images: int) -> Dataset:
 
 
 def shared_epochs(job: Job) -> int:
-    return SHARED_EPOCHS_A_MINUTE * job.minutes
+    return SHARED_EPOCHS_A_MINUTE[METHODS[job.method].mode] * job.minutes

@@ -78,7 +78,7 @@ def _evaluation(plan: Job) -> str:
 
 def _controller(plan: Job) -> str:
     if plan.shared and plan.shared.mode == "joint":
-        return "reinforce, which learns already while the weights are trained"
+        return "reinforce, which learns already while the weights are trained; its likeliest network comes first"
     name = plan.controller_name
     hungry = name in ("rnn_ppo", "reinforce") and plan.samples < _FEW_SAMPLES
     return f"{name} (controller=bayesian gets along with fewer samples)" if hungry else name
@@ -107,7 +107,7 @@ def _estimate_minutes(plan: Job, sampled: list[Arch]) -> float:
     passes += 0 if shared else (plan.samples + len(REFERENCES)) * trainer.recipe.epochs / at_once
     proxies_s = passes * images * image_s
     if shared:
-        measured = _INFERENCE_SHARE if shared.mode == "joint" else 0.0  # by the policy, after each update
+        measured = _INFERENCE_SHARE * shared.joint.reward_batches * (shared.mode == "joint")  # after each update
         proxies_s += (1 + measured) * shared.recipe.epochs * images * shared_s
         proxies_s += plan.samples * looked_at * look_s / at_once
     return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting

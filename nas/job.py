@@ -252,14 +252,19 @@ def _read_shared(settings: Settings, executor: ExecutorSettings) -> SharedPlan |
             name: Phase(share=share, lr=settings.number(f"{at}.{name}.lr", above=0, high=10))
             for name, share in shares.items()
         },
-        kernels=settings.choice(f"{at}.kernels", KERNELS),
+        kernels=_read_kernels(settings, mode),
         band=settings.number(f"{at}.band", above=0, high=1000),
         images=settings.integer(f"{at}.images", low=1, high=10_000_000),
         bn_images=settings.integer(f"{at}.bn_images", low=2, high=10_000_000),
         mode=mode,
-        policy_lr=settings.number(f"{at}.policy_lr", above=0, high=10),
         workers=_read_train_workers(settings, executor, recipe.batch),
     )
+
+
+def _read_kernels(settings: Settings, mode: str) -> str:
+    if settings.value("evaluator.shared.kernels") is None:
+        return "own" if mode == "joint" else "centre"
+    return settings.choice("evaluator.shared.kernels", KERNELS)
 
 
 def _read_train_workers(settings: Settings, executor: ExecutorSettings, batch: int) -> Workers | None:

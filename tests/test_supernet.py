@@ -5,11 +5,12 @@ import pytest
 import torch
 
 import latency_luts
-from nas.controllers.reinforce import Reinforce, ReinforceSettings
+from nas.controllers.reinforce import Reinforce
 from nas.reward import Reward
 from nas.supernet.checkpoint import CheckpointError
+from nas.supernet.mixed import Mixtures
 from nas.supernet.module import Supernet
-from nas.supernet.phases import PHASES, Phase
+from nas.supernet.phases import PHASES, Joint, Phase
 from nas.supernet.policy import Policy
 from nas.supernet.train import Training
 from nas.training import sources
@@ -17,7 +18,6 @@ from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, torch_net
 from search_spaces.arch import Arch
 from search_spaces.places import Places
-from search_spaces.space import Choice, SearchSpace
 
 SPACES = ("mnasnet", "mobilenet_v3")
 
@@ -66,18 +66,20 @@ def test_statistics_are_those_of_all_images_together():
 # ---- training
 
 
-def training(folder, *, steps: int = 12, dropout: float = 0.0, joint: bool = False, **changes) -> Training:
+def training(
+    folder, *, space: str = "mnasnet", steps: int = 12, dropout: float = 0.0, joint: bool | Joint = False, **changes
+) -> Training:
     from nas.evaluators.proxy_training import ProxyTraining
 
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=96)
     recipe = Recipe(steps=steps, batch=16)
     trainer = ProxyTraining(data=data, recipe=recipe, dropout=dropout)
-    supernet = make("mnasnet")
-    space = supernet.places.space
+    supernet = make(space)
+    networks = supernet.places.space
 
     def path(indices):
-        arch = space.decode(indices)
+        arch = networks.decode(indices)
         return supernet.path(arch, trainer.small(arch))
 
     settings = {
@@ -85,31 +87,44 @@ def training(folder, *, steps: int = 12, dropout: float = 0.0, joint: bool = Fal
         "data": data,
         "recipe": recipe,
         "phases": {name: Phase(share=1, lr=1e-3) for name in PHASES},
-        "largest": path(space.largest),
-        "draw": lambda rng: path(space.sample(rng, 1)[0]),
+        "largest": path(networks.largest),
+        "draw": lambda rng: path(networks.sample(rng, 1)[0]),
         "rng_seed": 3,
-        "identity": {"space": "mnasnet"},
+        "identity": {"space": space},
         "file": folder / "shared.safetensors",
     }
     if joint:
         latency = latency_luts.load("pixel1")
         settings["policy"] = Policy(
-            Reinforce(space, rng_seed=0),
-            path=path,
-            latency_ms=lambda points: latency.latency_ms_batch(space, points),
+            Reinforce(networks, rng_seed=0),
+            mixtures=Mixtures(networks, path, supernet.kernels),
+            latency_ms=lambda points: latency.latency_ms_batch(networks, points),
             reward=Reward(name="absolute", target_ms=15.8),
             data=data,
             batch=16,
+            steps=steps,
+            joint=joint if isinstance(joint, Joint) else None,
         )
     return Training(**{**settings, **changes})
 
 
-@pytest.mark.parametrize("how", [{}, {"dropout": 0.2, "joint": True}])
-def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, how):
+ONLY_MIXED = {name: Phase(share=name == "mixed", lr=1e-3) for name in PHASES}
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [
+        ({}, [(4, "largest"), (8, "align"), (12, "mixed")]),
+        ({"dropout": 0.2, "joint": True}, [(4, "largest"), (8, "align"), (12, "mixed")]),
+        ({"joint": Joint(delay=0.5, warmup=0.5), "phases": ONLY_MIXED}, [(12, "mixed")]),
+        ({"space": "mobilenet_v3", "joint": Joint(delay=0.5, warmup=0.5), "phases": ONLY_MIXED}, [(12, "mixed")]),
+    ],
+)
+def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, how, ends):
     whole = training(tmp_path / "whole", **how)
     phases = []
     assert whole.run(lambda step, phase, loss: phases.append((step, phase)))
-    assert phases == [(4, "largest"), (8, "align"), (12, "mixed")]
+    assert phases == ends
     for _ in range(3):  # 5 + 5 + 2 updates, each time with a new supernet
         again = training(tmp_path / "pieces", **how)
         ended = again.run(stop_after=5)
@@ -120,46 +135,6 @@ def test_a_training_in_pieces_ends_as_one_without_a_break(tmp_path, how):
         np.testing.assert_array_equal(whole.policy.controller.logits, again.policy.controller.logits)
         logits = whole.policy.controller.logits
         assert (logits[np.isfinite(logits)] != 0).any()
-
-
-def test_a_policy_learns_what_the_weights_can_do_and_what_the_target_is():
-    """A net that is right as often as three of its choices are good; latency is the sum of the choices."""
-    data = sources.load("fashion_mnist_mini", train_images=32)
-    space = SearchSpace(name="small", choices=tuple(Choice(f"c{i}", (0, 1, 2)) for i in range(5)), decode=tuple)
-    rng = np.random.default_rng(0)
-
-    class Net:
-        def eval(self):
-            pass
-
-        train = eval
-
-        def __call__(self, x, good):
-            return answers_of(x, good)
-
-    def answers_of(x, good):
-        images = (255 * (x * data.std[0] + data.mean[0])).round().to(torch.uint8).numpy().transpose(0, 2, 3, 1)
-        labels = [data.holdout.labels[known[image.tobytes()]] for image in images]
-        right = rng.random(len(labels)) < 0.3 + 0.2 * good
-        answers = np.where(right, labels, (np.array(labels) + 1) % 10)
-        return torch.nn.functional.one_hot(torch.from_numpy(answers), 10)
-
-    known = {image.tobytes(): i for i, image in enumerate(data.holdout.images)}
-    policy = Policy(
-        Reinforce(space, ReinforceSettings(lr=0.05)),
-        path=lambda point: int((point[:3] == 2).sum()),
-        latency_ms=lambda points: 1.0 + points.sum(axis=1),
-        reward=Reward(name="absolute", target_ms=8, beta=-0.5),
-        data=data,
-        batch=64,
-    )
-    for step in range(600):
-        policy.learn(Net(), step / 600, rng)
-    assert policy.most_likely()[:3].tolist() == [2, 2, 2]  # 0.9 right
-    assert policy.most_likely()[3:].sum() == 1  # and 8 ms
-    again = Policy(Reinforce(space), path=int, latency_ms=len, reward=policy._reward, data=data, batch=64)
-    again.load(policy.tensors())
-    np.testing.assert_array_equal(again.controller.logits, policy.controller.logits)
 
 
 def test_nothing_learns_from_a_network_that_was_not_trained(tmp_path):

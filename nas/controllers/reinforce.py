@@ -1,10 +1,13 @@
 """TuNAS's controller (arXiv:2008.06120, section 3.2): independent logits for every choice, trained by REINFORCE.
 
 No network: p(point) is the product of one softmax a choice, over the choices that matter for the point. The gradient
-is that of the log-probability times the reward above an exponential moving average; Adam without momentum turns it
-into steps whose length does not depend on the rewards' scale.
+is that of the log-probability times the reward above an exponential moving average, which has this reward already, and
+no bias to the first ones; Adam without momentum turns it into steps whose length does not depend on the rewards' scale.
+As in tunas/controller.py, custom_layers.py and tpu_optimizer_ops.py, but that averages the squares of gradients over
+shards with a network each; here the gradients of a batch are averaged first.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +22,7 @@ __all__ = ["Reinforce", "ReinforceSettings"]
 
 
 _MOST_LOGITS = 2**23  # 64 MiB, of which there are some copies
+_EPSILON = 1e-8  # of Adam, as "epsilon hat" in its paper
 _AT_ONCE = 2**22  # numbers that are drawn or added up in one piece
 
 
@@ -89,28 +93,39 @@ class Reinforce:
             found[rows] = (self.logits + noise).argmax(axis=2)
         return found
 
-    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
-        """One step on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
+    def observe(self, indices: np.ndarray, rewards: np.ndarray, *, chosen: np.ndarray | None = None) -> None:
+        """One step on a batch: indices (n, C), rewards (n,); NaN rewards are left out.
+
+        Args:
+            chosen: (C,) bools, the choices that the policy made itself; from others it does not learn.
+        """
         indices, rewards = told(self._space, indices, rewards)
         known = ~np.isnan(rewards)
         if not known.any():
             return
         indices, rewards = indices[known], rewards[known]
         decay = self._settings.baseline_decay
-        mean = float(rewards.mean())
-        self._baseline = mean if self._baseline is None else decay * self._baseline + (1 - decay) * mean
+        self._baseline = self._averaged(float(rewards.mean()))
         above = rewards - self._baseline
         self._scale = decay * self._scale + (1 - decay) * float(np.abs(above).mean())
         gradient = np.zeros(self.logits.shape)
         for rows in self._pieces(len(above)):
             gradient += (above[rows, None, None] * self.log_prob_gradient(indices[rows])).sum(axis=0)
         gradient /= len(above)
+        if chosen is not None:
+            gradient[~chosen] = 0.0
         gradient += self._settings.entropy * self._scale * self._entropy_gradient()
         self._steps += 1
         beta2 = self._settings.beta2
         self._second = beta2 * self._second + (1 - beta2) * gradient**2
-        root = np.sqrt(self._second / (1 - beta2**self._steps))
-        self.logits = self.logits + self.lr * gradient / np.maximum(root, 1e-12)
+        length = self.lr * math.sqrt(1 - beta2**self._steps)
+        self.logits = self.logits + length * gradient / (np.sqrt(self._second) + _EPSILON)
+
+    def _averaged(self, reward: float) -> float:
+        """The baseline with one more reward: the mean of all, those of long ago with less weight; the first alone."""
+        decay, past = self._settings.baseline_decay, self._baseline or 0.0
+        weight = decay * (1 - decay**self._steps)  # of the rewards so far; 1 - decay of this one
+        return (weight * past + (1 - decay) * reward) / (weight + 1 - decay)
 
     def probabilities(self) -> np.ndarray:
         """(C, O) of the options of every choice."""
@@ -129,6 +144,10 @@ class Reinforce:
         indices = np.asarray(indices)
         taken = indices[:, :, None] == np.arange(self.logits.shape[1])
         return np.where(self._space.active(indices)[:, :, None], taken - self.probabilities(), 0.0)
+
+    def most_likely(self) -> np.ndarray:
+        """(C,) the network of the highest probability."""
+        return self.logits.argmax(axis=1)
 
     def entropy(self) -> np.ndarray:
         """(C,) of every choice, in nats."""

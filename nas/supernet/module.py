@@ -8,78 +8,25 @@ statistics are estimated anew (`Supernet.calibrate`).
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.supernet.paths import Mean, Path, Step, Stretch, keyed, with_done
 from search_spaces import torch_ops
-from search_spaces.arch import Arch, Block
+from search_spaces.arch import Arch
 from search_spaces.ops import Conv, Linear, Op
-from search_spaces.places import Place, Places
+from search_spaces.places import Places
 
-__all__ = ["Path", "Statistics", "Stretch", "Supernet"]
+__all__ = ["Statistics", "Supernet"]
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and variance (C,) of what each batch norm of a path normalises, by the name of its convolution."""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One operator of a path.
-
-    Attributes:
-        name: like ``blocks.3.expand``, as in `torch_net.Net`.
-        inputs: names of the steps that it reads; "" is what stands before the stretch.
-        key: of its weights; "" if it has none.
-        done: names of the steps whose values nothing after this one reads.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    op: Op
-    key: str
-    done: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """The operators that one part of the space gives a network.
-
-    Attributes:
-        part: its number.
-        in_ch: channels that it reads.
-        last: number of its last block in the network.
-        norm_eps: of the network's batch norm.
-    """
-
-    part: int
-    in_ch: int
-    last: int
-    steps: tuple[_Step, ...]
-    norm_eps: float
-
-
-@dataclass(frozen=True)
-class Path:
-    """A network's way through the shared weights.
-
-    Attributes:
-        arch: the network, for the images of the data set.
-        stretches: in order; parts that give no block are left out.
-    """
-
-    arch: Arch
-    stretches: tuple[Stretch, ...]
-
-    @property
-    def steps(self) -> Iterator[_Step]:
-        """Every operator, in order."""
-        return (step for stretch in self.stretches for step in stretch.steps)
 
 
 class Supernet(nn.Module):
@@ -131,15 +78,15 @@ class Supernet(nn.Module):
         stretches = []
         for part, group in groupby(range(len(blocks)), key=lambda i: places[i][0]):
             numbers = list(group)
-            steps: list[_Step] = []
+            steps: list[Step] = []
             source = ""
             for i in numbers:
-                for op, key in _keyed(blocks[i], places[i], self.kernels):
+                for op, key in keyed(blocks[i], places[i], self.kernels):
                     inputs = tuple(source if name == "input" else f"blocks.{i}.{name}" for name in op.inputs)
-                    steps.append(_Step(f"blocks.{i}.{op.name}", inputs, op, key))
+                    steps.append(Step(f"blocks.{i}.{op.name}", inputs, op, key))
                 source = steps[-1].name
             in_ch = blocks[numbers[0]].in_ch
-            stretches.append(Stretch(part, in_ch, numbers[-1], _with_done(steps), small.norm_eps))
+            stretches.append(Stretch(part, in_ch, numbers[-1], with_done(steps), small.norm_eps))
         return Path(small, tuple(stretches))
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
@@ -151,7 +98,7 @@ class Supernet(nn.Module):
     def stretch(self, x: Tensor, stretch: Stretch) -> Tensor:
         """A part of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
 
-        def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
+        def convolve(step: Step, op: Conv, x: Tensor) -> Tensor:
             x = torch_ops.conv2d(x, op, *self._conv_weights(step.key, op))
             if not op.norm:
                 return x
@@ -166,7 +113,7 @@ class Supernet(nn.Module):
         found: dict[str, tuple[Tensor, Tensor]] = {}
         seen, now = 0, 0
 
-        def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
+        def convolve(step: Step, op: Conv, x: Tensor) -> Tensor:
             x = torch_ops.conv2d(x, op, *self._conv_weights(step.key, op))
             if not op.norm:
                 return x
@@ -199,7 +146,7 @@ class Supernet(nn.Module):
                     weight, bias = weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
                 weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
 
-        def convolve(step: _Step, op: Conv, x: Tensor) -> Tensor:
+        def convolve(step: Step, op: Conv, x: Tensor) -> Tensor:
             return torch_ops.conv2d(x, op, *weights[step.name])
 
         def forward(x: Tensor) -> Tensor:
@@ -229,7 +176,7 @@ class Supernet(nn.Module):
                 state[f"{step.name}.linear.weight"], state[f"{step.name}.linear.bias"] = weight, bias
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def _run(self, x: Tensor, stretch: Stretch, convolve: Callable[[_Step, Conv, Tensor], Tensor]) -> Tensor:
+    def _run(self, x: Tensor, stretch: Stretch, convolve: Callable[[Step, Conv, Tensor], Tensor]) -> Tensor:
         values = {"": x}
         for step in stretch.steps:
             match step.op:
@@ -237,6 +184,8 @@ class Supernet(nn.Module):
                     x = _act(convolve(step, op, values[step.inputs[0]]), op.act)
                 case Linear() as op:
                     x = _act(F.linear(values[step.inputs[0]].flatten(1), *self._linear_weights(step.key, op)), op.act)
+                case Mean(weights):
+                    x = torch.stack([w * values[name] for w, name in zip(weights, step.inputs, strict=True)]).sum(0)
                 case op:
                     x = _plain(op).train(self.training)(*(values[name] for name in step.inputs))
             for name in step.done:
@@ -258,14 +207,6 @@ class Supernet(nn.Module):
         return self.weights[f"{key}/weight"][: op.out_ch, : op.in_ch], self.weights[f"{key}/bias"][: op.out_ch]
 
 
-def _with_done(steps: list[_Step]) -> tuple[_Step, ...]:
-    last = {name: i for i, step in enumerate(steps) for name in step.inputs}
-    done: dict[int, list[str]] = {}
-    for name, i in last.items():
-        done.setdefault(i, []).append(name)
-    return tuple(replace(step, done=tuple(done.get(i, ()))) for i, step in enumerate(steps))
-
-
 def _shapes(places: Places, in_ch: int, classes: int, kernels: str) -> dict[str, tuple[tuple[int, ...], bool]]:
     """For every shared tensor its shape, the largest that some network of the space needs, and whether it belongs to a
     depthwise convolution."""
@@ -277,7 +218,7 @@ def _shapes(places: Places, in_ch: int, classes: int, kernels: str) -> dict[str,
                 block = replace(block, in_ch=in_ch)
             if place == last:
                 block = replace(block, out_ch=classes)
-            for op, key in _keyed(block, place, kernels):
+            for op, key in keyed(block, place, kernels):
                 for name, shape in _op_shapes(op).items():
                     before, _ = shapes.get(f"{key}/{name}", (shape, False))
                     shapes[f"{key}/{name}"] = tuple(map(max, before, shape)), isinstance(op, Conv) and op.depthwise
@@ -299,21 +240,6 @@ def _op_shapes(op: Op) -> dict[str, tuple[int, ...]]:
             return {"weight": (op.out_ch, op.in_ch), "bias": (op.out_ch,)}
         case _:
             return {}
-
-
-@lru_cache(maxsize=100_000)
-def _keyed(block: Block, place: Place, kernels: str) -> tuple[tuple[Op, str], ...]:
-    """The operators of a block, each with the key of its weights."""
-
-    def key(op: Op) -> str:
-        if not isinstance(op, Conv | Linear):
-            return ""
-        size = ""
-        if kernels == "own" and isinstance(op, Conv) and op.size != (1, 1):
-            size = "x".join(map(str, op.size))
-        return f"part{place[0]}/{place[1]}/{type(block).__name__}/{op.name}{size}"
-
-    return tuple((op, key(op)) for op in block.ops())
 
 
 def _initialise(value: Tensor, kind: str, depthwise: bool, generator: torch.Generator | None) -> None:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,16 @@ import numpy as np
 from rich.console import Console
 
 from latency_luts import LatencyModel
-from nas.controllers.reinforce import Reinforce, ReinforceSettings
+from nas.controllers.reinforce import Reinforce
 from nas.reward import Reward
-from nas.supernet.phases import PHASES, Phase, Workers
+from nas.supernet.phases import PHASES, Joint, Phase, Workers
 from nas.training.recipe import Recipe
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.supernet.module import Supernet
-    from nas.supernet.policy import Policy
+    from nas.supernet.policy import Learned, Policy
 
 __all__ = ["FILE", "SharedPlan", "prepare", "within"]
 
@@ -40,11 +40,12 @@ class SharedPlan:
         recipe: of their training, all phases together.
         phases: see `nas.supernet.train.Training`.
         kernels: see `nas.supernet.phases.KERNELS`.
-        band: networks are drawn whose latency is within this share of the target: 0.5 for half to one and a half times.
+        band: random networks are drawn whose latency is within this share of the target: 0.5 for half to one and a half
+            times. With mode ``joint`` from the whole space, as TuNAS does.
         images: of the holdout, for one evaluation.
         bn_images: for batch norm's statistics.
         mode: see `nas.supernet.phases.MODES`.
-        policy_lr: highest learning rate of the policy, with mode ``joint``.
+        joint: with mode ``joint``.
         workers: of the Ray cluster that this process has joined, which train; None: this process does.
     """
 
@@ -55,7 +56,7 @@ class SharedPlan:
     images: int
     bn_images: int
     mode: str = "two_stage"
-    policy_lr: float = 0.02
+    joint: Joint = field(default_factory=Joint)
     workers: Workers | None = None
 
 
@@ -71,7 +72,7 @@ def prepare(
     threads: int,
     console: Console,
     reward: Reward | None = None,
-) -> tuple[dict[str, np.ndarray], Reinforce | None]:
+) -> tuple[dict[str, np.ndarray], "Learned | None"]:
     """The trained weights by name, and the controller that learned with them.
 
     Args:
@@ -83,6 +84,7 @@ def prepare(
     """
     import torch
 
+    from nas.supernet.mixed import Mixtures
     from nas.supernet.module import Supernet
     from nas.supernet.policy import Policy
     from nas.supernet.train import Training
@@ -99,19 +101,9 @@ def prepare(
         arch = space.decode(indices)
         return net.path(arch, trainer.small(arch))
 
-    band_ms = [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
-    draw = within(space, latency, *band_ms)
+    band_ms = None if shared.mode == "joint" else [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
+    draw = within(space, latency, *band_ms) if band_ms else lambda rng: space.sample(rng, 1)[0]
     draw(np.random.default_rng(rng_seed))  # if there is nothing to draw, better now than after the first phase
-    policy = None
-    if shared.mode == "joint" and reward:
-        policy = Policy(
-            Reinforce(space, ReinforceSettings(lr=shared.policy_lr), rng_seed=rng_seed),
-            path=path,
-            latency_ms=lambda points: latency.latency_ms_batch(space, points),
-            reward=reward,
-            data=data,
-            batch=shared.recipe.batch,
-        )
     training = Training(
         supernet=net,
         data=data,
@@ -131,12 +123,24 @@ def prepare(
             "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
             "kernels": shared.kernels,
             "rng_seed": rng_seed,
-            "policy": {**asdict(reward), "lr": shared.policy_lr} if policy and reward else None,
+            "policy": {**asdict(reward), **asdict(shared.joint)} if shared.mode == "joint" and reward else None,
         },
         file=run_dir / FILE,
         device=trainer.device,
-        policy=policy,
     )
+    policy = None
+    if shared.mode == "joint" and reward:
+        policy = Policy(
+            Reinforce(space, rng_seed=rng_seed),
+            mixtures=Mixtures(space, path, shared.kernels),
+            latency_ms=lambda points: latency.latency_ms_batch(space, points),
+            reward=reward,
+            data=data,
+            batch=shared.recipe.batch,
+            steps=training.steps,
+            joint=shared.joint,
+        )
+        training = replace(training, policy=policy)
     if shared.workers and training.done() < training.steps:
         from nas.supernet import parallel
 
@@ -145,10 +149,7 @@ def prepare(
         console.print(note)
     training.run(_Progress(console, training.steps, policy))
     weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
-    if policy is None:
-        return weights, None
-    policy.controller.lr = shared.policy_lr  # whether the training has just ended or ended long ago
-    return weights, policy.controller
+    return weights, policy.learned() if policy else None
 
 
 def within(

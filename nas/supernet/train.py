@@ -7,7 +7,8 @@ after 3,000 updates. So
 1. *largest*: the space's largest network is trained alone. It is the teacher from here on, with weights that stay.
 2. *align*: every stretch of a random network learns to compute what the teacher's stretch computes from the same input,
    each by itself (block-wise distillation, DNA, arXiv:1911.13053). Thereafter operators can stand in for each other.
-3. *mixed*: random networks are trained as a whole; or those of a policy that learns with them (`nas.supernet.policy`).
+3. *mixed*: random networks are trained as a whole; or those of a policy that learns with them (`nas.supernet.policy`),
+   which is all that TuNAS does.
 
 What each phase is worth: ``python -m experiments.shared_weights_ranking``.
 """
@@ -25,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.supernet import checkpoint
-from nas.supernet.module import Path, Supernet
+from nas.supernet.module import Supernet
+from nas.supernet.paths import Path
 from nas.supernet.phases import PHASES, Phase
-from nas.supernet.policy import Policy
+from nas.supernet.policy import Drawn, Policy
 from nas.training import on_gpu
 from nas.training.datasets import Dataset, drawn
 from nas.training.recipe import Recipe
@@ -134,16 +136,15 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = self.phases[phase].lr * schedule(step - first, warmup, last - first)
             optimizer.zero_grad(set_to_none=True)
+            rng = np.random.default_rng((self.rng_seed, step))  # of what all ranks do alike
+            drawn = self.policy.draw(step, rng) if self.policy and phase == "mixed" else None
+            path = self._path(phase, rng) if drawn is None else drawn.path
             with on_gpu.autocast(self.device, self.data.resolution_px):
-                loss = loss_of(step, phase, teacher)
+                loss = loss_of(step, phase, path, teacher)
             loss.backward()
             optimizer.step()
-            if self.policy and phase == "mixed":
-                if self.rank == 0:
-                    rng = np.random.default_rng((self.rng_seed, step, 2))
-                    self.policy.learn(net, (step - first) / (last - first), rng, self.device)
-                if self.ranks > 1:
-                    self.policy.load(_of_the_first(self.policy.tensors()))
+            if drawn:
+                self._learn(drawn, step)
             total += loss.detach()
             summed += 1
             if (step + 1) % _REPORT_EVERY == 0 or step + 1 in (last, end):
@@ -183,12 +184,19 @@ class Training:
             first = last
         raise ValueError(f"the training has {self.steps} updates; there is no number {step}")
 
-    def _loss(self, step: int, phase: str, teacher: "Teacher | None") -> Tensor:
-        rng = np.random.default_rng((self.rng_seed, step))  # of what all ranks do alike
-        if phase == "largest":
-            path = self.largest
-        else:
-            path = self.policy.draw(rng) if self.policy and phase == "mixed" else self.draw(rng)
+    def _path(self, phase: str, rng: np.random.Generator) -> Path:
+        return self.largest if phase == "largest" else self.draw(rng)
+
+    def _learn(self, drawn: Drawn, step: int) -> None:
+        """The policy, from the network that was just trained."""
+        assert self.policy
+        if self.rank == 0:
+            rng = np.random.default_rng((self.rng_seed, step, 2))
+            self.policy.learn(self.supernet, drawn, step, rng, self.device)
+        if self.ranks > 1:
+            self.policy.load(_of_the_first(self.policy.tensors()))
+
+    def _loss(self, step: int, phase: str, path: Path, teacher: "Teacher | None") -> Tensor:
         rng = np.random.default_rng((self.rng_seed, step, 3, self.rank))
         x, y = self._batch(step, rng)
         if phase == "align":
