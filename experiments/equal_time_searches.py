@@ -86,7 +86,7 @@ class Job:
     @property
     def folder(self) -> Path:
         length = f"-{self.minutes}" if self.shares else ""
-        return RUNS / f"{self.where}-{self.method}-{self.seed}{length}"
+        return RUNS / f"{self.where.records}-{self.method}-{self.seed}{length}"
 
     @property
     def result(self) -> Path:

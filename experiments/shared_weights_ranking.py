@@ -193,7 +193,7 @@ def _shared(training: Training, networks: int, where: Where) -> dict[str, Any]:
 
 
 def _folder(training: Training, where: Where) -> Path:
-    return RUNS / f"{where}-{training.folder}"
+    return RUNS / f"{where.records}-{training.folder}"
 
 
 @cache

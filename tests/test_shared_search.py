@@ -133,7 +133,7 @@ def test_an_inherited_network_is_as_accurate_alone():
     alone.load_state_dict(evaluator.inherited(arch))
     assert evaluation.top1 == pytest.approx(top1(alone, data.holdout, data), abs=2 / 300)
     with pytest.raises(ValueError, match="is not one of space 'mnasnet'"):
-        evaluator.evaluate(spaces.get("mobilenet_v3").decode([0] * 73))
+        evaluator.evaluate(spaces.get("mobilenet_v3").decode([0] * 86))
 
 
 def test_what_a_space_reaches():
