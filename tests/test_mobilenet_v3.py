@@ -16,6 +16,7 @@ import torch
 
 import latency_luts
 from nas.journal import Journal, JournalError
+from nas.report.summary import by_block
 from nas_runtime.records import Records
 from netadapt.channels import groups
 from search_spaces import cost, onnx_net, rewrite, spaces, timm_notation, torch_net, zoo
@@ -289,6 +290,16 @@ def test_what_netadapt_narrows_together():
         "head convolution": 640,
         "hidden layer": 1280,
     }
+
+
+def test_what_was_chosen_is_shown_layer_by_layer():
+    columns, rows = by_block(SPACE.describe(GOLDEN["indices"][0]))
+    assert columns == ["block", "kernel", "present", "filters", "expansion", "se"]
+    shown = {row[0]: row[1:] for row in rows}
+    assert shown["stem"] == ["5", "-", "24", "-", "-"]
+    assert shown["stage1.layer2"] == ["5", "True", "-", "1", "True"]
+    assert shown["stage1"] == ["-", "-", "16", "-", "-"]
+    assert len(rows) == 2 + 5 * 5 + 2
 
 
 def test_runs_of_the_space_of_earlier_versions_are_refused(tmp_path):
