@@ -294,11 +294,11 @@ def test_what_netadapt_narrows_together():
 
 def test_what_was_chosen_is_shown_layer_by_layer():
     columns, rows = by_block(SPACE.describe(GOLDEN["indices"][0]))
-    assert columns == ["block", "kernel", "present", "filters", "expansion", "se"]
+    assert columns == ["block", "kernel", "filters", "present", "expansion", "se"]
     shown = {row[0]: row[1:] for row in rows}
-    assert shown["stem"] == ["5", "-", "24", "-", "-"]
-    assert shown["stage1.layer2"] == ["5", "True", "-", "1", "True"]
-    assert shown["stage1"] == ["-", "-", "16", "-", "-"]
+    assert shown["stem"] == ["5", "24", "-", "-", "-"]
+    assert shown["stage1.layer2"] == ["5", "-", "True", "1", "True"]
+    assert shown["stage1"] == ["-", "16", "-", "-", "-"]
     assert len(rows) == 2 + 5 * 5 + 2
 
 
