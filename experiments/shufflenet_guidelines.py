@@ -164,20 +164,30 @@ def main() -> None:
             speeds = ", ".join(f"{value:.2f}" for value in relative[row])
             console.print(f"  {row}: {speeds} of the first row's speed")
         console.print(_verdict(guideline, [value for row in rows[1:] for value in relative[row]]))
-    lines = [
-        {
-            "guideline": case.guideline,
-            "row": case.row,
-            "column": case.column,
-            "madds": cost.madds(case.arch),
-            "ms": f"{value:.4f}",
-            "images_a_second": f"{1000 / value:.2f}",
-            "paper_images_a_second": case.paper,
-        }
-        for case, value in results
-    ]
-    tables.write(lines, RESULTS, origin=provenance.of(provenance.NOTHING_RANDOM))
+    tables.write(_rows(results), RESULTS, origin=provenance.of(provenance.NOTHING_RANDOM))
     _picture(results)
+
+
+def _rows(results: list[tuple[Case, float]]) -> list[dict[str, str]]:
+    """A row for each cell; its speed against that of the guideline's first row, too, in percent."""
+    first = {(case.guideline, case.column): (case, ms) for case, ms in reversed(results)}
+    rows = []
+    for case, ms in results:
+        best, best_ms = first[case.guideline, case.column]
+        rows.append(
+            {
+                "guideline": case.guideline,
+                "row": case.row,
+                "column": case.column,
+                "madds": str(cost.madds(case.arch)),
+                "ms": f"{ms:.4f}",
+                "images_a_second": f"{1000 / ms:.2f}",
+                "paper_images_a_second": str(case.paper),
+                "of_the_first_row_%": f"{100 * best_ms / ms:.0f}",
+                "paper_of_the_first_row_%": "" if math.isnan(case.paper) else f"{100 * case.paper / best.paper:.0f}",
+            }
+        )
+    return rows
 
 
 def _verdict(guideline: str, speeds: list[float]) -> str:

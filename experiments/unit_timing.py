@@ -58,11 +58,11 @@ def main() -> None:
     found = [
         {
             **setting,
-            "noise": f"{noise:.4f}",
+            "noise %": f"{100 * noise:.2f}",
             "units": way,
             "fitted": fit,
-            "mape": f"{mape:.4f}",
-            "worst": f"{worst:.4f}",
+            "mean error %": f"{100 * mape:.2f}",
+            "largest %": f"{100 * worst:.2f}",
         }
         for way, fit, mape, worst in rows
     ]

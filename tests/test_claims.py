@@ -1,0 +1,103 @@
+"""Figures of the texts come from recorded results, and what does not is found."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import claims, tables
+
+RESULT = """# command: python -m experiments.x
+# commit: 4f2a91c 2026-11-30
+# seeds: 0
+# machine: a machine
+"""
+
+
+@pytest.mark.parametrize("text", claims.TEXTS, ids=lambda path: path.name)
+def test_every_figure_is_in_a_result_that_is_linked_beside_it(text):
+    assert claims.wrong(text) == []
+
+
+def test_every_result_is_shown_somewhere():
+    linked = {(text.parent / target).resolve() for text in claims.TEXTS for target in claims.links(text.read_text())}
+    files = {path for path in tables.RESULTS.iterdir() if path.suffix in (".csv", ".txt", ".png")}
+    assert sorted(path.name for path in files - linked) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("| 0.70 ± 0.08 | 11.1 |", "| 0.71 ± 0.08 | 11.1 |"), ("52.3 % written out", "55.3 % written out")],
+)
+def test_a_figure_that_is_changed_is_found_in_the_text_itself(monkeypatch, tmp_path, old, new):
+    text = tables.RESULTS.parent / "README.md"
+    before = text.read_text()
+    assert before.count(old) == 1
+    changed = tmp_path / "experiments" / "README.md"
+    changed.parent.mkdir()
+    (changed.parent / "results").symlink_to(tables.RESULTS)
+    changed.write_text(before.replace(old, new))
+    monkeypatch.setattr(claims, "ROOT", tmp_path)
+    line = before[: before.index(old)].count("\n") + 1
+    (said,) = claims.wrong(changed)
+    assert said.startswith(f"experiments/README.md:{line}: {re.findall(r'[0-9.]+', new)[0]} is not in ")
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch):
+    """What is wrong with a text beside x.csv and x.txt."""
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(claims, "ROOT", tmp_path)
+    (tmp_path / "x.csv").write_text(f'{RESULT}network,top-1 %,ms\na,81.46,"5.2, 5.3"\nb,-0.25%,1234\n')
+    (tmp_path / "x.txt").write_text(f"{RESULT}one line: 7.25ms\nanother\n")
+
+    def wrong(text: str) -> list[str]:
+        (tmp_path / "text.md").write_text(text)
+        return claims.wrong(tmp_path / "text.md")
+
+    claims._numbers.cache_clear()
+    yield wrong
+    claims._numbers.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It has 81.5 %, or 81 %, in 5 ms ([data](x.csv)).",
+        "It has 0.3 % less, which is -0.25 % or −0.3 %; [data](x.csv)",
+        "[data](x.csv)\n\n| network | ms at 99 px |\n|---|---|\n| a | 5.3 |\n| b | 1,234 |",
+        "[data](x.txt)\n\n```text\none line: 7.25ms\n...\nanother\n```\n\n7.3 ms",
+        "A setting `99 %`, `lr=0.003` and epochs=0.5; 99 networks of 64 px and MobileNetV2.",
+        "Others have [99 %](https://example.org).",
+        "```\npython -m x lr=0.3  # what it does\n```\n\n    python -m y 9.9\n\n```py\nx = 9.9\n```",
+    ],
+)
+def test_what_is_right(said, text):
+    assert said(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("It has 81.4 % ([data](x.csv)).", "1: 81.4 is not in x.csv"),
+        ("[data](x.csv)\nand 2 to\n5.2 ms", "2: 2 is not in x.csv"),
+        ("[data](x.csv) 0.4 ± 5.2", "1: 0.4 is not in x.csv"),
+        ("It is +0.25 % ([data](x.csv))", "1: +0.25 is not in x.csv"),
+        ("[data](x.csv)\n\n| a | b |\n|---|---|\n| a | 6 |", "5: 6 is not in x.csv"),
+        ("[data](x.csv) 5.2\n\n# Next\n\n5.2", "5: 5.2 is in no result that is linked here"),
+        ("Tau is 0.62.", "1: 0.62 is in no result that is linked here"),
+        ("It takes 8 minutes.", "1: 8 is in no result that is linked here"),
+        ("Others have [99 %](https://example.org). We have 98 %.", "1: 98 is in no result that is linked here"),
+        ("```\npython -m x  # 10 minutes\n```", "2: 10 is in no result that is linked here"),
+        ("[data](x.txt)\n```text\none line: 7.26ms\n```", "3: this line is not in x.txt: one line: 7.26ms"),
+        ("[data](y.csv)", "1: y.csv: there is no such file"),
+    ],
+)
+def test_what_is_wrong(said, text, message):
+    assert said(text) == [f"text.md:{message}"]
+
+
+def test_a_result_without_provenance_is_no_result(said):
+    (Path(tables.RESULTS) / "x.csv").write_text("a,81.5\n")
+    with pytest.raises(ValueError, match="^command is missing"):
+        said("81.5 % [data](x.csv)")
