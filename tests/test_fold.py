@@ -5,6 +5,7 @@ import pytest
 from latency_luts import build, fold
 from latency_luts.fold import Context
 from latency_luts.key import key
+from latency_luts.measure import ChainTiming
 from latency_luts.table import Identity, MeasuredTable, Timing
 from search_spaces import zoo
 from search_spaces.lower import lower
@@ -76,3 +77,20 @@ def test_a_table_that_grows_keeps_the_doubts_about_what_it_had(tmp_path, fake):
     after = build.build("host", {*lower(first), *lower(second)}, {}, path).provenance
     assert (after["drift"], after["noisy_units"]) == (before["drift"], 1)
     assert after["reference_ms"] == before["reference_ms"]
+
+
+def test_only_units_of_several_moments_say_how_slow_one_was():
+    """Three units took half as long again in the second moment; ten others were timed in that one alone."""
+    several, once = NAMES[:3], NAMES[3:13]
+
+    def chain(keys: list[str], ms: float, reference_ms: float) -> ChainTiming:
+        n = len(keys)
+        return ChainTiming(
+            keys=tuple(keys), ms=(ms,) * n, spread=(0.0,) * n, kernels=(1,) * n, runs=9, reference_ms=reference_ms
+        )
+
+    speeds = fold._speeds([chain(several, 2.0, 1.0), chain([*several, *once], 3.0, 1.0 + 1e-9)])
+    assert speeds[1] / speeds[0] == pytest.approx(1.5)
+    twice = fold._speeds([chain(several, 2.0, 1.0), chain(several, 4.0, 2.0)])  # the references say it
+    assert twice[1] / twice[0] == pytest.approx(2.0)
+    assert fold._speeds([]).size == 0
