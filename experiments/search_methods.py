@@ -5,7 +5,7 @@
     evolution, rnn_ppo, reinforce, random
     gp, tpe, nsga2              Optuna's GPSampler, TPESampler (multivariate, its default since 5.0) and NSGAIISampler,
                                 told rewards
-    tpe_two, nsga2_two          the latter two, told accuracies and latencies as two objectives
+    nsga2_two                   the last, told accuracies and latencies as two objectives
 
 Optuna has no way to be told a part of the objective that is known before a network is evaluated: its constraints and
 second objectives are told afterwards. (BoTorch can be given such an objective, in a program of one's own; it is not
@@ -45,14 +45,14 @@ class Method:
 
     Attributes:
         start: (benchmark, rng_seed) to its endless samples.
-        most, most_seeds: samples and seeds that it is given at most; the time of some grows with the square of the
-            samples or faster.
+        most: samples that it is given at most.
+        slow: it takes minutes for a hundred samples, and so is given few seeds.
         library: of others, where it is not ours.
     """
 
     start: Callable[[Benchmark, int], Iterator[Step]]
-    most: int = 8000
-    most_seeds: int = 1000
+    most: int = 1000
+    slow: bool = False
     library: str = ""
 
 
@@ -101,9 +101,8 @@ METHODS = {
     "rnn_ppo": Method(start=partial(_ours, "rnn_ppo")),
     "reinforce": Method(start=partial(_ours, "reinforce")),
     "random": Method(start=partial(_ours, "random")),
-    "gp": Method(start=partial(_optuna, "GPSampler"), most=100, most_seeds=6, library="optuna"),
-    "tpe": Method(start=partial(_optuna, "TPESampler"), most=1000, library="optuna"),
-    "tpe_two": Method(start=partial(_optuna, "TPESampler", two=True), most=250, library="optuna"),
+    "gp": Method(start=partial(_optuna, "GPSampler"), most=100, slow=True, library="optuna"),
+    "tpe": Method(start=partial(_optuna, "TPESampler"), library="optuna"),
     "nsga2": Method(start=partial(_optuna, "NSGAIISampler"), library="optuna"),
     "nsga2_two": Method(start=partial(_optuna, "NSGAIISampler", two=True), library="optuna"),
 }

@@ -75,6 +75,19 @@ def test_a_run_returns_the_network_that_seemed_best():
     assert run["median_cost"]["42"] == 40.5  # of the last 4
 
 
+def test_few_seeds_are_for_what_takes_long():
+    given = {
+        "benchmarks": ("soft",),
+        "methods": ("gp", "tpe"),
+        "path": "",
+        "seeds": 3,
+        "long_seeds": 2,
+        "first_seed": 7,
+    }
+    jobs = [(job.method, job.seed, job.samples) for job in search_quality._jobs(given)]
+    assert jobs == [("tpe", 9, 250), ("tpe", 7, 1000), ("tpe", 8, 1000), ("gp", 7, 100), ("gp", 8, 100)]
+
+
 def cells(path, *, leave_out: int = 0):
     """A file of all cells, in which accuracy grows with the 3x3 convolutions."""
     names = ("skip", "none", "conv3x3", "conv1x1", "pool")
