@@ -2,9 +2,9 @@
 
 On the default space and the embedded data, one thread or one GPU, weights as they are at the start (figures do not
 depend on them). Training: updates of the shared weights on the space's largest network, against a loop of forward,
-backward and optimizer step of that network by itself on one ready batch (goal: 85 % of its images a second); and on
-random networks within half to one and a half times 15.8 ms on a Pixel 1, as in the last phase. In turns; medians.
-Evaluation: seconds for 2,000 images of the holdout, batch norm's statistics included, of 40 such networks (goal: 0.15).
+backward and optimizer step of that network by itself on one ready batch; and on random networks within half to one and
+a half times 15.8 ms on a Pixel 1, as in the last phase. In turns; medians.
+Evaluation: seconds for 2,000 images of the holdout, batch norm's statistics included, of 40 such networks.
 
     python -m experiments.shared_weights_speed [turns=5] [networks=40] [updates=80] [batch=64] [device=cuda]
 """

@@ -3,7 +3,7 @@
 A unit's time depends on what runs around it (see `on_device`), so that it is measured beside several neighbours, and
 beside such as it has in networks: the layers of a stage are alike, so that a unit which keeps its input's shape follows
 one of its own kind. Behind dense convolutions, whose weights leave little in the caches, a depthwise-separable unit
-takes 2 to 7 % more than behind another one of its kind.
+takes longer than behind another one of its kind.
 """
 
 from collections import defaultdict

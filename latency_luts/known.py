@@ -1,7 +1,7 @@
 """Networks that a table was fitted to, timed again beside others: how fast is the machine now, by the table?
 
-Two references alone do not tell: other programs slow them down by up to 2 % more or less than other networks, for
-minutes. The table's own networks, of all sizes, are what its latencies mean.
+Two references alone do not tell: other programs may slow them down more or less than other networks, for minutes. The
+table's own networks, of all sizes, are what its latencies mean.
 """
 
 from collections.abc import Mapping

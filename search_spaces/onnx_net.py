@@ -1,4 +1,5 @@
-"""`Arch` or `Unit` -> ONNX, written with ``onnx.helper``: 0.1 ms a layer where torch's exporters take 7 to 700 ms.
+"""`Arch` or `Unit` -> ONNX, written with ``onnx.helper``: a table needs thousands of graphs, for which exports by torch
+take too long.
 
 Batch norm is folded into the convolution before it. Graphs are pinned to opset 18 and the oldest IR version that goes
 with it, so that old runtimes on devices read them.

@@ -1,11 +1,13 @@
 """Figures of the texts come from recorded results, and what does not is found."""
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from experiments import claims, tables
+from experiments import claims, options, tables
 
 RESULT = """# command: python -m experiments.x
 # commit: 4f2a91c 2026-11-30
@@ -41,6 +43,31 @@ def test_a_figure_that_is_changed_is_found_in_the_text_itself(monkeypatch, tmp_p
     line = before[: before.index(old)].count("\n") + 1
     (said,) = claims.wrong(changed)
     assert said.startswith(f"experiments/README.md:{line}: {re.findall(r'[0-9.]+', new)[0]} is not in ")
+
+
+COMMANDS = sorted(
+    {
+        line.strip().partition("  #")[0].removeprefix("python -m ")
+        for text in claims.TEXTS
+        for line in text.read_text().replace("\\\n", " ").splitlines()
+        if line.strip().startswith("python -m experiments.")
+    }
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood_today(monkeypatch, tmp_path, command):
+    name, *arguments = command.split()
+    read = options.read
+
+    def understood(*how, **more):
+        read(*how, **more)
+        raise InterruptedError
+
+    monkeypatch.setattr(options, "read", understood)
+    monkeypatch.setattr(sys, "argv", [name, *(f"path={tmp_path}" if a.startswith("path=") else a for a in arguments)])
+    with pytest.raises(InterruptedError):
+        importlib.import_module(name).main()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from experiments import provenance, tables
+from experiments import options, provenance, record, tables
 from nas.environment import code
 
 RESULTS = sorted(path for path in tables.RESULTS.iterdir() if path.suffix in (".csv", ".txt"))
@@ -96,6 +96,23 @@ def test_a_result_that_does_not_say_it_is_refused(tmp_path, line):
     tables.write(ROWS, path, origin={k: v for k, v in provenance.of("0").items() if k != line})
     with pytest.raises(ValueError, match=f"^x.csv: {line} is missing; a result begins with lines like '# {line}: "):
         tables.read(path)
+
+
+def test_what_a_command_prints_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "made.png").write_bytes(b"picture")
+    arguments = ["name=zen", "command=this", f"picture={tmp_path / 'made.png'}", "seeds=none: nothing random"]
+    monkeypatch.setattr(sys, "argv", ["record", *arguments])
+    options.run(record.main)
+    origin, text = provenance.split((tmp_path / "zen.txt").read_text())
+    assert (origin["command"], origin["seeds"]) == ("python -m this", "none: nothing random")
+    assert text == capsys.readouterr().out
+    assert "Explicit is better than implicit." in text
+    assert (tmp_path / "zen.png").read_bytes() == b"picture"
+    monkeypatch.setattr(sys, "argv", ["record", "name=none", "command=no_such_module"])
+    with pytest.raises(SystemExit):
+        options.run(record.main)
+    assert not (tmp_path / "none.txt").exists()
 
 
 def test_files_are_named_by_what_is_not_the_default():

@@ -32,11 +32,10 @@ class ProxyTraining:
 
     Attributes:
         min_px: feature maps are not halved below this size (`rewrite.small_image`).
-        dropout: rate before the last layer, instead of the network's own. None by default: like shifting the images, it
-            makes a training of a few hundred steps noisier and no better.
+        dropout: rate before the last layer, instead of the network's own. None by default: a training of a few hundred
+            steps is too short to fit its images too well.
         device: ``cpu`` or ``cuda``.
-        threads: torch threads for one training. One by default: two trainings side by side with one thread each
-            are faster than one after the other with two.
+        threads: torch threads for one training. One by default: trainings run side by side, one a core.
     """
 
     data: Dataset
