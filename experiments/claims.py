@@ -100,8 +100,12 @@ def _wrong(markdown: str, folder: Path) -> Iterator[str]:
     for section in sections(markdown):
         targets = [(line, target) for line, _, text in section.parts for target in links(text) if "://" not in target]
         for line, target in targets:
-            if (name := target.partition("#")[0]) and not (folder / name).exists():
+            name, _, place = target.partition("#")
+            file = folder / name
+            if name and not file.exists():
                 yield f"{line}: {target}: there is no such file"
+            elif place and place not in _places(file.read_text() if name else markdown):
+                yield f"{line}: {target}: there is no such heading"
         files = [(folder / target).resolve() for _, target in targets if target.endswith((".csv", ".txt"))]
         files = [file for file in files if file.parent == tables.RESULTS and file.exists()]
         names = "not in " + ", ".join(file.name for file in files) if files else "in no result that is linked here"
@@ -166,6 +170,12 @@ def _numbers(file: Path, signed: bool) -> list[Decimal]:
 def _bare(cell: str) -> str:
     """With numbers as they stand in texts: percent signs and the letters of units are apart."""
     return re.sub(r"(?<=\d)(?=(?:%|ms|s|M)(?!\w))", " ", cell)
+
+
+def _places(markdown: str) -> list[str]:
+    """What links to its headings are called."""
+    headings = re.findall(r"^#+ (.+)$", markdown, flags=re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 @cache

@@ -118,6 +118,7 @@ def test_what_is_right(said, text):
         ("```\npython -m x  # 10 minutes\n```", "2: 10 is in no result that is linked here"),
         ("[data](x.txt)\n```text\none line: 7.26ms\n```", "3: this line is not in x.txt: one line: 7.26ms"),
         ("[data](y.csv)", "1: y.csv: there is no such file"),
+        ("# One's own: 2?\n\n[a](#ones-own-2) [b](#ones-own)", "3: #ones-own: there is no such heading"),
     ],
 )
 def test_what_is_wrong(said, text, message):

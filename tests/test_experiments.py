@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import latency_luts
-from experiments import design_trend, mobilenet_v1_layers, options, proxy_validation
+from experiments import design_trend, mobilenet_v1_layers, options, proposal_looks, proxy_validation, rediscover_v3
 from nas.trial import Evaluation
+from netadapt.propose import propose
 from search_spaces import cost, zoo
 from search_spaces.arch import MBConv, SepConv
 from search_spaces.lower import lower
@@ -103,6 +104,31 @@ def test_options_of_experiments(monkeypatch, tmp_path, argument, message):
     monkeypatch.setattr("sys.argv", ["x", argument])
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         options.read(defaults, {"methods": ("a", "b")})
+
+
+def test_the_adapted_network_is_compared_with_what_takes_the_same_time():
+    adapted = {"here_ms": 1.55, "test_top1s": [0.47, 0.48]}
+    other = {"here_ms": 1.6, "test_top1s": [0.44, 0.45]}
+    assert rediscover_v3._above(adapted, other) == ("+3.00", "0.71")
+    assert rediscover_v3._above(adapted, other | {"here_ms": 1.30}) == ("", "")
+    alone = {"here_ms": 1.55, "test_top1s": [0.44]}
+    assert rediscover_v3._above(adapted | {"test_top1s": [0.47]}, alone) == ("+3.00", "")
+
+
+def test_looks_at_proposals_are_judged_by_long_ones():
+    latency_ms = latency_luts.load("pixel1").latency_ms
+    seed = zoo.get("mnasnet_a1")
+    proposals = propose(seed, latency_ms, cut_ms=0.01 * latency_ms(seed))[:4]
+    saved = np.ones(4)
+    long = proposal_looks.Long(top1=np.array([0.5, 0.8, 0.6, 0.7]), parent=0.9, proposals=proposals, saved=saved)
+    assert sorted(long.order) == [0, 1, 2, 3]
+    assert proposal_looks._row("x", [long.order], [long])["tau"] == "1.00"
+    assert proposal_looks._row("x", [long.order[::-1]], [long])["tau"] == "-1.00"
+    half = proposal_looks._row("x", [long.order[:2]], [long])  # a look that dropped some has no order of all
+    gain = 100 * (long.top1[long.order[0]] - long.top1.mean())
+    assert half == {"look": "x", "tau": "", "place": "1.0 of 4", "gain": f"{gain:+.2f}"}
+    two = proposal_looks._row("x", [long.order, long.order[::-1]], [long, long])
+    assert (two["tau"], two["place"]) == ("0.00", "2.5 of 4")
 
 
 EXPERIMENTS = sorted(
