@@ -4,7 +4,7 @@ In README.md, CHANGELOG.md, experiments/README.md and docs/, section by section 
 
 - A figure is a number in a row of a table, and elsewhere a number with a unit (%, points, ms, minutes, times, MB ...),
   with decimals, or beside ±. It must be a number of a file in experiments/results that the section links to, rounded
-  as it stands there.
+  as it stands in the text; a number and its ± are of one row.
 - Settings stand between backticks or in code, and are no figures; comments of commands are text.
 - Figures of others stand in a sentence with a link to them (https://...).
 - What a command prints stands in a block marked ```text, and every line of it, but for "...", in a linked .txt file.
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from experiments import options, provenance, tables
@@ -114,26 +115,25 @@ def _wrong(markdown: str, folder: Path) -> Iterator[str]:
                 if text not in ("", "...") and not any(text in _printed(file) for file in files):
                     yield f"{line}: this line is {names}: {text}"
                 continue
-            for place, number in _figures(text, every=kind == "row"):
-                if not any(_holds(file, number) for file in files):
-                    yield f"{line + text[:place].count(chr(10))}: {number} is {names}"
+            for place, figure in _figures(text, every=kind == "row"):
+                if not any(_holds(file, figure) for file in files):
+                    yield f"{line + text[:place].count(chr(10))}: {' ± '.join(figure)} is {names}"
 
 
-def _figures(text: str, *, every: bool) -> Iterator[tuple[int, str]]:
-    """Places and figures."""
+def _figures(text: str, *, every: bool) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Places and figures; a number and its ± are one."""
     plain = _LINK.sub(_blank, _CODE.sub(_blank, text))
     numbers = list(_NUMBER.finditer(plain))
-    follows = False  # whether the number behind is a figure, and belongs to the same unit
-    found = []
-    for i in reversed(range(len(numbers))):
-        number = numbers[i]
-        between = plain[number.end() : numbers[i + 1].start()] if i + 1 < len(numbers) else ""
-        chained = follows and _BETWEEN.fullmatch(between) is not None
-        follows = chained or _WITH_UNIT.match(plain, number.end()) is not None
-        beside = "±" in (plain[: number.start()].rstrip()[-1:], plain[number.end() :].lstrip()[:1])
-        if (every or follows or beside or "." in number[0]) and not _of_others(text, number.start()):
-            found.append((number.start(), number[0]))
-    yield from reversed(found)
+    between = [plain[a.end() : b.start()] for a, b in pairwise(numbers)] + [""]
+    has_unit = [_WITH_UNIT.match(plain, number.end()) is not None for number in numbers]
+    for i in reversed(range(len(numbers))):  # in 2 to 4 points both have one
+        has_unit[i] |= i + 1 < len(numbers) and has_unit[i + 1] and _BETWEEN.fullmatch(between[i]) is not None
+    spread = [gap.strip() == "±" for gap in between]
+    for i, number in enumerate(numbers):
+        if (i and spread[i - 1]) or _of_others(text, number.start()):
+            continue
+        if every or has_unit[i] or spread[i] or "." in number[0]:
+            yield number.start(), (number[0], numbers[i + 1][0]) if spread[i] else (number[0],)
 
 
 def _of_others(text: str, place: int) -> bool:
@@ -147,24 +147,28 @@ def _blank(match: re.Match[str]) -> str:
     return "".join("\n" if character == "\n" else " " for character in match[0])
 
 
-def _holds(file: Path, figure: str) -> bool:
-    """Whether a number of `file`, rounded as `figure` is, is `figure`; one without a sign may be that of a negative."""
+def _holds(file: Path, figure: tuple[str, ...]) -> bool:
+    """Whether one row of `file` has all numbers of `figure`, rounded as they are there; one without a sign may be that
+    of a negative."""
+    return any(all(_has(row, number) for number in figure) for row in _rows(file))
+
+
+def _has(row: list[Decimal], figure: str) -> bool:
     text = figure.replace(",", "").replace("−", "-")
     value = Decimal(text)
     half = Decimal(5).scaleb(-1 - max(0, -int(value.as_tuple().exponent)))
-    signed = text[0] in "+-"
-    numbers = _numbers(file, signed)
-    i = bisect.bisect_left(numbers, value - half)
-    return i < len(numbers) and numbers[i] <= value + half
+    return any(abs((number if text[0] in "+-" else abs(number)) - value) <= half for number in row)
 
 
 @cache
-def _numbers(file: Path, signed: bool) -> list[Decimal]:
-    """The numbers of a result, sorted; without their signs, if not `signed`."""
+def _rows(file: Path) -> list[list[Decimal]]:
+    """The numbers of each row or line of a result."""
     _, text = provenance.split(file.read_text())
-    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row] if file.suffix == ".csv" else [text]
-    found = [Decimal(n.replace(",", "").replace("−", "-")) for cell in cells for n in _NUMBER.findall(_bare(cell))]
-    return sorted(number if signed else abs(number) for number in found)
+    rows = list(csv.reader(io.StringIO(text))) if file.suffix == ".csv" else [[line] for line in text.splitlines()]
+    return [
+        [Decimal(n.replace(",", "").replace("−", "-")) for cell in row for n in _NUMBER.findall(_bare(cell))]
+        for row in rows
+    ]
 
 
 def _bare(cell: str) -> str:
