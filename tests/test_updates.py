@@ -100,15 +100,17 @@ def test_choices_that_do_not_matter_count_in_neither_probability_nor_entropy():
 
 
 def test_steps_of_reinforce_by_hand():
-    """One choice of two options, with an entropy bonus: the logits are z and -z, whose p is 1 / (1 + exp(-2 z))."""
+    """One choice of two options, with an entropy bonus: the logits are z and -z, whose p is 1 / (1 + exp(-2 z)). The
+    baseline is the mean of all rewards, each batch's with a weight that decays."""
     lr, beta2, decay, bonus = 0.1, 0.9, 0.75, 0.3
     controller = Reinforce(small_space(2), ReinforceSettings(lr=lr, beta2=beta2, baseline_decay=decay, entropy=bonus))
-    z, second, baseline, scale = 0.0, 0.0, None, 0.0
+    z, second, scale, means = 0.0, 0.0, 0.0, []
     batches = [([0, 1, 0], [1.0, 0.0, 2.0]), ([0, 0, 1], [0.5, 0.5, 3.0]), ([1, 1, 1], [1.0, 2.0, 6.0])]
     for step, (points, rewards) in enumerate(batches, start=1):
         controller.observe(np.array(points)[:, None], np.array(rewards))
-        mean = sum(rewards) / 3
-        baseline = mean if baseline is None else decay * baseline + (1 - decay) * mean
+        means.append(sum(rewards) / 3)
+        weights = [decay ** (step - 1 - i) for i in range(step)]
+        baseline = sum(w * mean for w, mean in zip(weights, means, strict=True)) / sum(weights)
         above = [r - baseline for r in rewards]
         scale = decay * scale + (1 - decay) * sum(map(abs, above)) / 3
         p = 1 / (1 + math.exp(-2 * z))
