@@ -28,13 +28,14 @@ from search_spaces.zoo import (
 )
 from search_spaces.zoo.published import Entry, Latency
 
-__all__ = ["Entry", "Latency", "entry", "find", "get", "names"]
+__all__ = ["Entry", "Latency", "entry", "family", "find", "get", "names"]
 
 _FAMILIES = (
     *(mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, proxyless, fbnet, single_path_nas, efficientnet, mixnet),
     *(rexnet, shufflenet, resnet, inception, classics),
 )
 _ENTRIES: dict[str, Entry] = {entry.arch.name: entry for family in _FAMILIES for entry in family.ENTRIES}
+_FAMILY = {entry.arch.name: family.__name__.rpartition(".")[2] for family in _FAMILIES for entry in family.ENTRIES}
 
 
 def names(*, mobile: bool = False) -> tuple[str, ...]:
@@ -55,6 +56,14 @@ def entry(name: str) -> Entry:
         hint = did_you_mean(str(name), _ENTRIES)
         raise ValueError(f"no network {brief(name)!r} in the zoo{hint} (there are: {', '.join(_ENTRIES)})")
     return _ENTRIES[name]
+
+
+def family(name: str) -> str:
+    """Which family the network called `name` is of: the zoo's file that it stands in, like ``"mobilenet_v3"`` for
+    ``"mobilenet_v3_small 0.75"``; for other networks the first word of `name`.
+    """
+    first = (name.split() or [""])[0]
+    return _FAMILY.get(first, first)
 
 
 def get(
