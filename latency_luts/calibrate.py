@@ -6,6 +6,10 @@ path of a network's JSON file), ``resolution_px``, the latency in ``<device>_ms`
 published latencies that the zoo carries are taken: so the shipped tables of Pixel 1, 2 and 3 were made, which are not
 replaced: ``tables_dir=DIR`` makes them again elsewhere.
 
+Two errors are printed and kept: of each network left out of the fit, and of each with its whole family left out, for
+networks of another sort. A family is a file of the zoo; other networks are of one family if their names begin with the
+same word. The table also keeps which kinds of units its networks had: see `latency_luts.unseen`.
+
 With ``correct=NAME`` the units of that table (measured or imported) are kept, and only its scale and offset are fitted
 to the latencies: a handful of networks timed on the device makes a borrowed or stale table its own.
 """
@@ -22,6 +26,7 @@ from pathlib import Path
 
 from latency_luts import calibrated, store
 from latency_luts.correction import fit_correction
+from latency_luts.kinds import kinds_of
 from latency_luts.model import LatencyModel
 from latency_luts.origin import Corrected
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, error, write
@@ -31,6 +36,7 @@ from nas_runtime.files import FileError, read_text
 from nas_runtime.settings import Settings, run
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
+from search_spaces.lower import lower
 from search_spaces.zoo.published import TABLE3
 
 __all__ = ["Measured", "calibrate", "correct", "published", "read_csv"]
@@ -159,6 +165,7 @@ def calibrate(
             "date": datetime.now(UTC).date().isoformat(),
             "fitted_to": f"{len(measured)} latencies from " + ", ".join(name or "one file" for name in sorted(count)),
             "reference_set": reference,
+            "kinds": sorted(kinds_of(unit for item in measured for unit in lower(item.arch))),
             "set_up": "one large core, batch 1, fp32",
         },
         costs=fitted.costs,
@@ -290,7 +297,8 @@ def _rows(device: str, networks: Sequence[NetworkFit]):
 
     rows = Rows(title=f"{device}: latency in ms", title_justify="left")
     rows.add_column("network", no_wrap=True)
-    for name in ("given", "fitted", "left out", "error left out"):
+    whole_families = any(n.family_out_ms is not None for n in networks)
+    for name in ("given", "fitted", "left out", "error left out", *["error, family left out"] * whole_families):
         rows.add_column(name, justify="right")
     source_set = ""
     for n in sorted(networks, key=lambda n: n.source_set):
@@ -299,7 +307,8 @@ def _rows(device: str, networks: Sequence[NetworkFit]):
             rows.add_section()
             rows.add_row(source_set)
         off = n.left_out_ms / n.ms - 1
-        rows.add_row(n.name, f"{n.ms:.1f}", f"{n.fitted_ms:.1f}", f"{n.left_out_ms:.1f}", f"{off:+.1%}")
+        family = "" if n.family_out_ms is None else f"{n.family_out_ms / n.ms - 1:+.1%}"
+        rows.add_row(n.name, *(f"{ms:.1f}" for ms in (n.ms, n.fitted_ms, n.left_out_ms)), f"{off:+.1%}", family)
     return rows
 
 

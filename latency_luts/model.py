@@ -214,7 +214,16 @@ def _error(source: Table, error: Error | None) -> str:
         return f"error {validation.mape:.1%} on {validation.nets} other networks {worst}"
     if error is None:
         return "error on whole networks unknown"
-    return f"leave-one-out error {error.mape:.1%} on {error.networks} networks (worst {error.worst:.1%})"
+    words = f"leave-one-out error {error.mape:.1%} on {error.networks} networks (worst {error.worst:.1%})"
+    if isinstance(source, MeasuredTable):
+        return words
+    if error.family is None:
+        return f"{words}, not known with a network's whole family left out"
+    of_them = "" if error.family.networks == error.networks else f" on {error.family.networks} of them"
+    return (
+        f"{words}, {error.family.mape:.1%}{of_them} with the network's whole family left out ({error.family.families} "
+        "families)"
+    )
 
 
 _Parts = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]

@@ -57,9 +57,14 @@ class Corrected:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """Costs fitted to latencies of whole networks; `fitted_to` says which."""
+    """Costs fitted to latencies of whole networks; `fitted_to` says which.
+
+    Attributes:
+        kinds: of work that these networks have (`latency_luts.kinds`); None: not known, in tables of older versions.
+    """
 
     fitted_to: str
+    kinds: frozenset[str] | None = None
 
 
 def of_units(provenance: Mapping[str, Any], units: int) -> Measured | Corrected | Imported:
@@ -92,7 +97,7 @@ def of_costs(provenance: Mapping[str, Any]) -> Calibrated:
     Raises:
         ValueError: a value that cannot be.
     """
-    return Calibrated(fitted_to=_text(provenance, "fitted_to") or "published latencies")
+    return Calibrated(fitted_to=_text(provenance, "fitted_to") or "published latencies", kinds=_kinds(provenance))
 
 
 def _text(provenance: Mapping[str, Any], name: str) -> str:
@@ -100,6 +105,15 @@ def _text(provenance: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name} is {str(value)[:80]}; it must be a text")
     return value
+
+
+def _kinds(provenance: Mapping[str, Any]) -> frozenset[str] | None:
+    value = provenance.get("kinds")
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(kind, str) for kind in value):
+        raise ValueError(f"kinds is {str(value)[:80]}; it must be a list of texts")
+    return frozenset(value)
 
 
 def _number(provenance: Mapping[str, Any], name: str) -> float | None:

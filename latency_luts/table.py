@@ -6,7 +6,8 @@ A file ends in a checksum of its content, so that a truncated or hand-edited tab
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from latency_luts import origin as origins
 from latency_luts.values import (
     Correction,
     Error,
+    FamilyError,
     Identity,
     NetworkFit,
     Timing,
@@ -31,6 +33,7 @@ __all__ = [
     "CalibratedTable",
     "Correction",
     "Error",
+    "FamilyError",
     "Identity",
     "MeasuredTable",
     "NetworkFit",
@@ -121,7 +124,25 @@ def error(table: Table) -> Error | None:
     if not table.networks:
         return None
     off = [abs(n.left_out_ms / n.ms - 1) for n in table.networks]
-    return Error(networks=len(off), mape=sum(off) / len(off), worst=max(off))
+    return Error(
+        networks=_different(table.networks), mape=sum(off) / len(off), worst=max(off), family=_family_error(table)
+    )
+
+
+def _family_error(table: Table) -> FamilyError | None:
+    its = [n for n in table.networks if n.family_out_ms is not None]
+    off = [abs(n.family_out_ms / n.ms - 1) for n in its if n.family_out_ms is not None]
+    if not off:
+        return None
+    return FamilyError(families=len({n.family for n in its}), networks=_different(its), mape=sum(off) / len(off))
+
+
+def _different(fits: Sequence[NetworkFit]) -> int:
+    """How many networks there are: one of a name in several set-ups is one, several of a name in one set-up differ."""
+    most: dict[str, int] = {}
+    for (name, _), count in Counter((fit.name, fit.source_set) for fit in fits).items():
+        most[name] = max(most.get(name, 0), count)
+    return sum(most.values())
 
 
 def write(table: Table, path: str | os.PathLike[str]) -> None:
@@ -173,13 +194,15 @@ def _table(data: dict[str, Any]) -> Table:
     networks = tuple(NetworkFit(**n | {"units": tuple(n.get("units", ()))}) for n in data["networks"])
     check_name(str(data["device"]), "device")
     if data["kind"] == "calibrated":
-        return CalibratedTable(
+        found = CalibratedTable(
             device=data["device"],
             provenance=data["provenance"],
             costs=data["costs"],
             factors=data["factors"],
             networks=networks,
         )
+        assert found.origin  # as below
+        return found
     if data["kind"] != "measured":
         raise ValueError(f"its kind is {short(data['kind'])}; known: measured, calibrated")
     for name in {name for n in networks for name in n.units}:

@@ -11,6 +11,7 @@ from latency_luts import residence
 __all__ = [
     "Correction",
     "Error",
+    "FamilyError",
     "Identity",
     "NetworkFit",
     "Timing",
@@ -68,9 +69,10 @@ class Timing:
 class NetworkFit:
     """A whole network that a table was fitted to: its latency, the model's, and the model's when fitted without it.
 
-    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `sum_ms` (less what
-    is saved, see `Correction`) and `kernels` are those of its units, where it was fitted by them; `units` are their
-    keys, in order.
+    `source_set` names the set-up of a published latency; the model's latencies are in that set-up. `family` names the
+    networks that it is one of, and `family_out_ms` is the model's latency when fitted without all of them; None: not
+    known, as no other family was measured in that set-up. `sum_ms` (less what is saved, see `Correction`) and `kernels`
+    are those of its units, where it was fitted by them; `units` are their keys, in order.
     """
 
     name: str
@@ -78,23 +80,42 @@ class NetworkFit:
     fitted_ms: float
     left_out_ms: float
     source_set: str = ""
+    family: str = ""
+    family_out_ms: float | None = None
     sum_ms: float = 0.0
     kernels: int = 0
     units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_above_0("ms", self.ms)
-        for name in ("fitted_ms", "left_out_ms", "sum_ms", "kernels"):
-            check_number(name, getattr(self, name), low=-math.inf)
+        for name in ("fitted_ms", "left_out_ms", "family_out_ms", "sum_ms", "kernels"):
+            if getattr(self, name) is not None or name != "family_out_ms":
+                check_number(name, getattr(self, name), low=-math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyError:
+    """The error of `networks` of `families` families, each with its whole family left out of the fit: mean of
+    \\|family_out_ms / ms - 1\\|."""
+
+    families: int
+    networks: int
+    mape: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Error:
-    """Leave-one-out error over `networks` whole networks: mean and largest of \\|left_out_ms / ms - 1\\|."""
+    """Leave-one-out error over `networks` whole networks: mean and largest of \\|left_out_ms / ms - 1\\|.
+
+    Attributes:
+        networks: how many different ones; one that was measured in several set-ups is one.
+        family: with whole families left out; None: not known.
+    """
 
     networks: int
     mape: float
     worst: float
+    family: FamilyError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
