@@ -16,6 +16,7 @@ from latency_luts.key import key
 from latency_luts.model import LatencyModel
 from latency_luts.show import size_class, units_of
 from latency_luts.table import MeasuredTable, TableError
+from latency_luts.unseen import unseen
 from latency_luts.validate import kendall_tau
 from nas_runtime.command import run_plain
 from search_spaces import zoo
@@ -94,21 +95,32 @@ def _print_networks(console, a: LatencyModel, b: LatencyModel) -> None:
     rows = Rows("network", title="whole networks, ms", title_justify="left")
     for name in (a.device, b.device, "ratio"):
         rows.add_column(name, justify="right")
-    found = []
+    found, marked = [], ""
     for name in zoo.names():
         try:
             x, y = a.latency_ms(zoo.get(name)), b.latency_ms(zoo.get(name))
         except TableError:  # not all units, or no latency above 0
             continue
         found.append((x, y))
-        rows.add_row(name, f"{x:.2f}", f"{y:.2f}", f"{y / x:.3g}")
+        mark = "*" * any(_mostly_unseen(model, name) for model in (a, b))
+        marked = marked or mark
+        rows.add_row(name + mark, f"{x:.2f}", f"{y:.2f}", f"{y / x:.3g}")
     if not found:
         console.print("no network of the zoo has a latency by both tables")
         return
     console.print(rows)
+    if marked:
+        console.print(
+            "* more than half of its time is in kinds of units that no network of a calibrated table's fit had"
+        )
     if len(found) > 2:
         xs, ys = zip(*found, strict=True)
         console.print(f"Kendall τ of their orders: {kendall_tau(xs, ys):.2f}")
+
+
+def _mostly_unseen(model: LatencyModel, name: str) -> bool:
+    its = unseen(model, zoo.get(name))
+    return its is not None and its.share > 0.5
 
 
 if __name__ == "__main__":

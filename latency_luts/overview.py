@@ -7,14 +7,16 @@ from pathlib import Path
 from rich.table import Table
 
 from latency_luts import store
+from latency_luts.unseen import unseen
 from nas_runtime.labels import beside
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 
-__all__ = ["COLUMNS", "Row", "host_ms", "picture", "rows", "table"]
+__all__ = ["COLUMNS", "UNSEEN", "Row", "host_ms", "picture", "rows", "table"]
 
 PHONE = "pixel1"
 COLUMNS = ("network", "madds", "params", "top1", "pixel1", "host")
+UNSEEN = f"unseen: the share of {PHONE}'s ms in kinds of units that no network of its table's fit had"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Row:
     Attributes:
         madds, params: ours.
         pixel1_ms: by the shipped table.
+        unseen: the share of that in units of kinds that no network of the table's fit had.
         host_ms: as a whole, on this machine; None if it was not measured.
     """
 
@@ -31,6 +34,7 @@ class Row:
     madds: int
     params: int
     pixel1_ms: float
+    unseen: float
     host_ms: float | None
 
     @property
@@ -58,6 +62,7 @@ def rows(*, measure: bool) -> list[Row]:
             madds=cost.madds(entry.arch),
             params=cost.params(entry.arch),
             pixel1_ms=phone.latency_ms(entry.arch),
+            unseen=its.share if (its := unseen(phone, entry.arch)) else 0.0,
             host_ms=ms,
         )
         for entry, ms in zip(entries, measured, strict=True)
@@ -84,8 +89,8 @@ def table(found: Sequence[Row], *, sort: str = "network") -> Table:
     ordered = sorted(found, key=keys[sort]) if sort in keys else found
     out = Table(title="The zoo: ours, published, and how much more ours is", title_justify="left")
     out.add_column("network", no_wrap=True)
-    names = ("MAdds (M)", "published", "more", "params (M)", "published", "more", "top-1", "pixel1 ms", "host ms")
-    for name in names:
+    names = ("MAdds (M)", "published", "more", "params (M)", "published", "more", "top-1", "pixel1 ms", "unseen")
+    for name in (*names, "host ms"):
         out.add_column(name, justify="right", no_wrap=True)
     for row in ordered:
         madds_off, params_off = row.off
@@ -100,6 +105,7 @@ def table(found: Sequence[Row], *, sort: str = "network") -> Table:
             f"{params_off:+.1%}",
             f"{row.entry.top1:.1%}",
             f"{row.pixel1_ms:.1f}",
+            f"{row.unseen:.0%}" if row.unseen else "",
             "" if row.host_ms is None else f"{row.host_ms:.2f}",
         )
     return out

@@ -6,7 +6,7 @@ in the current directory (``out=`` names another file).
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from latency_luts.coverage import coverage
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable, MeasuredTable
+from latency_luts.unseen import of_networks
 from nas_runtime.console import picture_text
 from nas_runtime.files import complete
 from nas_runtime.settings import Settings, run
@@ -26,6 +27,7 @@ from search_spaces.lower import Unit
 __all__ = ["heat_map", "size_class", "units_of"]
 
 _SIZES = (7, 14, 28, 56, 112)
+_SAMPLED = 200  # networks of a space
 
 
 def units_of(model: LatencyModel) -> tuple[Unit, ...]:
@@ -107,12 +109,23 @@ def _summary(model: LatencyModel) -> list[tuple[str, str]]:
         costs = ", ".join(f"{value * 1e6:.3g} ns per {name}" for name, value in table.costs.items())
         lines.append(("costs", costs))
         lines.append(("factors", ", ".join(f"{name} {value:.3f}" for name, value in table.factors.items())))
+        lines.extend(("error", words) for words in _unseen_in_spaces(model))
     lines.extend((name, str(value)) for name, value in _plain(table.provenance).items())
     return lines
 
 
+def _unseen_in_spaces(model: LatencyModel) -> Iterator[str]:
+    """What the table's error says nothing of in random networks of the search spaces, a line for each that has any."""
+    for name in spaces.names():
+        space = spaces.get(name)
+        archs = [space.decode(row) for row in space.sample(np.random.default_rng(0), _SAMPLED)]
+        if words := of_networks(model, archs):
+            yield f"space={name}: {words}"
+
+
 def _plain(provenance: Mapping) -> dict:
-    return {name: value for name, value in provenance.items() if value not in (None, "") and name != "log"}
+    shown = {name: value for name, value in provenance.items() if value not in (None, "") and name != "log"}
+    return {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in shown.items()}
 
 
 def _main(settings: Settings) -> None:

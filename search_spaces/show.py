@@ -55,6 +55,7 @@ def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
     The parts add up to the network's latency: what running as one graph changes is spread over them in proportion.
     """
     import latency_luts as luts
+    from latency_luts.unseen import described
 
     columns: dict[str, list[float]] = {}
     lines = []
@@ -62,10 +63,9 @@ def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
         try:
             model = luts.load(device)
             columns[device] = model.parts_ms(arch)
+            lines.append(described(model, arch))
         except luts.TableError as e:
             lines.append(f"{device}: {e}")
-            continue
-        lines.append(model.describe())
     return columns, lines
 
 
@@ -98,6 +98,7 @@ def show_all(arguments: list[str]) -> None:
         console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
     found = overview.rows(measure=options["measure"] == "true")
     console.print(overview.table(found, sort=options["sort"]))
+    console.print(overview.UNSEEN, soft_wrap=True)
     for row in found:
         if row.entry.differs:
             console.print(f"* {row.name}: {row.entry.differs}", soft_wrap=True)
