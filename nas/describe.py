@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from latency_luts import InterpolatedModel
+from latency_luts.unseen import of_networks
 from nas.estimate import GPU_AT_A_TIME, gpu_seconds_an_image, machine_factor, training_seconds_an_image
 from nas.evaluators.surrogate import Surrogate
 from nas.job import Job
@@ -35,7 +36,9 @@ def describe(console: Console, plan: Plan | Job) -> None:
     if isinstance(plan, Plan):
         spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
         reach = f"; random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
-        target = f"{plan.target_ms:.1f} ms on {plan.latency.describe()}"
+        target = f"{plan.target_ms:.1f} ms on {plan.latency.device}\nlatency     {plan.latency.describe()}"
+        if doubt := of_networks(plan.latency, sampled):
+            target += f"\n            {doubt}"
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     minutes = _estimate_minutes(plan, sampled[:20]) if plan.trainer else plan.samples * _SURROGATE_S / 60
     console.print(

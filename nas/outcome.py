@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from latency_luts.unseen import described
 from nas import delivery, pareto
 from nas.plan import Plan
 from nas.report import summary
@@ -97,7 +98,7 @@ def _result(plan: Plan, found: Found, seconds: float) -> dict[str, Any]:
         "agreement": summary.agreement(found.finalists) if found.finalists else None,
         "final_start": plan.final_start,
         "target_ms": plan.target_ms,
-        "latency_model": plan.latency.describe(),
+        "latency_model": described(plan.latency, winner.arch),
         "accuracy": plan.accuracy,
         "sample_accuracy": plan.sample_accuracy,
         "samples": len(trials),
@@ -145,7 +146,7 @@ def show(console: Console, run_dir: Path, plan: Plan, found: Found, seconds: flo
         console.print(summary.finalists_table(found.finalists, found.reward))
         console.print(summary.agreement(found.finalists))
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
-    console.print(f"latency model: {plan.latency.describe()}")
+    console.print(f"latency model: {described(plan.latency, winner.arch)}")
     console.print(
         f"the last tenth of the samples has a median latency of {found.median_ms:.1f} ms "
         f"({found.median_ms / plan.target_ms:.2f} of the target)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latency_luts.unseen import described
 from nas import delivery
 from nas.executor import Executor, Shared
 from nas.seeds import final_seed
@@ -200,7 +201,7 @@ def result(
         "final_epochs": plan.final_epochs,
         "published": published.name,
         "distance_to_published": _distances(plan, found, published),
-        "latency_model": plan.latency.describe(),
+        "latency_model": described(plan.latency, found.arch),
         "device": plan.latency.device,
     }
 

@@ -10,6 +10,7 @@ from rich.console import Console
 import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
+from latency_luts.unseen import described
 from nas.describe import images
 from nas.job import Target, read_target
 from nas.plan import kept_table
@@ -251,7 +252,8 @@ def describe(console: Console, plan: Plan) -> None:
     console.print(
         f"seed        {arch.name}: {seed_ms:.1f} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
         f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {plan.data.name}\n"
-        f"target      {plan.target_ms:.1f} ms on {latency.describe()}\n"
+        f"target      {plan.target_ms:.1f} ms on {latency.device}\n"
+        f"latency     {described(latency, arch)}\n"
         f"images      {images(arch, plan.facts)}\n"
         f"steps       {at_most}, each saving {plan.delta:.1%} of the seed's latency or more"
         + (f", decaying by {plan.decay:g}" if plan.decay < 1 else "")
