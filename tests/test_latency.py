@@ -63,19 +63,14 @@ def phone_table(device: str) -> CalibratedTable:
     return calibrate.calibrate(device, calibrate.published(device))
 
 
-@pytest.mark.parametrize(
-    ("phone", "networks", "mape"), [("pixel1", 35, 0.05), ("pixel2", 11, 0.04), ("pixel3", 11, 0.051)]
-)
-def test_shipped_phone_tables_are_honest_and_reproducible(phone, networks, mape):
+@pytest.mark.parametrize("phone", ["pixel1", "pixel2", "pixel3"])
+def test_shipped_phone_tables_are_reproducible(phone):
     model = latency_luts.load(phone)
-    assert model.table.kind == "calibrated"
     assert "not measured" in model.describe()
-    assert model.error is not None
-    assert model.error.networks == networks
-    assert model.error.mape <= mape
     again = phone_table(phone)
-    for name, value in model.table.costs.items():
-        assert value == pytest.approx(again.costs[name], rel=1e-6, abs=1e-12)
+    assert model.table.costs == pytest.approx(again.costs, rel=1e-6, abs=1e-12)
+    assert model.table.factors == pytest.approx(again.factors)
+    assert model.table.origin == again.origin
     assert min(model.table.costs.values()) >= 0
     assert model.table.factors["mobilenet_v3_paper_table3"] == 1
 
@@ -122,7 +117,7 @@ def test_calibration_recovers_known_costs_and_factors():
     fitted = calibrated.fit(archs, ms, sets, reference="a")
     np.testing.assert_allclose([fitted.costs[name] for name in calibrated.FEATURES], costs, rtol=1e-3)
     assert fitted.factors == pytest.approx({"a": 1.0, "b": 1.3}, rel=1e-4)
-    assert max(abs(n.left_out_ms / n.ms - 1) for n in fitted.networks) < 1e-3
+    assert max(abs(n.fitted_ms / n.ms - 1) for n in fitted.networks) < 1e-3
 
 
 def test_one_odd_latency_does_not_move_the_others():
@@ -547,13 +542,33 @@ def assert_correction(correction, **expected):
     assert vars(correction) == pytest.approx(vars(Correction(**expected)))
 
 
-def test_the_correction_is_a_line_and_its_error_is_left_out():
+def test_the_correction_is_a_line():
     sums = [1.0, 2.0, 4.0, 8.0, 3.0]
-    correction, fits = fit_correction(list("abcde"), sums, [1.2 * s + 0.3 for s in sums])
+    correction, _ = fit_correction(list("abcde"), sums, [1.2 * s + 0.3 for s in sums])
     assert_correction(correction, scale=1.2, offset_ms=0.3)
-    assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
     with pytest.raises(ValueError, match="1 networks for two coefficients; give at least 4"):
         fit_correction(["a"], [1.0], [2.0])
+
+
+def line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The line with the least squared relative errors, by its two normal equations."""
+    w = 1 / y**2
+    (a, b), c = np.array([[w @ x**2, w @ x], [w @ x, w.sum()]]), np.array([w @ (x * y), w @ y])
+    return np.array([c[0] * b[1] - c[1] * a[1], c[1] * a[0] - c[0] * a[1]]) / (a[0] * b[1] - a[1] ** 2)
+
+
+def test_a_network_s_error_is_that_of_a_fit_without_it():
+    """Beside the line, where a fit with the network itself comes out closer to it."""
+    rng = np.random.default_rng(0)
+    sums = np.exp(rng.uniform(0, 3, 9))
+    whole = (1.2 * sums + 0.3) * np.exp(0.1 * rng.standard_normal(9))
+    _, fits = fit_correction(list("abcdefghi"), sums.tolist(), whole.tolist())
+    scale, offset_ms = line(sums, whole)
+    for i, fit in enumerate(fits):
+        assert fit.fitted_ms == pytest.approx(scale * sums[i] + offset_ms)
+        its_scale, its_offset_ms = line(np.delete(sums, i), np.delete(whole, i))
+        assert fit.left_out_ms == pytest.approx(its_scale * sums[i] + its_offset_ms)
+        assert abs(fit.left_out_ms / fit.ms - 1) > 1.05 * abs(fit.fitted_ms / fit.ms - 1)
 
 
 def test_the_profiler_s_time_per_kernel_is_taken_off_again():
@@ -567,9 +582,14 @@ def test_an_offset_is_fitted_beside_the_kernels():
     rng = np.random.default_rng(0)
     sums, kernels = np.exp(rng.uniform(0, 3, 20)), rng.integers(40, 160, 20)
     names, whole = [str(i) for i in range(20)], 1.05 * sums - 0.002 * kernels - 0.2
-    correction, fits = fit_correction(names, sums, whole, kernels.tolist())
+    correction, _ = fit_correction(names, sums, whole, kernels.tolist())
     assert_correction(correction, scale=1.05, per_kernel_ms=-0.002, offset_ms=-0.2)
-    assert max(abs(f.left_out_ms / f.ms - 1) for f in fits) < 1e-9
+    noisy = (whole * np.exp(0.05 * rng.standard_normal(20))).tolist()
+    _, fits = fit_correction(names, sums.tolist(), noisy, kernels.tolist())
+    some = np.delete(np.arange(20), 4)
+    without, _ = fit_correction(names[:19], sums[some].tolist(), np.delete(noisy, 4).tolist(), kernels[some].tolist())
+    assert fits[4].left_out_ms == pytest.approx(without.network_ms(sums[4], int(kernels[4])))
+    assert fits[4].left_out_ms != pytest.approx(fits[4].fitted_ms, rel=1e-4)
     few, _ = fit_correction(names[:7], sums[:7], whole[:7], kernels[:7].tolist())
     assert few.offset_ms == 0  # seven networks are too few for three coefficients
 
