@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.supernet.module import Supernet
     from nas.supernet.policy import Learned, Policy
+    from nas.supernet.train import Training
 
 __all__ = ["FILE", "SharedPlan", "prepare", "within"]
 
@@ -84,10 +85,7 @@ def prepare(
     """
     import torch
 
-    from nas.supernet.mixed import Mixtures
     from nas.supernet.module import Supernet
-    from nas.supernet.policy import Policy
-    from nas.supernet.train import Training
     from search_spaces.places import Places
 
     torch.set_num_threads(threads)
@@ -96,12 +94,41 @@ def prepare(
     places = Places(space)
     _check_memory(Supernet(places, device="meta", **sizes), space)
     net = Supernet(places, generator=torch.Generator().manual_seed(rng_seed), **sizes)
+    reward = reward if shared.mode == "joint" else None
+    training = _training(net, shared, latency, target_ms, trainer, rng_seed, reward, run_dir / FILE)
+    if shared.workers and training.done() < training.steps:
+        from nas.supernet import parallel
+
+        parallel.train(training, shared.workers, _Progress(console, training.steps, None))
+    if trainer.device == "cpu" and training.done() < training.steps and (note := _busy(threads)):
+        console.print(note)
+    training.run(_Progress(console, training.steps, training.policy))
+    weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
+    return weights, training.policy.learned() if training.policy else None
+
+
+def _training(
+    net: "Supernet",
+    shared: SharedPlan,
+    latency: LatencyModel,
+    target_ms: float,
+    trainer: "ProxyTraining",
+    rng_seed: int,
+    reward: Reward | None,
+    file: Path,
+) -> "Training":
+    """The training of the weights of `net`, and with a reward of a policy, from where `file` ends."""
+    from nas.supernet.mixed import Mixtures
+    from nas.supernet.policy import Policy
+    from nas.supernet.train import Training
+
+    space, data = net.places.space, trainer.data
 
     def path(indices: np.ndarray):
         arch = space.decode(indices)
         return net.path(arch, trainer.small(arch))
 
-    band_ms = None if shared.mode == "joint" else [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
+    band_ms = None if reward else [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
     draw = within(space, latency, *band_ms) if band_ms else lambda rng: space.sample(rng, 1)[0]
     draw(np.random.default_rng(rng_seed))  # if there is nothing to draw, better now than after the first phase
     training = Training(
@@ -123,33 +150,24 @@ def prepare(
             "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
             "kernels": shared.kernels,
             "rng_seed": rng_seed,
-            "policy": {**asdict(reward), **asdict(shared.joint)} if shared.mode == "joint" and reward else None,
+            "policy": {**asdict(reward), **asdict(shared.joint)} if reward else None,
         },
-        file=run_dir / FILE,
+        file=file,
         device=trainer.device,
     )
-    policy = None
-    if shared.mode == "joint" and reward:
-        policy = Policy(
-            Reinforce(space, rng_seed=rng_seed),
-            mixtures=Mixtures(space, path, shared.kernels),
-            latency_ms=lambda points: latency.latency_ms_batch(space, points),
-            reward=reward,
-            data=data,
-            batch=shared.recipe.batch,
-            steps=training.steps,
-            joint=shared.joint,
-        )
-        training = replace(training, policy=policy)
-    if shared.workers and training.done() < training.steps:
-        from nas.supernet import parallel
-
-        parallel.train(training, shared.workers, _Progress(console, training.steps, None))
-    if trainer.device == "cpu" and training.done() < training.steps and (note := _busy(threads)):
-        console.print(note)
-    training.run(_Progress(console, training.steps, policy))
-    weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.weights.items()}
-    return weights, policy.learned() if policy else None
+    if reward is None:
+        return training
+    policy = Policy(
+        Reinforce(space, rng_seed=rng_seed),
+        mixtures=Mixtures(space, path, shared.kernels),
+        latency_ms=lambda points: latency.latency_ms_batch(space, points),
+        reward=reward,
+        data=data,
+        batch=shared.recipe.batch,
+        steps=training.steps,
+        joint=shared.joint,
+    )
+    return replace(training, policy=policy)
 
 
 def within(
