@@ -16,11 +16,13 @@ from search_spaces import rewrite
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
+    from nas.supernet.prepare import SharedPlan
     from nas.training.sources import DataFacts
 
 __all__ = ["describe", "images"]
 
 _THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
+_WARMUP_COST = 10.0  # of an update with averaged operators and the largest filters, in ordinary ones (mobilenet_v3)
 _INFERENCE_SHARE = 0.3  # of the time that an image takes in training
 _FEW_SAMPLES = 1000  # for a policy: `experiments.search_quality`, `experiments.equal_time`
 _SURROGATE_S = 0.004  # a sample with its controller, decoding, latency and journal
@@ -87,6 +89,15 @@ def _controller(plan: Job) -> str:
     return f"{name} (controller=bayesian gets along with fewer samples)" if hungry else name
 
 
+def _updates_cost(shared: "SharedPlan") -> float:
+    """What an image in the training of shared weights costs, in images of an ordinary update."""
+    if shared.mode != "joint":
+        return 1.0
+    shares = {name: phase.share for name, phase in shared.phases.items()}
+    warmup = max(0.0, shared.joint.warmup - 1 + shares["mixed"] / sum(shares.values()))
+    return (1 + _INFERENCE_SHARE * shared.joint.reward_batches) * (1 + (_WARMUP_COST - 1) * warmup)
+
+
 def _estimate_minutes(plan: Job, sampled: list[Arch]) -> float:
     trainer, facts, executor, shared = plan.trainer, plan.facts, plan.executor, plan.shared
     assert trainer
@@ -110,7 +121,6 @@ def _estimate_minutes(plan: Job, sampled: list[Arch]) -> float:
     passes += 0 if shared else (plan.samples + len(REFERENCES)) * trainer.recipe.epochs / at_once
     proxies_s = passes * images * image_s
     if shared:
-        measured = _INFERENCE_SHARE * shared.joint.reward_batches * (shared.mode == "joint")  # after each update
-        proxies_s += (1 + measured) * shared.recipe.epochs * images * shared_s
+        proxies_s += _updates_cost(shared) * shared.recipe.epochs * images * shared_s
         proxies_s += plan.samples * looked_at * look_s / at_once
     return (1.15 * proxies_s + images * plan.final_epochs * image_s) / 60  # 15 %: holdout, start-up, waiting
