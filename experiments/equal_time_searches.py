@@ -66,7 +66,12 @@ METHODS = {
     "joint": Method(controller="reinforce", training=None, finalists=FINALISTS, mode="joint"),
 }
 VARIANT = {"mnasnet": "phases", "mobilenet_v3": "random_fast"}  # of training shared weights, by the space
-SHARED_EPOCHS_A_MINUTE = {"two_stage": 9, "joint": 5}  # by the mode; takes about 60 % of the time
+SHARED_EPOCHS_A_MINUTE = {  # takes about 60 % of the time
+    ("mnasnet", "two_stage"): 9,
+    ("mnasnet", "joint"): 5,
+    ("mobilenet_v3", "two_stage"): 9,
+    ("mobilenet_v3", "joint"): 2,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,4 +279,4 @@ def load_data(where: Where, images: int) -> Dataset:
 
 
 def shared_epochs(job: Job) -> int:
-    return SHARED_EPOCHS_A_MINUTE[METHODS[job.method].mode] * job.minutes
+    return SHARED_EPOCHS_A_MINUTE[job.where.space, METHODS[job.method].mode] * job.minutes

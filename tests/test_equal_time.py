@@ -21,7 +21,7 @@ def seconds(tmp_path, monkeypatch):
     random = equal_time_searches.Method(controller="random", training=(1, 96))
     monkeypatch.setitem(equal_time_searches.METHODS, "random", random)
     monkeypatch.setattr(equal_time_searches, "CORES", 0.15)
-    monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", {"two_stage": 12, "joint": 12})
+    monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", {("mnasnet", "two_stage"): 12})
     monkeypatch.setattr(equal_time, "FINAL", {"fashion_mnist_mini": (1, 192)})
     monkeypatch.setattr(equal_time.tables, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["equal_time", "minutes=1", "seeds=1", "final_seeds=2", "methods=random,shared"])

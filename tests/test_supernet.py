@@ -116,7 +116,6 @@ ONLY_MIXED = {name: Phase(share=name == "mixed", lr=1e-3) for name in PHASES}
     [
         ({}, [(4, "largest"), (8, "align"), (12, "mixed")]),
         ({"dropout": 0.2, "joint": True}, [(4, "largest"), (8, "align"), (12, "mixed")]),
-        ({"joint": Joint(delay=0.5, warmup=0.5), "phases": ONLY_MIXED}, [(12, "mixed")]),
         ({"space": "mobilenet_v3", "joint": Joint(delay=0.5, warmup=0.5), "phases": ONLY_MIXED}, [(12, "mixed")]),
     ],
 )
