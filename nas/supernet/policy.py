@@ -12,6 +12,8 @@ What differs from TuNAS:
   thirtieth of the rewards an update, and in fewer updates, ends with more chance in it;
 - the policy's learning rate grows as the number of updates falls, see `Joint.lr`;
 - weights: AdamW with a warm-up of a tenth and cosine decay, for its RMSProp (momentum 0.9, epsilon 1, a fortieth);
+- points that are the same network share all weights: the third layer without the second is the second without the
+  third, while TuNAS has weights for either;
 - images are shifted and mirrored, for its crops of any size and shape;
 - where the holdout has fewer images than a reward takes, all of them are taken; TuNAS's has 50,046;
 - the latency of an average is that of `_SPREAD` of its networks, drawn at random: its linear model has the mean of all,
