@@ -169,7 +169,7 @@ def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, rewar
     if finalists is None:
         return best(trials)
     own = [
-        replace(f.trial, top1=f.top1, reward=reward(f.top1, f.trial.latency_ms))
+        replace(f.trial, top1=f.top1, curve=(), reward=reward(f.top1, f.trial.latency_ms))
         for f in finalists
         if f.top1 is not None
     ]

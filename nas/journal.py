@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,8 @@ from search_spaces.arch import Arch
 from search_spaces.space import Indices
 
 __all__ = ["Journal", "JournalError"]
+
+_STOPPED = re.compile(r"stopped after \d+ of \d+ epochs")
 
 
 class Journal:
@@ -51,6 +54,8 @@ class Journal:
     def append(self, trial: Trial) -> None:
         """Writes `trial`, which is on the disk then."""
         record = {f.name: getattr(trial, f.name) for f in fields(Trial) if f.name != "arch"}
+        if not trial.curve:
+            del record["curve"]
         if math.isnan(trial.latency_ms):
             record["latency_ms"] = None
         self._records.append(record)
@@ -85,6 +90,11 @@ class Journal:
             arch = self._decode(record["indices"])
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
             raise JournalError(f"{self.path} does not belong to this search space ({e}); use another run_dir") from None
+        if record.get("status") == "ok" and "curve" not in record and _STOPPED.fullmatch(str(record.get("note"))):
+            raise JournalError(
+                f"{self.path} is of an earlier version, which took networks that were stopped early for trained ones; "
+                "start again in another run_dir"
+            )
         values = {**record}
         if record.get("latency_ms") is None:
             values["latency_ms"] = math.nan

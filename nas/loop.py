@@ -9,7 +9,8 @@ import numpy as np
 from nas.controllers import Controller, inform
 from nas.executor import Evaluate, Executor, SerialExecutor
 from nas.journal import Journal
-from nas.samples import EvaluationError, RewardFunction, Samples
+from nas.recorder import Recorder, RewardFunction
+from nas.samples import EvaluationError, Samples
 from nas.trial import Evaluation, Trial, short
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -45,7 +46,8 @@ def search(
         evaluate: network to top-1 in [0, 1], or to an `Evaluation`. If it raises or returns something else, if the
             latency is not known (the network is not evaluated then) or the reward raises, the trial has failed, and
             its note says why.
-        reward: (top1, latency_ms) to the number to maximise. A failed or diverged evaluation has reward 0.
+        reward: (top1, latency_ms) to the number to maximise. A failed or diverged evaluation has reward 0; what the
+            controller is told of it says `nas.told`.
         samples: number of trials.
         batch: trials between two updates of the controller.
         executor: where evaluations run; in this process if None.
@@ -70,16 +72,10 @@ def search(
         return runner.run(evaluate_again(before) if evaluate_again and before else evaluate, archs)
 
     with journal.writing() if journal else nullcontext():
-        state = Samples(
-            space=space,
-            run=run,
-            again=evaluate_again is not None,
-            latency_ms=latency_ms,
-            reward=reward,
-            journal=journal,
-            batch=batch,
-            on_trial=on_trial,
+        recorder = Recorder(
+            space=space, latency_ms=latency_ms, reward=reward, journal=journal, batch=batch, on_trial=on_trial
         )
+        state = Samples(recorder, run=run, again=evaluate_again is not None)
         if latency_ms_batch:
             inform(controller, latency_ms_batch, reward)
         for start in range(0, samples, batch):
@@ -91,7 +87,7 @@ def search(
                 state.change_reward(adjust(state.trials))
                 adjust = None
                 if latency_ms_batch:
-                    inform(controller, latency_ms_batch, state.reward)
+                    inform(controller, latency_ms_batch, recorder.reward)
                 controller.observe(np.array([t.indices for t in state.trials]), state.told(len(state.trials)))
     return state.trials
 

@@ -103,6 +103,7 @@ def _result(plan: Plan, found: Found, seconds: float) -> dict[str, Any]:
         "sample_accuracy": plan.sample_accuracy,
         "samples": len(trials),
         "networks_evaluated": sum(t.reused is None and t.status != "failed" for t in trials),
+        "networks_stopped": sum(t.reused is None and t.status == "stopped" for t in trials),
         "pareto_front": [t.sample for t in pareto.front(trials)],
         "hypervolume": pareto.hypervolume(*top1_ms.T, reference_ms=2 * plan.target_ms),
         "median_ms_of_last_tenth": found.median_ms,

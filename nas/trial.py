@@ -10,7 +10,7 @@ from search_spaces.arch import Arch
 
 __all__ = ["STATUSES", "Evaluation", "Trial", "number", "short"]
 
-STATUSES = ("ok", "diverged", "failed")
+STATUSES = ("ok", "stopped", "diverged", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +18,12 @@ class Evaluation:
     """What an evaluator found out about a network.
 
     Attributes:
-        top1: accuracy on the holdout in [0, 1]; 0 unless the status is ``ok``.
-        status: ``ok``; ``diverged``: the training became NaN, which is a result; ``failed``: the evaluation
+        top1: accuracy on the holdout in [0, 1]; 0 if the status is ``diverged`` or ``failed``.
+        status: ``ok``; ``stopped``: a training was ended early, since others did better, so that its accuracy is that
+            of a shorter one; ``diverged``: the training became NaN, which is a result; ``failed``: the evaluation
             itself broke, and `note` says why.
         seconds: how long it took.
+        curve: top-1 after each epoch, as far as it was measured; the last is `top1`. What is stopped has one.
         state: what else the evaluator passes on, like trained weights; no journal keeps it.
 
     Raises:
@@ -32,11 +34,13 @@ class Evaluation:
     status: str = "ok"
     seconds: float = 0.0
     note: str = ""
+    curve: tuple[float, ...] = ()
     state: Any = None
 
     def __post_init__(self) -> None:
         _check_status(self.status)
-        _set(self, "top1", _top1(self.top1) if self.status == "ok" else 0.0)
+        _set(self, "top1", _top1(self.top1) if self.status in ("ok", "stopped") else 0.0)
+        _set(self, "curve", _curve(self.curve, self.top1, self.status))
         _set(self, "seconds", _at_least_0("seconds", self.seconds))
         _set(self, "note", str(self.note))
 
@@ -50,7 +54,8 @@ class Trial:
         indices: the point of the search space.
         top1: in [0, 1]; what was found is kept if only the reward failed.
         latency_ms: above 0; NaN for a failed trial whose latency is not known.
-        reward: 0 unless the status is ``ok``.
+        reward: of `top1`; 0 if the status is ``diverged`` or ``failed``.
+        status, curve: as an `Evaluation` has them.
         reused: the sample whose evaluation this one shares, being the same network; None if evaluated itself.
 
     Raises:
@@ -67,12 +72,14 @@ class Trial:
     seconds: float = 0.0
     note: str = ""
     reused: int | None = None
+    curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_status(self.status)
         _set(self, "sample", _whole("sample", self.sample))
         _set(self, "indices", tuple(_whole("indices", index) for index in self.indices))
         _set(self, "top1", _top1(self.top1))
+        _set(self, "curve", _curve(self.curve, self.top1, self.status))
         latency_ms = number("latency_ms", self.latency_ms)
         if not (0 < latency_ms < math.inf or (self.status == "failed" and math.isnan(latency_ms))):
             raise ValueError(f"latency_ms={latency_ms:g}: it must be above 0 and finite")
@@ -124,6 +131,15 @@ def _top1(value: Any) -> float:
         percent = "; it looks like percent" if 1 < top1 <= 100 else ""
         raise ValueError(f"top1={top1:g}: it must be in [0, 1]{percent}")
     return top1
+
+
+def _curve(values: Any, top1: float, status: str) -> tuple[float, ...]:
+    curve = tuple(map(_top1, values))
+    if status not in ("ok", "stopped"):
+        return curve if status == "failed" else ()  # what was found is kept if only the reward failed
+    if (curve or status == "stopped") and curve[-1:] != (top1,):
+        raise ValueError(f"status={status}, curve={short(curve)}: it must end with top1={top1:g}")
+    return curve
 
 
 def _at_least_0(name: str, value: Any) -> float:

@@ -11,7 +11,8 @@ which is ``engine=tune`` of a search.
     searcher = ControllerSearcher(space, controllers.make("evolution", space))
     tuner = tune.Tuner(train, tune_config=tune.TuneConfig(search_alg=searcher, num_samples=100))
 
-Schedulers (ASHA) and `Tuner.restore` work as with Tune's own algorithms. A Tune trial costs 0.15 to 1 s beyond its
+Schedulers (ASHA) and `Tuner.restore` work as with Tune's own algorithms; with a scheduler, report after each epoch, so
+that a network which it stops is not taken for a trained one (`nas.told`). A Tune trial costs 0.15 to 1 s beyond its
 training; where that counts, `nas.loop.search` with `RayExecutor` costs 0.01 s.
 """
 
@@ -19,7 +20,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from ray.tune.schedulers import ASHAScheduler
 from nas.controllers import Controller, inform
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.journal import Journal
-from nas.samples import known_latency_ms
-from nas.trial import Trial
+from nas.recorder import Point, Recorder
+from nas.trial import Evaluation, Trial
 from nas.tune_searcher import ControllerSearcher
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -67,8 +67,9 @@ def search_with_tune(
     """`nas.loop.search` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
 
     The journal has each trial when it ends; those that it has are not trained again, see `Journal.settled`. A network
-    that was stopped has the top-1 of its last epoch, and a note. With several workers the order in which trainings end
-    decides which are stopped: such a search is not the same again.
+    that was stopped has the status ``stopped`` and the top-1 of its last epoch; `nas.told` says what the controller is
+    told of it. With several workers the order in which trainings end decides which are stopped: such a search is not
+    the same again.
 
     Args:
         storage: an absolute folder for Tune's own files.
@@ -80,7 +81,7 @@ def search_with_tune(
 
     Raises:
         StalledError: no training reported for `timeout_s`.
-        ValueError: the journal belongs to another search.
+        JournalError: the journal belongs to another search, or was written with another reward.
         KeyboardInterrupt: Ctrl-C; what was trained is in the journal.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no copies of every result
@@ -93,16 +94,16 @@ def search_with_tune(
         _train, evaluator=evaluator, space=space, latency_ms=latency_ms, reward=reward, rng_seed=rng_seed
     )
     with journal.writing():
-        results = _Results(journal, space, epochs, latency_ms, on_trial)
-        known = results.replayed(batch)
+        recorder = Recorder(
+            space=space, latency_ms=latency_ms, reward=reward, journal=journal, batch=batch, on_trial=on_trial
+        )
+        ledger = _Ledger(recorder, epochs)
         tuner = tune.Tuner(
             tune.with_resources(train, {"cpu": num_cpus, "gpu": num_gpus}),
             tune_config=tune.TuneConfig(
                 metric="reward",
                 mode="max",
-                search_alg=ControllerSearcher(
-                    space, controller, batch=batch, samples=samples, known=known, on_reuse=results.reuse
-                ),
+                search_alg=ControllerSearcher(space, controller, batch=batch, samples=samples, ledger=ledger),
                 scheduler=ASHAScheduler(
                     time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2
                 ),
@@ -117,89 +118,64 @@ def search_with_tune(
                 verbose=0,
                 stop=watchdog,
                 failure_config=tune.FailureConfig(max_failures=retries),
-                callbacks=[_Recorder(results.record, watchdog)],
+                callbacks=[_Recorder(ledger.end, watchdog)],
             ),
         )
         tuner.fit()
     if watchdog.stalled:
         raise StalledError(
-            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(results.ended)} of {samples} samples are "
+            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(ledger.trials)} of {samples} samples are "
             "kept: the same command continues"
         )
-    if any(sample not in results.ended for sample in range(samples)):
+    if len(ledger.trials) < samples:
         raise KeyboardInterrupt  # which Tune has caught, where its own handlers are wanted
-    return [journal.trials[sample] for sample in range(samples)]
+    return [ledger.trials[sample] for sample in range(samples)]
 
 
-class _Results:
-    """The trials of a search, each in the journal when it ends.
+class _Ledger:
+    """The trials of a search by Tune, each in the record when it ends.
 
     Args:
         epochs: of a training that is not stopped.
 
     Attributes:
-        ended: the samples that are in the journal for good.
+        trials: by sample, of those that ended.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        space: SearchSpace,
-        epochs: int,
-        latency_ms: Callable[[Arch], float],
-        on_trial: Callable[[Trial], None] | None,
-    ) -> None:
-        self.ended: set[int] = set()
-        self._journal, self._space, self._epochs = journal, space, epochs
-        self._latency_ms, self._on_trial = latency_ms, on_trial
+    def __init__(self, recorder: Recorder, epochs: int) -> None:
+        self.trials: dict[int, Trial] = {}
+        self._recorder, self._epochs = recorder, epochs
+        self._begun: dict[int, Point] = {}
 
-    def replayed(self, batch: int) -> dict[int, tuple[tuple[int, ...], float]]:
-        """Point and reward of the samples that the journal has settled, NaN for one that failed or diverged."""
-        known = {}
-        for sample, trial in sorted(self._journal.settled(batch).items()):
-            known[sample] = (trial.indices, trial.reward if trial.status == "ok" else math.nan)
-            self._count(trial)
-        return known
+    def knows(self, sample: int, indices: tuple[int, ...]) -> bool:
+        point = self._recorder.point(sample, indices)
+        trial = self._recorder.replayed(point) or self._recorder.reused(point) or self._recorder.begun(point)
+        if trial:
+            self.trials[sample] = trial
+        else:
+            self._begun[sample] = point
+        return trial is not None
 
-    def record(self, config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
+    def told(self, count: int, last: int) -> np.ndarray:
+        return self._recorder.told([self.trials[sample] for sample in range(count)], last)
+
+    def end(self, sample: int, result: Mapping[str, Any] | None, note: str = "") -> None:
         """A trial of Tune that has ended; `result` is its last one."""
-        sample, indices = config["sample"], tuple(config["indices"])
-        if sample in self.ended:
-            return
-        arch = self._space.decode(indices)
-        ms, unknown = known_latency_ms(self._latency_ms, arch)
-        result = result or {}
-        top1, done = result.get("top1"), result.get("epochs", 0)
-        status = "failed" if top1 is None else result.get("status", "ok")
-        stopped = status == "ok" and done < self._epochs
-        self._end(
-            Trial(
-                sample=sample,
-                indices=indices,
-                arch=arch,
-                top1=top1 if status == "ok" and top1 is not None else 0.0,
-                latency_ms=ms,
-                reward=result["reward"] if status == "ok" else 0.0,
-                status=status,
-                seconds=result.get("time_total_s", 0.0),
-                note=f"stopped after {done} of {self._epochs} epochs" if stopped else unknown or note,
+        if point := self._begun.pop(sample, None):
+            self.trials[sample] = self._recorder.evaluated(point, self._evaluation(result or {}, note))
+
+    def _evaluation(self, result: Mapping[str, Any], note: str) -> Evaluation:
+        curve, seconds = tuple(result.get("curve", ())), result.get("time_total_s", 0.0)
+        if result.get("diverged"):
+            return Evaluation(top1=0.0, status="diverged", seconds=seconds, note=result["note"])
+        if not curve:
+            return Evaluation(
+                top1=0.0, status="failed", seconds=seconds, note=note or "the trial ended without a result"
             )
-        )
-
-    def reuse(self, sample: int, point: tuple[int, ...], earlier: int) -> None:
-        """A sample of the network that the sample `earlier` is of."""
-        if sample not in self.ended:
-            first = self._journal.trials[earlier]
-            self._end(replace(first, sample=sample, indices=point, seconds=0.0, reused=earlier))
-
-    def _end(self, trial: Trial) -> None:
-        self._journal.append(trial)
-        self._count(trial)
-
-    def _count(self, trial: Trial) -> None:
-        self.ended.add(trial.sample)
-        if self._on_trial:
-            self._on_trial(trial)
+        stopped = len(curve) < self._epochs
+        note = f"stopped after {len(curve)} of {self._epochs} epochs" if stopped else ""
+        status = "stopped" if stopped else "ok"
+        return Evaluation(top1=curve[-1], status=status, seconds=seconds, note=note, curve=curve)
 
 
 def _train(
@@ -214,13 +190,16 @@ def _train(
     """A trial: trains the network and reports after each epoch."""
     arch = space.decode(config["indices"])
     ms = latency_ms(arch)
+    curve: list[float] = []
 
     def on_epoch(epochs: int, top1: float) -> None:
-        tune.report({"epochs": epochs, "top1": top1, "reward": reward(top1, ms), "status": "ok"})
+        curve.append(top1)
+        tune.report({"epochs": epochs, "curve": list(curve), "reward": reward(top1, ms)})
 
     evaluation = evaluator.evaluate(arch, rng_seed, on_epoch=on_epoch)
     if evaluation.status != "ok":
-        tune.report({"epochs": 0, "top1": 0.0, "reward": math.nan, "status": evaluation.status})
+        # at epoch 0, so that ASHA compares nothing with it
+        tune.report({"epochs": 0, "diverged": True, "note": evaluation.note, "reward": math.nan})
 
 
 class _Watchdog(tune.Stopper):
@@ -239,29 +218,29 @@ class _Watchdog(tune.Stopper):
 
 
 class _Recorder(tune.Callback):
-    """Tells `record` of every trial that ends: its config and its last result.
+    """Tells `end` of every trial that ends: its sample and its last result.
 
     Tune keeps a copy of it in a file that nothing here reads; the copy has nobody to tell.
     """
 
-    def __init__(self, record: Callable[..., None], watchdog: _Watchdog) -> None:
-        self._record, self._watchdog = record, watchdog
+    def __init__(self, end: Callable[..., None], watchdog: _Watchdog) -> None:
+        self._end, self._watchdog = end, watchdog
 
     def __reduce__(self) -> tuple:
         return _Recorder, (_nobody, _Watchdog(self._watchdog.timeout_s))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if not self._watchdog.stalled:
-            self._record(trial.config, trial.last_result)
+            self._end(trial.config["sample"], trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         lines = str(trial.get_pickled_error() or "").strip().splitlines()  # the last one is the cause
-        self._record(trial.config, None, lines[-1][:300] if lines else "the trial ended without a result")
+        self._end(trial.config["sample"], None, lines[-1][:300] if lines else "the trial ended without a result")
 
 
 def _folder(trial: Any) -> str:
     return f"sample{trial.config['sample']}-{trial.trial_id}"
 
 
-def _nobody(config: Mapping[str, Any], result: Mapping[str, Any] | None, note: str = "") -> None:
+def _nobody(sample: int, result: Mapping[str, Any] | None, note: str = "") -> None:
     pass

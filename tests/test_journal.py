@@ -115,7 +115,7 @@ def test_damage_is_found(path, edit, message):
         ({"latency_ms": -1.0}, "latency_ms=-1: it must be above 0"),
         ({"latency_ms": None}, "latency_ms=nan: it must be above 0"),
         ({"reward": math.inf}, "reward=inf: it must be finite"),
-        ({"status": "good"}, "status='good': it must be one of ok, diverged, failed"),
+        ({"status": "good"}, "status='good': it must be one of ok, stopped, diverged, failed"),
         ({"sample": -1}, "sample=-1: it must be at least 0"),
         ({"sample": 10**400}, None),
         ({"top1": 10**400}, "top1=1000.*: it is too large"),

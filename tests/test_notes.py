@@ -90,3 +90,18 @@ def test_near_the_target_there_is_nothing_to_say():
     for ms in (7, 10, 11):
         winner = replace(trials([0])[0], latency_ms=ms)
         assert notes.far_from_target(winner, Reward(name="soft", target_ms=10.0)) is None
+
+
+def test_trainings_that_came_to_no_accuracy():
+    def lines(**counts):
+        return notes.failures([trial for status, n in counts.items() for trial in some(n, status)])
+
+    def some(n, status):
+        found = trials(range(n))
+        return [replace(t, status=status, curve=(t.top1,) if status == "stopped" else ()) for t in found]
+
+    assert lines(ok=20, diverged=2) == []
+    assert lines(ok=10, failed=1) == ["1 of 11 evaluations failed; the journal says why."]
+    assert lines(ok=10, diverged=2) == ["2 of 12 trainings diverged; try a lower evaluator.lr."]
+    (line,) = lines(ok=10, stopped=5)
+    assert line.startswith("5 of 15 trainings were stopped early: their accuracies cannot be compared with the others'")

@@ -77,7 +77,7 @@ def test_without_a_result_there_is_no_accuracy():
     ("change", "message"),
     [
         ({"top1": -0.1}, r"^top1=-0.1: it must be in \[0, 1\]$"),
-        ({"status": "good"}, "^status='good': it must be one of ok, diverged, failed$"),
+        ({"status": "good"}, "^status='good': it must be one of ok, stopped, diverged, failed$"),
         ({"seconds": -1}, "^seconds=-1: it must be at least 0 and finite$"),
         ({"latency_ms": 0}, "^latency_ms=0: it must be above 0 and finite$"),
         ({"latency_ms": math.nan}, "^latency_ms=nan: it must be above 0 and finite$"),

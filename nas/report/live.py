@@ -76,7 +76,7 @@ class Live:
                 f"sample {trial.sample:4d}: reward {trial.reward:.4f}, top-1 {trial.top1:.1%}, "
                 f"{trial.latency_ms:.1f} ms ({trial.latency_ms / self._target_ms:.2f} of the target)  new best"
             )
-        elif trial.status != "ok":
+        elif trial.status in ("diverged", "failed"):
             self._progress.console.print(f"sample {trial.sample:4d}: {trial.status}: {trial.note}")
         best = self._best
         parts = []

@@ -92,12 +92,18 @@ def _remedies(reward: Reward, *, below: bool) -> list[str]:
 
 
 def failures(trials: Sequence[Trial]) -> list[str]:
-    """Notes on evaluations that failed, and on many trainings that diverged."""
+    """Notes on evaluations that failed or were stopped early, and on many trainings that diverged."""
     lines = []
     failed = sum(trial.status == "failed" for trial in trials)
+    stopped = sum(trial.status == "stopped" for trial in trials)
     diverged = sum(trial.status == "diverged" for trial in trials)
     if failed:
         lines.append(f"{failed} of {len(trials)} evaluations failed; the journal says why.")
+    if stopped:
+        lines.append(
+            f"{stopped} of {len(trials)} trainings were stopped early: their accuracies cannot be compared with the "
+            "others', so that they cannot win and are in no picture of accuracies."
+        )
     if diverged > len(trials) / 10:
         lines.append(f"{diverged} of {len(trials)} trainings diverged; try a lower evaluator.lr.")
     return lines

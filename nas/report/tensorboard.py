@@ -9,7 +9,8 @@ __all__ = ["Scalars"]
 
 
 class Scalars:
-    """Writes every trial's top-1, latency, its share of the target, reward and the best reward so far.
+    """Writes the top-1, latency, its share of the target, reward and the best reward so far of every trial that was
+    evaluated to the end.
 
     Use it as a context manager; look at them with ``tensorboard --logdir`` and the folder. A search that is continued
     writes a file of its own, with all trials from the first.
