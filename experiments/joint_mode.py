@@ -23,8 +23,8 @@ what chance makes of it. ± is a 95 % interval of the mean (Student's t) over se
 policy's learning rate is such that it comes as far in fewer updates as TuNAS's does in 27,050 (`Joint.lr`), but what it
 learns from in a few hundred is little more than chance; a few thousand are a test. On one core 1,000 updates of 64
 images of 32 px take about 6 minutes with the warm-up, 2 without. Trainings are recorded in runs/joint_mode/; the same
-command continues, also with more seeds. Prints a table, and writes joint_mode.csv (with what was not the default in its
-name) to experiments/results.
+command continues, also with more seeds. Prints a table, and writes joint_mode.csv (with the options that were not the
+defaults, but for variants, in its name) to experiments/results.
 """
 
 import sys
@@ -50,7 +50,7 @@ from nas.supernet.phases import Joint
 from nas.supernet.prepare import SharedPlan, prepare
 from nas.training import sources
 from nas.training.recipe import Recipe
-from nas_runtime.console import new_console
+from nas_runtime.console import counted, new_console
 from nas_runtime.files import read_json, write_json
 from search_spaces.arch import Arch
 
@@ -114,10 +114,12 @@ def main() -> None:
     updates = setting.epochs * (setting.images // setting.batch)
     title = (
         f"mode=joint in {where.space} on {where.dataset}: {updates} updates of {setting.batch} images, {len(seeds)} "
-        f"seeds; target {TARGET_MS} ms; from scratch: {setting.reference} epochs"
+        f"seeds; target {TARGET_MS} ms; from scratch: {counted(setting.reference, 'epoch')}"
     )
+    named = {name: value for name, value in given.items() if name != "variants"}
+    file = tables.named("joint_mode", named, DEFAULTS)
     origin = provenance.of(f"0 to {seeds[-1]}", device=where.device, packages=("torch",), runs=(setting.folder,))
-    tables.show(title, rows, tables.named("joint_mode", {n: given[n] for n in DEFAULTS}, DEFAULTS), origin=origin)
+    tables.show(title, rows, file, origin=origin)
 
 
 def recorded(setting: Setting, variant: str, seed: int) -> dict[str, Any]:
