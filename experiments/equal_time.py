@@ -102,7 +102,8 @@ def main() -> None:
     starts += [Start(arch=arch) for arch in REFERENCES.values()]
     starts += _longest(list(found), where)
     test_top1 = _finally_trained(starts, given["final_seeds"], where)
-    seeds = f"searches 0 to {given['seeds'] - 1}, last trainings 0 to {given['final_seeds'] - 1}"
+    last = [str(_FINAL_SEED + n) for n in range(given["final_seeds"])]
+    seeds = f"searches {', '.join(map(str, sorted({job.seed for job in found})))}; last trainings {', '.join(last)}"
     _show(where, found, test_top1, provenance.of(seeds, runs=(RUNS,)))
 
 
