@@ -14,17 +14,18 @@ of the best known network, in percent. Of a table's rows:
     best            yes, if no other method with as many samples is better by more than the interval of the difference
     above error     no, if the mean regret is within the error of the surrogate that the accuracies are from: such a
                     network and the best one cannot be told apart, nor can two such methods (both count as best)
+    s               seconds that a run took, beside whatever else ran
 
-A run is recorded in runs/search_quality/ when it is done; the same command continues. Set
-OMP_NUM_THREADS=1 if other programs run. Prints tables, and which
-methods are ahead in them; search_quality_<benchmark>.csv and .png go to experiments/results.
+A run is recorded in runs/search_quality/ when it is done; the same command continues. Set OMP_NUM_THREADS=1 if other
+programs run. Prints tables, and which methods are ahead in them; search_quality_<benchmark>.csv and .png go to
+experiments/results.
 """
 
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -78,12 +79,7 @@ def main() -> None:
         search_benchmarks.get(name, given["path"])
     jobs = _jobs(given)
     provenance.note(RUNS)
-    with ProcessPoolExecutor(given["workers"]) as pool:
-        runs = [pool.submit(recorded, job) for job in jobs]
-        for i, run in enumerate(as_completed(runs), 1):
-            run.result()
-            if i % 50 == 0:
-                print(f"{i} of {len(runs)} runs", flush=True)
+    run_all(recorded, jobs, given["workers"])
     seeds = f"{given['first_seed']} to {given['first_seed'] + given['seeds'] - 1}, {given['long_seeds']} of them long"
     origin = provenance.of(seeds, packages=("torch", "numpy", "optuna", "scipy"), runs=(RUNS,))
     for name in given["benchmarks"]:
@@ -106,6 +102,21 @@ def _jobs(given: dict[str, Any]) -> list[Job]:
         if i < given["long_seeds"] or not METHODS[method].slow
     ]
     return sorted(jobs, key=lambda job: (METHODS[job.method].slow, job.samples > SHORT))
+
+
+def run_all(run: Callable[[Any], object], jobs: Sequence[Any], workers: int) -> None:
+    """Calls `run` with each of the jobs, in so many processes; when one fails or is interrupted, no further ones
+    begin."""
+    with ProcessPoolExecutor(workers) as pool:
+        runs = [pool.submit(run, job) for job in jobs]
+        try:
+            for i, done in enumerate(as_completed(runs), 1):
+                done.result()
+                if i % 50 == 0:
+                    print(f"{i} of {len(runs)} runs", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def report(benchmark: Benchmark, jobs: Sequence[Job], origin: dict[str, str]) -> None:

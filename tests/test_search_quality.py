@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +88,19 @@ def test_few_seeds_are_for_what_takes_long():
     }
     jobs = [(job.method, job.seed, job.samples) for job in search_quality._jobs(given)]
     assert jobs == [("tpe", 9, 250), ("tpe", 7, 1000), ("tpe", 8, 1000), ("gp", 7, 100), ("gp", 8, 100)]
+
+
+def fails_at_first(file: Path) -> None:
+    file.touch()
+    if file.stem == "0":
+        raise ValueError("it failed")
+    time.sleep(0.05)
+
+
+def test_after_a_failure_no_further_run_begins(tmp_path):
+    with pytest.raises(ValueError, match="it failed"):
+        search_quality.run_all(fails_at_first, [tmp_path / f"{i}" for i in range(100)], workers=1)
+    assert len(list(tmp_path.iterdir())) < 20
 
 
 def cells(path, *, leave_out: int = 0):
