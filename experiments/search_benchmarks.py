@@ -2,7 +2,7 @@
 
     soft            ACC x (LAT/51 ms)^-0.07, MobileNetV3-Large's place
     small           ACC x (LAT/30 ms)^-0.15, a small network
-    absolute        ACC - 0.2 x |LAT/51 ms - 1|, TuNAS's reward
+    absolute        ACC - 0.2 x |LAT/51 ms - 1|, TuNAS's reward, which has 0.1 in its code
     noisy           soft, but every evaluation is off at random by 0.5 points (deviation): what short trainings give
     cells_soft      ACC x (MAdds/100 M)^-0.07 of the 15,625 cells of NAS-Bench-201
     cells_absolute  ACC - 0.2 x |MAdds/100 M - 1| of these

@@ -1,16 +1,23 @@
 """Bayesian optimisation of networks: a Gaussian process over the choices, Thompson sampling among children of the best.
 
-For searches of tens to hundreds of samples, where a policy has not begun to learn. The model is
-`gaussian_process.GaussianProcess`, which counts the choices that differ where others compare graphs (arXiv:1802.07191).
-What is proposed are local changes of the best networks, as in arXiv:1910.11858, whose model is an ensemble of neural
-networks.
+For searches of tens to thousands of samples, where a policy has not begun to learn. The model is
+`gaussian_process.GaussianProcess`.
 
 The latency of a network is known before it is evaluated. Once told of it (`Bayesian.inform`) the process models what
 is not known, the accuracy beyond its trend with the latency, and each draw of it is rewarded with the network's own
-latency (composite Bayesian optimisation, arXiv:1906.01537, which takes the expected improvement instead of draws).
+latency.
 
-The settings were chosen on the benchmarks of `experiments.search_quality` in the space accel_nasbench, with the seeds 0
-to 19. Its figures are of other seeds, and of cells on which nothing was chosen, with and without the latencies.
+This is no published method as a whole. Its parts, and how they differ from where they come from:
+
+- a Gaussian process of networks, as in NASBOT (arXiv:1802.07191), whose kernel is an optimal transport between graphs
+  and whose acquisition is the expected improvement, sought by evolution; here the kernel counts the choices that
+  differ, weighted by what they do, and the acquisition is a draw (Thompson sampling), which gives batches by itself;
+- candidates are changes of the best networks, as in BANANAS (arXiv:1910.11858), which changes one thing; here one to
+  five, and BANANAS's model is an ensemble of neural networks on paths, each network drawn by itself; here a draw is a
+  function of all candidates;
+- the known part is computed and the unknown one modelled: composite Bayesian optimisation (arXiv:1906.01537), there by
+  the gradient of an expected improvement over numbers, here by draws over networks;
+- all numbers, the window of observations and the trend with the latency are ours.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,17 @@
 """Regularized evolution (arXiv:1802.01548): the best of a few of the youngest networks has a child, the oldest dies.
 
 Death by age, not by rank, is the regularization: a network that was lucky once is forgotten, and what stays is what
-does well again and again. Unlike the paper's, a child is never a network that was proposed before.
+does well again and again.
+
+What differs from the paper's algorithm 1, as its authors' code has it (google-research,
+evolution/regularized_evolution_algorithm):
+
+- a tournament is of different networks; the code draws with replacement, so that its 25 of 100 are 22 in the mean;
+- 50 networks live, not 100, since many searches have not many more samples than that;
+- a child is never a network that was proposed before, whose result would be known; the paper's may be its parent again;
+- a child differs in one choice of the space, whatever it is; the paper's mutations are those of NASNet's cells;
+- networks come in batches, and a batch's children have parents of earlier batches; the paper's workers go on each by
+  itself. A network without a reward (it failed) is no member.
 """
 
 from collections.abc import Mapping
@@ -24,8 +34,8 @@ class EvolutionSettings:
 
     Attributes:
         population: how many of the youngest networks live.
-        tournament: of how many of them, drawn at random, the best is the parent.
-        again: a child has one choice changed, with this probability another one, and so on.
+        tournament: of how many of them, drawn at random without replacement, the best is the parent.
+        again: a child has one choice changed, with this probability another one, and so on; 0 as in the paper.
     """
 
     population: int = 50
