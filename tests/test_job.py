@@ -123,6 +123,18 @@ def test_a_dry_run_without_a_table_says_that_it_will_be_measured(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("space", "unseen"), [("mnasnet", True), ("accel_nasbench", False)])
+def test_a_plan_says_what_the_error_of_its_latencies_was_measured_on(space, unseen, tmp_path, monkeypatch, capsys):
+    import nas.search
+
+    monkeypatch.chdir(tmp_path)
+    assert call(nas.search.main, "search", ["+target=pixel1_large", f"space={space}", "dry_run=true"]) == 0
+    printed = capsys.readouterr().out
+    assert " ms on pixel1\nlatency     pixel1: calibrated to" in printed
+    assert "with the network's whole family left out (4 families)\n" in printed
+    assert ("% of a random network's time (median) is in kinds of units that no network" in printed) == unseen
+
+
 def test_another_devices_table_is_not_read_from_a_run(tmp_path, capsys, monkeypatch):
     import nas.search
 

@@ -244,5 +244,5 @@ def test_a_dry_run_says_the_plan(tmp_path, monkeypatch, capsys):
     assert call(netadapt.run.main, "netadapt", [*arguments, "dry_run=true"]) == 0
     printed = capsys.readouterr().out
     assert "mnasnet_a1+mobilenet_v3" in printed
-    assert "target      51.0 ms on pixel1" in printed
+    assert "target      51.0 ms on pixel1\nlatency     pixel1: calibrated to" in printed
     assert list(tmp_path.iterdir()) == []
