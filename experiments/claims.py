@@ -4,20 +4,26 @@ In README.md, CHANGELOG.md, experiments/README.md and docs/, section by section 
 
 - A figure is a number in a row of a table, and elsewhere a number with a unit (%, points, ms, minutes, times, MB ...),
   with decimals, or beside ±. It must be a number of a file in experiments/results that the section links to, rounded
-  as it stands in the text; a number and its ± are of one row.
+  as it stands in the text; a number and its ± are of one row, in this order.
+- A row of a table is one row of a result, and a column is of one of its columns, or else the whole table is arranged
+  in another way.
+- A section says where its results are from: their commands with all options (but for paths), and which version of the
+  code recorded those that are not of a commit of their own. Commands of other results are not shown beside them.
 - Settings stand between backticks or in code, and are no figures; comments of commands are text.
 - Figures of others stand in a sentence with a link to them (https://...).
 - What a command prints stands in a block marked ```text, and every line of it, but for "...", in a linked .txt file.
 
-Prints what is wrong, with its line.
+It does not see whether a row has the right name, nor which of the figures of its results a sentence means. Prints what
+is wrong, with its line.
 """
 
 import bisect
 import csv
 import io
 import re
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -38,6 +44,8 @@ _WITH_UNIT = re.compile(rf"[\s-]*{_UNIT}")
 _BETWEEN = re.compile(r"\s*(?:,|to|and|or|,\s*and|±)\s*")  # 2 to 4 points
 _CODE = re.compile(r"`[^`]+`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_PATHS = ("path=", "picture=", "run_dir=")
 _END = re.compile(r"[.!?](?=\s)|\n\s*(?:[-*]|\d\.) ")  # of a sentence
 
 
@@ -46,10 +54,21 @@ class Section:
     """What stands between two headings.
 
     Attributes:
-        parts: line number, kind (text, row, printed) and text; a text may have several lines.
+        parts: line number, kind (text, row, printed, command, code) and text; a text may have several lines.
     """
 
     parts: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @property
+    def tables(self) -> list[list[tuple[int, str]]]:
+        """The rows of each table, with their line numbers."""
+        found: list[list[tuple[int, str]]] = []
+        for line, kind, text in self.parts:
+            if kind == "row":
+                if not found or line != found[-1][-1][0] + 1:
+                    found.append([])
+                found[-1].append((line, text))
+        return found
 
     def add(self, line: int, kind: str, text: str) -> None:
         """A line; lines of text that follow each other are one part."""
@@ -69,10 +88,11 @@ def sections(markdown: str) -> list[Section]:
         elif fence == "text":
             found[-1].add(number, "printed", line.strip())
         elif fence is not None:
+            found[-1].add(number, "code", line.partition(" # ")[0])
             if fence == "" and " # " in line:
                 found[-1].add(number, "text", line.partition(" # ")[2])
         elif line.startswith("    "):
-            continue
+            found[-1].add(number, "command", line.strip())
         elif line.startswith("|"):
             if in_table and not set(line) <= set("|-: "):
                 found[-1].add(number, "row", line)
@@ -110,7 +130,12 @@ def _wrong(markdown: str, folder: Path) -> Iterator[str]:
         files = [(folder / target).resolve() for _, target in targets if target.endswith((".csv", ".txt"))]
         files = [file for file in files if file.parent == tables.RESULTS and file.exists()]
         names = "not in " + ", ".join(file.name for file in files) if files else "in no result that is linked here"
+        yield from _unsaid(section, files)
+        for table in section.tables:
+            yield from _misplaced(table, files, names)
         for line, kind, text in section.parts:
+            if kind in ("command", "code"):
+                continue
             if kind == "printed":
                 if text not in ("", "...") and not any(text in _printed(file) for file in files):
                     yield f"{line}: this line is {names}: {text}"
@@ -147,26 +172,89 @@ def _blank(match: re.Match[str]) -> str:
     return "".join("\n" if character == "\n" else " " for character in match[0])
 
 
+def _unsaid(section: Section, files: Sequence[Path]) -> Iterator[str]:
+    """Of where the results of a section are from, what it does not say; and its commands that are of none of them."""
+    said = " ".join(text for _, _, text in section.parts).replace("\\", " ").split()
+    said = {word.strip("`,.;:()") for word in said}
+    line, modules = section.parts[0][0] if section.parts else 0, set()
+    for file in dict.fromkeys(files):
+        facts, _ = provenance.split(file.read_text())
+        _, _, module, *settings = shlex.split(facts["command"].partition(";")[0])
+        version = [word for word in facts.get("recorded", "").split() if _COMMIT.fullmatch(word)]
+        settings = [setting for setting in settings if not setting.startswith(_PATHS)]
+        modules.add(module)
+        if unsaid := [word for word in (module, *settings, *version) if word not in said]:
+            yield f"{line}: {file.name} is of {' '.join(unsaid)}, which this section does not say"
+    for line, kind, text in section.parts:
+        for command in text.splitlines() if kind == "command" else ():
+            module = command.removeprefix("python -m ").split()[0]
+            if modules and command.startswith("python -m experiments.") and module not in modules:
+                yield f"{line}: {module} is the command of no result that is linked here"
+
+
+def _misplaced(table: Sequence[tuple[int, str]], files: Sequence[Path], names: str) -> Iterator[str]:
+    """Rows that are no row of a result where most rows of the table are one, and columns that are of several."""
+    lines = [(line, [_numbers(cell) for cell in _cells(row)]) for line, row in table]
+    lines = [(line, cells) for line, cells in lines if any(cells)]
+    found = [
+        [(file, row) for file in files for row in _rows(file) if all(_has(row, n) for cell in cells for n in cell)]
+        for _, cells in lines
+    ]
+    if 2 * sum(map(bool, found)) <= len(found):
+        return
+    columns: dict[int, set[tuple[Path, int]]] = {}
+    for (line, cells), rows in zip(lines, found, strict=True):
+        if not rows:
+            yield f"{line}: this row is {names} as one row"
+            continue
+        for i, cell in enumerate(cells):
+            if not i or not cell:  # the first is what the row is called
+                continue
+            of = {(file, k) for file, row in rows for k, numbers in enumerate(row) if _has([numbers], cell[0])}
+            columns[i] = columns.get(i, of) & of
+            if not columns[i]:
+                yield f"{line}: column {i + 1} is of another column than in the rows before"
+                columns[i] = of
+
+
+def _numbers(cell: str) -> list[str]:
+    return [number for _, figure in _figures(cell, every=True) for number in figure]
+
+
+def _cells(row: str) -> list[str]:
+    return row.strip().strip("|").split("|")
+
+
 def _holds(file: Path, figure: tuple[str, ...]) -> bool:
-    """Whether one row of `file` has all numbers of `figure`, rounded as they are there; one without a sign may be that
-    of a negative."""
-    return any(all(_has(row, number) for number in figure) for row in _rows(file))
+    """Whether one row of `file` has all numbers of `figure`, in their order and rounded as they are there; one without
+    a sign may be that of a negative."""
+    return any(_in_order([number for cell in row for number in cell], figure) for row in _rows(file))
 
 
-def _has(row: list[Decimal], figure: str) -> bool:
+def _in_order(row: list[Decimal], figure: Sequence[str]) -> bool:
+    places = [i for i, number in enumerate(row) if _is(number, figure[0])]
+    return bool(places) and (len(figure) == 1 or any(_in_order(row[i + 1 :], figure[1:]) for i in places))
+
+
+def _has(row: list[list[Decimal]], figure: str) -> bool:
+    return any(_is(number, figure) for cell in row for number in cell)
+
+
+def _is(number: Decimal, figure: str) -> bool:
+    """Whether a number, rounded, is the figure."""
     text = figure.replace(",", "").replace("−", "-")
     value = Decimal(text)
     half = Decimal(5).scaleb(-1 - max(0, -int(value.as_tuple().exponent)))
-    return any(abs((number if text[0] in "+-" else abs(number)) - value) <= half for number in row)
+    return abs((number if text[0] in "+-" else abs(number)) - value) <= half
 
 
 @cache
-def _rows(file: Path) -> list[list[Decimal]]:
-    """The numbers of each row or line of a result."""
+def _rows(file: Path) -> list[list[list[Decimal]]]:
+    """The numbers of each cell of each row of a result, or of each line."""
     _, text = provenance.split(file.read_text())
-    rows = list(csv.reader(io.StringIO(text))) if file.suffix == ".csv" else [[line] for line in text.splitlines()]
+    rows = csv.reader(io.StringIO(text)) if file.suffix == ".csv" else map(_cells, text.splitlines())
     return [
-        [Decimal(n.replace(",", "").replace("−", "-")) for cell in row for n in _NUMBER.findall(_bare(cell))]
+        [[Decimal(n.replace(",", "").replace("−", "-")) for n in _NUMBER.findall(_bare(cell))] for cell in row]
         for row in rows
     ]
 

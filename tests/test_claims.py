@@ -70,19 +70,22 @@ def test_every_command_is_understood_today(monkeypatch, tmp_path, command):
 
 @pytest.fixture
 def said(tmp_path, monkeypatch):
-    """What is wrong with a text beside x.csv and x.txt."""
+    """What is wrong with a text beside x.csv and x.txt, with `where` also if it does not say where these are from."""
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(claims, "ROOT", tmp_path)
     (tmp_path / "x.csv").write_text(f'{RESULT}network,top-1 %,ms\na,81.46,"5.2, 5.3"\nb,-0.25%,1234\n')
     (tmp_path / "x.txt").write_text(f"{RESULT}one line: 7.25ms\nanother\n")
 
-    def wrong(text: str) -> list[str]:
+    def wrong(text: str, *, where: bool = False) -> list[str]:
         (tmp_path / "text.md").write_text(text)
-        return claims.wrong(tmp_path / "text.md")
+        return [line for line in claims.wrong(tmp_path / "text.md") if where or "does not say" not in line]
 
     claims._rows.cache_clear()
     yield wrong
     claims._rows.cache_clear()
+
+
+TABLE = "[data](x.csv)\n\n| network | top-1 | ms |\n|---|---|---|\n"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,7 @@ def said(tmp_path, monkeypatch):
         "[data](x.txt)\n\n```text\none line: 7.25ms\n...\nanother\n```\n\n7.3 ms",
         "A setting `99 %`, `lr=0.003` and epochs=0.5; 99 networks of 64 px and MobileNetV2.",
         "Others have [99 %](https://example.org).",
+        "[data](x.csv)\n\n| network | ms | top-1 |\n|---|---|---|\n| a | 5.3 | 81.5 % |\n| b | 1,234 | -0.3 |",
         "```\npython -m x lr=0.3  # what it does\n```\n\n    python -m y 9.9\n\n```py\nx = 9.9\n```",
     ],
 )
@@ -109,6 +113,16 @@ def test_what_is_right(said, text):
         ("[data](x.csv)\nand 2 to\n5.2 ms", "2: 2 is not in x.csv"),
         ("[data](x.csv) 0.4 ± 5.2", "1: 0.4 ± 5.2 is not in x.csv"),
         ("[data](x.csv)\n\n| a | b |\n|---|---|\n| a | 81.5 ± 0.3 |", "5: 81.5 ± 0.3 is not in x.csv"),
+        ("[data](x.csv) 5.3 ± 81.5", "1: 5.3 ± 81.5 is not in x.csv"),
+        (f"{TABLE}| a | 5.3 | 5.2 |\n| b | -0.25 | 1234 |", "6: column 2 is of another column than in the rows before"),
+        (
+            f"{TABLE}| a | 81.5 | 5.2 |\n| a | 81.5 | 5.3 |\n| b | 81.5 | 1,234 |",
+            "7: this row is not in x.csv as one row",
+        ),
+        (
+            "[data](x.csv)\n\n    python -m experiments.y",
+            "3: experiments.y is the command of no result that is linked here",
+        ),
         ("It is +0.25 % ([data](x.csv))", "1: +0.25 is not in x.csv"),
         ("[data](x.csv)\n\n| a | b |\n|---|---|\n| a | 6 |", "5: 6 is not in x.csv"),
         ("[data](x.csv) 5.2\n\n# Next\n\n5.2", "5: 5.2 is in no result that is linked here"),
@@ -129,3 +143,20 @@ def test_a_result_without_provenance_is_no_result(said):
     (Path(tables.RESULTS) / "x.csv").write_text("a,81.5\n")
     with pytest.raises(ValueError, match="^command is missing"):
         said("81.5 % [data](x.csv)")
+
+
+def test_a_section_says_which_command_and_version_its_result_is_of(said):
+    old = RESULT.replace("experiments.x", "experiments.x path=DIR 'kinds=a,b' n=3; others").replace(
+        "commit", "recorded"
+    )
+    (Path(tables.RESULTS) / "x.csv").write_text(f"{old}a,81.5\n")
+    assert (
+        said(
+            "[data](x.csv) of `4f2a91c`\n\n    python -m experiments.x path=FOLDER \\\n        n=3 kinds=a,b",
+            where=True,
+        )
+        == []
+    )
+    assert said("[data](x.csv)\n\n    python -m experiments.x n=4", where=True) == [
+        "text.md:1: x.csv is of kinds=a,b n=3 4f2a91c, which this section does not say"
+    ]
