@@ -128,7 +128,7 @@ def report(benchmark: Benchmark, jobs: Sequence[Job], origin: dict[str, str]) ->
         runs = [recorded(job) for job in jobs if job.method == method]
         longest = max((run["best"] for run in runs), key=len)
         of = {int(n): [run for run in runs if n in run["best"]] for n in longest}
-        regrets = {n: np.array([100 * (1 - run["best"][str(n)] / best) for run in own]) for n, own in of.items()}
+        regrets = {n: np.array([_regret(run["best"][str(n)], best) for run in own]) for n, own in of.items()}
         rows += [_row(method, n, regrets[n], of[n], error) for n in BUDGETS if n in of]
         curves[method] = regrets
     for row, is_best in zip(rows, best_rows(rows), strict=True):
@@ -137,6 +137,11 @@ def report(benchmark: Benchmark, jobs: Sequence[Job], origin: dict[str, str]) ->
     _plot(path.with_suffix(".png"), benchmark, curves, error)
     _print(benchmark, best, error, rows)
     tables.write(rows, path, origin=origin)
+
+
+def _regret(reward: float, best: float) -> float:
+    """In percent; below 0 for a network that is better than the best known one."""
+    return round(100 * (1 - reward / best), 9) + 0.0  # no -0
 
 
 def _row(method: str, budget: int, regret: np.ndarray, runs: Sequence[dict], error: float) -> dict[str, Any]:
