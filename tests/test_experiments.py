@@ -4,12 +4,21 @@ import csv
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import latency_luts
-from experiments import design_trend, mobilenet_v1_layers, options, proposal_looks, proxy_validation, rediscover_v3
+from experiments import (
+    design_trend,
+    executor_scaling,
+    mobilenet_v1_layers,
+    options,
+    proposal_looks,
+    proxy_validation,
+    rediscover_v3,
+)
 from nas.trial import Evaluation
 from netadapt.propose import propose
 from search_spaces import cost, zoo
@@ -181,3 +190,36 @@ def test_a_proxys_tau_is_with_the_other_seeds_of_the_long_training():
     assert proxy_validation.tau_of(cheap, long)[0] == 1.0
     assert proxy_validation.tau_of(cheap, cheap)[0] == -1.0
     assert proxy_validation.tau_of(np.array([up, up]).T, np.array([up, up]).T) == (1.0, 0.0)
+
+
+def test_what_processes_need_to_begin_counts_for_neither_side(monkeypatch):
+    """By a clock that goes 5 s in the first evaluation of each process, and 1 s in all others, shared by the workers:
+    so many workers are so many times as fast, and nothing is lost."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    class Executor:
+        def __init__(self, workers=1):
+            self.workers, self.begun = workers, 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def run(self, evaluate, archs):
+            for i, _ in enumerate(archs):
+                clock.now += 5.0 if self.begun < self.workers else 1 / self.workers
+                self.begun += 1
+                yield i, Evaluation(top1=0.5, seconds=1.0)
+
+    shown = []
+    monkeypatch.setattr("sys.argv", ["executor_scaling", "images=100"])
+    for name, value in {"time": clock, "SerialExecutor": Executor, "RayExecutor": Executor}.items():
+        monkeypatch.setattr(executor_scaling, name, value)
+    monkeypatch.setattr(executor_scaling, "available_cpus", lambda: 4)
+    monkeypatch.setattr(executor_scaling.tables, "show", lambda title, rows, path, origin: shown.extend(rows))
+    executor_scaling.main()
+    assert [(row["workers"], row["of one process"], row["overhead, ms"]) for row in shown] == [
+        (workers, "100.0%", "0") for workers in ("1", "2", "4")
+    ]
