@@ -3,7 +3,7 @@
 Weights and policy are trained together (`nas.supernet.policy`), by TuNAS's rules or without one of them, several times
 each with another seed:
 
-    published       all of them
+    published       all of them; the reward is `absolute` with the project's beta, -0.2, for TuNAS's -0.1
     other_network   another network of the policy gives the reward, not the one that was just trained
     small_reward    a reward takes as many images as a training batch, not four times as many
     no_warmup       in the first quarter, operators are not averaged, and filters are not the largest
@@ -39,6 +39,7 @@ import numpy as np
 
 import latency_luts
 from experiments import options, provenance, proxy_validation, tables
+from experiments.intervals import half_width
 from experiments.proxy_validation import TARGET_MS, Where, network
 from experiments.shared_weights_ranking import VARIANTS as PHASES_OF
 from nas.evaluators.proxy_training import ProxyTraining
@@ -77,7 +78,7 @@ DEFAULTS = {
     "device": "cpu",
 }
 _PHASES = {"mnasnet": "phases", "mobilenet_v3": "random_fast"}  # names in `experiments.shared_weights_ranking`
-_T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # of Student's t with 1, 2, ... degrees of freedom
+_CHANCES = 200  # networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +213,7 @@ def _row(setting: Setting, variant: str, found: Sequence[Mapping[str, Any]]) -> 
 
 
 def _mean(values: Sequence[float], digits: int = 1) -> str:
-    width = _T_95[min(len(values) - 1, len(_T_95)) - 1] * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{np.mean(values):.{digits}f} ± {width:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {half_width(values):.{digits}f}"
 
 
 def _agreement(setting: Setting, found: Sequence[Mapping[str, Any]]) -> float:
@@ -225,8 +225,9 @@ def _agreement(setting: Setting, found: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _chance(setting: Setting) -> float:
-    """In what share of the choices two random networks have the same option, on average."""
-    return float(np.mean([1 / len(choice.options) for choice in setting.where.search_space.choices]))
+    """What `_agreement` is for networks whose options are drawn at random."""
+    points = setting.where.search_space.sample(np.random.default_rng(0), _CHANCES)
+    return _agreement(setting, [{"point": point} for point in points])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import latency_luts
 from experiments import (
     design_trend,
     executor_scaling,
+    joint_mode,
     mobilenet_v1_layers,
     options,
     proposal_looks,
@@ -223,3 +224,16 @@ def test_what_processes_need_to_begin_counts_for_neither_side(monkeypatch):
     assert [(row["workers"], row["of one process"], row["overhead, ms"]) for row in shown] == [
         (workers, "100.0%", "0") for workers in ("1", "2", "4")
     ]
+
+
+def test_chance_agrees_where_seeds_may():
+    """Only choices that matter in both networks count: those of a layer that may be absent count for less."""
+    where = proxy_validation.Where(dataset="cifar10", path="", space="mobilenet_v3")
+    setting = joint_mode.Setting(where=where, epochs=1, images=1, batch=1, reference=1)
+    space = where.search_space
+    points = space.sample(np.random.default_rng(1), 100)
+    same, matter = 0.0, space.active(points).mean(axis=0) ** 2  # in how many pairs of networks
+    for choice, share in zip(space.choices, matter, strict=True):
+        same += share / len(choice.options)
+    assert joint_mode._chance(setting) == pytest.approx(same / matter.sum(), abs=0.005)
+    assert joint_mode._agreement(setting, [{"point": points[0]}, {"point": points[0]}]) == 1
