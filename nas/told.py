@@ -9,8 +9,8 @@ The loop and Ray Tune have this one rule:
   that epoch added, on average, to the networks that were trained on through it, whether they were stopped later or not.
   Who is trained on is decided by what they had before the epoch. As long as what an epoch adds does not depend on that,
   the estimate is right on average, and where the curves of all networks are parallel it is exact; where better networks
-  gain more, it is too high for the stopped ones, where worse ones catch up, too low. Those stopped after one epoch keep
-  their order.
+  gain more, it is too high for the stopped ones, where worse ones catch up, too low. Some always do: those whose
+  accuracy was low by chance. Those stopped after one epoch keep their order.
 - ``diverged``: at least as bad as the worst network so far, as 0, and as its own network without any accuracy.
 - ``failed``: nothing (NaN), since the evaluation broke, not the network.
 

@@ -23,7 +23,8 @@ choices of absent layers change nothing, and layer 3 without layer 2 is the same
 Layers are built as in the source. Expansion 1 keeps its 1x1 convolution. The first layer of a stage has no shortcut,
 even between equal channels; all others have one. Squeeze-and-excite has 1/4 of the expanded channels, rounded by
 `rewrite.make_divisible`, with ReLU inside and a sigmoid. The first two stages and the separable layer have ReLU,
-everything else h-swish. What differs: 1000 classes, not 1001; dropout before them, and batch norm's epsilon (`Arch`).
+everything else h-swish. What differs: 1000 classes, not 1001; dropout before them; batch norm's epsilon (`Arch`); and
+padding, which is equal on both sides, where TensorFlow's has less above and on the left at stride 2.
 
 MobileNetV3-Large is nearly a point. The space does not have its 112 and 960 filters (but 96 and 128, 768 and 1024), its
 expansions of 2.5 and 2.3, and its hard sigmoid.

@@ -22,7 +22,7 @@ What differs from TuNAS:
 - the result: TuNAS takes the most likely option of each choice. Here that network is the first sample (`Learned`), and
   the policy goes on with more, at its last learning rate, of which the best are trained;
 - with phases before the last one (`nas.supernet.train`), as in the `mnasnet` space, these take the place of the warm-up
-  as far as they last.
+  and of the updates in which the policy does not learn, as far as they last; in `mnasnet`, of all of them.
 """
 
 from collections.abc import Callable, Mapping
