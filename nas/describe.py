@@ -44,7 +44,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     minutes = _estimate_minutes(plan, sampled[:20]) if plan.trainer else plan.samples * _SURROGATE_S / 60
     console.print(
-        f"space       {plan.space.name}, {plan.space.size:.3g} networks ({len(plan.space.choices)} choices), "
+        f"space       {plan.space.name}, {plan.space.size:.3g} points ({len(plan.space.choices)} choices), "
         f"base width {plan.base_width:g}{reach}\n"
         f"target      {target}\n"
         f"images      {images(plan.space.decode([0] * len(plan.space.choices)), plan.facts)}\n"
@@ -52,7 +52,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"evaluation  {_evaluation(plan)}\n"
         f"controller  {_controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
         f"executor {plan.executor.describe()}\n"
-        f"estimate    about {minutes:.1f} minutes"
+        f"estimate    {'at most' if plan.engine == 'tune' else 'about'} {minutes:.1f} minutes"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
     for note in plan.facts.notes if plan.facts else ():
@@ -74,6 +74,8 @@ def _evaluation(plan: Job) -> str:
         return f"{counted(plan.samples, 'sample')}; {Surrogate.load().describe()}"
     samples = counted(plan.samples, "sample")
     how = f"{counted(plan.trainer.recipe.epochs, 'epoch')} of {plan.data.name} by each of {samples}"
+    if plan.engine == "tune":
+        how += f", of which ASHA stops the worse after {counted(plan.grace_epochs, 'epoch')} or later"
     if plan.shared:
         trained = f"trained for {counted(plan.shared.recipe.epochs, 'epoch')} of {plan.data.name}"
         how = f"{samples} with weights shared by all, {trained}"
@@ -86,7 +88,7 @@ def _controller(plan: Job) -> str:
         return "reinforce, which learns already while the weights are trained; its likeliest network comes first"
     name = plan.controller_name
     hungry = name in ("rnn_ppo", "reinforce") and plan.samples < _FEW_SAMPLES
-    return f"{name} (controller=bayesian gets along with fewer samples)" if hungry else name
+    return f"{name} (controller=bayesian is made for fewer samples)" if hungry else name
 
 
 def _updates_cost(shared: "SharedPlan") -> float:

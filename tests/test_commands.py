@@ -178,7 +178,7 @@ def test_dry_run(tmp_path):
     done = search("dry_run=true", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert "ACC \\xd7 (LAT/TAR)^-0.15" in done.stdout
-    assert "2.81e+18 networks (42 choices)" in done.stdout
+    assert "2.81e+18 points (42 choices)" in done.stdout
     assert "15.8 ms on pixel1" in done.stdout
     assert "minutes" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -178,3 +178,13 @@ def build_timing(unit):
     from latency_luts.table import Timing
 
     return Timing(ms=2.0 if unit.block.out_ch == 1000 else 1.0, spread=0.01, runs=9, kernels=3)
+
+
+def test_the_plan_of_a_search_by_ray_tune_says_that_trainings_end_early(tmp_path, monkeypatch, capsys):
+    import nas.search
+
+    monkeypatch.chdir(tmp_path)
+    assert call(nas.search.main, "search", [SMALL, "dry_run=true", "engine=tune", "grace_epochs=2"]) == 0
+    plan = capsys.readouterr().out
+    assert "of which ASHA stops the worse after 2 epochs or later, then" in plan
+    assert "estimate    at most " in plan
