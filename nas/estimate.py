@@ -15,7 +15,7 @@ GPU_AT_A_TIME = 2.5
 """How many times faster than one after the other are trainings that share a GPU."""
 
 # Seconds a training image costs by multiply-add, by value written, and by operator, at batch 64 on one core of a
-# 2.6-GHz server CPU (AMD EPYC, AVX-512): fitted to 16 trainings, mean error 9 %.
+# 2.6-GHz server CPU (AMD EPYC, AVX-512): fitted to 16 trainings.
 _S_PER_MADD, _S_PER_VALUE, _S_PER_OPERATOR = 8.8e-11, 2.6e-9, 3.8e-6
 _REFERENCE_S = 0.47e-3  # what `machine_factor` times, on that core
 

@@ -12,8 +12,8 @@ which is ``engine=tune`` of a search.
     tuner = tune.Tuner(train, tune_config=tune.TuneConfig(search_alg=searcher, num_samples=100))
 
 Schedulers (ASHA) and `Tuner.restore` work as with Tune's own algorithms; with a scheduler, report after each epoch, so
-that a network which it stops is not taken for a trained one (`nas.told`). A Tune trial costs 0.15 to 1 s beyond its
-training; where that counts, `nas.loop.search` with `RayExecutor` costs 0.01 s.
+that a network which it stops is not taken for a trained one (`nas.told`). Tune does more for a trial beyond its
+training than `nas.loop.search` with `RayExecutor` does; where trainings take seconds, that counts.
 """
 
 import math

@@ -9,7 +9,8 @@ A network is 7 blocks of identical layers on MobileNetV2's skeleton. Each block 
     filters         0.75, 1.0, 1.25 of MobileNetV2's
     layers          -1, 0, +1 relative to MobileNetV2's
 
-which are 4 * 2 * 2 * 3 * 3 * 3 = 432 options, the paper's number, and 432^7 = 2.8e18 networks.
+which are 4 * 2 * 2 * 3 * 3 * 3 = 432 options, the paper's number, and 432^7 = 2.8e18 points. Some are the same network,
+as all options of a block that is left out.
 
 What the paper leaves open, and what stands here:
 

@@ -1,7 +1,7 @@
 """`ProxyTraining`: the accuracy of a network after a short training on small images.
 
-MnasNet trains each sampled network for 5 ImageNet epochs; this does the same in seconds. What the seconds are best
-spent on is measured by ``python -m experiments.proxy_signal``.
+MnasNet trains each sampled network for 5 epochs of ImageNet; this trains for seconds on small images, which says less.
+How much it says is measured by ``python -m experiments.proxy_signal`` and ``proxy_validation``.
 """
 
 import time

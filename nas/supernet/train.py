@@ -1,16 +1,16 @@
 """Training shared weights, in three phases.
 
-Networks that take different operators compute features that have nothing to do with each other, and shared weights
-behind them learn nothing: trained on random networks of the `mnasnet` space from the start, they are at chance level
-after 3,000 updates. So
+Trained on random networks of the `mnasnet` space from the start, shared weights are at chance level after 3,000 updates
+(experiments/results/shared_weights_ranking_fashion_mnist_mini.csv), perhaps because networks with different operators
+compute features that have little to do with each other. So
 
 1. *largest*: the space's largest network is trained alone. It is the teacher from here on, with weights that stay.
 2. *align*: every stretch of a random network learns to compute what the teacher's stretch computes from the same input,
-   each by itself (block-wise distillation, DNA, arXiv:1911.13053). Thereafter operators can stand in for each other.
+   each by itself (block-wise distillation, DNA, arXiv:1911.13053), so that operators can stand in for each other.
 3. *mixed*: random networks are trained as a whole; or those of a policy that learns with them (`nas.supernet.policy`),
    which is all that TuNAS does.
 
-What each phase is worth: ``python -m experiments.shared_weights_ranking``.
+What each phase is worth is measured by ``python -m experiments.shared_weights_ranking``.
 """
 
 import math
