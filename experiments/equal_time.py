@@ -3,7 +3,7 @@
 Searches the default space, or another, for 15.8 ms on a Pixel 1 with the reward ACC - 0.2 x |LAT/TAR - 1|, which lands
 on the target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one core, on which each of them runs here):
 
-    rnn_ppo         MnasNet's way: each sample is trained for 4 epochs of 5,000 images
+    rnn_ppo         MnasNet's controller: each sample is trained for 4 epochs of 5,000 images
     random          the same with random networks
     bayesian_4      the same with a Gaussian process, which knows the latencies beforehand
     random_short    each sample is trained for 2 epochs of 2,500 images only; the best 4 for 4 of 5,000
