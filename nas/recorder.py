@@ -134,8 +134,14 @@ class Recorder:
             return Outcome(status="diverged", without=without)
         if trial.status == "failed":
             return Outcome(status="failed")
-        before = [_value(self.reward, top1, trial.latency_ms)[0] for top1 in trial.curve[:-1]]
-        return Outcome(status=trial.status, rewards=(*before, trial.reward))
+
+        def reward(top1: float) -> float:
+            if top1 == trial.top1:
+                return trial.reward
+            value, note = _value(self.reward, min(1.0, max(0.0, top1)), trial.latency_ms)
+            return math.nan if note else value
+
+        return Outcome(status=trial.status, curve=trial.curve or (trial.top1,), reward=reward)
 
     def _finished(self, point: Point) -> Trial | None:
         """The trial of a point whose evaluation is in the journal, but whose reward failed then."""

@@ -3,14 +3,15 @@
 The loop and Ray Tune have this one rule:
 
 - ``ok``: its reward.
-- ``stopped``, a training that a scheduler like ASHA (arXiv:1810.05934) ended early: the reward that it would have had
-  at the end. Its own is that of a shorter training, and no controller can compare the two; to tell nothing would hide
-  what most of the networks came to, and leave those that did well. So each epoch that it lacks adds to its reward what
-  that epoch added, on average, to the networks that were trained on through it, whether they were stopped later or not.
-  Who is trained on is decided by what they had before the epoch. As long as what an epoch adds does not depend on that,
-  the estimate is right on average, and where the curves of all networks are parallel it is exact; where better networks
-  gain more, it is too high for the stopped ones, where worse ones catch up, too low. Some always do: those whose
-  accuracy was low by chance. Those stopped after one epoch keep their order.
+- ``stopped``, a training that a scheduler like ASHA (arXiv:1810.05934) ended early: the reward of the accuracy that it
+  would have had at the end. Its own is that of a shorter training, and no controller can compare the two; to tell
+  nothing would hide what most of the networks came to, and leave those that did well. So each epoch that it lacks adds
+  to its accuracy what that epoch added, on average, to the networks that were trained on through it, whether they were
+  stopped later or not. (Not to its reward: where a network is so slow that its accuracy counts half, an epoch adds
+  half as much.) Who is trained on is decided by what they had before the epoch. As long as what an epoch adds does not
+  depend on that, the estimate is right on average, and where the curves of all networks are parallel it is exact; where
+  better networks gain more, it is too high for the stopped ones, where worse ones catch up, too low. Some always do:
+  those whose accuracy was low by chance. The accuracies of those stopped after one epoch keep their order.
 - ``diverged``: at least as bad as the worst network so far, as 0, and as its own network without any accuracy.
 - ``failed``: nothing (NaN), since the evaluation broke, not the network.
 
@@ -18,7 +19,7 @@ An estimate is for the controller only: trials keep what was measured, and a sto
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -34,27 +35,30 @@ class Outcome:
 
     Attributes:
         status: one of `nas.trial.STATUSES`.
-        rewards: after each epoch, the last at the end, or that one alone; empty where the status is another than ``ok``
-            or ``stopped``.
+        curve: accuracies after each epoch, the last at the end, or that one alone; empty where the status is another
+            than ``ok`` or ``stopped``.
+        reward: of an accuracy with this network, NaN if there is none. By default the accuracy itself: where rewards
+            are all that is known, they take the place of accuracies.
         without: the reward of its network without any accuracy, which counts where the status is ``diverged``.
     """
 
     status: str
-    rewards: tuple[float, ...] = ()
+    curve: tuple[float, ...] = ()
+    reward: Callable[[float], float] = float
     without: float = 0.0
 
 
 def told(outcomes: Sequence[Outcome], last: int) -> np.ndarray:
     """(last,) what the controller is told of the last outcomes of all so far, NaN for nothing."""
     gains = _gains(outcomes)
-    epochs = max((len(o.rewards) for o in outcomes if o.status == "ok"), default=0)
+    epochs = max((len(o.curve) for o in outcomes if o.status == "ok"), default=0)
 
     def value(outcome: Outcome) -> float:
         if outcome.status == "ok":
-            return outcome.rewards[-1]
-        done = len(outcome.rewards)
+            return outcome.reward(outcome.curve[-1])
+        done = len(outcome.curve)
         if outcome.status == "stopped" and done < epochs:
-            return outcome.rewards[-1] + math.fsum(gains[done - 1 : epochs - 1])
+            return outcome.reward(outcome.curve[-1] + math.fsum(gains[done - 1 : epochs - 1]))
         return math.nan
 
     def lowest() -> float:
@@ -66,11 +70,11 @@ def told(outcomes: Sequence[Outcome], last: int) -> np.ndarray:
 
 
 def _gains(outcomes: Sequence[Outcome]) -> list[float]:
-    """What the second epoch, the third, and so on added to a reward on average."""
+    """What the second epoch, the third, and so on added on average."""
     added: list[list[float]] = []
-    for curve in dict.fromkeys(outcome.rewards for outcome in outcomes):  # samples of one network have one
+    for curve in dict.fromkeys(outcome.curve for outcome in outcomes):  # samples of one network have one
         for epoch, (before, after) in enumerate(pairwise(curve)):
             if epoch == len(added):
                 added.append([])
             added[epoch].append(after - before)
-    return [fmean(rewards) for rewards in added]
+    return [fmean(gains) for gains in added]

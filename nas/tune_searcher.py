@@ -205,8 +205,8 @@ class _Reports:
 
     def told(self, count: int, last: int) -> np.ndarray:
         outcomes = [self._outcome(sample) for sample in range(count)]
-        longest = max((len(outcome.rewards) for outcome in outcomes), default=0)
-        stopped = (o.status == "ok" and len(o.rewards) < longest for o in outcomes)
+        longest = max((len(outcome.curve) for outcome in outcomes), default=0)
+        stopped = (o.status == "ok" and len(o.curve) < longest for o in outcomes)
         return told([replace(o, status="stopped") if s else o for o, s in zip(outcomes, stopped, strict=True)], last)
 
     def state(self) -> list[Any]:
@@ -224,4 +224,4 @@ class _Reports:
     def _outcome(self, sample: int) -> Outcome:
         status = self._statuses.get(sample, "failed")
         rewards = self._rewards.get(sample, {}).values() if status == "ok" else ()
-        return Outcome(status=status, rewards=tuple(reward for reward in rewards if math.isfinite(reward)))
+        return Outcome(status=status, curve=tuple(reward for reward in rewards if math.isfinite(reward)))

@@ -1,5 +1,7 @@
 """What a controller is told of samples that have no reward of their own: mathematics of the rule."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,11 @@ from nas.told import Outcome, told
 
 
 def ok(*rewards):
-    return Outcome(status="ok", rewards=rewards)
+    return Outcome(status="ok", curve=rewards)
 
 
 def stopped(*rewards):
-    return Outcome(status="stopped", rewards=rewards)
+    return Outcome(status="stopped", curve=rewards)
 
 
 DIVERGED, FAILED = Outcome(status="diverged"), Outcome(status="failed")
@@ -25,6 +27,21 @@ def test_of_parallel_curves_a_stopped_one_is_told_its_end():
     ends = [6 if i == 3 else int(rng.integers(1, 7)) for i in range(20)]
     outcomes = [ok(*c) if n == 6 else stopped(*c[:n]) for c, n in zip(curves, ends, strict=True)]
     assert told(outcomes, 20) == pytest.approx([c[-1] for c in curves])
+
+
+def test_what_an_epoch_adds_is_accuracy_and_worth_what_the_network_makes_of_it():
+    """ACC x TAR/LAT of parallel curves, the slower ones stopped: told as if all had been trained to the end."""
+    worths = [1.0, 1 / 2, 1 / 8]
+    outcomes = [
+        Outcome(status=status, curve=curve, reward=lambda top1, worth=worth: top1 * worth)
+        for worth, status, curve in zip(
+            worths, ["ok", "stopped", "stopped"], [(0.2, 0.5, 0.6), (0.3, 0.6), (0.1,)], strict=True
+        )
+    ]
+    assert told(outcomes, 3) == pytest.approx([0.6, 0.7 / 2, 0.5 / 8])
+    unknown = Outcome(status="stopped", curve=(0.3,), reward=lambda top1: math.nan)
+    assert np.isnan(told([*outcomes, unknown], 1)).all()
+    assert told([*outcomes, unknown, DIVERGED], 1) == [0.0]
 
 
 def test_an_epoch_adds_what_it_added_on_average():

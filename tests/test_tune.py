@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from nas import controllers, finish, loop, pareto
 from nas.executor import SerialExecutor
 from nas.journal import Journal, JournalError
+from nas.reward import hard
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
 from search_spaces import zoo
@@ -373,6 +375,15 @@ def test_what_tune_makes_of_trials_the_loop_would_make_too(by_tune):
     again = Told()
     assert by_tune(None, again) == trials  # nothing is trained again
     assert str(again.told) == str(controller.told)
+
+
+def test_a_slow_network_that_is_stopped_is_told_no_reward_that_no_accuracy_has(by_tune):
+    controller = Told()
+    ends = [([0.25, 0.75], "ok"), ([0.25], "stopped"), ([0.75], "stopped"), ([0.375, 0.875], "ok")]
+    ms = dict(zip(map(SPACE.decode, Told().propose(4)), (1.0, 8.0, 8.0, 2.0), strict=True))
+    how = {"latency_ms": ms.__getitem__, "reward": partial(hard, target_ms=1.0), "samples": 4}
+    by_tune(lambda config: ends[config["sample"]], controller, **how)
+    assert controller.told[0] == pytest.approx([0.75, 0.75 / 8, 1 / 8, 0.875 / 2])
 
 
 def test_what_the_record_refuses(by_tune, tmp_path):
