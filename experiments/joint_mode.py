@@ -19,12 +19,11 @@ what chance makes of it. ± is a 95 % interval of the mean (Student's t) over se
                                      [batch=64] [reference=4] [space=mobilenet_v3] [dataset=cifar10 path=FOLDER]
                                      [device=cuda]
 
-`epochs` of `images` are the updates of the shared weights, `reference` the epochs of the training from scratch. The
-policy's learning rate is such that it comes as far in fewer updates as TuNAS's does in 27,050 (`Joint.lr`), but what it
-learns from in a few hundred is little more than chance; a few thousand are a test. On one core 1,000 updates of 64
-images of 32 px take about 6 minutes with the warm-up, 2 without. Trainings are recorded in runs/joint_mode/; the same
-command continues, also with more seeds. Prints a table, and writes joint_mode.csv (with the options that were not the
-defaults, but for variants, in its name) to experiments/results.
+`epochs` of `images` are the updates of the shared weights, `reference` the epochs of the training from scratch. After a
+few hundred updates at TuNAS's learning rate a policy is nearly as undecided as before; a few thousand are a test. On
+one core 1,000 updates of 64 images of 32 px take about 6 minutes with the warm-up, 2 without. Trainings are recorded in
+runs/joint_mode/; the same command continues, also with more seeds. Prints a table, and writes joint_mode.csv (with the
+options that were not the defaults, but for variants, in its name) to experiments/results.
 """
 
 import sys

@@ -13,7 +13,6 @@ MODES = ("two_stage", "joint")
 PHASES = ("largest", "align", "mixed")
 
 _TUNAS_LR = 0.0048
-_TUNAS_STEPS = 27_050
 _GROWTH = 10.0
 
 
@@ -54,14 +53,14 @@ class Joint:
     def lr(self, step: int, steps: int) -> float:
         """The policy's learning rate at update `step` (from 0) of `steps`: 0, then growing exponentially to tenfold.
 
-        TuNAS begins with 0.0003 for 256 images a step, 0.0048 for its 4096, in 90 epochs of ImageNet, which are 27,050
-        updates. Adam's steps are as long as the learning rate says, whatever the rewards: with so many times the
-        learning rate as there are fewer updates, logits come as far.
+        TuNAS begins with 0.0003 for 256 images a step, 0.0048 for its 4096, and has 27,050 updates. The rate is this
+        with fewer of them, too, which leave the policy less decided: Adam's steps are as long as the rate, whatever
+        the rewards, and one that makes up for missing updates would decide it by chance.
         """
         first = int(self.delay * steps)
         if step < first:
             return 0.0
-        return _TUNAS_LR * _TUNAS_STEPS / steps * _GROWTH ** ((step - first) / max(1, steps - first))
+        return _TUNAS_LR * _GROWTH ** ((step - first) / max(1, steps - first))
 
     def warmup_probability(self, step: int, steps: int) -> float:
         """Of each choice, at update `step` (from 0) of `steps`, to be replaced: falls linearly from 1 to 0."""

@@ -9,8 +9,8 @@ operators, every choice of filters by the largest (`nas.supernet.mixed`). `nas.s
 What differs from TuNAS:
 
 - one network an update, where its 32 shards have one each and average their gradients: a policy that learns from a
-  thirtieth of the rewards an update, and in fewer updates, ends with more chance in it;
-- the policy's learning rate grows as the number of updates falls, see `Joint.lr`;
+  thirtieth of the rewards an update, at the same learning rate, has more chance in it; and with fewer updates than its
+  27,050 it ends less decided;
 - weights: AdamW with a warm-up of a tenth and cosine decay, for its RMSProp (momentum 0.9, epsilon 1, a fortieth);
 - points that are the same network share all weights: the third layer without the second is the second without the
   third, while TuNAS has weights for either;
