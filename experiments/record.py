@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments import options, provenance, tables
 from nas_runtime.files import check_name, write_text
 
-DEFAULTS = {"name": "", "command": "", "picture": "", "seeds": "", "path": ""}
+DEFAULTS = {"name": "", "command": "", "picture": "", "seeds": ""}
 
 
 def main() -> None:
