@@ -22,6 +22,7 @@ from latency_luts.known import known_networks
 from latency_luts.log import Log, Measurements, forget
 from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
+from latency_luts.options import BuildOptions
 from latency_luts.progress import Bar, bars
 from latency_luts.remote import RemoteBench, remote_bench
 from latency_luts.schedule import (
@@ -37,8 +38,8 @@ from latency_luts.schedule import (
     units_and_samples,
 )
 from latency_luts.table import Identity, MeasuredTable, TableError, write
+from nas_runtime.command import run
 from nas_runtime.console import new_console
-from nas_runtime.settings import Settings, run
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 from search_spaces.space import SearchSpace
@@ -280,27 +281,27 @@ class NetworkTurns:
                 self._measured.add_networks(dict(zip((next(names) for _ in group), timings, strict=True)))
 
 
-def _main(settings: Settings) -> None:
-    device, tables_dir = settings.text("device"), settings.path("tables_dir")
-    path = store.own_path(device, tables_dir=tables_dir)
-    space = space_of(settings)
-    file, address = settings.path("from"), settings.value("ray.address")
+def _main(options: BuildOptions) -> None:
+    device, file, address = options.device, options.file, options.ray.address
+    path = store.own_path(device, tables_dir=options.tables_dir)
+    space = space_of(options.space)
     if file is not None or address is not None:
         store.check_elsewhere(device, "from=" if file is not None else "ray.address=")
-    options: dict[str, Any] = {"device": device, "tables_dir": tables_dir, "fresh": settings.flag("fresh")}
-    if file is None and address is None:
-        model = build_for_space(space, **options, how=how_of(settings), progress=True)
-    elif file is None:
-        given = {name: settings.value(name) for name in ("threads", "batch", "dtype")}
-        with remote_bench(str(address), settings.text("ray.resource"), **given) as (how, machine):
-            model = build_for_space(space, **options, how=how, machine=machine, progress=True)
+    where: dict[str, Any] = {"device": device, "tables_dir": options.tables_dir, "fresh": options.fresh}
+    if file is not None:
+        model = LatencyModel(build_from(file, device=device, space=space, path=path, fresh=options.fresh))
+    elif address is not None:
+        if options.ray.resource is None:
+            raise ValueError("ray.address= names a cluster; ray.resource= must name a resource of the node to measure")
+        measured = {"threads": options.threads, "batch": options.batch, "dtype": options.dtype}
+        with remote_bench(address, options.ray.resource, **measured) as (how, machine):
+            model = build_for_space(space, **where, how=how, machine=machine, progress=True)
     else:
-        table = build_from(file, device=device, space=space, path=path, fresh=options["fresh"])
-        model = LatencyModel(table)
+        model = build_for_space(space, **where, how=how_of(options), progress=True)
     console = new_console()
     console.print(model.describe())
     console.print(f"table: {path}")
 
 
 if __name__ == "__main__":
-    run(_main, "lut")
+    run(_main, BuildOptions)

@@ -25,6 +25,7 @@ from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS
 from latency_luts.key import key, parse
 from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile, largest_bytes
+from latency_luts.options import BundleOptions
 from latency_luts.schedule import (
     BURSTS,
     CHAINS_TOGETHER,
@@ -37,9 +38,9 @@ from latency_luts.schedule import (
 )
 from latency_luts.table import Identity, TableError
 from latency_luts.values import short
+from nas_runtime.command import run
 from nas_runtime.files import FileError, complete
 from nas_runtime.lines import LineFile
-from nas_runtime.settings import Settings, run
 from search_spaces import zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -216,22 +217,22 @@ def _ms(value: float, *, least: float = 0) -> float:
     return float(value)
 
 
-def _main(settings: Settings) -> None:
+def _main(options: BundleOptions) -> None:
     from nas_runtime.console import new_console
 
-    device = store.check_elsewhere(settings.text("device"), "a bundle")
-    out = settings.path("out") or Path(f"{device}.zip")
-    given = {"space": settings.value("space.name")}
-    given |= {f"space.{name}": settings.value(f"space.{name}") for name in ("base_width", "resolution_px")}
-    options = " ".join(f"{name}={value}" for name, value in given.items() if value != _USUAL[name])
+    device = store.check_elsewhere(options.device, "a bundle")
+    out = options.out or Path(f"{device}.zip")
+    space = options.space
+    given = {"space": space.name, "space.base_width": space.base_width, "space.resolution_px": space.resolution_px}
+    others = " ".join(f"{name}={value}" for name, value in given.items() if value != _USUAL[name])
     graphs = bundle(
         device,
-        space_of(settings),
+        space_of(space),
         out,
-        threads=settings.integer("threads", low=1, high=256),
-        batch=settings.integer("batch", low=1, high=1024),
-        dtype=settings.choice("dtype", ("fp32", "int8")),
-        options=options,
+        threads=options.threads,
+        batch=options.batch,
+        dtype=options.dtype,
+        options=others,
     )
     console = new_console()
     console.print(f"{out}: {graphs} graphs, {out.stat().st_size / 1e6:.1f} MB")
@@ -239,9 +240,9 @@ def _main(settings: Settings) -> None:
     console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py")
     console.print("then, here, with the file that it writes:")
     console.print(
-        f"  python -m latency_luts.build {' '.join(filter(None, (f'device={device}', options)))} from=measured.jsonl"
+        f"  python -m latency_luts.build {' '.join(filter(None, (f'device={device}', others)))} from=measured.jsonl"
     )
 
 
 if __name__ == "__main__":
-    run(_main, "bundle")
+    run(_main, BundleOptions)

@@ -28,12 +28,13 @@ from latency_luts import calibrated, store
 from latency_luts.correction import fit_correction
 from latency_luts.kinds import kinds_of
 from latency_luts.model import LatencyModel
+from latency_luts.options import CalibrateOptions
 from latency_luts.origin import Corrected
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, error, write
 from latency_luts.values import short
+from nas_runtime.command import run
 from nas_runtime.console import brief
 from nas_runtime.files import FileError, read_text
-from nas_runtime.settings import Settings, run
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -255,29 +256,26 @@ def _check_fit(table: Table, *, force: bool) -> None:
         )
 
 
-def _main(settings: Settings) -> None:
+def _main(options: CalibrateOptions) -> None:
     from nas_runtime.console import new_console
 
-    device, tables_dir = settings.text("device"), settings.path("tables_dir")
-    path = store.own_path(device, tables_dir=tables_dir, shipped_elsewhere=True)
+    device, file, base, reference = options.device, options.latencies, options.correct, options.reference
+    path = store.own_path(device, tables_dir=options.tables_dir, shipped_elsewhere=True)
     console = new_console()
-    file = settings.path("latencies")
     measured, unknown = (published(device), ()) if file is None else read_csv(file, device)
     made_by = f"python -m latency_luts.calibrate device={device}"
-    base = settings.value("correct")
     table: Table
     if base is None:
-        reference = settings.value("reference")
-        if reference is not None and (reference := str(reference)) not in {item.source_set for item in measured}:
+        if reference is not None and reference not in {item.source_set for item in measured}:
             sets = ", ".join(sorted({item.source_set for item in measured}))
             raise ValueError(f"reference={brief(reference)}: it must be one of the source sets: {sets}")
         table = calibrate(device, measured, reference=reference, made_by=made_by)
     else:
-        source = store.load(settings.text("correct"), tables_dir=tables_dir).table
+        source = store.load(base, tables_dir=options.tables_dir).table
         if not isinstance(source, MeasuredTable):
             raise TableError(f"correct={base}: it is a calibrated table, without units; calibrate it anew instead")
         table = correct(device, source, measured, source="published latencies" if file is None else file.name)
-    _check_fit(table, force=settings.flag("force"))
+    _check_fit(table, force=options.force)
     if device != base:  # a table that is corrected itself keeps its units
         store.check_replaceable(path)
     write(table, path)
@@ -313,4 +311,4 @@ def _rows(device: str, networks: Sequence[NetworkFit]):
 
 
 if __name__ == "__main__":
-    run(_main, "calibrate")
+    run(_main, CalibrateOptions)

@@ -14,11 +14,13 @@ import numpy as np
 from latency_luts import store
 from latency_luts.key import key
 from latency_luts.model import LatencyModel
+from latency_luts.options import CompareOptions
 from latency_luts.show import size_class, units_of
 from latency_luts.table import MeasuredTable, TableError
 from latency_luts.unseen import unseen
 from latency_luts.validate import kendall_tau
 from nas_runtime.command import run_plain
+from nas_runtime.options import read_plain
 from search_spaces import zoo
 from search_spaces.lower import Unit
 
@@ -43,10 +45,10 @@ def main(arguments: list[str]) -> None:
     from nas_runtime.console import new_console
 
     names = [argument for argument in arguments if "=" not in argument]
-    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if len(names) != 2 or set(options) - {"tables_dir"}:
+    options = read_plain(CompareOptions, [argument for argument in arguments if "=" in argument])
+    if len(names) != 2:
         raise ValueError(f"give two tables: python -m latency_luts.compare A B (there are: {', '.join(store.names())})")
-    a, b = (store.load(name, tables_dir=options.get("tables_dir")) for name in names)
+    a, b = (store.load(name, tables_dir=options.tables_dir) for name in names)
     console = new_console()
     console.print(a.describe())
     console.print(b.describe())
@@ -124,4 +126,4 @@ def _mostly_unseen(model: LatencyModel, name: str) -> bool:
 
 
 if __name__ == "__main__":
-    run_plain(main)
+    run_plain(main, CompareOptions)

@@ -32,10 +32,11 @@ from latency_luts import store
 from latency_luts.coverage import coverage
 from latency_luts.key import key
 from latency_luts.model import LatencyModel
+from latency_luts.options import ImportOptions
 from latency_luts.table import Identity, MeasuredTable, TableError, Timing, write
 from latency_luts.values import short
+from nas_runtime.command import run
 from nas_runtime.files import FileError, read_text
-from nas_runtime.settings import Settings, run
 from search_spaces.arch import Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import Unit, unit
 from search_spaces.rewrite import make_divisible
@@ -282,20 +283,17 @@ def _positive(text: str, fields: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def _main(settings: Settings) -> None:
+def _main(options: ImportOptions) -> None:
     from nas_runtime.console import new_console
 
-    device = store.check_elsewhere(settings.text("device"), "an import")
-    target = store.own_path(device, tables_dir=settings.path("tables_dir"))
-    path = settings.path("path")
-    if path is None:
-        raise ValueError("path= is missing; name the file to import")
+    device, path = store.check_elsewhere(options.device, "an import"), options.path
+    target = store.own_path(device, tables_dir=options.tables_dir)
     units, left_out = convert(read_yaml(path))
     if not units:
         raise TableError(f"path={path}: no entry is a unit; the first: {short(next(iter(left_out.items())))}")
     table = MeasuredTable(
         device=device,
-        identity=Identity(cpu=settings.value("cpu") or device, runtime="unknown", threads=1, batch=1, dtype="fp32"),
+        identity=Identity(cpu=options.cpu or device, runtime="unknown", threads=1, batch=1, dtype="fp32"),
         provenance={
             "command": f"python -m latency_luts.import_table device={device} path={path.name}",
             "date": datetime.now(UTC).date().isoformat(),
@@ -322,4 +320,4 @@ def _main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(_main, "import_table")
+    run(_main, ImportOptions)

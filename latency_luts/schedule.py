@@ -8,11 +8,12 @@ import numpy as np
 from latency_luts import classes
 from latency_luts.calibrate import published
 from latency_luts.measure import identity
+from latency_luts.options import Measurement
 from latency_luts.table import Identity
-from nas_runtime.settings import Settings
 from search_spaces import cost, rewrite, spaces, text
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
+from search_spaces.options import Space
 from search_spaces.space import SearchSpace
 from search_spaces.zoo.published import TABLE3
 
@@ -66,20 +67,16 @@ def together(chains: Sequence[Arch], number: int) -> Iterator[list[Arch]]:
         yield group
 
 
-def space_of(settings: Settings) -> SearchSpace:
-    """The search space that a command's config names."""
+def space_of(options: Space) -> SearchSpace:
+    """The search space that a command asks for, for measuring."""
     return spaces.get(
-        settings.text("space.name"),
-        base_width=settings.number("space.base_width", above=0, high=4),
-        resolution_px=settings.integer("space.resolution_px", low=32),
+        options.name,
+        base_width=options.base_width,
+        resolution_px=options.resolution_px,
         classes=classes.MEASURED[-1],
     )
 
 
-def how_of(settings: Settings) -> Identity:
-    """This machine, measured as a command's config says."""
-    return identity(
-        threads=settings.integer("threads", low=1, high=256),
-        batch=settings.integer("batch", low=1, high=1024),
-        dtype=settings.choice("dtype", ("fp32", "int8")),
-    )
+def how_of(options: Measurement) -> Identity:
+    """This machine, measured as a command asks."""
+    return identity(threads=options.threads, batch=options.batch, dtype=options.dtype)

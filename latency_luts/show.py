@@ -15,11 +15,12 @@ from latency_luts import store
 from latency_luts.coverage import coverage
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel
+from latency_luts.options import ShowOptions
 from latency_luts.table import CalibratedTable, MeasuredTable
 from latency_luts.unseen import of_networks
+from nas_runtime.command import run
 from nas_runtime.console import picture_text
 from nas_runtime.files import complete
-from nas_runtime.settings import Settings, run
 from search_spaces import spaces
 from search_spaces.arch import MBConv
 from search_spaces.lower import Unit
@@ -128,14 +129,13 @@ def _plain(provenance: Mapping) -> dict:
     return {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in shown.items()}
 
 
-def _main(settings: Settings) -> None:
+def _main(options: ShowOptions) -> None:
     from rich.table import Table as Rows
 
     from nas_runtime.console import new_console
 
-    device = settings.text("device")
-    model = store.load(device, tables_dir=settings.path("tables_dir"))
-    out = settings.path("out") or Path(f"{model.device}.heatmap.png")
+    model = store.load(options.device, tables_dir=options.tables_dir)
+    out = options.out or Path(f"{model.device}.heatmap.png")
     units = units_of(model)
     console = new_console()
     for name, line in _summary(model):
@@ -162,4 +162,4 @@ def _main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(_main, "lut_show")
+    run(_main, ShowOptions)

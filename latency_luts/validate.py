@@ -26,19 +26,19 @@ from latency_luts.key import key
 from latency_luts.known import known_networks, slowness
 from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
+from latency_luts.options import ValidateOptions
 from latency_luts.progress import bars
 from latency_luts.schedule import NETWORKS_TOGETHER, how_of, network_name, together
 from latency_luts.table import MeasuredTable, TableError, Validation, read, write
+from nas_runtime.command import run
 from nas_runtime.console import picture_text
 from nas_runtime.files import write_json
-from nas_runtime.settings import Settings, run
 from search_spaces import spaces, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
 __all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
 
-SPACES = ("mnasnet", "mobilenet_v3")
 TURNS = 10  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
 TURNS_AGAIN = 6  # of networks whose turns are farther than this from their middle, on average
 UNSURE = 0.02
@@ -200,29 +200,24 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _main(settings: Settings) -> None:
+def _main(options: ValidateOptions) -> None:
     from rich.table import Table as Rows
 
     from nas_runtime.console import new_console
 
-    device = settings.text("device")
-    tables_dir = settings.path("tables_dir")
-    nets = settings.integer("nets", low=10, high=10_000)
-    bursts = settings.integer("bursts", low=4, high=10_000)
-    resolution_px = settings.integer("resolution_px", low=32, high=1024)
-    widths = settings.numbers("widths", above=0, high=4)
-    names = settings.texts("spaces", SPACES)
-    interpolated = settings.choice("model", ("table", "interpolated")) == "interpolated"
-    path = store.table_path(device, tables_dir=tables_dir)
-    table = store.load(device, tables_dir=tables_dir).table
+    device, names, resolution_px = options.device, options.spaces, options.resolution_px
+    interpolated = options.model == "interpolated"
+    path = store.table_path(device, tables_dir=options.tables_dir)
+    table = store.load(device, tables_dir=options.tables_dir).table
     if not isinstance(table, MeasuredTable):
         raise TableError(f"the table of {device!r} is {table.kind}, not measured: no machine can say how wrong it is")
-    table = store.read_own(path, how_of(settings))
+    table = store.read_own(path, how_of(options))
     check_writable(path.parent)
-    rng_seed = settings.integer("rng_seed", low=0)
-    archs = sample(nets, widths=widths, resolution_px=resolution_px, names=names, rng_seed=rng_seed)
+    archs = sample(
+        options.nets, widths=options.widths, resolution_px=resolution_px, names=names, rng_seed=options.rng_seed
+    )
     made = InterpolatedModel(table) if interpolated else LatencyModel(table)
-    measured, model, speed = validate(made, archs, path=path, bursts=bursts, progress=True)
+    measured, model, speed = validate(made, archs, path=path, bursts=options.bursts, progress=True)
     figures = summary(measured, f"{', '.join(names)} and the zoo at {resolution_px} px")
     table = model.table
     assert isinstance(table, MeasuredTable)
@@ -270,4 +265,4 @@ def _main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(_main, "validate")
+    run(_main, ValidateOptions)

@@ -1,85 +1,134 @@
-"""How commands end: one line on standard error for what is wrong, and quietly where nobody reads any more."""
+"""What every command begins with: its options from the command line, its help, and one line for what is wrong.
 
-import os
+Hydra stays here and in `nas_runtime.compose`: a command gets its options as a typed object.
+"""
+
+import functools
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from nas_runtime import help
+from nas_runtime.compose import choices, compose, overview, plain, run_hydra
 from nas_runtime.console import brief, prepare_streams, shown
+from nas_runtime.errors import EXPECTED, closed_pipe, full_error, guarded, one_line, say
+from nas_runtime.options import CommandOptions, Options, groups_of, read
 from nas_runtime.signals import interruptible
 
-__all__ = ["EXPECTED", "closed_pipe", "full_error", "guarded", "one_line", "run_plain", "say"]
+__all__ = ["call", "described", "page", "run", "run_plain"]
 
-EXPECTED = (ValueError, OSError, MemoryError)
-"""Errors whose message says it all to the person at the keyboard; any other is a fault of the program."""
+_HELP = ("--help", "-h")
+C = TypeVar("C", bound=CommandOptions)
 
 
 @interruptible()
-def run_plain(main: Callable[[list[str]], None]) -> None:
+def run(task: Callable[[C], None], kind: type[C]) -> None:
+    """Composes the config of a command with its command line and calls `task` with the options; see `call` for errors,
+    and `interruptible` for Ctrl-C and other signals.
+    """
+    prepare_streams()
+    if code := call(task, kind, sys.argv[1:]):
+        sys.exit(code)
+
+
+def call(task: Callable[[C], None], kind: type[C], arguments: list[str]) -> int:
+    """What `run` does with `arguments`; gives the exit code.
+
+    A wrong command line, or a ValueError, OSError or MemoryError of `task`, ends with one line on standard error and
+    code 1. With ``HYDRA_FULL_ERROR=1`` it is raised instead. With ``-m`` a job that ends so leaves the others alone,
+    and is named at the end. ``--help`` prints the options of the groups that `arguments` choose.
+    """
+    if any(argument in _HELP for argument in arguments):
+        return guarded(functools.partial(_print_help, kind, arguments))
+    return composed(lambda config: task(read(kind, plain(config), arguments)), kind.config, arguments)
+
+
+def _print_help(kind: type[CommandOptions], arguments: list[str]) -> int:
+    print(described(kind, arguments))
+    return 0
+
+
+def composed(task: Callable[[Any], None], config_name: str, arguments: list[str]) -> int:
+    """Calls `task` with each config that `arguments` compose; gives the exit code."""
+    failed: list[str] = []
+    count = 0
+
+    def job(config: Any, overrides: str | None) -> None:
+        nonlocal count
+        if overrides is not None:
+            print(f"job {count}: {shown(overrides)}", flush=True)
+        where = "" if overrides is None else f"job {count} ({brief(overrides, most=300)}): "
+        count += 1
+        try:
+            task(config)
+        except BrokenPipeError:
+            raise SystemExit(closed_pipe()) from None
+        except EXPECTED as e:
+            if full_error():
+                raise
+            failed.append(f"error: {where}{one_line(e)}")
+            say(failed[-1])
+
+    def work() -> int:
+        if any(argument.startswith("-") or "hydra" in argument for argument in arguments):
+            run_hydra(job, config_name, arguments)
+        else:
+            job(compose(config_name, arguments), None)
+        if failed and count > 1:
+            say("\n".join([f"{len(failed)} of {count} jobs failed:", *failed]))
+        return 1 if failed else 0
+
+    return guarded(work)
+
+
+def described(kind: type[CommandOptions], arguments: Sequence[str]) -> str:
+    """The help of a command, with the options of the groups that `arguments` choose.
+
+    Raises:
+        ConfigError: an argument that does not fit.
+    """
+    values, chosen = overview(kind.config, [argument for argument in arguments if argument not in _HELP])
+    return help.text(kind, values, _choices(kind, chosen, arguments))
+
+
+def page(kind: type[CommandOptions]) -> str:
+    """All options of a command as a page of Markdown, with those of every file of its groups."""
+    values, chosen = overview(kind.config, [])
+    groups = _choices(kind, chosen, [])
+    own = [name for name in values if name not in groups]
+    parts = [f"## python -m {kind.command}", kind.__doc__ or "", help.table(kind, values, own)]
+    for group, choice in groups.items():
+        for name in choice.names:
+            given = f"{'' if choice.chosen else '+'}{group}={name}"
+            parts += [f"### {given}", help.table(kind, overview(kind.config, [given])[0], [group])]
+    return "\n\n".join(parts)
+
+
+def _choices(kind: type[CommandOptions], chosen: Mapping[str, str], arguments: Sequence[str]) -> dict[str, help.Choice]:
+    """The groups of the command that stand in folders, with the names of the files that fit it."""
+    found = {}
+    for name, fits in groups_of(kind).items():
+        if files := choices(name, arguments):
+            names = [file for file, shipped in files.items() if not shipped or fits(file)]
+            found[name] = help.Choice(chosen.get(name), names)
+    return found
+
+
+@interruptible()
+def run_plain(main: Callable[[list[str]], None], *kinds: type[Options]) -> None:
     """Calls `main` with the arguments of the command line, of a command that has no config; errors are one line.
 
-    ``--help`` prints the text of its module instead.
+    ``--help`` prints the text of its module instead, and the options `kinds`.
     """
     prepare_streams()
     arguments = sys.argv[1:]
 
     def work() -> int:
         if arguments in (["--help"], ["-h"]):
-            print(sys.modules[main.__module__].__doc__)
+            print(help.plain(sys.modules[main.__module__].__doc__ or "", *kinds))
         else:
             main(arguments)
         return 0
 
     if code := guarded(work):
         sys.exit(code)
-
-
-def guarded(work: Callable[[], int]) -> int:
-    """The exit code of a command: what `work` gives, or 1 after an error of `EXPECTED`, which is said in one line.
-
-    With ``HYDRA_FULL_ERROR=1`` the error is raised instead.
-    """
-    try:
-        code = work()
-        for stream in (sys.stdout, sys.stderr):
-            if stream:
-                stream.flush()
-        return code
-    except BrokenPipeError:
-        return closed_pipe()
-    except EXPECTED as e:
-        if full_error():
-            raise
-        say(f"error: {one_line(e)}")
-        return 1
-
-
-def full_error() -> bool:
-    return os.environ.get("HYDRA_FULL_ERROR") == "1"
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, in one line that fits on a screen."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{brief(error.filename)}: {error.strerror}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = brief(" ".join(lines) or type(error).__name__, most=1500)
-    return f"not enough memory; give smaller numbers ({text})" if isinstance(error, MemoryError) else text
-
-
-def say(text: str) -> None:
-    """Prints to standard error, if anyone reads it."""
-    if sys.stderr:
-        with suppress(BrokenPipeError):
-            sys.stderr.write(f"{shown(text)}\n")
-
-
-def closed_pipe() -> int:
-    """Nobody reads standard output any more (``| head``): ends quietly, also when Python flushes at its exit."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream:
-                stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return 1

@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nas_runtime.command import full_error, one_line
 from nas_runtime.console import brief, did_you_mean
+from nas_runtime.errors import full_error, one_line
+from nas_runtime.options import no_option
 
-__all__ = ["ConfigError", "compose", "conf_dir", "run_hydra"]
+__all__ = ["ConfigError", "choices", "compose", "conf_dir", "overview", "plain", "run_hydra"]
 
 
 _LONGEST_NAME = 200  # characters of a setting or a file in conf/; file systems allow 255
@@ -39,6 +40,59 @@ def compose(config_name: str, overrides: Sequence[str]) -> Any:
     with _explained(config_name, overrides):
         _check(config_name, overrides)
         return _composed(config_name, overrides)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The values of a composed config; what is missing is ``???``.
+
+    Raises:
+        ConfigError: a value stands for another that is not there.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as e:
+        name = str(getattr(e, "full_key", "") or "settings")
+        value: Any = OmegaConf.to_container(config, resolve=False)
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        raise ConfigError(f"{name}={brief(value)}: {brief(str(e).splitlines()[0], most=200)}") from None
+
+
+def overview(config_name: str, arguments: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values that `arguments` compose, and the names of the files that were chosen, by group.
+
+    What is missing is ``???``; of what -m gives in turns, nothing is taken.
+
+    Raises:
+        ConfigError: an override that does not fit.
+    """
+    from omegaconf import OmegaConf
+
+    flags = _flags(arguments)
+    overrides = [override.input_line for override in _parsed(arguments) if not override.is_sweep_override()]
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise ConfigError(f"--config-dir {brief(flags.config_dir)}: there is no such folder")
+    with _explained(config_name, arguments):
+        _check(config_name, arguments)
+        config = _composed(flags.config_name or config_name, [*_own(flags), *overrides], hydra=True)
+    chosen = {group: name for group, name in config.hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    config = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+    try:
+        return plain(config), chosen
+    except ConfigError:  # the value that another stands for is missing
+        return OmegaConf.to_container(config), chosen  # type: ignore[return-value]
+
+
+def choices(group: str, arguments: Sequence[str]) -> dict[str, bool]:
+    """The names of the files of a group; whether each stands in conf/, and not in a folder of the user's."""
+    return {
+        path.stem: folder == conf_dir()
+        for folder in _folders(arguments)
+        for path in sorted((folder / group).glob("*.yaml"))
+    }
 
 
 def run_hydra(job: Callable[[Any, str | None], None], config_name: str, arguments: Sequence[str]) -> None:
@@ -94,11 +148,17 @@ def _explained(config_name: str, arguments: Sequence[str]) -> Iterator[None]:
         raise ConfigError(_explain(e, config_name, arguments)) from None
 
 
-def _composed(config_name: str, overrides: Sequence[str]) -> Any:
-    import hydra
+def _composed(config_name: str, overrides: Sequence[str], *, hydra: bool = False) -> Any:
+    """The config; with `hydra`, Hydra's own settings are in it."""
+    from hydra import compose, initialize_config_dir
 
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        return hydra.compose(config_name, overrides=list(overrides))
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        return compose(config_name, overrides=list(overrides), return_hydra_config=hydra)
+
+
+def _own(flags: argparse.Namespace) -> list[str]:
+    """The override that has files of ``--config-dir`` found."""
+    return [f"hydra.searchpath=['file://{Path(flags.config_dir).absolute()}']"] if flags.config_dir else []
 
 
 def _check(config_name: str, arguments: Sequence[str]) -> None:
@@ -117,7 +177,7 @@ def _check(config_name: str, arguments: Sequence[str]) -> None:
         elif (override.is_add() or override.is_force_add()) and "hydra" not in name and "/" not in name:
             known = known or _known(config_name, arguments)
             if name not in known and not any("hydra.searchpath" in argument for argument in arguments):
-                raise ConfigError(_unknown(name, known))
+                raise ConfigError(no_option(name, known))
 
 
 def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
@@ -139,20 +199,13 @@ def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> st
         if name in _groups(arguments) and not any(argument.startswith(f"+{name}=") for argument in arguments):
             return f"{name} is not set yet; write +{name}=..."
         if not name.startswith("hydra"):
-            return _unknown(name, _known(config_name, arguments))
+            return no_option(name, _known(config_name, arguments))
     if match := re.search(r"An item is already at '(?P<name>[^']+)'", message):
         return f"{match['name']} is set already; write {match['name']}=... without +"
     if match := re.search(r"Ambiguous value for argument '(?P<argument>[^']+)'", message):
         name, _, values = match["argument"].partition("=")
         return f"{brief(match['argument'])}: a list is written {name}=[{brief(values)}]; -m runs one job for each value"
     return one_line(error)
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    name = brief(name)
-    if close := did_you_mean(name, known):
-        return f"no setting {name!r}{close}; --cfg job shows all settings"
-    return f"no setting {name!r}; allowed: {', '.join(k for k in known if '.' not in k)}"
 
 
 def _parsed(arguments: Sequence[str]) -> list[Any]:
@@ -180,7 +233,7 @@ def _known(config_name: str, arguments: Sequence[str]) -> list[str]:
         for override in _parsed(arguments)
         if override.key_or_group in groups and not override.is_sweep_override()
     ]
-    own = [f"hydra.searchpath=['file://{Path(flags.config_dir).absolute()}']"] if flags.config_dir else []
+    own = _own(flags)
     for overrides in ([*own, *chosen], own, []):
         with suppress(HydraException, OmegaConfBaseException, ValueError):
             config = _composed(flags.config_name or config_name, overrides)

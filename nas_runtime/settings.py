@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_runtime.command import EXPECTED, closed_pipe, full_error, guarded, one_line, say
-from nas_runtime.compose import compose, conf_dir, run_hydra
-from nas_runtime.console import brief, did_you_mean, prepare_streams, shown
+from nas_runtime.command import composed
+from nas_runtime.compose import conf_dir
+from nas_runtime.console import brief, did_you_mean, prepare_streams
 from nas_runtime.signals import interruptible
 
 __all__ = ["Settings", "call", "conf_dir", "run"]
@@ -23,50 +23,15 @@ LONGEST = 1000
 
 @interruptible()
 def run(task: Callable[["Settings"], None], config_name: str) -> None:
-    """Composes ``conf/<config_name>.yaml`` with the command line and calls `task`; see `call` for errors, and
-    `interruptible` for Ctrl-C and other signals.
-    """
+    """As `nas_runtime.command.run`, for a command without declared options."""
     prepare_streams()
     if code := call(task, config_name, sys.argv[1:]):
         sys.exit(code)
 
 
 def call(task: Callable[["Settings"], None], config_name: str, arguments: list[str]) -> int:
-    """What `run` does with `arguments`; gives the exit code.
-
-    A wrong command line, or a ValueError, OSError or MemoryError of `task`, ends with one line on standard error and
-    code 1. With ``HYDRA_FULL_ERROR=1`` it is raised instead. With ``-m`` a job that ends so leaves the others alone,
-    and is named at the end.
-    """
-    failed: list[str] = []
-    count = 0
-
-    def job(config: Any, overrides: str | None) -> None:
-        nonlocal count
-        if overrides is not None:
-            print(f"job {count}: {shown(overrides)}", flush=True)
-        where = "" if overrides is None else f"job {count} ({brief(overrides, most=300)}): "
-        count += 1
-        try:
-            task(Settings(config, arguments))
-        except BrokenPipeError:
-            raise SystemExit(closed_pipe()) from None
-        except EXPECTED as e:
-            if full_error():
-                raise
-            failed.append(f"error: {where}{one_line(e)}")
-            say(failed[-1])
-
-    def work() -> int:
-        if any(argument.startswith("-") or "hydra" in argument for argument in arguments):
-            run_hydra(job, config_name, arguments)
-        else:
-            job(compose(config_name, arguments), None)
-        if failed and count > 1:
-            say("\n".join([f"{len(failed)} of {count} jobs failed:", *failed]))
-        return 1 if failed else 0
-
-    return guarded(work)
+    """As `nas_runtime.command.call`, for a command without declared options."""
+    return composed(lambda config: task(Settings(config, arguments)), config_name, arguments)
 
 
 class Settings:

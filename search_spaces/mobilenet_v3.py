@@ -11,7 +11,7 @@ and a hidden layer without batch norm before the classes. Searched are
                     hidden layer: 16, 16, 32, 64, 128, 256, 512, 1024 times 0.5 .. 2, to the nearest multiple of 8
 
 Multipliers that give the same filters are one option (16 has 8, 16, 24, 32). `present` is the source's
-``OneOf([layer, zero])``: index 0 is the layer, 1 leaves it out. The choices are in the source's order, where that of a
+``Among([layer, zero])``: index 0 is the layer, 1 leaves it out. The choices are in the source's order, where that of a
 layer's presence follows the layer's own, and filters follow the layers that have them. So the `indices` that its tools
 print are a point of this space::
 

@@ -2,7 +2,7 @@
 
     python -m search_spaces.show NAME [width=1.0] [resolution_px=224] [classes=1000] [groups=3]
     python -m search_spaces.show best.json
-    python -m search_spaces.show --all [sort=madds] [measure=true] [picture=zoo.png]
+    python -m search_spaces.show --all [sort=network] [measure=true] [picture=zoo.png]
 
 ``--all`` is the whole zoo: what was published of each network and what we count, the latency of each on a Pixel 1 (by
 the shipped table) and, measured as a whole, on this machine, and a picture of accuracy against both.
@@ -11,14 +11,44 @@ Latency is shown for each device that has a table with all of the network's unit
 """
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from nas_runtime.command import run_plain
+from nas_runtime.kinds import Among, AnyPath
+from nas_runtime.options import Options, read_plain
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
 
 __all__ = ["latencies_ms", "main", "network"]
 
-_OPTIONS = {"width": float, "resolution_px": int, "classes": int, "groups": int}
+
+def _columns() -> tuple[str, ...]:
+    from latency_luts.overview import COLUMNS
+
+    return COLUMNS
+
+
+class NetworkOptions(Options):
+    """Options of a network NAME of the zoo:"""
+
+    width: float = Field(default=1.0, gt=0, description="width multiplier")
+    resolution_px: int | None = Field(
+        default=None, ge=1, le=10_000, description="height and width of its images; null: as published"
+    )
+    classes: int = Field(default=1000, ge=1, le=1_000_000, description="of its last layer")
+    groups: int | None = Field(default=None, ge=1, le=100, description="of shufflenet_v1's convolutions; null: 3")
+
+
+class ZooOptions(Options):
+    """Options of --all:"""
+
+    sort: Annotated[str, Among(_columns)] = Field(
+        default="network", description="the column that networks are sorted by; network: family by family"
+    )
+    measure: bool = Field(default=True, description="whether each network is timed on this machine: its column host")
+    picture: AnyPath = Field(default=Path("zoo.png"), description="a .png, .svg or .pdf file")
 
 
 def network(arguments: list[str]) -> Arch:
@@ -30,23 +60,15 @@ def network(arguments: list[str]) -> Arch:
     if not arguments:
         raise ValueError(f"name a network: {', '.join(zoo.names())}, or a JSON file of one")
     name, *rest = arguments
-    options: dict[str, float | int] = {}
-    for argument in rest:
-        option, equals, value = argument.partition("=")
-        if not equals or option not in _OPTIONS:
-            raise ValueError(f"{argument!r} is not known; allowed: {', '.join(f'{o}=' for o in _OPTIONS)}")
-        try:
-            options[option] = _OPTIONS[option](value)
-        except ValueError:
-            raise ValueError(f"{argument}: it must be a number") from None
+    options = read_plain(NetworkOptions, rest)
     if Path(name).is_dir() and name not in zoo.names():
         raise ValueError(f"{name} is a folder; give the network's file: {Path(name) / 'best.json'} in a run's folder")
     if name.endswith(".json"):
-        if options:
-            given = " and ".join(f"{option}=" for option in options)
+        if rest:
+            given = " and ".join(f"{argument.partition('=')[0]}=" for argument in rest)
             raise ValueError(f"a network from a file is shown as it is; leave {given} out")
         return text.from_file(Path(name))
-    return zoo.get(name, **options)  # type: ignore[arg-type]
+    return zoo.get(name, **dict(options))
 
 
 def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
@@ -78,26 +100,17 @@ def show_all(arguments: list[str]) -> None:
     from latency_luts import overview
     from nas_runtime.console import new_console, on_terminal
 
-    options = {"sort": "network", "measure": "true", "picture": "zoo.png"}
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if not equals or option not in options:
-            raise ValueError(f"{argument!r} is not known; allowed: {', '.join(f'{o}=' for o in options)}")
-        options[option] = value
-    if options["sort"] not in overview.COLUMNS:
-        raise ValueError(f"sort={options['sort']}; allowed: {', '.join(overview.COLUMNS)}")
-    if options["measure"] not in ("true", "false"):
-        raise ValueError(f"measure={options['measure']}; allowed: true, false")
-    if options["sort"] == "host" and options["measure"] == "false":
+    options = read_plain(ZooOptions, arguments)
+    if options.sort == "host" and not options.measure:
         raise ValueError("sort=host needs measure=true")
-    path = Path(options["picture"])
+    path = options.picture
     if path.suffix not in (".png", ".svg", ".pdf") or not path.absolute().parent.is_dir():
         raise ValueError(f"picture={path}; allowed: a .png, .svg or .pdf file in a folder that exists")
     console = new_console(width=None if on_terminal() else 140)
-    if options["measure"] == "true":
+    if options.measure:
         console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
-    found = overview.rows(measure=options["measure"] == "true")
-    console.print(overview.table(found, sort=options["sort"]))
+    found = overview.rows(measure=options.measure)
+    console.print(overview.table(found, sort=options.sort))
     console.print(overview.UNSEEN, soft_wrap=True)
     for row in found:
         if row.entry.differs:
@@ -123,4 +136,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_plain(main)
+    run_plain(main, NetworkOptions, ZooOptions)

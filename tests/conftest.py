@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from latency_luts import build, schedule, validate
 from nas.training.datasets import Dataset, Split, make
+from nas_runtime.compose import compose, plain
+from nas_runtime.options import read
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -25,6 +27,11 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def space() -> SearchSpace:
     return spaces.get("mnasnet", base_width=0.35)
+
+
+def options_of(kind, **values):
+    """The options of a command as conf/ has them, but for `values`."""
+    return read(kind, {**plain(compose(kind.config, [])), **values})
 
 
 def random_archs(n: int, *, rng_seed: int, base_width: float = 0.35, resolution_px: int = 96) -> list[Arch]:

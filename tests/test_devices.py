@@ -3,39 +3,35 @@
 from dataclasses import replace
 
 import pytest
-from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import build, bundle, calibrate, import_table, store, validate
+from latency_luts.options import BuildOptions, BundleOptions, CalibrateOptions, ImportOptions, ValidateOptions
 from latency_luts.table import TableError, write
-from nas_runtime.settings import Settings
 from search_spaces import spaces
 from search_spaces.lower import lower
-from tests.conftest import random_archs
+from tests.conftest import options_of, random_archs
 from tests.fake_machine import HERE, named
 
 NO_NAMES = ["../../evil", "a/b", "d.json", "$x$", "validation", "Validation", "", "-x", "x" * 65, "\x1b[31m"]
 MNASNET = {"name": "mnasnet", "base_width": 0.35, "resolution_px": 32, "classes": 10}
-BUILD = {"threads": 1, "batch": 1, "dtype": "fp32", "from": None, "fresh": False, "space": MNASNET}
 
 
 def run(command, **values):
     """The command, in this process."""
-    defaults = {
-        build: {**BUILD, "ray": {"address": None, "resource": None}},
-        bundle: {**BUILD, "out": None},
-        calibrate: {"latencies": None, "reference": None, "correct": None, "force": False},
-        import_table: {"cpu": None, "path": "none.yaml"},
-        validate: {
-            "nets": 10,
-            "bursts": 4,
-            "resolution_px": 32,
-            "widths": [1.0],
-            "spaces": ["mnasnet"],
-            "model": "table",
-        },
+    kind, defaults = {
+        build: (BuildOptions, {"space": MNASNET}),
+        bundle: (BundleOptions, {"space": MNASNET}),
+        calibrate: (CalibrateOptions, {}),
+        import_table: (ImportOptions, {"path": "none.yaml"}),
+        validate: (
+            ValidateOptions,
+            {"nets": 10, "bursts": 4, "resolution_px": 32, "widths": [1.0], "spaces": ["mnasnet"]},
+        ),
     }[command]
-    command._main(Settings(OmegaConf.create({**defaults, **values})))
+    if command is bundle:  # which writes no table
+        values.pop("tables_dir", None)
+    command._main(options_of(kind, **{**defaults, **values}))
 
 
 @pytest.mark.parametrize("device", NO_NAMES)

@@ -15,10 +15,20 @@ import nas.search
 import netadapt.run
 from latency_luts import build, bundle, calibrate, import_table, show, validate
 from latency_luts.key import key
+from latency_luts.options import (
+    BuildOptions,
+    BundleOptions,
+    CalibrateOptions,
+    ImportOptions,
+    ShowOptions,
+    ValidateOptions,
+)
 from latency_luts.table import Identity, MeasuredTable, Timing, write
-from nas_runtime.command import one_line
 from nas_runtime.compose import compose
+from nas_runtime.compose import plain as plain_config
 from nas_runtime.console import brief, shown
+from nas_runtime.errors import one_line
+from nas_runtime.options import CommandOptions, read
 from nas_runtime.settings import Settings
 from search_spaces import zoo
 from search_spaces.lower import lower
@@ -31,7 +41,7 @@ HOSTILE = {
     "more than one": ([], [1], {}, ["x", "x"], {"x": 1}, [None]),
 }
 LENGTH = 700  # characters of a message: some list what is allowed
-COMMANDS: dict[str, tuple[Callable[[Settings], None], str, list[str]]] = {
+COMMANDS: dict[str, tuple[Callable[[Any], None], Any, list[str]]] = {
     "search": (nas.search.main, "search", ["+target=pixel1_small", "dry_run=true"]),
     "shared": (
         *(nas.search.main, "search"),
@@ -42,12 +52,12 @@ COMMANDS: dict[str, tuple[Callable[[Settings], None], str, list[str]]] = {
         "netadapt",
         ["seed=mnasnet_small", "dry_run=true", "+target=pixel1_small", "width=2"],
     ),
-    "build": (build._main, "lut", ["device=here", "tables_dir=.", "ray.resource=x"]),
-    "bundle": (bundle._main, "bundle", ["device=here"]),
-    "calibrate": (calibrate._main, "calibrate", ["device=pixel1", "tables_dir=."]),
-    "validate": (validate._main, "validate", ["device=board", "tables_dir=."]),
-    "import_table": (import_table._main, "import_table", ["device=here", "path=x.yaml", "tables_dir=."]),
-    "show": (show._main, "lut_show", ["device=pixel1"]),
+    "build": (build._main, BuildOptions, ["device=here", "tables_dir=.", "ray.resource=x"]),
+    "bundle": (bundle._main, BundleOptions, ["device=here"]),
+    "calibrate": (calibrate._main, CalibrateOptions, ["device=pixel1", "tables_dir=."]),
+    "validate": (validate._main, ValidateOptions, ["device=board", "tables_dir=."]),
+    "import_table": (import_table._main, ImportOptions, ["device=here", "path=x.yaml", "tables_dir=."]),
+    "show": (show._main, ShowOptions, ["device=pixel1"]),
 }
 
 
@@ -93,18 +103,20 @@ def names(config: Any, prefix: str = "") -> Iterator[str]:
 
 def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
     """What is wrong with how `command` takes each of ``values(i)`` for its setting number i."""
-    task, config_name, overrides = COMMANDS[command]
-    config = compose(config_name, overrides)
+    task, kind, overrides = COMMANDS[command]
+    typed = not isinstance(kind, str)
+    config = compose(kind.config if typed else kind, overrides)
+    call = (lambda: task(read(kind, plain_config(config)))) if typed else (lambda: task(Settings(config)))
     OmegaConf.set_struct(config, False)
     wrong = []
     with contextlib.suppress(BegunError):
-        task(Settings(config))  # it works as it stands
+        call()  # it works as it stands
     plain = OmegaConf.to_container(config)
     for i, name in enumerate(names(plain)):
         for value in values(i):
             OmegaConf.update(config, name, value, merge=False)
             try:
-                task(Settings(config))
+                call()
             except BegunError:
                 pass
             except (ValueError, OSError) as e:
@@ -127,11 +139,16 @@ def test_settings_with_hostile_values(command):
 
 
 def test_the_check_can_fail(monkeypatch):
-    def careless(settings: Settings) -> None:
-        if len(settings.value("device")) > 100:
+    class Careless(CommandOptions, extra="ignore"):
+        command, config = "careless", "lut_show"
+        device: Any
+
+    def careless(options: Careless) -> None:
+        if len(options.device) > 100:
             raise ValueError("something is wrong")
 
-    monkeypatch.setitem(COMMANDS, "careless", (careless, "lut_show", []))
+    monkeypatch.setattr("nas_runtime.options.kind_of", lambda field: None)
+    monkeypatch.setitem(COMMANDS, "careless", (careless, Careless, []))
     wrong = check("careless", lambda i: [value for kind in HOSTILE.values() for value in kind])
     assert any(line.startswith("device=5: TypeError") for line in wrong)
     assert any("is not named: 'something is wrong'" in line for line in wrong)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import calibrate, calibrated, residence, store
 from latency_luts.correction import fit_correction
 from latency_luts.key import key, parse
+from latency_luts.options import CalibrateOptions
 from latency_luts.table import (
     CalibratedTable,
     Correction,
@@ -26,10 +26,9 @@ from latency_luts.table import (
     read,
     write,
 )
-from nas_runtime.settings import Settings
 from search_spaces import cost, spaces, text, zoo
 from search_spaces.lower import lower
-from tests.conftest import random_archs
+from tests.conftest import options_of, random_archs
 
 HERE = Identity(cpu="test cpu", runtime="onnxruntime 1", threads=1, batch=1, dtype="fp32")
 
@@ -236,9 +235,9 @@ def test_a_table_that_is_far_off_is_not_saved(tmp_path, capsys):
     with pytest.raises(
         TableError, match=r"the leave-one-out error is \d+%, and at most 30% is accepted; nothing was saved"
     ):
-        calibrate._main(Settings(OmegaConf.create(settings)))
+        calibrate._main(options_of(CalibrateOptions, **settings))
     assert not (tmp_path / "mine.json").exists()
-    calibrate._main(Settings(OmegaConf.create({**settings, "force": True})))
+    calibrate._main(options_of(CalibrateOptions, **{**settings, "force": True}))
     assert "mine: calibrated to 6 latencies" in capsys.readouterr().out
     assert (tmp_path / "mine.json").exists()
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import build, bundle, compare, import_table, on_device, show, store
 from latency_luts.coverage import coverage
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key, nearest, parse
+from latency_luts.options import ImportOptions, ShowOptions
 from latency_luts.table import Correction, Identity, MeasuredTable, TableError, Timing, write
-from nas_runtime.settings import Settings
 from search_spaces import onnx_net, spaces, zoo
 from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import lower, unit
 from search_spaces.ops import Conv
+from tests.conftest import options_of
 
 
 def entries(*names: str) -> dict:
@@ -193,7 +193,7 @@ def test_a_once_for_all_table_covers_the_network_that_it_was_made_of(tmp_path, c
     names = dict.fromkeys([*once_for_all(arch), "AvgPool2D-input:9x9x9-output:1x1x9"])
     path.write_text("".join(f"{name}:\n  mean: 0.5\n  var: 0.01\n" for name in names))
     values = {"device": "ofa", "path": str(path), "cpu": None, "tables_dir": str(tmp_path)}
-    import_table._main(Settings(OmegaConf.create(values)))
+    import_table._main(options_of(ImportOptions, **values))
     printed = capsys.readouterr().out
     assert "1 entries left out:" in printed
     assert (
@@ -518,7 +518,7 @@ def test_a_foreign_table_is_shown_harmlessly(tmp_path, capsys, monkeypatch):
     provenance = {"imported_from": "\x1b[2J.yaml", "note": "\x1b[31m"}
     write(replace(table, identity=foreign, units=units, provenance=provenance), tmp_path / "made_up.json")
     values = {"device": "made_up", "tables_dir": str(tmp_path), "out": str(tmp_path / "map.png")}
-    show._main(Settings(OmegaConf.create(values)))
+    show._main(options_of(ShowOptions, **values))
     printed = capsys.readouterr().out
     assert not set("\x1b\x07\x9b") & set(printed)
     assert "made_up: imported from \\x1b[2J.yaml;" in printed
@@ -531,7 +531,7 @@ def test_a_foreign_table_is_shown_harmlessly(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        show._main(Settings(OmegaConf.create(values)))
+        show._main(options_of(ShowOptions, **values))
     assert caught.value.filename == str(tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes() == before
 

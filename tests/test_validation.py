@@ -6,18 +6,17 @@ from typing import cast
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 import latency_luts
 from latency_luts import build, schedule, validate
+from latency_luts.options import ValidateOptions
 from latency_luts.table import CalibratedTable, Identity, MeasuredTable, TableError, read, write
 from nas.job import Job
 from nas.plan import open_latency
-from nas_runtime.settings import Settings
 from search_spaces import spaces, zoo
 from search_spaces.arch import ConvBN
 from search_spaces.lower import lower, unit
-from tests.conftest import random_archs
+from tests.conftest import options_of, random_archs
 from tests.fake_machine import HERE, named
 
 
@@ -163,7 +162,7 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(tmp_path, fake, m
     values = {"device": "host", "nets": 10, "bursts": 4, "resolution_px": 32, "widths": [0.35], "spaces": ["mnasnet"]}
     values |= {"model": "table", "rng_seed": 0, "threads": 1, "batch": 1, "dtype": "fp32", "tables_dir": str(tmp_path)}
     with pytest.raises(ValueError, match=message):
-        validate._main(Settings(OmegaConf.create({**values, **option})))
+        validate._main(options_of(ValidateOptions, **{**values, **option}))
     assert (machine.chains, machine.networks) == before
 
 

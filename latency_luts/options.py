@@ -1,0 +1,148 @@
+"""The options of this package's commands; conf/ has their values."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nas_runtime.kinds import AnyPath, Numbers, Several, Text
+from nas_runtime.options import CommandOptions, Options
+from search_spaces.options import Space
+
+__all__ = [
+    "RANDOM_FROM",
+    "BuildOptions",
+    "BundleOptions",
+    "CalibrateOptions",
+    "CompareOptions",
+    "ImportOptions",
+    "Measurement",
+    "MeasuringNode",
+    "ShowOptions",
+    "TablesDir",
+    "ValidateOptions",
+]
+
+RANDOM_FROM = ("mnasnet", "mobilenet_v3")
+"""Spaces whose random networks a table is validated on."""
+
+
+TablesDir = Annotated[
+    AnyPath | None,
+    Field(description="where latency tables are; null: latency_luts/tables of a checkout, else the user's data folder"),
+]
+NewTable = Annotated[Text, Field(description="the name of the table")]
+
+
+class Measurement(Options):
+    """How networks are timed, which is part of what a table is."""
+
+    threads: int = Field(
+        ge=1,
+        le=256,
+        description="threads that run a network; with batch and dtype part of what a table is: one name each",
+    )
+    batch: int = Field(ge=1, le=1024, description="images that run through it together")
+    dtype: Literal["fp32", "int8"] = Field(description="of its weights; int8: static quantization, weights per channel")
+
+
+class MeasuringNode(Options):
+    """A node of a Ray cluster that is measured instead of this machine."""
+
+    address: Text | None = Field(description="HOST:PORT of a Ray cluster, on whose node is measured; null: here")
+    resource: Text | None = Field(description="the resource that only this node of the cluster has; null: none")
+
+
+class BuildOptions(CommandOptions, Measurement):
+    """Measures the networks of a search space, unit by unit, and saves the table of their latencies."""
+
+    command, config = "latency_luts.build", "lut"
+
+    space: Space
+    device: Text = Field(description="the name of the table; this machine is host, or host_NAME")
+    file: AnyPath | None = Field(
+        alias="from",
+        description="what a bundle's on_device.py wrote; null: this machine, or the cluster's node, is measured",
+    )
+    fresh: bool = Field(description="whether to forget what was measured before")
+    ray: MeasuringNode
+    tables_dir: TablesDir
+
+
+class BundleOptions(CommandOptions, Measurement):
+    """Packs what measures the networks of a search space on a device that has no more than Python and ONNX Runtime."""
+
+    command, config = "latency_luts.bundle", "bundle"
+
+    space: Space
+    device: NewTable
+    out: AnyPath | None = Field(description="the bundle; null: <device>.zip in the current directory")
+
+
+class ValidateOptions(CommandOptions, Measurement):
+    """Times random networks, and those of the zoo, and says how wrong a table of this machine is about them."""
+
+    command, config = "latency_luts.validate", "validate"
+
+    device: Text = Field(description="a table of this machine")
+    model: Literal["table", "interpolated"] = Field(
+        description="table: units that the table lacks are measured; interpolated: they are interpolated"
+    )
+    nets: int = Field(ge=10, le=10_000, description="networks to time; more are slower and say more")
+    spaces: Annotated[tuple[str, ...], Several(lambda: RANDOM_FROM)] = Field(
+        description="where random networks come from, besides the zoo"
+    )
+    widths: Annotated[tuple[float, ...], Numbers(above=0, high=4)] = Field(description="their base widths, in turn")
+    resolution_px: int = Field(ge=32, le=1024, description="height and width of their images")
+    bursts: int = Field(
+        ge=4, le=10_000, description="bursts of runs of each network in each of 10 turns; fewer are faster and noisier"
+    )
+    rng_seed: int = Field(ge=0, le=10**9, description="of the random networks")
+    tables_dir: TablesDir
+
+
+class CalibrateOptions(CommandOptions):
+    """Fits a table to latencies of whole networks, where a device cannot be measured unit by unit."""
+
+    command, config = "latency_luts.calibrate", "calibrate"
+
+    device: NewTable
+    latencies: AnyPath | None = Field(
+        description="CSV of network, resolution_px, <device>_ms, source_set; null: what the zoo knows as published"
+    )
+    reference: Text | None = Field(
+        description="the source_set that the table predicts; null: the MobileNetV3 paper's table 3, else the largest"
+    )
+    correct: Text | None = Field(
+        description="a measured or imported table, whose units stay: only its scale and offset are fitted; null: none"
+    )
+    force: bool = Field(
+        description="whether to save the table also if it is more than 30 % off on networks left out of the fit"
+    )
+    tables_dir: TablesDir
+
+
+class ImportOptions(CommandOptions):
+    """Makes a table of latencies that others measured, in the format of ProxylessNAS and Once-for-All."""
+
+    command, config = "latency_luts.import_table", "import_table"
+
+    device: NewTable
+    path: AnyPath = Field(description="a file in the format of ProxylessNAS and Once-for-All")
+    cpu: Text | None = Field(description="what was measured, for the table's description; null: the device")
+    tables_dir: TablesDir
+
+
+class ShowOptions(CommandOptions):
+    """Prints what is in a table, where it is from and how wrong it is, and draws a map of its latencies."""
+
+    command, config = "latency_luts.show", "lut_show"
+
+    device: Text = Field(description="a table's name or file")
+    out: AnyPath | None = Field(description="the picture; null: <device>.heatmap.png in the current directory")
+    tables_dir: TablesDir
+
+
+class CompareOptions(Options):
+    """Options:"""
+
+    tables_dir: TablesDir = None

@@ -1,0 +1,318 @@
+"""What the value of an option may be: each kind reads a value, says what it allows, and what is wrong with another.
+
+The numbers, ``bool`` and ``Literal`` of pydantic are described by `kind_of`; the others are marks on a type, which
+pydantic reads values with:
+
+>>> class Show(Options):
+...     device: Text = Field(description="a table's name or file")
+...     spaces: Annotated[tuple[str, ...], Several(lambda: ("mnasnet", "mobilenet_v3"))] = Field(description="...")
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from nas_runtime.console import brief, did_you_mean
+
+__all__ = [
+    "LARGEST",
+    "Among",
+    "AnyPath",
+    "Free",
+    "Kind",
+    "Mark",
+    "Number",
+    "Numbers",
+    "Several",
+    "Text",
+    "kind_of",
+    "written",
+]
+
+LARGEST = 10**9
+"""Of whole numbers that have no other limit: more is a slip, and would only be found when memory runs out."""
+LONGEST = 1000
+"""Characters of a text or path."""
+
+
+class Kind(ABC):
+    """What values may be."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What is allowed, in few words."""
+
+    @abstractmethod
+    def refusal(self, value: Any) -> str:
+        """What a message says behind ``name=value``."""
+
+
+class Mark(Kind):
+    """A kind that stands on a type and reads values of it."""
+
+    @abstractmethod
+    def read(self, value: Any) -> Any:
+        """The value as it is used.
+
+        Raises:
+            ValueError: it is not allowed.
+        """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A finite number within ``low <= x <= high`` and ``x > above``; pydantic reads it."""
+
+    whole: bool
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    @property
+    def words(self) -> str:
+        kind = "whole number" if self.whole else "number"
+        low = f"above {_digits(self.above)}" if self.above is not None else _digits(self.low)
+        if self.high is None or (self.whole and self.high >= LARGEST):
+            return f"{kind}, {low}" + " or more" * (self.above is None) if low else kind
+        return f"{kind}, {low} to {self.high:,}" if low else f"{kind}, up to {self.high:,}"
+
+    def refusal(self, value: Any) -> str:
+        beyond = isinstance(value, int) and self.high is not None and value > self.high
+        high = None if self.high == LARGEST and not beyond else self.high
+        limits = [
+            f"above {_digits(self.above)}" if self.above is not None else "",
+            f"at least {_digits(self.low)}" if self.low is not None else "",
+            f"at most {_digits(high)}" if high is not None else "",
+        ]
+        kind = "a whole number" if self.whole else "a number"
+        return f": it must be {' '.join([kind, ' and '.join(filter(None, limits))]).strip()}"
+
+
+class _Flag(Kind):
+    @property
+    def words(self) -> str:
+        return "true or false"
+
+    def refusal(self, value: Any) -> str:
+        return ": it must be true or false"
+
+
+@dataclass(frozen=True)
+class Among(Mark):
+    """One of `names`, which are asked for when a value is read.
+
+    Attributes:
+        more: whether another name is allowed as well.
+        or_else: what `more` allows, in words.
+    """
+
+    names: Callable[[], Iterable[str]]
+    more: Callable[[str], bool] | None = None
+    or_else: str = ""
+
+    @property
+    def words(self) -> str:
+        return ", ".join([*self.names(), *filter(None, [self.or_else])])
+
+    def read(self, value: Any) -> str:
+        if isinstance(value, str) and (value in self.names() or (self.more and self.more(value))):
+            return value
+        raise ValueError
+
+    def refusal(self, value: Any) -> str:
+        return f"{did_you_mean(brief(value), self.names())}; allowed: {self.words}"
+
+
+@dataclass(frozen=True)
+class Several(Mark):
+    """A tuple of at least one of `names`, from a list; one name stands for a list of it.
+
+    Attributes:
+        empty: whether there may be none; null is none, too.
+    """
+
+    names: Callable[[], Iterable[str]]
+    empty: bool = False
+
+    @property
+    def words(self) -> str:
+        return f"some of {', '.join(self.names())}" + "; [] for none" * self.empty
+
+    def read(self, value: Any) -> tuple[str, ...]:
+        items = _items(value, self.empty)
+        if self._wrong(items) or not (items or self.empty):
+            raise ValueError
+        return tuple(items)
+
+    def refusal(self, value: Any) -> str:
+        wrong = self._wrong(_items(value, self.empty))
+        return (did_you_mean(brief(wrong[0]), self.names()) if wrong else "") + f"; allowed: {self.words}"
+
+    def _wrong(self, items: list[Any]) -> list[Any]:
+        names = tuple(self.names())
+        return [item for item in items if item not in names]
+
+
+@dataclass(frozen=True)
+class Numbers(Mark):
+    """A tuple of at least one number with ``above < x <= high``, from a list; one number stands for a list of it."""
+
+    above: float
+    high: float
+
+    @property
+    def words(self) -> str:
+        return f"numbers above {self.above:g}, up to {self.high:g}, like [0.5,1]"
+
+    def read(self, value: Any) -> tuple[float, ...]:
+        items = _items(value, False)
+        if not items or not all(_is_number(x) and self.above < x <= self.high for x in items):
+            raise ValueError
+        return tuple(float(x) for x in items)
+
+    def refusal(self, value: Any) -> str:
+        return f": it must be {self.words}"
+
+
+class _Text(Mark):
+    @property
+    def words(self) -> str:
+        return "text"
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not value or not value.isprintable() or len(value) > LONGEST:
+            raise ValueError
+        return value
+
+    def refusal(self, value: Any) -> str:
+        return f": it must be a {self.words} of at most {LONGEST} characters{_quote(value)}"
+
+
+class _Path(Mark):
+    @property
+    def words(self) -> str:
+        return "path"
+
+    def read(self, value: Any) -> Path:
+        if not isinstance(value, str) or not value or "\0" in value or len(value) > LONGEST:
+            raise ValueError
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:  # ~somebody who is not known here
+            raise ValueError from None
+
+    def refusal(self, value: Any) -> str:
+        return f": it must be a {self.words} of at most {LONGEST} characters{_quote(value)}"
+
+
+class _Free(Mark):
+    @property
+    def words(self) -> str:
+        return "names with values"
+
+    def read(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict | None) or not all(isinstance(name, str) for name in value or ()):
+            raise ValueError
+        return value or {}
+
+    def refusal(self, value: Any) -> str:
+        return ": it must be names with values; leave it out, or set its values one by one"
+
+
+Text = Annotated[str, _Text()]
+"""A printable text that is not empty."""
+AnyPath = Annotated[Path, _Path()]
+"""A path, ``~`` expanded; whether it is there is not looked at."""
+Free = Annotated[dict[str, Any], _Free()]
+"""Names and values that others know; null is none."""
+
+
+@dataclass(frozen=True)
+class _OrNull(Kind):
+    """What `kind` allows, or null: its meaning says what that means."""
+
+    kind: Kind
+
+    @property
+    def words(self) -> str:
+        return self.kind.words
+
+    def refusal(self, value: Any) -> str:
+        return f"{self.kind.refusal(value)}, or null"
+
+
+def kind_of(field: FieldInfo) -> Kind:
+    """What a field that is no group may be."""
+    return _kind(field.annotation, field.metadata)
+
+
+def _kind(annotation: Any, metadata: Iterable[Any]) -> Kind:
+    if marks := [mark for mark in metadata if isinstance(mark, Kind)]:
+        return marks[0]
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        return _kind(inner, [*marks, *metadata])
+    if get_origin(annotation) in (Union, UnionType):
+        (inner,) = (inner for inner in get_args(annotation) if inner is not type(None))
+        return _OrNull(_kind(inner, metadata))
+    if get_origin(annotation) is Literal:
+        return Among(lambda: get_args(annotation))
+    if annotation is bool:
+        return _Flag()
+    if annotation in (int, float):
+        return _number(annotation is int, metadata)
+    raise TypeError(f"options of the type {annotation} are not described here")
+
+
+def _number(whole: bool, metadata: Iterable[Any]) -> Number:
+    number = Number(whole)
+    for limit in metadata:
+        if isinstance(limit, Ge):
+            number = replace(number, low=limit.ge)
+        elif isinstance(limit, Gt):
+            number = replace(number, above=limit.gt)
+        elif isinstance(limit, Le):
+            number = replace(number, high=limit.le)
+        else:
+            raise TypeError(f"the limit {limit} is not described here")
+    return number
+
+
+def written(value: Any) -> str:
+    """A value as a person writes it on a command line, for a message."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return brief(value)
+
+
+def _items(value: Any, empty: bool) -> list[Any]:
+    if value is None and empty:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _digits(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _quote(value: Any) -> str:
+    """How a number becomes a text: on the command line it is one only in quotes, which the shell must not take."""
+    return f"; write '\"{brief(value)}\"'" if isinstance(value, int | float) else ""
