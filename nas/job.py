@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import controllers, reward
+from nas import controllers
 from nas.controllers import Controller
 from nas.reward import Reward
 from nas.settings import (
@@ -144,7 +144,7 @@ def read_job(settings: Settings) -> Job:
         adjust_after=adjust_after,
         controller_name=settings.text("controller.name"),
         controller=controllers.make(
-            settings.choice("controller.name", controllers.names()),
+            settings.text("controller.name"),
             space,
             rng_seed=steps["rng_seed"],
             settings=settings.mapping("controller.settings"),
@@ -182,7 +182,7 @@ def read_target(settings: Settings) -> Target:
 
 
 def _check_space(settings: Settings, evaluator: str) -> None:
-    name = settings.choice("space.name", spaces.names())
+    name = settings.text("space.name")
     if evaluator == "surrogate" and name != "accel_nasbench":
         raise ValueError(f"the surrogate knows the networks of space=accel_nasbench only, not of {name}")
 
@@ -192,7 +192,7 @@ def _read_space(settings: Settings, evaluator: str, classes: int) -> SearchSpace
     if settings.value("space.classes") is not None:
         classes = settings.integer("space.classes", low=2, high=1_000_000)
     space = spaces.get(
-        settings.choice("space.name", spaces.names()),
+        settings.text("space.name"),
         base_width=settings.number("space.base_width", above=0, high=4),
         resolution_px=settings.integer("space.resolution_px", low=32, high=4096),
         classes=classes,
@@ -303,7 +303,7 @@ def _read_engine(settings: Settings, *, trains_each: bool) -> str:
 
 def _read_reward(settings: Settings) -> Reward:
     return Reward(
-        name=settings.choice("reward", reward.NAMES),
+        name=settings.text("reward"),
         target_ms=1.0,
         w=settings.number("w", low=-10, high=0),
         w_above=None if settings.value("w_above") is None else settings.number("w_above", low=-10, high=0),

@@ -187,7 +187,7 @@ def read_data(settings: Settings) -> DataSettings:
         return None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
 
     return DataSettings(
-        name=settings.choice("dataset.name", sources.names()),
+        name=settings.text("dataset.name"),
         path=settings.path("dataset.path"),
         download=settings.flag("dataset.download"),
         train_images=optional("train_images"),

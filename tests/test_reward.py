@@ -33,7 +33,7 @@ def test_absolute_costs_the_same_on_both_sides_of_the_target():
 
 
 def test_a_reward_is_the_function_of_its_name():
-    rewards = {name: Reward(name=name, target_ms=75, w=-0.15, beta=-0.2)(0.7, 150) for name in reward.NAMES}
+    rewards = {name: Reward(name=name, target_ms=75, w=-0.15, beta=-0.2)(0.7, 150) for name in reward.names()}
     assert rewards == {
         "soft": reward.soft(0.7, 150, target_ms=75, w=-0.15),
         "hard": reward.hard(0.7, 150, target_ms=75),
@@ -121,7 +121,10 @@ def test_a_reward_may_cost_more_above_the_target():
             lambda: reward.soft(0.7, 10, target_ms=75, w=-1000),
             r"w=-1000: the reward of top-1 0.7 at 10 ms is not finite \(target 75 ms\); choose a value nearer to 0",
         ),
-        (lambda: Reward(name="softer", target_ms=75), "reward='softer': there are: soft, hard, absolute"),
+        (
+            lambda: Reward(name="softer", target_ms=75),
+            "no reward 'softer'; did you mean soft.; there are: soft, hard, absolute",
+        ),
     ],
 )
 def test_reward_messages(call, message):

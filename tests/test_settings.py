@@ -88,7 +88,7 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
         ([TARGET, "samples=0"], "samples=0: it must be a whole number at least 1"),
         ([TARGET, "samples=1.5"], "samples=1.5: it must be a whole number at least 1"),
         ([TARGET, "epochs=0"], "evaluator.epochs=0: it must be a whole number at least 1"),
-        ([TARGET, "reward=sofd"], "reward=sofd; did you mean soft?; allowed: soft, hard"),
+        ([TARGET, "reward=sofd"], "no reward 'sofd'; did you mean soft?; there are: soft, hard"),
         ([TARGET, "target.device=pixel9"], "no latency table for device 'pixel9'; did you mean pixel"),
         ([TARGET, "target.target_ms=-3"], "target.target_ms=-3: it must be a number above 0"),
         ([TARGET, "target.target_ms=1"], "the target, 1 ms, is below all networks of this space, which"),

@@ -8,16 +8,36 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from nas.controllers.contract import Whole
-from nas_runtime.console import brief, did_you_mean
+from nas.reward import is_linear
+from nas_runtime.console import brief
+from nas_runtime.declared import build
+from nas_runtime.registry import Registry
 from search_spaces.space import SearchSpace
 
-__all__ = ["Controller", "inform", "make", "names"]
+__all__ = ["CONTROLLERS", "Controller", "inform", "make", "names"]
+
+CONTROLLERS = Registry(
+    "controller",
+    "platform_aware_nas.controllers",
+    {
+        "rnn_ppo": "nas.controllers.rnn_ppo:RNNPPO",
+        "reinforce": "nas.controllers.reinforce:Reinforce",
+        "evolution": "nas.controllers.evolution:Evolution",
+        "bayesian": "nas.controllers.bayesian:Bayesian",
+        "random": "nas.controllers.random:Random",
+    },
+)
+"""Classes of controllers by name. One is made as ``Mine(space, rng_seed=0)``, or, where it has something to set (see
+`nas_runtime.declared`), as ``Mine(space, settings, rng_seed=0)``. `nas.testing.check_controller` says whether it keeps
+what `Controller` promises.
+"""
+
+_METHODS = ("propose", "observe", "state_dict", "load_state_dict")
 
 
 class Controller(Protocol):
@@ -60,62 +80,39 @@ class _Informed(Protocol):
 
 def inform(
     controller: Controller, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]
-) -> None:
-    """Tells a controller that can use it (`bayesian.Bayesian.inform`) what is known of points beforehand."""
-    if isinstance(controller, _Informed):
-        controller.inform(latency_ms, reward)
+) -> bool:
+    """Tells a controller that can use it (`bayesian.Bayesian.inform`) what is known of points beforehand.
+
+    Returns:
+        Whether it did. A reward that is not linear in the accuracy tells nothing: the controller then learns from the
+        rewards alone.
+    """
+    if not (isinstance(controller, _Informed) and is_linear(reward)):
+        return False
+    controller.inform(latency_ms, reward)
+    return True
 
 
 def names() -> tuple[str, ...]:
-    return ("rnn_ppo", "reinforce", "evolution", "bayesian", "random")
+    """Those that are shipped, and those that installed packages declare."""
+    return CONTROLLERS.names()
 
 
 def make(name: str, space: SearchSpace, *, rng_seed: int = 0, settings: Mapping[str, Any] | None = None) -> Controller:
     """The controller `name` for `space`.
 
     Args:
+        name: one of `names`, or ``package.module:Class``.
         settings: values for the controller's own settings (like `rnn_ppo.PPOSettings`); the rest have their defaults.
 
     Raises:
-        ValueError: no such controller or setting, a value that a setting cannot have, or a space that is too large for
-            the controller.
+        ValueError: no such controller or setting, a value that a setting cannot have, a space that is too large for
+            the controller, or one of somebody else that is no controller.
     """
-    if name not in names():
-        hint = did_you_mean(str(name), names())
-        raise ValueError(f"no controller {brief(name)!r}{hint}; there are: {', '.join(names())}")
+    kind, what = CONTROLLERS.get(name), f"controller {name}"
     if not Whole(0, 2**63 - 1).has(rng_seed):
-        raise ValueError(f"controller {name}: rng_seed={brief(repr(rng_seed))}; it must be {Whole(0, 2**63 - 1)}")
-    settings = {} if settings is None else settings
-    if name == "rnn_ppo":
-        from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
-
-        return RNNPPO(space, _settings(PPOSettings, name, settings), rng_seed=rng_seed)
-    if name == "reinforce":
-        from nas.controllers.reinforce import Reinforce, ReinforceSettings
-
-        return Reinforce(space, _settings(ReinforceSettings, name, settings), rng_seed=rng_seed)
-    if name == "evolution":
-        from nas.controllers.evolution import Evolution, EvolutionSettings
-
-        return Evolution(space, _settings(EvolutionSettings, name, settings), rng_seed=rng_seed)
-    if name == "bayesian":
-        from nas.controllers.bayesian import Bayesian, BayesianSettings
-
-        return Bayesian(space, _settings(BayesianSettings, name, settings), rng_seed=rng_seed)
-    from nas.controllers.random import Random, RandomSettings
-
-    _settings(RandomSettings, name, settings)
-    return Random(space, rng_seed=rng_seed)
-
-
-def _settings(kind: Any, name: str, given: Any) -> Any:
-    """The settings, an instance of the dataclass `kind`, with the `given` values."""
-    known = sorted(field.name for field in fields(kind))
-    allowed = ", ".join(known) or "none, it has no settings"
-    if not isinstance(given, Mapping):
-        raise ValueError(f"controller {name}: settings={brief(given)}; give {{name: value}}, allowed: {allowed}")
-    for setting in given:
-        if setting not in known:
-            hint = did_you_mean(str(setting), known)
-            raise ValueError(f"controller {name} has no setting {brief(setting)!r}{hint}; allowed: {allowed}")
-    return kind(**given)
+        raise ValueError(f"{what}: rng_seed={brief(repr(rng_seed))}; it must be {Whole(0, 2**63 - 1)}")
+    made = build(kind, what, space, rng_seed=rng_seed, settings=settings)
+    if absent := [method for method in _METHODS if not callable(getattr(made, method, None))]:
+        raise ValueError(f"{what} has no method {absent[0]}; a controller has {', '.join(_METHODS)}")
+    return made

@@ -1,7 +1,6 @@
 """Random search: the yardstick of every other controller."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,7 @@ import numpy as np
 from nas.controllers.contract import check_count, check_state, told
 from search_spaces.space import SearchSpace
 
-__all__ = ["Random", "RandomSettings"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomSettings:
-    """There are none."""
+__all__ = ["Random"]
 
 
 class Random:

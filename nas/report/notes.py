@@ -69,7 +69,8 @@ def far_from_target(
     remedies = _remedies(reward, below=share < 1)
     if share < 1:
         remedies += ["a harder data set"] * trains + ["a wider space (space.base_width)"] * wider
-        why = _WHY_BELOW["hard" if reward.name == "soft" and not reward.w else reward.name]
+        name = "hard" if reward.name == "soft" and not reward.w else reward.name
+        why = _WHY_BELOW.get(name, "no slower network that was sampled has a better reward")
         return f"The winner needs only {share:.0%} of the target: {why}. Remedies: {_either(remedies)}."
     remedies += ["a narrower space (space.base_width)"] * narrower
     return f"The winner is {share - 1:.0%} over the target. Remedies: {_either(remedies)}."

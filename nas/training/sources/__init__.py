@@ -5,45 +5,56 @@ the user's cache folder.
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from nas.training.datasets import Dataset, Resize, Split, cut_holdout, make
-from nas.training.sources import cifar10, fashion_mnist, image_folder
 from nas.training.sources.cache import cache_dir
-from nas.training.sources.wanted import DataError, DataFacts, Wanted
+from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, facts_of, holdout_of
+from nas_runtime.console import brief, counted
+from nas_runtime.declared import check_call
+from nas_runtime.registry import Registry
 
-__all__ = ["DataError", "DataFacts", "cache_dir", "load", "look", "names"]
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "DataFacts",
+    "Source",
+    "Wanted",
+    "cache_dir",
+    "facts_of",
+    "holdout_of",
+    "load",
+    "look",
+    "names",
+]
 
 _PX = (8, 4096)  # of images, at least and at most
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """How a data set is looked at and read, with all its training images and in its own size.
-
-    Attributes:
-        downloads: whether it can be fetched.
-    """
-
-    look: Callable[[Wanted], DataFacts]
-    load: Callable[[Wanted], Dataset]
-    downloads: bool = False
-
-
-_SOURCES = {
-    "fashion_mnist_mini": _Source(look=fashion_mnist.look_mini, load=fashion_mnist.load_mini),
-    "fashion_mnist": _Source(look=fashion_mnist.look, load=fashion_mnist.load, downloads=True),
-    "cifar10": _Source(look=cifar10.look, load=cifar10.load, downloads=True),
-    "image_folder": _Source(look=image_folder.look, load=image_folder.load),
-}
+DATASETS = Registry(
+    "data set",
+    "platform_aware_nas.datasets",
+    {
+        "fashion_mnist_mini": "nas.training.sources.fashion_mnist:MINI_SOURCE",
+        "fashion_mnist": "nas.training.sources.fashion_mnist:SOURCE",
+        "cifar10": "nas.training.sources.cifar10:SOURCE",
+        "image_folder": "nas.training.sources.image_folder:SOURCE",
+    },
+)
+"""Data sets by name: a function ``load(wanted: Wanted) -> Dataset``, always the same for the same `Wanted`; or, where
+reading takes long, a `Source` with a function that tells the facts before. Of what is wanted, `path` and
+`holdout_images` (see `holdout_of`) are the function's business; fewer training images and another size are made of what
+it gives. `nas.training.datasets.make` makes a `Dataset` and checks it.
+"""
 
 
 def names() -> tuple[str, ...]:
-    return tuple(_SOURCES)
+    """Those that are shipped, and those that installed packages declare."""
+    return DATASETS.names()
 
 
 def look(
@@ -89,7 +100,7 @@ def load(
     """
     wanted = _wanted(name, path, train_images, holdout_images, resolution_px, download)
     _look(wanted)  # what cannot be is refused before anything is read
-    data = _SOURCES[name].load(wanted)
+    data = _read(wanted) if _source(name).look else _read_once(wanted)
     data = data if train_images is None else _fewer(data, train_images)
     return data if resolution_px is None else _resized(data, resolution_px)
 
@@ -102,10 +113,8 @@ def _wanted(
     resolution_px: int | None,
     download: bool,
 ) -> Wanted:
-    if name not in names():
-        raise DataError(f"no data set {name!r}; there are: {', '.join(names())}")
-    if download and not _SOURCES[name].downloads:
-        can = " and ".join(name for name, source in _SOURCES.items() if source.downloads)
+    if download and not _source(name).downloads:
+        can = " and ".join(name for name in DATASETS.shipped if _source(name).downloads)
         raise DataError(f"dataset.download=true: {can} can be downloaded, {name} cannot")
     if path is not None and not isinstance(path, str | os.PathLike):
         raise DataError(f"dataset.path={path!r}: it must be a path")
@@ -125,8 +134,41 @@ def _wanted(
     )
 
 
+def _source(name: str) -> Source:
+    try:
+        found = DATASETS.get(name)
+        if isinstance(found, Source):
+            return found
+        check_call(found, f"data set {name}", "wanted")
+        return Source(load=found)
+    except ValueError as e:
+        raise DataError(str(e)) from e
+
+
+def _read(wanted: Wanted) -> Dataset:
+    """The data set as its source gives it, called what it was asked for by.
+
+    Raises:
+        DataError: the source gives something else.
+    """
+    data = _source(wanted.name).load(wanted)
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"data set {wanted.name} gave {brief(repr(data))}; it must give a nas.training.datasets.Dataset"
+        )
+    if wanted.holdout_images not in (None, len(data.holdout)):
+        its = counted(len(data.holdout), "image")
+        raise DataError(f"dataset.holdout_images={wanted.holdout_images}: the holdout of {wanted.name} has {its}")
+    return data if data.name == wanted.name else replace(data, name=wanted.name)
+
+
+_read_once = lru_cache(maxsize=1)(_read)
+"""For a source that must read to know."""
+
+
 def _look(wanted: Wanted) -> DataFacts:
-    facts = _SOURCES[wanted.name].look(wanted)
+    source = _source(wanted.name)
+    facts = source.look(wanted) if source.look else facts_of(_read_once(wanted))
     n, px = wanted.train_images, wanted.resolution_px
     if n is not None:
         _check_train_images(n, facts.train_images, wanted.name)

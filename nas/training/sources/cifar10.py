@@ -17,10 +17,10 @@ from nas.training.sources.archives import tar_files
 from nas.training.sources.cache import Pictures, cached
 from nas.training.sources.fetch import fetch
 from nas.training.sources.images import decode, is_picture
-from nas.training.sources.wanted import DataError, DataFacts, Wanted, holdout_of
+from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, holdout_of
 from nas_runtime.console import counted
 
-__all__ = ["load", "look", "read"]
+__all__ = ["SOURCE", "load", "look", "read"]
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as that page gives it
@@ -172,3 +172,6 @@ def _records(batches: Sequence[bytes]) -> Split:
     records = np.frombuffer(b"".join(batches), np.uint8).reshape(-1, _RECORD_BYTES)
     images = records[:, 1:].reshape(-1, 3, _PX, _PX).transpose(0, 2, 3, 1)
     return Split(np.ascontiguousarray(images), records[:, 0].astype(np.int64))
+
+
+SOURCE = Source(look=look, load=load, downloads=True)

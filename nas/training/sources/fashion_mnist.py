@@ -11,9 +11,9 @@ import numpy as np
 from nas.training.datasets import Dataset, Split, cut_holdout, make
 from nas.training.sources.archives import ArchiveError, read_gzip, read_npz
 from nas.training.sources.fetch import fetch
-from nas.training.sources.wanted import DataError, DataFacts, Wanted, holdout_of
+from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, holdout_of
 
-__all__ = ["MINI", "load", "load_mini", "look", "look_mini"]
+__all__ = ["MINI", "MINI_SOURCE", "SOURCE", "load", "load_mini", "look", "look_mini"]
 
 MINI = Path(__file__).parents[1] / "data" / "fashion_mnist_mini.npz"
 MINI_IMAGES = {"train": 5000, "holdout": 6000, "test": 5000}
@@ -170,3 +170,7 @@ def _is_right(idx: Idx, path: Path) -> bool:
         return hashlib.sha256(read_gzip(path, most_bytes=idx.bytes)).hexdigest() == idx.sha256
     except ArchiveError:
         return False
+
+
+MINI_SOURCE = Source(look=look_mini, load=load_mini)
+SOURCE = Source(look=look, load=load, downloads=True)

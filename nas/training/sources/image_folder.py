@@ -11,9 +11,9 @@ from nas.training.datasets import Dataset, Split, absent_classes, cut_holdout, m
 from nas.training.sources.cache import Pictures, cached
 from nas.training.sources.folders import ClassFolders, scan
 from nas.training.sources.images import decode_all
-from nas.training.sources.wanted import DataError, DataFacts, Wanted, holdout_of
+from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, holdout_of
 
-__all__ = ["class_folders", "load", "look", "read"]
+__all__ = ["SOURCE", "class_folders", "load", "look", "read"]
 
 _DEFAULT_PX = 64
 
@@ -87,3 +87,6 @@ def _facts(wanted: Wanted, folders: dict[str, ClassFolders]) -> DataFacts:
             *absent_classes(wanted.name, {"test": test}, classes),
         ),
     )
+
+
+SOURCE = Source(look=look, load=load)

@@ -1,12 +1,13 @@
 """What is asked of a data set, and what is known of it before it is read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.training.datasets import Resize
+from nas.training.datasets import Dataset, Resize
 from nas_runtime.console import counted
 
-__all__ = ["DataError", "DataFacts", "Wanted", "holdout_of"]
+__all__ = ["DataError", "DataFacts", "Source", "Wanted", "facts_of", "holdout_of"]
 
 
 class DataError(ValueError):
@@ -67,6 +68,36 @@ class DataFacts:
         if self.classes < 2:
             names = ", ".join(self.class_names)
             raise DataError(f"{self.name} has one class only, {names}: any network gets it right; 2 or more are needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """How a data set is read, with all its training images and in its own size, and looked at before that.
+
+    Attributes:
+        load: reads it.
+        look: tells in a moment what `load` will give; None: it must be read to know.
+        downloads: whether it can be fetched.
+    """
+
+    load: Callable[[Wanted], Dataset]
+    look: Callable[[Wanted], DataFacts] | None = None
+    downloads: bool = False
+
+
+def facts_of(data: Dataset) -> DataFacts:
+    """What can be said of a data set that was read."""
+    return DataFacts(
+        name=data.name,
+        resolution_px=data.resolution_px,
+        channels=data.channels,
+        class_names=data.class_names,
+        train_images=len(data.train),
+        holdout_images=len(data.holdout),
+        test_images=len(data.test),
+        resize=data.resize,
+        notes=data.notes,
+    )
 
 
 def holdout_of(wanted: Wanted, images: int, default: int) -> int:
