@@ -2,18 +2,28 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.testing import SPACE_CHECKS
 from search_spaces import cost, rewrite, spaces, zoo
 from search_spaces.accel_nasbench import options_of
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower
 from search_spaces.space import Choice, Part, SearchSpace
 from tests.conftest import random_archs
+
+WIDTHS = {"accel_nasbench": (1.0,)}  # whose channels are fixed
+
+
+@pytest.mark.parametrize("check", SPACE_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", spaces.names())
+def test_a_promise_of_all_spaces(name, check):
+    check(partial(spaces.get, name), WIDTHS.get(name, (0.35, 1.0)))
 
 
 def test_mnasnet_has_432_options_a_block():
