@@ -17,8 +17,8 @@ def run(capsys):
     def compose(*arguments, config="search", names=("controller", "space", "dataset")):
         read = []
 
-        def task(composed):
-            values = (OmegaConf.select(composed, name) for name in names)
+        def task(made):
+            values = (OmegaConf.select(made, name) for name in names)
             read.append([OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in values])
 
         code = composed(task, config, list(arguments))
