@@ -33,7 +33,7 @@ from nas.training.recipe import Recipe
 from nas.training.train import batches, new_net
 from search_spaces import spaces
 from search_spaces.arch import Arch
-from search_spaces.places import Places
+from search_spaces.layout import Layout
 
 TARGET_MS, BAND = 15.8, 0.5
 DEFAULTS = {"turns": 5, "networks": 40, "updates": 80, "batch": 64, "device": "cpu"}
@@ -48,11 +48,11 @@ def main() -> None:
     data = sources.load("fashion_mnist_mini")
     recipe = Recipe(steps=given["updates"], batch=given["batch"])
     trainer = ProxyTraining(data=data, recipe=recipe, device=device)
-    places = Places(space)
+    layout = Layout(space)
 
     def supernet() -> Supernet:
         generator = torch.Generator().manual_seed(0)
-        return Supernet(places, in_ch=data.channels, classes=data.classes, generator=generator)
+        return Supernet(layout, in_ch=data.channels, classes=data.classes, generator=generator)
 
     def training(folder: str, shares: dict[str, float]) -> Training:
         net = supernet()

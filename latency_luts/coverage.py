@@ -71,7 +71,7 @@ def _spaces(units: set[Unit], sizes_px: list[int], classes: int) -> Iterator[str
 
 def _units_of(space: SearchSpace) -> Iterable[Unit]:
     """One after the other, so that the first missing one ends the search."""
-    return (unit for part in space.parts for each in space.part_units(part) for unit in each)
+    return (unit for layer in space.declared().variants() for units in layer.units for unit in units)
 
 
 def _options(name: str, width: float, size_px: int, classes: int) -> str:

@@ -51,7 +51,7 @@ class LatencyModel:
         self._prices = prices or unit_prices(source)
         self._cache: dict[tuple, float | None] = {}
         self._cache_mib: dict[tuple, float] = {}
-        self._part_tables: tuple[SearchSpace, _Parts] | None = None
+        self._layer_tables: tuple[SearchSpace, _LayerTables] | None = None
 
     @property
     def device(self) -> str:
@@ -88,8 +88,8 @@ class LatencyModel:
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
 
-        A space that is made of parts is looked up in one table a part, without Python code for each network: millions
-        of networks a second after the first call.
+        A declared space is looked up in one table a layer, without Python code for each network: millions of networks
+        a second after the first call.
 
         Raises:
             MissingUnitsError: the table does not have all units of one of them.
@@ -98,15 +98,15 @@ class LatencyModel:
         indices = np.asarray(indices)
         if indices.ndim != 2 or indices.shape[1] != len(space.choices):
             raise ValueError(f"space {space.name!r} takes indices (n, {len(space.choices)}), not {indices.shape}")
-        if not space.parts:
+        if space.declaration is None:
             return np.array([self.latency_ms(space.decode(row)) for row in indices])
         options = np.array([len(choice.options) for choice in space.choices])
         if ((indices < 0) | (indices >= options)).any():
             raise ValueError(f"space {space.name!r}: an index is outside its choice")
-        if self._part_tables is None or self._part_tables[0] is not space:
+        if self._layer_tables is None or self._layer_tables[0] is not space:
             weights_mib = self._weights_mib if self._correction.saved_by_mib_ms else None
-            self._part_tables = (space, _part_tables(self._price, weights_mib, space))
-        _, (strides, tables_ms, tables_mib) = self._part_tables
+            self._layer_tables = (space, _layer_tables(self._price, weights_mib, space))
+        _, (strides, tables_ms, tables_mib) = self._layer_tables
         sum_ms, mib = np.zeros(len(indices)), np.zeros(len(indices))
         for start in range(0, len(indices), _CHUNK):
             rows = indices[start : start + _CHUNK]
@@ -226,28 +226,32 @@ def _error(source: Table, error: Error | None) -> str:
     )
 
 
-_Parts = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
+_LayerTables = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
 
 
-def _part_tables(unit_ms: UnitPrices, weights_mib: Callable[[Unit], float] | None, space: "SearchSpace") -> _Parts:
-    """For looking up P parts: strides (C, P), and for each part the ms of every combination of its options, and the MiB
-    (no tables without `weights_mib`).
+def _layer_tables(
+    unit_ms: UnitPrices, weights_mib: Callable[[Unit], float] | None, space: "SearchSpace"
+) -> _LayerTables:
+    """For looking up L layers: strides (C, L), and for each layer the ms of every combination of what decides it, and
+    the MiB (no tables without `weights_mib`).
 
-    ``indices @ strides`` (n, P) are the places in the tables; NaN stands for a missing unit.
+    ``indices @ strides`` (n, L) are the places in the tables; NaN stands for a missing unit.
     """
+    layers = list(space.declared().variants())
     column = {choice.name: i for i, choice in enumerate(space.choices)}
-    strides = np.zeros((len(space.choices), len(space.parts)))
+    strides = np.zeros((len(space.choices), len(layers)))
     tables_ms, tables_mib = [], []
-    for p, part in enumerate(space.parts):
+    for number, layer in enumerate(layers):
         stride = 1
-        for name in reversed(part.choices):
-            strides[column[name], p] = stride
+        for name in reversed(layer.choices):
+            strides[column[name], number] = stride
             stride *= len(space.choices[column[name]].options)
-        combinations = list(space.part_units(part))
-        rows = ([unit_ms(unit) for unit in units] for units in combinations)
-        tables_ms.append(np.array([math.nan if None in row else math.fsum(filter(None, row)) for row in rows]))
+        rows = ([unit_ms(unit) for unit in units] for units in layer.units)
+        ms = np.array([math.nan if None in row else math.fsum(filter(None, row)) for row in rows])
+        tables_ms.append(ms[layer.index])
         if weights_mib is not None:
-            tables_mib.append(np.array([math.fsum(map(weights_mib, units)) for units in combinations]))
+            mib = np.array([math.fsum(map(weights_mib, units)) for units in layer.units])
+            tables_mib.append(mib[layer.index])
     return strides, tables_ms, tables_mib
 
 

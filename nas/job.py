@@ -197,8 +197,8 @@ def _read_space(settings: Settings, evaluator: str, classes: int) -> SearchSpace
         resolution_px=settings.integer("space.resolution_px", low=32, high=4096),
         classes=classes,
     )
-    if evaluator == "shared_weights" and not space.parts:
-        raise ValueError(f"evaluator=shared_weights is for spaces that are made of parts, which {space.name} is not")
+    if evaluator == "shared_weights":
+        space.declared()  # or says why its networks cannot share weights
     return space
 
 

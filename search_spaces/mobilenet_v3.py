@@ -30,21 +30,13 @@ MobileNetV3-Large is nearly a point. The space does not have its 112 and 960 fil
 expansions of 2.5 and 2.3, and its hard sigmoid.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
-from search_spaces.lower import Unit, chain
+from search_spaces.arch import Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.rewrite import make_divisible
-from search_spaces.space import Choice, Indices, Part, SearchSpace, check_skeleton
+from search_spaces.space import Layer, OneOf, SearchSpace, check_skeleton, declare
 
 __all__ = ["mobilenet_v3"]
-
-_MULTIPLIERS = (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)
-_KERNELS = (3, 5, 7)
-_MOST_LAYERS = 4
 
 # base filters, stride of the first layer, activation      input resolution
 _STAGES = (
@@ -55,9 +47,6 @@ _STAGES = (
     (256, 2, "hard_swish"),  # 14
 )
 _STEM_CH, _HEAD_CH, _HIDDEN_CH = 16, 512, 1024  # at 112, 7 and 1
-
-
-_BlockOf = Callable[..., Block | None]
 
 
 def mobilenet_v3(*, base_width: float = 1.0, resolution_px: int = 224, classes: int = 1000) -> SearchSpace:
@@ -71,105 +60,44 @@ def mobilenet_v3(*, base_width: float = 1.0, resolution_px: int = 224, classes: 
         ValueError: a base_width outside (0, 4], a resolution below 32 px or fewer than 2 classes.
     """
     check_skeleton(base_width, resolution_px, classes)
-    choices: list[Choice] = []
-    layers: list[_Layer] = []
-    size_px = resolution_px
 
-    def filters(name: str, base_ch: int) -> Choice:
-        rounded = (8 * int(base_ch * base_width * multiplier / 8 + 0.5) for multiplier in _MULTIPLIERS)
-        return Choice(f"{name}.filters", tuple(sorted({max(8, ch) for ch in rounded})))
+    def filters(name: str, base_ch: int) -> OneOf:
+        multiplied = (base_ch * base_width * multiplier for multiplier in (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0))
+        return OneOf(f"{name}.filters", sorted({max(8, 8 * int(ch / 8 + 0.5)) for ch in multiplied}))
 
-    def layer(block: _BlockOf, *ends: Choice, own: Sequence[Choice] = (), stride: int = 1) -> None:
-        nonlocal size_px
-        names = tuple(choice.name for choice in (*ends, *own))
-        layers.append(_Layer(choices=names, block=block, size_px=size_px))
-        choices.extend(own)
-        size_px = -(-size_px // stride)
+    def present(name: str) -> OneOf:
+        return OneOf(f"{name}.present", (True, False))
 
-    stem = filters("stem", _STEM_CH)
-    layer(_stem, stem, own=[Choice("stem.kernel", (3, 5))], stride=2)
-    layer(_separable, stem, own=_optional("separable", kernel=_KERNELS))
-    choices.append(stem)
-    before = stem
-    for s, (base_ch, stride, act) in enumerate(_STAGES, 1):
-        stage = filters(f"stage{s}", base_ch)
-        options = {"kernel": _KERNELS, "expansion": (1, 2, 3, 4, 5, 6), "se": (False, True)}
-        first = [Choice(f"stage{s}.layer1.{name}", values) for name, values in options.items()]
-        layer(partial(_bottleneck, act, stride, "none"), before, stage, own=first, stride=stride)
-        for number in range(2, _MOST_LAYERS + 1):
-            layer(partial(_further, act), stage, own=_optional(f"stage{s}.layer{number}", **options))
-        choices.append(stage)
-        before = stage
-    head, hidden = filters("head", _HEAD_CH), filters("hidden", _HIDDEN_CH)
-    layer(_head, before, head)
-    layer(partial(_classifier, classes), head, hidden)
-    choices += [head, hidden]
-    return SearchSpace(
-        name="mobilenet_v3",
-        choices=tuple(choices),
-        decode=partial(_decode, tuple(choices), tuple(layers), resolution_px),
-        parts=tuple(Part(choices=each.choices, units=each.units) for each in layers),
-        largest_options={"present": True},
-    )
+    def stage(name: str, base_ch: int, stride: int, act: str) -> list[Layer]:
+        out_ch = filters(name, base_ch)
+        first = Layer(bottleneck, **_searched(f"{name}.layer1"), out_ch=out_ch, stride=stride, act=act, skip="none")
+        return [first] + [
+            Layer(bottleneck, **_searched(layer), repeat=present(layer), out_ch=out_ch, act=act, skip="identity")
+            for layer in (f"{name}.layer2", f"{name}.layer3", f"{name}.layer4")
+        ]
+
+    stem, kernel = filters("stem", _STEM_CH), OneOf("separable.kernel", (3, 5, 7))
+    layers = [
+        Layer(ConvBN, kernel=OneOf("stem.kernel", (3, 5)), out_ch=stem, stride=2, act="hard_swish"),
+        Layer(SepConv, kernel=kernel, repeat=present("separable"), out_ch=stem, act="relu", skip="identity"),
+        *(layer for s, of_stage in enumerate(_STAGES, 1) for layer in stage(f"stage{s}", *of_stage)),
+        Layer(ConvBN, out_ch=filters("head", _HEAD_CH), kernel=1, act="hard_swish"),
+        Layer(Classifier, hidden_ch=filters("hidden", _HIDDEN_CH), out_ch=classes, act="hard_swish"),
+    ]
+    return declare("mobilenet_v3", layers, resolution_px=resolution_px)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """Where in the network a block stands.
-
-    Attributes:
-        choices: names of those that decide it: the filters that it reads and writes, then its own.
-        block: gives it for their options; None where it is absent.
-        size_px: of the map that it reads.
-    """
-
-    choices: tuple[str, ...]
-    block: _BlockOf
-    size_px: int
-
-    def units(self, *options: Any) -> tuple[Unit, ...]:
-        block = self.block(*options)
-        return () if block is None else chain([block], self.size_px)
+def _searched(layer: str) -> dict[str, Any]:
+    """What is chosen for a layer of a stage."""
+    options = {"kernel": (3, 5, 7), "expansion": (1, 2, 3, 4, 5, 6), "se": (False, True)}
+    return {name: OneOf(f"{layer}.{name}", values) for name, values in options.items()}
 
 
-def _decode(choices: tuple[Choice, ...], layers: tuple[_Layer, ...], resolution_px: int, indices: Indices) -> Arch:
-    options = {choice.name: choice.options[i] for choice, i in zip(choices, indices, strict=True)}
-    blocks = (layer.block(*(options[name] for name in layer.choices)) for layer in layers)
-    present = tuple(block for block in blocks if block is not None)
-    return Arch(name="mobilenet_v3", resolution_px=resolution_px, blocks=present)
-
-
-def _optional(layer: str, **options: tuple[Any, ...]) -> list[Choice]:
-    """The choices of a layer that may be absent; the last one says whether it is."""
-    present = f"{layer}.present"
-    own = [Choice(f"{layer}.{name}", values, when=(present, (True,))) for name, values in options.items()]
-    return [*own, Choice(present, (True, False))]
-
-
-def _stem(out_ch: int, kernel: int) -> Block:
-    return ConvBN(in_ch=3, out_ch=out_ch, kernel=kernel, stride=2, act="hard_swish")
-
-
-def _separable(ch: int, kernel: int, present: bool) -> Block | None:
-    return SepConv(in_ch=ch, out_ch=ch, kernel=kernel, act="relu", skip="identity") if present else None
-
-
-def _further(act: str, ch: int, kernel: int, expansion: int, se: bool, present: bool) -> Block | None:
-    return _bottleneck(act, 1, "identity", ch, ch, kernel, expansion, se) if present else None
-
-
-def _bottleneck(
-    act: str, stride: int, skip: str, in_ch: int, out_ch: int, kernel: int, expansion: int, se: bool
+def bottleneck(
+    in_ch: int, out_ch: int, kernel: int, expansion: int, se: bool, act: str, skip: str, stride: int = 1
 ) -> Block:
+    """An inverted residual; squeeze-and-excite, if there is any, has 1/4 of the expanded channels."""
     mid_ch = in_ch * expansion
     se_ch = make_divisible(mid_ch / 4) if se else 0
     return MBConv(in_ch=in_ch, mid_ch=mid_ch, out_ch=out_ch, kernel=kernel, stride=stride, act=act, se_ch=se_ch,
                   skip=skip)  # fmt: skip
-
-
-def _head(in_ch: int, out_ch: int) -> Block:
-    return ConvBN(in_ch=in_ch, out_ch=out_ch, kernel=1, act="hard_swish")
-
-
-def _classifier(classes: int, in_ch: int, hidden_ch: int) -> Block:
-    return Classifier(in_ch=in_ch, hidden_ch=hidden_ch, out_ch=classes, act="hard_swish")

@@ -1,85 +1,22 @@
-"""`Choice` and `SearchSpace`: a set of networks, each an int vector."""
+"""`SearchSpace`: a set of networks, each an int vector; and `declare`, which makes one from its layers."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from nas_runtime.console import brief, counted, did_you_mean
+from nas_runtime.console import did_you_mean
 from search_spaces.arch import Arch
+from search_spaces.choice import Choice, Indices, check_indices, listed
+from search_spaces.declaration import Declaration, Layer, OneOf
 from search_spaces.lower import Unit
 from search_spaces.parts import MAX_CHANNELS, MAX_SIZE_PX, check_text
 
-__all__ = ["Choice", "Indices", "Part", "SearchSpace", "check_skeleton"]
-
-Indices = Sequence[int] | np.ndarray
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A named decision, like ``Choice("block3.kernel", (3, 5))``.
-
-    Attributes:
-        options: at least one, all different; plain values, as JSON has them.
-        when: (name, options) of another choice: this one matters only where that one has one of these options, like
-            the kernel of a layer that another choice leaves out. None: it always matters.
-
-    Raises:
-        ValueError: a name that is no text, options that are none, equal or no plain values, another form of `when`.
-    """
-
-    name: str
-    options: tuple[Any, ...]
-    when: tuple[str, tuple[Any, ...]] | None = None
-
-    def __post_init__(self) -> None:
-        check_text(self.name, "a choice's name")
-        if not isinstance(self.options, tuple | list):
-            raise ValueError(f"choice {self.name!r}: options are {self.options!r}; give a tuple of them")
-        object.__setattr__(self, "options", tuple(self.options))
-        if not self.options:
-            raise ValueError(f"choice {self.name!r} has no options; give at least one")
-        for option in self.options:
-            if not _is_plain(option):
-                raise ValueError(
-                    f"choice {self.name!r}: option {option!r} is no plain value; allowed: texts, finite numbers, "
-                    "true, false, None, and tuples of them"
-                )
-        if len(set(self.options)) < len(self.options):
-            twice = next(option for option, times in Counter(self.options).items() if times > 1)
-            raise ValueError(f"choice {self.name!r} has the option {twice!r} twice; options must differ")
-        if self.when is not None:
-            named = isinstance(self.when, tuple) and len(self.when) == 2 and isinstance(self.when[0], str)
-            if (
-                not named
-                or not isinstance(self.when[1], tuple)
-                or not self.when[1]
-                or not all(map(_is_plain, self.when[1]))
-            ):
-                raise ValueError(
-                    f"choice {self.name!r}: when is {self.when!r}; give the name of a choice and a tuple of its options"
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A stretch of a network that depends on a few of the choices only.
-
-    A space that is made of parts can list its units, and the latency of its networks can be looked up part by part.
-
-    Attributes:
-        choices: names of the choices that decide which units stand here.
-        units: gives them, in order, for one option of each of `choices`; it may give none.
-    """
-
-    choices: tuple[str, ...]
-    units: Callable[..., tuple[Unit, ...]]
+__all__ = ["Choice", "Indices", "Layer", "OneOf", "SearchSpace", "check_skeleton", "declare"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +28,9 @@ class SearchSpace:
         choices: the C decisions, in the order in which a controller takes them.
         decode: pure function of an int vector (C,), one option index for each choice, to the `Arch`. Called as
             ``space.decode(indices)``, it refuses what are no indices of the space, with a ValueError.
-        parts: the stretches of a network, in order: together the units of `decode`'s network for the same options.
-            Empty where the space is not made of parts; then its units cannot be listed.
-        largest_options: options of the network `largest`, by the last word of a choice's name, where it does not have
-            the last one: {"skip": "identity"}.
+        declaration: what the space was made from (see `declare`). None for a space that is a function alone: it can be
+            searched, but its units cannot be listed, its networks cannot share weights, and the latencies of a batch
+            are looked up one by one.
 
     Example:
         >>> choices = (Choice("kernel", (3, 5)), Choice("layers", (1, 2)))
@@ -106,8 +42,7 @@ class SearchSpace:
     name: str
     choices: tuple[Choice, ...]
     decode: Callable[[Indices], Arch]
-    parts: tuple[Part, ...] = ()
-    largest_options: Mapping[str, Any] = field(default_factory=dict)
+    declaration: Declaration | None = None
 
     def __post_init__(self) -> None:
         check_text(self.name, "a space's name")
@@ -123,9 +58,6 @@ class SearchSpace:
         for choice in self.choices:
             if choice.when is not None:
                 self._check_condition(choice, names)
-        for part in self.parts:
-            if unknown := set(part.choices) - set(names):
-                raise ValueError(f"space {self.name!r}: a part depends on {sorted(unknown)[0]!r}, which is no choice")
         function = self.decode.function if isinstance(self.decode, _Decode) else self.decode
         object.__setattr__(self, "decode", _Decode(space=self.name, choices=self.choices, function=function))
 
@@ -145,7 +77,7 @@ class SearchSpace:
         if wrong := [option for option in options if option not in by_name[name].options]:
             raise ValueError(
                 f"space {self.name!r}: choice {choice.name!r} is for {name}={wrong[0]!r}; "
-                f"allowed: {_listed(by_name[name].options)}"
+                f"allowed: {listed(by_name[name].options)}"
             )
 
     @property
@@ -153,29 +85,35 @@ class SearchSpace:
         """Number of index vectors. Different vectors may decode to the same network."""
         return prod(len(choice.options) for choice in self.choices)
 
+    def declared(self) -> Declaration:
+        """What the space was made from.
+
+        Raises:
+            ValueError: it is a function alone.
+        """
+        if self.declaration is None:
+            raise ValueError(
+                f"space {self.name!r} is a function alone, so its units cannot be listed and its networks cannot share "
+                "weights; declare its layers (search_spaces.space.declare)"
+            )
+        return self.declaration
+
     @property
     def largest(self) -> np.ndarray:
-        """(C,) the point of the network with the most channels and layers, built as is known to train well.
+        """(C,) the point of the largest network (see `OneOf`), which shared weights are trained on first.
 
-        Weights that all networks share are trained on it first.
+        Raises:
+            ValueError: the space is a function alone.
         """
-        options = {c.name: self.largest_options.get(c.name.rsplit(".", 1)[-1], c.options[-1]) for c in self.choices}
-        return self.encode(options)
+        return self.encode(self.declared().largest)
 
     def units(self) -> frozenset[Unit]:
         """Every unit that some network of the space has: what its latency table needs.
 
         Raises:
-            ValueError: the space is not made of parts.
+            ValueError: the space is a function alone.
         """
-        if not self.parts:
-            raise ValueError(f"space {self.name!r} cannot list its units; give it `parts`")
-        return frozenset(unit for part in self.parts for units in self.part_units(part) for unit in units)
-
-    def part_units(self, part: Part) -> Iterator[tuple[Unit, ...]]:
-        """The units of `part` for every combination of options, the last of its choices changing fastest."""
-        options = {choice.name: choice.options for choice in self.choices}
-        return (part.units(*combination) for combination in product(*(options[name] for name in part.choices)))
+        return frozenset(unit for layer in self.declared().variants() for units in layer.units for unit in units)
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """(n, C) uniformly random index vectors.
@@ -241,7 +179,7 @@ class SearchSpace:
             raise ValueError(f"space {self.name!r}: choice {missing[0]!r} is missing; give an option for each choice")
         for name, choice in names.items():
             if options[name] not in choice.options:
-                raise ValueError(f"{name} is {options[name]!r}; allowed: {_listed(choice.options)}")
+                raise ValueError(f"{name} is {options[name]!r}; allowed: {listed(choice.options)}")
         return np.array([choice.options.index(options[name]) for name, choice in names.items()])
 
     def check(self, indices: Indices) -> np.ndarray:
@@ -250,7 +188,7 @@ class SearchSpace:
         Raises:
             ValueError: no whole numbers, a wrong length, or an index outside its choice.
         """
-        return _checked(self.name, self.choices, indices)
+        return check_indices(self.name, self.choices, indices)
 
 
 @dataclass(frozen=True)
@@ -262,51 +200,44 @@ class _Decode:
     function: Callable[[Indices], Arch]
 
     def __call__(self, indices: Indices) -> Arch:
-        found = self.function(_checked(self.space, self.choices, indices))
+        found = self.function(check_indices(self.space, self.choices, indices))
         if not isinstance(found, Arch):
             kind = type(found).__name__
             raise ValueError(f"space {self.space!r}: decode gave {kind} for {list(indices)}; it must give an Arch")
         return found
 
 
-def _checked(space: str, choices: tuple[Choice, ...], indices: Indices) -> np.ndarray:
-    """See `SearchSpace.check`."""
-    if not isinstance(indices, np.ndarray):
-        try:
-            indices = list(indices)
-        except TypeError:
-            raise ValueError(f"space {space!r} takes a list of {len(choices)}, not {brief(indices)}") from None
-        if any(isinstance(i, bool | np.bool_) for i in indices):
-            raise ValueError(f"space {space!r} takes indices, which are whole numbers, not true and false")
-    try:
-        array = np.asarray(indices)
-    except ValueError:  # lists of different lengths
-        raise ValueError(f"space {space!r} takes a list of {len(choices)}, not a list of lists") from None
-    if array.shape != (len(choices),):
-        raise ValueError(f"space {space!r} has {counted(len(choices), 'choice')}, not shape {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"space {space!r} takes indices, which are whole numbers, not values of type {array.dtype}")
-    for choice, i in zip(choices, array.tolist(), strict=True):
-        if not 0 <= i < len(choice.options):
-            raise ValueError(f"space {space!r}: {choice.name}: index {i} is outside 0..{len(choice.options) - 1}")
-    return array.astype(np.int64, copy=False)
+def declare(name: str, layers: Sequence[Layer], *, resolution_px: int | OneOf) -> SearchSpace:
+    """The space of the networks that the layers give one after the other.
 
+    Args:
+        name: of the space and its networks.
+        layers: the first reads images of three channels.
+        resolution_px: of these images.
 
-def _is_plain(option: Any) -> bool:
-    """Whether it is the same after JSON, but for tuples."""
-    if option is None or isinstance(option, str | bool | int):
-        return True
-    try:
-        hash(option)
-        json.dumps(option, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
+    Raises:
+        ValueError: no choices, one name for choices that differ, or layers that give no network.
 
-
-def _listed(options: Sequence[Any]) -> str:
-    shown = ", ".join(map(repr, options[:20]))
-    return f"{shown} and {len(options) - 20} more" if len(options) > 20 else shown
+    Example:
+        >>> layers = [
+        ...     Layer(ConvBN, out_ch=16, kernel=3, stride=2),
+        ...     Layer(
+        ...         ConvBN,
+        ...         out_ch=OneOf("filters", (16, 24, 32)),
+        ...         kernel=OneOf("kernel", (3, 5)),
+        ...         repeat=OneOf("layers", (1, 2, 3)),
+        ...         stride=2,
+        ...     ),
+        ...     Layer(Classifier, out_ch=10),
+        ... ]
+        >>> space = declare("mine", layers, resolution_px=32)
+        >>> space.size
+        18
+    """
+    declaration = Declaration(name=name, resolution_px=resolution_px, layers=tuple(layers))
+    space = SearchSpace(name=name, choices=declaration.choices, decode=declaration.decode, declaration=declaration)
+    space.decode(space.largest)  # says what is wrong with a layer
+    return space
 
 
 def check_skeleton(base_width: float, resolution_px: int, classes: int) -> None:

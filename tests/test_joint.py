@@ -1,6 +1,6 @@
 """Weights and policy that learn together, against TuNAS's rules and by hand."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +16,9 @@ from nas.supernet.phases import Joint
 from nas.supernet.policy import Learned, Policy
 from nas.training import sources
 from search_spaces import spaces
-from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
-from search_spaces.lower import chain
-from search_spaces.places import Places
-from search_spaces.space import Choice, Part, SearchSpace
+from search_spaces.arch import Classifier, ConvBN, MBConv
+from search_spaces.layout import Layout
+from search_spaces.space import Choice, Layer, OneOf, SearchSpace, declare
 from tests.controller_spaces import conditional_space, small_space
 from tests.test_supernet import ONLY_MIXED, make, small, training
 
@@ -105,48 +104,29 @@ def test_the_first_network_after_the_training_is_the_most_likely():
 # ---- averages of networks
 
 
-@dataclass(frozen=True)
-class Tiny:
-    """A layer of 8 channels, or none, between a stem and the classes; 16 px."""
+def tiny_layer(in_ch, kernel, se, expansion):
+    """Of 8 channels."""
+    mid_ch, se_ch = in_ch * expansion, 4 if se else 0
+    return MBConv(in_ch=in_ch, mid_ch=mid_ch, out_ch=8, kernel=kernel, se_ch=se_ch, skip="identity", act="relu")
 
-    def decode(self, indices) -> Arch:
-        kernel, se, there, expansion = (3, 5)[indices[0]], indices[1], indices[2], int(indices[3]) + 1
-        layers = [self.layer(kernel, se, expansion)] if there else []
-        return Arch(name="tiny", resolution_px=16, blocks=(self.stem(), *layers, self.head()))
 
-    def stem(self):
-        return ConvBN(in_ch=3, out_ch=8, kernel=3)
-
-    def layer(self, kernel, se, expansion):
-        return MBConv(
-            in_ch=8, mid_ch=8 * expansion, out_ch=8, kernel=kernel, se_ch=4 if se else 0, skip="identity", act="relu"
-        )
-
-    def head(self):
-        return Classifier(in_ch=8, out_ch=5, dropout=0.0)
-
-    def space(self) -> SearchSpace:
-        def layer(kernel, se, there, expansion):
-            return chain([self.layer(kernel, se, expansion)], 16) if there else ()
-
-        choices = (
-            Choice("kernel", (3, 5), when=("there", (True,))),
-            Choice("se", (False, True), when=("there", (True,))),
-            Choice("there", (False, True)),
-            Choice("expansion", (1, 2), when=("there", (True,))),
-        )
-        parts = (
-            Part(choices=(), units=lambda: chain([self.stem()], 16)),
-            Part(choices=tuple(choice.name for choice in choices), units=layer),
-            Part(choices=(), units=lambda: chain([self.head()], 16)),
-        )
-        return SearchSpace(name="tiny", choices=choices, decode=self.decode, parts=parts)
+def tiny_space() -> SearchSpace:
+    """A layer or none between a stem and the classes; 16 px."""
+    layer = Layer(
+        tiny_layer,
+        kernel=OneOf("kernel", (3, 5)),
+        se=OneOf("se", (False, True)),
+        repeat=OneOf("there", (False, True)),
+        expansion=OneOf("expansion", (1, 2)),
+    )
+    layers = [Layer(ConvBN, out_ch=8, kernel=3), layer, Layer(Classifier, out_ch=5, dropout=0.0)]
+    return declare("tiny", layers, resolution_px=16)
 
 
 def tiny(kernels: str) -> tuple[Supernet, Mixtures]:
-    space = Tiny().space()
+    space = tiny_space()
     generator = torch.Generator().manual_seed(0)
-    net = Supernet(Places(space), in_ch=3, classes=5, kernels=kernels, generator=generator).double()
+    net = Supernet(Layout(space), in_ch=3, classes=5, kernels=kernels, generator=generator).double()
     for weight in net.weights.values():
         weight.data.add_(0.1 * torch.randn(weight.shape, generator=generator).double())  # no beta is 0, no gamma 1
     return net, Mixtures(space, lambda point: net.path(space.decode(point), space.decode(point)), kernels)
@@ -188,13 +168,13 @@ def test_options_that_are_the_same_weigh_more():
     net, mixtures = tiny("own")
     x = torch.randn(6, 8, 16, 16, generator=torch.Generator().manual_seed(1)).double()
     whole = mixtures.path(mixtures.space.largest, np.zeros(4, bool)).stretches[1]
-    layer = Tiny().layer(5, True, 2)
+    layer = tiny_layer(8, 5, True, 2)
     part = replace(whole, steps=averaged(1, [(layer,), (), (layer,)], "own"))
     torch.testing.assert_close(net.stretch(x, part), (2 * net.stretch(x, whole) + x) / 3)
 
 
 def test_what_is_an_operator_and_what_filters():
-    assert operators(Tiny().space()).tolist() == [True, True, True, False]
+    assert operators(tiny_space()).tolist() == [True, True, True, False]
     for name in ("mnasnet", "mobilenet_v3"):
         space = spaces.get(name, base_width=0.35)
         kinds = {c.name.rsplit(".", 1)[-1]: op for c, op in zip(space.choices, operators(space), strict=True)}
@@ -205,7 +185,7 @@ def test_what_is_an_operator_and_what_filters():
 @pytest.mark.parametrize("name", ["mnasnet", "mobilenet_v3"])
 def test_a_network_of_which_everything_is_averaged_trains_all_weights(name):
     net = make(name, kernels="own")
-    space = net.places.space
+    space = net.layout.space
     mixtures = Mixtures(space, lambda point: net.path(space.decode(point), small(space.decode(point))), "own")
     path = mixtures.path(space.largest, mixtures.operators)
     x = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))

@@ -21,7 +21,7 @@ from nas_runtime.records import Records
 from netadapt.channels import groups
 from search_spaces import cost, onnx_net, rewrite, spaces, timm_notation, torch_net, zoo
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv, SepConv
-from search_spaces.places import Places
+from search_spaces.layout import Layout
 
 SPACE = spaces.get("mobilenet_v3")
 STAGES = range(1, 6)
@@ -79,7 +79,7 @@ def test_the_coefficients_of_tunas_cost_model_are_as_many():
 
 
 def test_how_many_networks_differ():
-    """A stage is its first layer and up to three more, in order: which of their places are empty changes nothing."""
+    """A stage is its first layer and up to three more, in order: which of them are left out changes nothing."""
     stage = 36 * (1 + 36 + 36**2 + 36**3)
     different = 2 * (1 + 3) * 4 * 4 * 6 * 7**5 * stage**5
     assert different == pytest.approx(1.98e38, rel=0.01)
@@ -232,12 +232,15 @@ def test_a_narrower_space_has_fewer_options():
 
 
 def test_layers_are_told_apart_by_their_order_only():
-    """Shared weights belong to places: of a stage with one further layer the first, wherever it was chosen."""
+    """Shared weights belong to positions: of a stage with one further layer the first, wherever it was chosen."""
     base = SPACE.describe(SPACE.largest) | {f"stage3.layer{n}.present": False for n in (2, 3, 4)}
     archs = [SPACE.decode(SPACE.encode(base | {f"stage3.layer{n}.present": True})) for n in (2, 3, 4)]
     assert archs[0] == archs[1] == archs[2]
-    parts = [SPACE.parts[part].choices[-1] for part, _ in Places(SPACE).of(archs[2])]
-    assert [name for name in parts if name.startswith("stage3")] == ["stage3.layer1.se", "stage3.layer2.present"]
+    layers = list(SPACE.declared().variants())
+    decided = [{name for name in layers[i].choices if "3.l" in name} for i, _ in Layout(SPACE).positions(archs[2])]
+    first, second = (names for names in decided if names)
+    assert first == {f"stage3.layer1.{name}" for name in ("kernel", "expansion", "se")}
+    assert second == {f"stage3.layer2.{name}" for name in ("kernel", "expansion", "se", "present")}
 
 
 def test_the_space_can_be_sent_to_other_processes():

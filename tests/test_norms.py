@@ -90,11 +90,11 @@ def test_narrower_networks_inherit_it():
 
 def test_shared_weights_compute_with_it():
     from nas.supernet.module import Supernet
-    from search_spaces.places import Places
+    from search_spaces.layout import Layout
 
     space = spaces.get("mnasnet", base_width=0.35)
-    places = Places(space)
-    supernet = Supernet(places, in_ch=3, classes=10, generator=torch.Generator().manual_seed(0)).double().eval()
+    layout = Layout(space)
+    supernet = Supernet(layout, in_ch=3, classes=10, generator=torch.Generator().manual_seed(0)).double().eval()
     arch = space.decode(space.sample(np.random.default_rng(0), 1)[0])
     small = rewrite.classes(rewrite.small_image(arch, 32, min_px=2), 10)
     small = replace(rewrite.dropout(small, 0.0), norm_eps=0.5)

@@ -17,8 +17,8 @@ from nas.training.datasets import make
 from nas.training.recipe import Recipe
 from nas.training.train import _moves, _shift_and_flip, augmented, new_net, top1, train
 from search_spaces import rewrite, spaces, torch_ops, zoo
+from search_spaces.layout import Layout
 from search_spaces.ops import Conv
-from search_spaces.places import Places
 from tests.test_commands import ROOT, search
 from tests.test_supernet import training
 
@@ -184,7 +184,7 @@ def test_shared_weights_train_on_a_gpu_as_on_the_cpu(tmp_path):
 def test_inherited_accuracy_is_the_same_on_a_gpu():
     data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=1000)
     space = spaces.get("mnasnet", base_width=0.35)
-    net = Supernet(Places(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
+    net = Supernet(Layout(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
     weights = {name: weight.detach().numpy() for name, weight in net.weights.items()}
     points = space.sample(np.random.default_rng(0), 3)
     top1s = []

@@ -119,9 +119,9 @@ def test_an_inherited_network_is_as_accurate_alone():
     trainer = ProxyTraining(data=data, recipe=Recipe())
     space = spaces.get("mnasnet", base_width=0.35)
     from nas.supernet.module import Supernet
-    from search_spaces.places import Places
+    from search_spaces.layout import Layout
 
-    net = Supernet(Places(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
+    net = Supernet(Layout(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
     weights = {name: weight.detach().numpy() for name, weight in net.weights.items()}
     evaluator = SharedWeights(
         key="test", space=space, weights=SerialExecutor().share(weights), trainer=trainer, kernels="centre",
@@ -154,10 +154,10 @@ def test_a_band_without_networks():
 
 def test_a_space_that_is_too_large(monkeypatch):
     from nas.supernet.module import Supernet
-    from search_spaces.places import Places
+    from search_spaces.layout import Layout
 
     space = spaces.get("mnasnet", base_width=4)
-    shapes = Supernet(Places(space), in_ch=3, classes=1000, device="meta")
+    shapes = Supernet(Layout(space), in_ch=3, classes=1000, device="meta")
     monkeypatch.setattr(os, "sysconf", lambda name: 2**30 if name == "SC_PHYS_PAGES" else 1)
     with pytest.raises(ValueError, match="takes 8.5 GiB, and this machine has 1.0; lower space.base_width"):
         prepare._check_memory(shapes, space)

@@ -8,12 +8,12 @@ import torch
 from nas.supernet.module import Supernet
 from search_spaces import rewrite, spaces
 from search_spaces.arch import MBConv
-from search_spaces.places import Places
+from search_spaces.layout import Layout
 
 
 def make(kernels: str) -> Supernet:
     space = spaces.get("mnasnet", base_width=0.35)
-    return Supernet(Places(space), in_ch=3, classes=10, kernels=kernels, generator=torch.Generator().manual_seed(0))
+    return Supernet(Layout(space), in_ch=3, classes=10, kernels=kernels, generator=torch.Generator().manual_seed(0))
 
 
 def test_weights_begin_as_those_of_a_network_alone():
@@ -42,7 +42,7 @@ def test_weights_begin_as_those_of_a_network_alone():
 def test_a_network_takes_the_first_channels_and_the_centre_or_a_kernel_of_its_own(kernels):
     """Block 3 of the space as MBConv with kernel 3 and with 5, in the narrowest and the widest width."""
     supernet = make(kernels)
-    space = supernet.places.space
+    space = supernet.layout.space
     options = {choice.name: choice.options[0] for choice in space.choices} | {"block3.op": "mbconv3"}
     taken = {}
     for kernel in (3, 5):
@@ -51,9 +51,9 @@ def test_a_network_takes_the_first_channels_and_the_centre_or_a_kernel_of_its_ow
             small = rewrite.classes(rewrite.small_image(arch, 32, min_px=2), 10)
             path = supernet.path(arch, small)
             state = supernet.state_dict_of(path, supernet.calibrate(path, [torch.ones(2, 3, 32, 32)]))
-            (place,) = {i for i, part in enumerate(supernet.places.of(arch)) if part[:2] == (3, 0)}
-            assert isinstance(arch.blocks[place], MBConv)
-            taken[kernel, filters] = [state[f"blocks.{place}.{op}.conv.weight"] for op in ("depthwise", "project")]
+            number = supernet.layout.positions(arch).index((3, 0))
+            assert isinstance(arch.blocks[number], MBConv)
+            taken[kernel, filters] = [state[f"blocks.{number}.{op}.conv.weight"] for op in ("depthwise", "project")]
     for kernel in (3, 5):
         for narrow, wide in zip(taken[kernel, 0.75], taken[kernel, 1.25], strict=True):
             assert narrow.shape[0] <= wide.shape[0]

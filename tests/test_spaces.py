@@ -14,7 +14,7 @@ from search_spaces import cost, rewrite, spaces, zoo
 from search_spaces.accel_nasbench import options_of
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower
-from search_spaces.space import Choice, Part, SearchSpace
+from search_spaces.space import Choice, SearchSpace
 from tests.conftest import random_archs
 
 WIDTHS = {"accel_nasbench": (1.0,)}  # whose channels are fixed
@@ -75,12 +75,17 @@ def test_mutate_changes_one_choice(space):
 
 
 @pytest.mark.parametrize("name", spaces.names())
-def test_parts_are_the_units_of_the_decoded_network(name):
+def test_what_may_stand_at_the_layers_are_the_units_of_the_networks(name):
     space = spaces.get(name, base_width=1.0 if name == "accel_nasbench" else 0.5)
+    layers = list(space.declared().variants())
+    sizes = {choice.name: len(choice.options) for choice in space.choices}
     for row in space.sample(np.random.default_rng(1), 50):
-        options = space.describe(row)
-        parts = [unit for part in space.parts for unit in part.units(*(options[c] for c in part.choices))]
-        assert tuple(parts) == lower(space.decode(row))
+        picks = dict(zip(sizes, row, strict=True))
+        units = []
+        for layer in layers:
+            shape = [sizes[name] for name in layer.choices]
+            units += layer.units[layer.index.reshape(shape)[tuple(picks[name] for name in layer.choices)]]
+        assert tuple(units) == lower(space.decode(row))
 
 
 def test_units_of_the_space_are_those_of_its_networks(space):
@@ -133,16 +138,7 @@ def test_units_of_the_space_are_those_of_its_networks(space):
         ),
         (
             lambda: SearchSpace(name="s", choices=(Choice("a", (1,)),), decode=lambda i: None).units(),
-            "space 's' cannot list its units; give it `parts`",
-        ),
-        (
-            lambda: SearchSpace(
-                name="s",
-                choices=(Choice("a", (1,)),),
-                decode=lambda i: None,
-                parts=(Part(choices=("b",), units=tuple),),
-            ),
-            "a part depends on 'b', which is no choice",
+            "space 's' is a function alone, so its units cannot be listed .*; declare its layers",
         ),
         (
             lambda: SearchSpace(name="s", choices=(Choice("a", (1,)), Choice("a", (2,))), decode=lambda i: None),
@@ -245,8 +241,8 @@ def test_only_indices_of_the_space_are_decoded(name):
                 function(wrong)
     zeros = space.decode([0] * count)
     assert space.decode(tuple([0] * count)) == space.decode(np.zeros(count, np.uint8)) == zeros
-    assert replace(space, parts=()).decode([0] * count) == zeros  # checked once, not twice
-    assert not isinstance(replace(space, parts=()).decode.function, type(space.decode))
+    assert replace(space, declaration=None).decode([0] * count) == zeros  # checked once, not twice
+    assert not isinstance(replace(space, declaration=None).decode.function, type(space.decode))
 
 
 def test_accel_nasbench_has_the_benchmarks_networks():

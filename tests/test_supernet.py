@@ -17,7 +17,7 @@ from nas.training import sources
 from nas.training.recipe import Recipe
 from search_spaces import rewrite, spaces, torch_net
 from search_spaces.arch import Arch
-from search_spaces.places import Places
+from search_spaces.layout import Layout
 
 SPACES = ("mnasnet", "mobilenet_v3")
 
@@ -28,15 +28,15 @@ def small(arch: Arch) -> Arch:
 
 
 def make(name: str, **settings: str) -> Supernet:
-    places = Places(spaces.get(name, base_width=0.35))
-    return Supernet(places, in_ch=1, classes=10, generator=torch.Generator().manual_seed(0), **settings)
+    layout = Layout(spaces.get(name, base_width=0.35))
+    return Supernet(layout, in_ch=1, classes=10, generator=torch.Generator().manual_seed(0), **settings)
 
 
 @pytest.mark.parametrize("kernels", ["own", "centre"])
 @pytest.mark.parametrize("name", SPACES)
 def test_a_network_alone_computes_what_it_computes_in_the_supernet(name, kernels):
     supernet = make(name, kernels=kernels).double().eval()
-    space = supernet.places.space
+    space = supernet.layout.space
     x = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(1)).double()
     for row in space.sample(np.random.default_rng(0), 10):
         arch = space.decode(row)
@@ -54,7 +54,7 @@ def test_a_network_alone_computes_what_it_computes_in_the_supernet(name, kernels
 
 def test_statistics_are_those_of_all_images_together():
     supernet = make("mnasnet").double().eval()
-    arch = supernet.places.space.decode(supernet.places.space.largest)
+    arch = supernet.layout.space.decode(supernet.layout.space.largest)
     path = supernet.path(arch, small(arch))
     images = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(1)).double()
     first = next(iter(path.steps)).name  # what the first norm sees does not depend on other statistics
@@ -76,7 +76,7 @@ def training(
     recipe = Recipe(steps=steps, batch=16)
     trainer = ProxyTraining(data=data, recipe=recipe, dropout=dropout)
     supernet = make(space)
-    networks = supernet.places.space
+    networks = supernet.layout.space
 
     def path(indices):
         arch = networks.decode(indices)
@@ -161,7 +161,7 @@ def test_a_training_that_diverges_says_so(tmp_path):
 @pytest.mark.parametrize("name", SPACES)
 def test_nothing_is_wider_than_the_largest_network(name):
     space = spaces.get(name, base_width=0.35)
-    places = Places(space)
-    largest = dict(zip(places.of(space.decode(space.largest)), space.decode(space.largest).blocks, strict=True))
-    for place, blocks in places.blocks.items():
-        assert largest[place].out_ch == max(block.out_ch for block in blocks)
+    layout, arch = Layout(space), space.decode(space.largest)
+    largest = dict(zip(layout.positions(arch), arch.blocks, strict=True))
+    for position, blocks in layout.blocks.items():
+        assert largest[position].out_ch == max(block.out_ch for block in blocks)

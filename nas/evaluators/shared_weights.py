@@ -116,11 +116,11 @@ def _build(evaluator: SharedWeights) -> "Supernet":
     import torch
 
     from nas.supernet.module import Supernet
-    from search_spaces.places import Places
+    from search_spaces.layout import Layout
 
     data = evaluator.trainer.data
     net = Supernet(
-        Places(evaluator.space),
+        Layout(evaluator.space),
         in_ch=data.channels,
         classes=data.classes,
         kernels=evaluator.kernels,

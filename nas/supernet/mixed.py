@@ -8,8 +8,9 @@ several times: a layer with three kernels has one expansion, three depthwise con
 Which choices are which is read from the space: options of *filters* give the largest network the same blocks with
 other channels, those of *operators* other blocks.
 
-Between the options of a part weights belong to its own place. (Of a network without averages a layer takes the first
-free place of those where it may stand, see `Places.of`: two points that stand for the same network share all weights.)
+Between the options of a layer weights belong to its own position. (Of a network without averages a layer takes the
+first free position of those where it may stand, see `Layout.positions`: two points that stand for the same network
+share all weights.)
 """
 
 from collections import Counter
@@ -44,13 +45,13 @@ class Mixtures:
         self.space, self.operators = space, operators(space)
         self._path, self._kernels = path, kernels
         number = {choice.name: c for c, choice in enumerate(space.choices)}
-        self._columns = [[number[name] for name in part.choices] for part in space.parts]
+        self._columns = [[number[name] for name in layer.choices] for layer in space.declared().variants()]
         self._blocks: dict[tuple[int, ...], tuple[Block, ...]] = {}
 
     def path(self, point: np.ndarray, mixed: np.ndarray) -> Path:
         """The way of the network `point` (C,), with all operators of the choices `mixed` (C,) averaged.
 
-        Options are left out that would change the channels or the image's size from one part to the next. The result's
+        Options are left out that would change the channels or the image's size from one layer to the next. The result's
         `Path.arch` is that of the point.
         """
         path = self._path(point)
@@ -63,13 +64,13 @@ class Mixtures:
             variants[:, own] = values
         self._look_at(point, columns, options)
         stretches, last = [], -1
-        for part in range(len(points)):
-            blocks = self._blocks_of(part, point)
-            variants = [self._blocks_of(part, variant) for variant in points[part]]
+        for layer in range(len(points)):
+            blocks = self._blocks_of(layer, point)
+            variants = [self._blocks_of(layer, variant) for variant in points[layer]]
             last += len(blocks)
             if blocks:
-                steps = averaged(part, [v for v in variants if _fits(v, blocks)], self._kernels)
-                stretches.append(Stretch(part, blocks[0].in_ch, last, steps, path.arch.norm_eps))
+                steps = averaged(layer, [v for v in variants if _fits(v, blocks)], self._kernels)
+                stretches.append(Stretch(layer, blocks[0].in_ch, last, steps, path.arch.norm_eps))
         return replace(path, stretches=tuple(stretches))
 
     def spread(self, point: np.ndarray, mixed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -77,25 +78,23 @@ class Mixtures:
         return np.where(mixed, self.space.sample(rng, n), point)
 
     def _look_at(self, point: np.ndarray, columns: list[list[int]], options: list[list[tuple[int, ...]]]) -> None:
-        """At the blocks of all parts for each of their options, in as few networks as may be: a variant of every part
+        """At the blocks of all layers for each of their options, in as few networks as may be: a variant of every layer
         in each."""
         for i in range(max(map(len, options))):
             variant = point.copy()
             for own, values in zip(columns, options, strict=True):
                 variant[own] = values[i % len(values)]
-            for part in range(len(columns)):
-                self._blocks_of(part, variant)
+            for layer in range(len(columns)):
+                self._blocks_of(layer, variant)
 
-    def _blocks_of(self, part: int, point: np.ndarray) -> tuple[Block, ...]:
-        """The blocks of a part for a point's options, for the images of the data set."""
-        key = (part, *point[self._columns[part]].tolist())
+    def _blocks_of(self, layer: int, point: np.ndarray) -> tuple[Block, ...]:
+        """The blocks of a layer for a point's options, for the images of the data set."""
+        key = (layer, *point[self._columns[layer]].tolist())
         if key not in self._blocks:
-            blocks = self._path(point).arch.blocks  # of all parts
-            for number, columns in enumerate(self._columns):
-                indices = point[columns].tolist()
-                options = (self.space.choices[c].options[i] for c, i in zip(columns, indices, strict=True))
-                length = len(self.space.parts[number].units(*options))
-                self._blocks[number, *indices], blocks = blocks[:length], blocks[length:]
+            blocks = self._path(point).arch.blocks  # of all layers
+            lengths = map(len, self.space.declared().blocks(point))
+            for number, (columns, length) in enumerate(zip(self._columns, lengths, strict=True)):
+                self._blocks[number, *point[columns].tolist()], blocks = blocks[:length], blocks[length:]
         return self._blocks[key]
 
 
@@ -112,8 +111,8 @@ def operators(space: SearchSpace) -> np.ndarray:
     return np.array(found)
 
 
-def averaged(part: int, variants: Sequence[tuple[Block, ...]], kernels: str) -> tuple[Step, ...]:
-    """The steps of a part whose output is the average over `variants`, as the operators that they share are computed
+def averaged(layer: int, variants: Sequence[tuple[Block, ...]], kernels: str) -> tuple[Step, ...]:
+    """The steps of a layer whose output is the average over `variants`, as the operators that they share are computed
     once: two are one where their blocks are of a kind and have the same channels.
 
     Where they differ in their own parameters, their outputs are averaged; where they read different values, these.
@@ -126,7 +125,7 @@ def averaged(part: int, variants: Sequence[tuple[Block, ...]], kernels: str) -> 
         source = ""
         for number, block in enumerate(blocks):
             prefix, last = f"{number}.{type(block).__name__}{_channels(block)}.", source
-            for op, key in keyed(block, (part, number), kernels):
+            for op, key in keyed(block, (layer, number), kernels):
                 name = prefix + op.name
                 ops.setdefault(name, Counter())[_unread(op), key] += 1
                 slots = reads.setdefault(name, [Counter() for _ in op.inputs])
@@ -156,7 +155,7 @@ def _mean(steps: list[Step], name: str, values: Counter[str]) -> str:
 
 
 def _fits(variant: tuple[Block, ...], blocks: tuple[Block, ...]) -> bool:
-    """Whether a part may have the one instead of the other."""
+    """Whether a layer may have the one instead of the other."""
     ends = blocks[0].in_ch, blocks[-1].out_ch
     if variant:
         return (variant[0].in_ch, variant[-1].out_ch) == ends

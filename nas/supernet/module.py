@@ -1,6 +1,6 @@
 """`Supernet`: weights that all networks of a space share, and a network's way through them.
 
-Every place of the space (`search_spaces.places`) has the weights of every operator that may stand there, each as
+Every position of the space (`search_spaces.layout`) has the weights of every operator that may stand there, each as
 large as the largest network needs. A network takes the first channels of them; operators of different kinds of blocks
 have weights of their own, and so do, with ``kernels="own"``, kernels of different sizes (else a small kernel is the
 centre of the largest). Batch norm is computed from the batch itself while training; for evaluation each network's own
@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from nas.supernet.paths import Mean, Path, Step, Stretch, keyed, with_done
 from search_spaces import torch_ops
 from search_spaces.arch import Arch
+from search_spaces.layout import Layout
 from search_spaces.ops import Conv, Linear, Op
-from search_spaces.places import Places
 
 __all__ = ["Statistics", "Supernet"]
 
@@ -33,7 +33,7 @@ class Supernet(nn.Module):
     """Shared weights of the networks of a space.
 
     Args:
-        places: of the space.
+        layout: of the space.
         in_ch, classes: of the data set.
         kernels: one of `nas.supernet.phases.KERNELS`.
         generator: source of the initial weights, which are distributed as those of `torch_net.build`; torch's global
@@ -46,7 +46,7 @@ class Supernet(nn.Module):
 
     def __init__(
         self,
-        places: Places,
+        layout: Layout,
         *,
         in_ch: int,
         classes: int,
@@ -55,9 +55,9 @@ class Supernet(nn.Module):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self.places, self.kernels = places, kernels
+        self.layout, self.kernels = layout, kernels
         parameters: dict[str, Tensor] = {}
-        for name, (shape, depthwise) in _shapes(places, in_ch, classes, kernels).items():
+        for name, (shape, depthwise) in _shapes(layout, in_ch, classes, kernels).items():
             value = torch.empty(shape, device=device)
             if device != "meta":
                 _initialise(value, name.rsplit("/", 1)[1], depthwise, generator)
@@ -74,19 +74,19 @@ class Supernet(nn.Module):
         Raises:
             ValueError: `arch` is not a network of the space.
         """
-        places, blocks = self.places.of(arch), small.blocks
+        positions, blocks = self.layout.positions(arch), small.blocks
         stretches = []
-        for part, group in groupby(range(len(blocks)), key=lambda i: places[i][0]):
+        for layer, group in groupby(range(len(blocks)), key=lambda i: positions[i][0]):
             numbers = list(group)
             steps: list[Step] = []
             source = ""
             for i in numbers:
-                for op, key in keyed(blocks[i], places[i], self.kernels):
+                for op, key in keyed(blocks[i], positions[i], self.kernels):
                     inputs = tuple(source if name == "input" else f"blocks.{i}.{name}" for name in op.inputs)
                     steps.append(Step(f"blocks.{i}.{op.name}", inputs, op, key))
                 source = steps[-1].name
             in_ch = blocks[numbers[0]].in_ch
-            stretches.append(Stretch(part, in_ch, numbers[-1], with_done(steps), small.norm_eps))
+            stretches.append(Stretch(layer, in_ch, numbers[-1], with_done(steps), small.norm_eps))
         return Path(small, tuple(stretches))
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
@@ -96,7 +96,7 @@ class Supernet(nn.Module):
         return x
 
     def stretch(self, x: Tensor, stretch: Stretch) -> Tensor:
-        """A part of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
+        """A stretch of `forward` alone, on what stands before it: ``(N, stretch.in_ch, H, W)``."""
 
         def convolve(step: Step, op: Conv, x: Tensor) -> Tensor:
             x = torch_ops.conv2d(x, op, *self._conv_weights(step.key, op))
@@ -207,18 +207,18 @@ class Supernet(nn.Module):
         return self.weights[f"{key}/weight"][: op.out_ch, : op.in_ch], self.weights[f"{key}/bias"][: op.out_ch]
 
 
-def _shapes(places: Places, in_ch: int, classes: int, kernels: str) -> dict[str, tuple[tuple[int, ...], bool]]:
+def _shapes(layout: Layout, in_ch: int, classes: int, kernels: str) -> dict[str, tuple[tuple[int, ...], bool]]:
     """For every shared tensor its shape, the largest that some network of the space needs, and whether it belongs to a
     depthwise convolution."""
     shapes: dict[str, tuple[tuple[int, ...], bool]] = {}
-    first, last = min(places.blocks), max(places.blocks)
-    for place, blocks in sorted(places.blocks.items()):
+    first, last = min(layout.blocks), max(layout.blocks)
+    for position, blocks in sorted(layout.blocks.items()):
         for block in blocks:
-            if place == first:
+            if position == first:
                 block = replace(block, in_ch=in_ch)
-            if place == last:
+            if position == last:
                 block = replace(block, out_ch=classes)
-            for op, key in keyed(block, place, kernels):
+            for op, key in keyed(block, position, kernels):
                 for name, shape in _op_shapes(op).items():
                     before, _ = shapes.get(f"{key}/{name}", (shape, False))
                     shapes[f"{key}/{name}"] = tuple(map(max, before, shape)), isinstance(op, Conv) and op.depthwise

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from search_spaces.arch import Arch, Block
+from search_spaces.layout import Position
 from search_spaces.ops import Conv, Linear, Op
-from search_spaces.places import Place
 
 __all__ = ["Mean", "Path", "Step", "Stretch", "keyed", "with_done"]
 
@@ -42,16 +42,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The operators that one part of the space gives a network.
+    """The operators that one layer of the space gives a network.
 
     Attributes:
-        part: its number.
+        layer: its number.
         in_ch: channels that it reads.
         last: number of its last block in the network.
         norm_eps: of the network's batch norm.
     """
 
-    part: int
+    layer: int
     in_ch: int
     last: int
     steps: tuple[Step, ...]
@@ -64,7 +64,7 @@ class Path:
 
     Attributes:
         arch: the network, for the images of the data set.
-        stretches: in order; parts that give no block are left out.
+        stretches: in order; layers that give no block are left out.
     """
 
     arch: Arch
@@ -77,16 +77,16 @@ class Path:
 
 
 @lru_cache(maxsize=100_000)
-def keyed(block: Block, place: Place, kernels: str) -> tuple[tuple[Op, str], ...]:
+def keyed(block: Block, position: Position, kernels: str) -> tuple[tuple[Op, str], ...]:
     """The operators of a block, each with the key of its weights."""
 
-    def key(op: Op) -> str:
+    def key(op: Op) -> str:  # "part": as files of weights have it
         if not isinstance(op, Conv | Linear):
             return ""
         size = ""
         if kernels == "own" and isinstance(op, Conv) and op.size != (1, 1):
             size = "x".join(map(str, op.size))
-        return f"part{place[0]}/{place[1]}/{type(block).__name__}/{op.name}{size}"
+        return f"part{position[0]}/{position[1]}/{type(block).__name__}/{op.name}{size}"
 
     return tuple((op, key(op)) for op in block.ops())
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.supernet.module import Supernet
     from nas.supernet.policy import Learned, Policy
     from nas.supernet.train import Training
+    from search_spaces.layout import Layout
 
 __all__ = ["FILE", "SharedPlan", "prepare", "within"]
 
@@ -86,14 +87,15 @@ def prepare(
     import torch
 
     from nas.supernet.module import Supernet
-    from search_spaces.places import Places
+    from search_spaces.layout import Layout
 
     torch.set_num_threads(threads)
     data = trainer.data
     sizes = {"in_ch": data.channels, "classes": data.classes, "kernels": shared.kernels}
-    places = Places(space)
-    _check_memory(Supernet(places, device="meta", **sizes), space)
-    net = Supernet(places, generator=torch.Generator().manual_seed(rng_seed), **sizes)
+    layout = Layout(space)
+    _check_largest(layout)
+    _check_memory(Supernet(layout, device="meta", **sizes), space)
+    net = Supernet(layout, generator=torch.Generator().manual_seed(rng_seed), **sizes)
     reward = reward if shared.mode == "joint" else None
     training = _training(net, shared, latency, target_ms, trainer, rng_seed, reward, run_dir / FILE)
     if shared.workers and training.done() < training.steps:
@@ -122,7 +124,7 @@ def _training(
     from nas.supernet.policy import Policy
     from nas.supernet.train import Training
 
-    space, data = net.places.space, trainer.data
+    space, data = net.layout.space, trainer.data
 
     def path(indices: np.ndarray):
         arch = space.decode(indices)
@@ -189,6 +191,17 @@ def within(
     return draw
 
 
+def _check_largest(layout: "Layout") -> None:
+    """Refuses a largest network without a layer that others have, which could not learn it from it."""
+    space = layout.space
+    there = {layer for layer, blocks in enumerate(space.declared().blocks(space.largest)) if blocks}
+    if lacking := {layer for layer, _ in layout.blocks} - there:
+        raise ValueError(
+            f"space {space.name!r}: its largest network lacks layer {min(lacking) + 1}, which others have; say which "
+            "option it has with OneOf(..., largest=...)"
+        )
+
+
 def _check_memory(shapes: "Supernet", space: SearchSpace) -> None:
     needed = _BYTES_A_WEIGHT * sum(weight.numel() for weight in shapes.weights.values())
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
@@ -253,9 +266,9 @@ class _Progress:
             return
         self._said, self._phase = now, phase
         left = (now - began) / max(1, step - first) * (self._steps - step) if step > first else 0.0
-        place = f"phase {PHASES.index(phase) + 1} of {len(PHASES)} ({phase})"
+        where = f"phase {PHASES.index(phase) + 1} of {len(PHASES)} ({phase})"
         self._console.print(
-            f"shared weights: {step}/{self._steps} updates, {place}, loss {loss:.3f}"
+            f"shared weights: {step}/{self._steps} updates, {where}, loss {loss:.3f}"
             + (f"; policy: {self._policy.describe()}" if self._policy and phase == "mixed" else "")
             + (f", {left:.0f} s left" if left else "")
         )

@@ -249,27 +249,27 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Teacher:
-    """A network that stays as it is: its features after each part of the space, and their variances."""
+    """A network that stays as it is: its features after each layer of the space, and their variances."""
 
     def __init__(self, path: Path, weights: Mapping[str, Tensor], batches: Iterator[Tensor], device: str) -> None:
-        self._part_after = {stretch.last: stretch.part for stretch in path.stretches}
+        self._layer_after = {stretch.last: stretch.layer for stretch in path.stretches}
         self._net = torch_net.build(path.arch)
         self._net.load_state_dict(weights)
         self._net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         features = [self.features(x) for x in batches]
         self.variances = {
-            part: torch.cat([f[part].float().transpose(0, 1).flatten(1) for f in features], 1).var(1)
-            for part in self._part_after.values()
+            layer: torch.cat([f[layer].float().transpose(0, 1).flatten(1) for f in features], 1).var(1)
+            for layer in self._layer_after.values()
         }
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[int, Tensor]:
-        """(N, C, H, W) after each part, (N, classes) after the last."""
+        """(N, C, H, W) after each layer, (N, classes) after the last."""
         found = {}
         for i, block in enumerate(self._net.blocks):
             x = block(x)
-            if i in self._part_after:
-                found[self._part_after[i]] = x
+            if i in self._layer_after:
+                found[self._layer_after[i]] = x
         return found
 
 
@@ -280,8 +280,8 @@ def unlike(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> Tensor:
     features = teacher.features(x)
     losses = []
     for stretch in path.stretches[:-1]:
-        mine, x_next = net.stretch(x[:, : stretch.in_ch], stretch), features[stretch.part]
-        losses.append(_distance(mine, x_next, teacher.variances[stretch.part]))
+        mine, x_next = net.stretch(x[:, : stretch.in_ch], stretch), features[stretch.layer]
+        losses.append(_distance(mine, x_next, teacher.variances[stretch.layer]))
         x = x_next
     return torch.stack(losses).mean()
 
