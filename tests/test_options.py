@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from latency_luts.options import (
     BuildOptions,
@@ -16,7 +16,7 @@ from latency_luts.options import (
     ShowOptions,
     ValidateOptions,
 )
-from nas_runtime.command import call, described
+from nas_runtime.command import call, described, page
 from nas_runtime.compose import choices, overview
 from nas_runtime.kinds import Among, AnyPath, Free, Numbers, Several, Text
 from nas_runtime.options import CommandOptions, Options, declared, groups_of, read, read_plain
@@ -238,3 +238,86 @@ def test_plain_options():
         "classes": 10,
         "groups": None,
     }
+
+
+class Judged(Options):
+    low: int = Field(ge=0, le=10**9, description="at most high")
+    high: int = Field(ge=0, le=10**9, description="at least low")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Judged":
+        if self.low > self.high:
+            raise ValueError(f"low={self.low} is above high={self.high}")
+        return self
+
+
+class Two(CommandOptions):
+    command, config = "two", "two"
+    judged: Judged
+
+
+def test_values_that_do_not_go_with_each_other():
+    assert read(Two, {"judged": {"low": 1, "high": 2}}).judged.high == 2
+    with pytest.raises(ValueError, match="^low=3 is above high=2$"):
+        read(Two, {"judged": {"low": 3, "high": 2}})
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> Path:
+    """A folder of one's own beside conf/, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "space").mkdir(parents=True)
+    (tmp_path / "own" / "space" / "tiny.yaml").write_text(
+        "name: mnasnet\nbase_width: 0.35\nresolution_px: 32\nclasses: null\n"
+    )
+    (tmp_path / "own" / "space" / "typo.yaml").write_text("name: mnasnet\nbase_widht: 0.35\nresolution_px: 32\n")
+    (tmp_path / "own" / "space" / "wrong.yaml").write_text("name: mnasnett\nbase_width: 1\nresolution_px: 32\n")
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--config-dir", "own", "space=tyny"],
+            "no space 'tyny'; did you mean tiny?; allowed: accel_nasbench, mnasnet",
+        ),
+        (["--config-dir", "own", "space=typo"], "no setting 'space.base_widht'; did you mean space.base_width?"),
+        (["--config-dir", "own", "space=wrong"], "space.name=mnasnett; did you mean mnasnet?; allowed: mnasnet, "),
+        (["--config-dir", "own", "dtype=int9"], "dtype=int9; did you mean int8?; allowed: fp32, int8"),
+        (
+            ["--config-dir", "own", "space=tiny", "space.bse_width=1"],
+            "no setting 'space.bse_width'; did you mean space.b",
+        ),
+        (["--config-dir", "nowhere", "--help"], "--config-dir nowhere: there is no such folder"),
+        (["-m", "threads=1,2", "devise=x"], "no setting 'devise'; did you mean device?"),
+        (["-m", "threads=1,2", "+devise=x"], "no setting 'devise'; did you mean device?"),
+        (["-m", "threads=1,2", "dtype=int9"], "job 0 (threads=1 dtype=int9): dtype=int9; did you mean int8?; allowed"),
+        (["-m", "dtype=int9,fp33"], "job 0 (dtype=int9): dtype=int9; did you mean int8?; allowed: fp32, int8"),
+        (["-m", "space=mnasnet,mnasnett"], "no space 'mnasnett'; did you mean mnasnet?; allowed"),
+        (["dtype=int9"], "dtype=int9; did you mean int8?; allowed: fp32, int8"),
+    ],
+)
+def test_what_may_be_meant_is_said_of_names_and_values(own, capfd, arguments, message):
+    assert call(lambda options: None, BuildOptions, arguments) == 1
+    assert capfd.readouterr().err.startswith(f"error: {message}")
+    assert [path.name for path in own.parent.iterdir()] == ["own"]
+
+
+def test_files_of_ones_own(own, capfd):
+    given = []
+    assert call(given.append, BuildOptions, ["--config-dir", "own", "-m", "space=tiny", "threads=1,2"]) == 0
+    assert [(options.space.base_width, options.threads) for options in given] == [(0.35, 1), (0.35, 2)]
+    printed = described(BuildOptions, ["-cd", "own", "space=tiny", "-m", "threads=1,2", "-h"])
+    assert "\n  space=tiny                      accel_nasbench, mnasnet, mobilenet_v3, tiny, typo, wrong\n" in printed
+    assert "\n  space.base_width=0.35 " in printed
+    assert "\n  threads=1 " in printed
+
+
+def test_a_page_has_every_option_of_every_group():
+    printed = page(BuildOptions)
+    assert "| `device` | `host` | the name of the table; this machine is host, or host\\_NAME | text |" in printed
+    for name in choices("space", []):
+        assert f"### space={name}\n" in printed
+        assert f"| `space.name` | `{name}` | " in printed
+    assert "| `path` | to be given | " in page(ImportOptions)
