@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.controllers.contract import Whole, check_count, check_settings, check_state, told
+from nas.controllers.contract import Whole, check_count, check_settings, check_state, setting, told
 from nas.controllers.gaussian_process import GaussianProcess
 from search_spaces.space import SearchSpace
 
@@ -46,31 +46,21 @@ _CHANGES = (0.35, 0.25, 0.2, 0.1, 0.1)  # how often a child differs from its par
 class BayesianSettings:
     """Settings of the controller.
 
-    Attributes:
-        random: samples before the first model.
-        parents: how many of the best networks, as the model sees them, have children.
-        children: how many for a batch, at least 8 for each of its proposals; fewer in a space of thousands of choices.
-        drawn: of how many children functions are drawn at most, at least 8 for each proposal: half of them those of
-            the best means, half any. (Without the former, networks that hit a latency are rarely among them; without
-            the latter too little is new.)
-        window: observations that the model is made of: the latest half of so many, and the best half.
+    There are at least 8 children and 8 drawn ones for each proposal of a batch, and fewer children in a space of
+    thousands of choices. Half of those that are drawn have the best means, half are any: without the former, networks
+    that hit a latency are rarely among them; without the latter too little is new.
     """
 
-    random: int = 24
-    parents: int = 24
-    children: int = 4096
-    drawn: int = 512
-    window: int = 400
+    random: int = setting(24, Whole(2, 100_000), "samples before the first model")
+    parents: int = setting(24, Whole(2, 10_000), "how many of the best networks, as the model sees them, have children")
+    children: int = setting(4096, Whole(2, 65_536), "networks near the parents, for a batch")
+    drawn: int = setting(512, Whole(2, _MOST_DRAWN), "how many of the children are compared by draws from the model")
+    window: int = setting(
+        400, Whole(2, 4096), "observations that the model is made of: the latest half of so many, and the best half"
+    )
 
     def __post_init__(self) -> None:
-        allowed = {
-            "random": Whole(2, 100_000),
-            "parents": Whole(2, 10_000),
-            "children": Whole(2, 65_536),
-            "drawn": Whole(2, _MOST_DRAWN),
-            "window": Whole(2, 4096),
-        }
-        check_settings("bayesian", self, allowed)
+        check_settings("bayesian", self)
 
 
 class Bayesian:

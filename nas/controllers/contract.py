@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from nas_runtime.console import brief
 from search_spaces.space import SearchSpace
 
-__all__ = ["Number", "Whole", "check_count", "check_settings", "check_state", "told"]
+__all__ = ["Number", "Whole", "check_count", "check_settings", "check_state", "setting", "told"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,25 @@ class Whole:
         return f"a whole number from {self.low} to {self.high}"
 
 
-def check_settings(controller: str, settings: Any, allowed: Mapping[str, Number | Whole]) -> None:
-    """Refuses values of the dataclass `settings` outside what is allowed for each field."""
-    for name, numbers in allowed.items():
-        value = getattr(settings, name)
-        if not numbers.has(value):
-            raise ValueError(f"controller {controller}: {name}={brief(repr(value))}; it must be {numbers}")
+def setting(default: Any, allowed: Number | Whole, meaning: str) -> Any:
+    """A field of the dataclass of a controller's settings; `meaning` is a line that ``--help`` prints.
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class AnnealingSettings:
+    ...     cooling: float = setting(0.97, Number(0, 1, above=True), "what a temperature is multiplied by")
+    ...
+    ...     def __post_init__(self) -> None:
+    ...         check_settings("annealing", self)
+    """
+    return field(default=default, metadata={"allowed": allowed, "meaning": meaning})
+
+
+def check_settings(controller: str, settings: Any) -> None:
+    """Refuses values of the dataclass `settings` outside what each `setting` allows."""
+    for each in fields(settings):
+        value, allowed = getattr(settings, each.name), each.metadata.get("allowed")
+        if allowed and not allowed.has(value):
+            raise ValueError(f"controller {controller}: {each.name}={brief(repr(value))}; it must be {allowed}")
 
 
 def check_count(n: Any) -> None:

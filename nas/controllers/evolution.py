@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, told
+from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, setting, told
 from search_spaces.space import SearchSpace
 
 __all__ = ["Evolution", "EvolutionSettings"]
@@ -30,24 +30,18 @@ _TRIES = 100  # at a child that is new
 
 @dataclass(frozen=True, kw_only=True)
 class EvolutionSettings:
-    """Settings of the controller.
+    """Settings of the controller."""
 
-    Attributes:
-        population: how many of the youngest networks live.
-        tournament: of how many of them, drawn at random without replacement, the best is the parent.
-        again: a child has one choice changed, with this probability another one, and so on; 0 as in the paper.
-    """
-
-    population: int = 50
-    tournament: int = 25
-    again: float = 0.0
+    population: int = setting(50, Whole(1, 100_000), "how many of the youngest networks live and may have children")
+    tournament: int = setting(
+        25, Whole(1, 100_000), "of how many of them, drawn without replacement, the best is the parent"
+    )
+    again: float = setting(
+        0.0, Number(0, 0.99), "a child has one choice changed, with this probability another one, and so on"
+    )
 
     def __post_init__(self) -> None:
-        check_settings(
-            "evolution",
-            self,
-            {"population": Whole(1, 100_000), "tournament": Whole(1, 100_000), "again": Number(0, 0.99)},
-        )
+        check_settings("evolution", self)
         if self.tournament > self.population:
             raise ValueError(
                 f"controller evolution: tournament={self.tournament}, population={self.population}; "

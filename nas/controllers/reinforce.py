@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.controllers.contract import Number, check_count, check_settings, check_state, told
+from nas.controllers.contract import Number, check_count, check_settings, check_state, setting, told
 from nas_runtime.console import counted
 from search_spaces.space import SearchSpace
 
@@ -35,29 +35,19 @@ _AT_ONCE = 2**22  # numbers that are drawn or added up in one piece
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceSettings:
-    """Settings of the controller.
+    """Settings of the controller."""
 
-    Attributes:
-        lr: Adam's learning rate (beta1 = 0).
-        beta2: of Adam.
-        baseline_decay: of the moving average of rewards.
-        entropy: weight of the entropy bonus, in units of the rewards' moving mean deviation.
-    """
-
-    lr: float = 0.2
-    beta2: float = 0.999
-    baseline_decay: float = 0.95
-    entropy: float = 0.0
+    lr: float = setting(
+        0.2, Number(0, 100, above=True), "learning rate of Adam without momentum; with mode=joint TuNAS's schedule"
+    )
+    beta2: float = setting(0.999, Number(0, 1, below=True), "Adam's decay of squared gradients")
+    baseline_decay: float = setting(0.95, Number(0, 1, below=True), "of the moving average of rewards")
+    entropy: float = setting(
+        0.0, Number(0, 1000), "weight of the entropy bonus, in units of the rewards' moving mean deviation"
+    )
 
     def __post_init__(self) -> None:
-        share = Number(0, 1, below=True)
-        allowed = {
-            "lr": Number(0, 100, above=True),
-            "beta2": share,
-            "baseline_decay": share,
-            "entropy": Number(0, 1000),
-        }
-        check_settings("reinforce", self, allowed)
+        check_settings("reinforce", self)
 
 
 class Reinforce:

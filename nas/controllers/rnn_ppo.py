@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, told
+from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, setting, told
 from search_spaces.space import SearchSpace
 
 __all__ = ["RNNPPO", "PPOSettings", "Policy", "one_thread"]
@@ -40,34 +40,19 @@ _MOST_WEIGHTS = 2**26  # of embeddings: 256 MiB, the heads as much again, and Ad
 
 @dataclass(frozen=True, kw_only=True)
 class PPOSettings:
-    """Settings of the controller.
+    """Settings of the controller."""
 
-    Attributes:
-        hidden: width of the LSTM and of the token embeddings.
-        lr: Adam's learning rate.
-        clip: PPO's epsilon: a probability ratio outside 1 +- clip earns nothing more.
-        epochs: passes over each batch of samples.
-        entropy: weight of the entropy bonus (mean over the choices, in nats).
-        baseline_decay: of the moving average of rewards.
-    """
-
-    hidden: int = 64
-    lr: float = 1e-3
-    clip: float = 0.2
-    epochs: int = 2
-    entropy: float = 0.5
-    baseline_decay: float = 0.9
+    hidden: int = setting(64, Whole(1, 1024), "width of the LSTM and of the token embeddings")
+    lr: float = setting(1e-3, Number(0, 1, above=True), "Adam's learning rate")
+    clip: float = setting(
+        0.2, Number(0, 10, above=True), "PPO's epsilon: a probability ratio outside 1 +- clip earns nothing more"
+    )
+    epochs: int = setting(2, Whole(1, 100), "passes over each batch of samples")
+    entropy: float = setting(0.5, Number(0, 1000), "weight of the entropy bonus (mean over the choices, in nats)")
+    baseline_decay: float = setting(0.9, Number(0, 1, below=True), "of the moving average of rewards")
 
     def __post_init__(self) -> None:
-        allowed = {
-            "hidden": Whole(1, 1024),
-            "lr": Number(0, 1, above=True),
-            "clip": Number(0, 10, above=True),
-            "epochs": Whole(1, 100),
-            "entropy": Number(0, 1000),
-            "baseline_decay": Number(0, 1, below=True),
-        }
-        check_settings("rnn_ppo", self, allowed)
+        check_settings("rnn_ppo", self)
 
 
 @contextlib.contextmanager
