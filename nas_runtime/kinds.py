@@ -206,6 +206,8 @@ class _Path(Mark):
         return "path"
 
     def read(self, value: Any) -> Path:
+        if isinstance(value, Path):
+            return value
         if not isinstance(value, str) or not value or "\0" in value or len(value) > LONGEST:
             raise ValueError
         try:

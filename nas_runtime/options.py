@@ -210,6 +210,8 @@ def _model(kind: type[G], values: Mapping[str, Any], prefix: str, options: Mappi
 def _said(refused: ValidationError, values: Mapping[str, Any], prefix: str, options: Mapping[str, Declared]) -> str:
     """What is wrong with the `values` of a group, in one line: its name first, then options that there are not."""
     errors = sorted(refused.errors(include_url=False), key=lambda e: (e["loc"] != ("name",), e["type"] != _UNKNOWN))
+    if not errors[0]["loc"]:  # values that do not go with each other
+        return str(errors[0].get("ctx", {})["error"])
     key = str(errors[0]["loc"][0])
     name = f"{prefix}{key}"
     if errors[0]["type"] == _UNKNOWN:
