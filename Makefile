@@ -4,7 +4,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache
 export XDG_CONFIG_HOME := $(CURDIR)/.cache/config
 RUN := .venv/bin/python -m
 
-.PHONY: search test test-lowest check lint types
+.PHONY: search test test-lowest mutants check lint types
 
 search: .venv/installed
 	$(RUN) nas.search +target=pixel1_small w=-0.15
@@ -17,6 +17,11 @@ test-lowest:
 	test -x .cache/lowest/bin/python || $(PYTHON) -m venv .cache/lowest
 	.cache/lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
 	.cache/lowest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning
+
+# which broken lines no test would notice: of all of the core, or of MODULE=nas/reward.py; MOST=50 of each
+mutants: .venv/installed
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	$(RUN) tests.mutants $(MODULE) $(if $(MOST),--most $(MOST))
 
 check: lint types test
 

@@ -32,6 +32,23 @@ def test_absolute_costs_the_same_on_both_sides_of_the_target():
     assert reward.absolute(0.7, 90, target_ms=75, beta=-0.1) == pytest.approx(0.7 - 0.02)
 
 
+def test_the_derivatives_of_the_rewards():
+    """Of soft and hard a percent of latency is worth w percent of the reward, each side of the target with its own w;
+    of absolute a millisecond is worth beta / target, one way and the other; accuracy counts (LAT/TAR)^w, or 1."""
+    soft = Reward(name="soft", target_ms=40, w=-0.07, w_above=-0.15)
+    hard, absolute = Reward(name="hard", target_ms=40), Reward(name="absolute", target_ms=40, beta=-0.2)
+    of_log_ms = {(soft, 20): -0.07, (soft, 80): -0.15, (hard, 20): 0.0, (hard, 80): -1.0}
+    of_ms = {(absolute, 20): 0.2 / 40, (absolute, 80): -0.2 / 40}
+    of_top1 = {(soft, 20): 0.5**-0.07, (soft, 80): 2**-0.15, (hard, 20): 1.0, (hard, 80): 0.5, (absolute, 80): 1.0}
+    for (priced, ms), expected in of_log_ms.items():
+        up, down = (priced(0.7, ms * math.exp(step)) for step in (1e-5, -1e-5))
+        assert (math.log(up) - math.log(down)) / 2e-5 == pytest.approx(expected, abs=1e-6)
+    for (priced, ms), expected in of_ms.items():
+        assert (priced(0.7, ms + 1e-5) - priced(0.7, ms - 1e-5)) / 2e-5 == pytest.approx(expected, rel=1e-6)
+    for (priced, ms), expected in of_top1.items():
+        assert (priced(0.8, ms) - priced(0.6, ms)) / 0.2 == pytest.approx(expected)
+
+
 def test_a_reward_is_the_function_of_its_name():
     rewards = {name: Reward(name=name, target_ms=75, w=-0.15, beta=-0.2)(0.7, 150) for name in reward.names()}
     assert rewards == {

@@ -1,4 +1,4 @@
-"""The seeds of final trainings."""
+"""Seeds of samples, final trainings, adaptations, shared weights and controllers: another one, something else."""
 
 import json
 from dataclasses import replace
@@ -9,15 +9,29 @@ import pytest
 import torch
 from rich.console import Console
 
-from nas import finish, strategies
+import latency_luts
+from nas import controllers, finish, strategies
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
+from nas.job import read_job
 from nas.seeds import final_seed
+from nas.supernet.phases import PHASES, Phase
+from nas.supernet.prepare import SharedPlan, prepare
 from nas.training import train as training
 from nas.training.recipe import Recipe
 from nas.trial import Trial
+from nas_runtime.compose import compose
 from nas_runtime.run import Run
+from nas_runtime.settings import Settings
+from netadapt import seed
+from netadapt.channels import groups, narrow
+from netadapt.fine_tune import FineTune
+from netadapt.weights import TrainedNet
+from search_spaces import spaces
+from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
 from tests.conftest import random_archs
+from tests.test_supernet import ONLY_MIXED
+from tests.test_supernet import training as supernet_training
 
 
 @pytest.mark.parametrize("rng_seed", [0, 1, 41, 2**32 + 5, 2**63 - 1])
@@ -27,9 +41,9 @@ def test_they_are_functions_of_the_runs_seed_and_never_a_samples(rng_seed):
     assert len(set(seeds)) == 200
     assert not set(seeds) & set(range(rng_seed, rng_seed + 10_000))
     assert final_seed(rng_seed) == seeds[0] != final_seed((rng_seed + 1) % 2**63)
-    for seed in seeds:  # both generators take it
-        np.random.default_rng(seed)
-        torch.Generator().manual_seed(seed)
+    for each in seeds:  # both generators take it
+        np.random.default_rng(each)
+        torch.Generator().manual_seed(each)
 
 
 @pytest.fixture
@@ -96,3 +110,114 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         assert not np.array_equal(one[1], finalist[1])
         weights = [name for name, value in one[0].items() if value.ndim == 4]
         assert not any(torch.equal(one[0][name], finalist[0][name]) for name in weights)
+    for rng_seed, begins in ((3, sample), (4, again), (final_seed(3), finalist)):
+        trainer.evaluate(arch, rng_seed)
+        assert same(begun[-1], begins)
+    assert not same(sample, again)
+
+
+# ---- adaptations
+
+
+BLOCKS = (ConvBN(in_ch=1, out_ch=8, kernel=3), MBConv(in_ch=8, mid_ch=24, out_ch=8, kernel=3))
+TINY = Arch(name="tiny", resolution_px=12, blocks=(*BLOCKS, Classifier(in_ch=8, out_ch=3, dropout=0.0)))
+
+
+def changes_with_the_seed(made) -> None:
+    """That `made` of two equal seeds is equal, and of another one is not: arrays by name."""
+    first, equal, other = made(5), made(5), made(6)
+    assert all(np.array_equal(value, equal[name]) for name, value in first.items())
+    assert not all(np.array_equal(value, other[name]) for name, value in first.items())
+
+
+def net(arch: Arch) -> TrainedNet:
+    weights = {name: value.numpy() for name, value in training.new_net(arch, rng_seed=0).state_dict().items()}
+    return TrainedNet(arch=arch, weights=weights, first={}, second={}, updates=0, top1=0.0)
+
+
+def test_fine_tuning_seeds_the_batches(stripes):
+    evaluator = SerialExecutor().share(ProxyTraining(data=stripes, recipe=Recipe()))
+    parent = SerialExecutor().share(net(TINY))
+
+    def fine_tuned(rng_seed: int):
+        recipe = Recipe(steps=1, batch=16, lr=0.01)
+        task = FineTune(evaluator=evaluator, parent=parent, recipe=recipe, how="l2", rng_seed=rng_seed)
+        return task(TINY).state.weights
+
+    changes_with_the_seed(fine_tuned)
+
+
+def test_channels_that_a_parent_does_not_have_are_drawn_by_the_seed(stripes):
+    evaluator = SerialExecutor().share(ProxyTraining(data=stripes, recipe=Recipe()))
+    narrower = narrow(TINY, groups(TINY, ["expansion"])[0], 16)
+    parent = SerialExecutor().share(net(narrower))
+
+    def inherited(rng_seed: int):
+        return FineTune(evaluator=evaluator, parent=parent, recipe=None, how="l2", rng_seed=rng_seed)(
+            TINY
+        ).state.weights
+
+    changes_with_the_seed(inherited)
+
+
+def test_the_training_of_a_seed_network_seeds_weights_and_batches(stripes, tmp_path, monkeypatch, begun):
+    def trained(rng_seed: int):
+        monkeypatch.setattr(seed, "cache_dir", lambda: tmp_path / str(len(begun)))  # trained each time
+        evaluator = ProxyTraining(data=stripes, recipe=Recipe())
+        given = seed.Seed(arch=TINY, weights=None)
+        return seed.trained_net(given, evaluator, Recipe(batch=32), threads=1, rng_seed=rng_seed).weights
+
+    changes_with_the_seed(trained)
+    assert [same(begun[0], other) for other in begun] == [True, True, False]
+    assert not np.array_equal(begun[0][1], begun[2][1])
+
+
+# ---- searches
+
+
+def test_shared_weights_are_initialised_and_trained_by_the_seed(stripes, tmp_path):
+    space = spaces.get("mnasnet", base_width=0.35)
+    phases = {name: Phase(share=name == "mixed", lr=1e-9) for name in PHASES}
+    shared = SharedPlan(
+        recipe=Recipe(steps=1, batch=16), phases=phases, kernels="centre", band=0.9, images=60, bn_images=96
+    )
+
+    def trained(rng_seed: int):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        weights, _ = prepare(
+            folder,
+            shared,
+            space=space,
+            latency=latency_luts.load("pixel1"),
+            target_ms=10.0,
+            trainer=ProxyTraining(data=stripes, recipe=Recipe()),
+            rng_seed=rng_seed,
+            threads=1,
+            console=Console(quiet=True),
+        )
+        return weights
+
+    changes_with_the_seed(trained)
+
+
+def test_a_training_of_shared_weights_draws_networks_and_batches_by_the_seed(tmp_path):
+    changes_with_the_seed(lambda rng_seed: of_one_update(tmp_path, rng_seed))
+
+
+def of_one_update(folder, rng_seed: int):
+    todo = supernet_training(folder, steps=1, phases=ONLY_MIXED, rng_seed=rng_seed)
+    todo.file.unlink(missing_ok=True)
+    todo.run()
+    return {name: weight.detach().numpy() for name, weight in todo.supernet.weights.items()}
+
+
+@pytest.mark.parametrize("controller", controllers.names())
+def test_a_job_seeds_its_controller(controller):
+    def proposed(rng_seed: int):
+        arguments = ["+target=pixel1_small", f"controller={controller}", f"rng_seed={rng_seed}"]
+        job = read_job(Settings(compose("search", arguments), arguments))
+        assert job.rng_seed == rng_seed
+        return {"points": job.controller.propose(4)}
+
+    changes_with_the_seed(proposed)

@@ -43,6 +43,7 @@ def test_the_holdout_is_cut_from_train():
     train_part, holdout = cut_holdout(split, 20, rng_seed=0)
     assert sorted([*train_part.labels, *holdout.labels]) == list(range(50))
     assert (cut_holdout(split, 20, rng_seed=0)[1].labels == holdout.labels).all()
+    assert (cut_holdout(split, 20, rng_seed=1)[1].labels != holdout.labels).any()
     with pytest.raises(ValueError, match="the holdout is 50 images; allowed: 1 to 49"):
         cut_holdout(split, 50, rng_seed=0)
 

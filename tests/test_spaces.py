@@ -68,6 +68,12 @@ def test_describe_and_encode_are_inverse(seed):
     assert (space.encode(space.describe(indices)) == indices).all()
 
 
+def test_samples_are_those_of_their_seed(space):
+    first, same, other = (space.sample(np.random.default_rng(seed), 20) for seed in (0, 0, 1))
+    assert (first == same).all()
+    assert (first != other).any()
+
+
 def test_mutate_changes_one_choice(space):
     rng = np.random.default_rng(0)
     for row in space.sample(rng, 50):

@@ -38,7 +38,7 @@ class Fake(SerialExecutor):
                 yield i, Evaluation(top1=0.7 * cost.params(arch) / cost.params(SEED), state=net(arch))
 
 
-def go(folder, executor, *, steps=4, rungs=(), kinds=("expansion",)) -> Adaptation:
+def go(folder, executor, *, steps=4, rungs=(), kinds=("expansion",), rng_seed=0) -> Adaptation:
     latency_ms = latency_luts.load("pixel1").latency_ms
     tuner = FineTuning(
         executor=executor,
@@ -48,6 +48,7 @@ def go(folder, executor, *, steps=4, rungs=(), kinds=("expansion",)) -> Adaptati
         history=Records(folder / "history.jsonl", "history"),
         folder=str(folder / "steps"),
         rungs=rungs,
+        rng_seed=rng_seed,
     )
     target_ms = (1 - 0.019 * steps) * latency_ms(SEED)
     return adapt(SEED, tuner, seed_top1=0.7, latency_ms=latency_ms, target_ms=target_ms, delta=0.02, kinds=kinds)
@@ -93,3 +94,21 @@ def test_other_histories_are_refused(tmp_path, change):
     history.append(history.records[0] | change if change else {})
     with pytest.raises(JournalError, match="is not the history of this adaptation"):
         go(tmp_path, Fake(), steps=1)
+
+
+def test_all_proposals_of_a_step_see_the_same_images_those_of_another_step_others(tmp_path):
+    """A seed for each step, which depends on the adaptation's."""
+
+    class Watching(Fake):
+        def run(self, evaluate, archs):
+            seeds.append(evaluate.rng_seed)
+            return super().run(evaluate, archs)
+
+    of_runs = []
+    for rng_seed in (0, 0, 1):
+        seeds: list[int] = []
+        go(tmp_path / str(len(of_runs)), Watching(), rungs=(0.0,), rng_seed=rng_seed)
+        of_runs.append(seeds)
+        assert len(seeds) == 2 * len(set(seeds)) > 4  # two rungs a step
+    assert of_runs[0] == of_runs[1]
+    assert not set(of_runs[0]) & set(of_runs[2])

@@ -70,6 +70,59 @@ def test_an_update_follows_the_clipped_objective(entropy):
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5, msg=name)
 
 
+class OneLogit(torch.nn.Module):
+    """One choice of two options, the first with p = 1 / (1 + exp(-z))."""
+
+    def __init__(self, z: float) -> None:
+        super().__init__()
+        self.z = torch.nn.Parameter(torch.tensor(z, dtype=torch.float64))
+
+    def forward(self, tokens, active):
+        log_p = torch.stack([self.z, torch.zeros_like(self.z)]).log_softmax(0)
+        return log_p[tokens[:, 0]], -(log_p.exp() * log_p).sum().expand(len(tokens))
+
+
+@pytest.mark.parametrize(
+    ("z", "rewards", "entropy", "lr", "ratios"),
+    [
+        (-1.0, [1.0, 0.0], 0.0, 0.6, [1.234, 0.914]),  # better and likelier than 1 + clip: held; the other one is not
+        (1.0, [1.0, 0.0], 0.0, 1.0, [1.118, 0.678]),  # worse and less likely than 1 - clip: held
+        (-1.0, [0.0, 1.0], 4.0, 2.5, [1.598, 0.780]),  # both outside, where the entropy took them against their rewards
+    ],
+)
+def test_the_clipped_objective_of_two_samples_by_hand(z, rewards, entropy, lr, ratios):
+    """Two steps of gradient ascent on mean(min(r A, clip(r, 0.8, 1.2) A)) + entropy * H, whose derivatives in z are
+    r A (1 - p) or -r A p, nothing where the clip holds, and H' = -p (1 - p) z."""
+    controller = RNNPPO(small_space(2), PPOSettings(clip=0.2, epochs=2, entropy=entropy))
+    controller.policy = OneLogit(z)
+    controller._optimizer = torch.optim.SGD(controller.policy.parameters(), lr=lr)
+    controller.observe(np.array([[0], [1]]), np.array(rewards))
+
+    def p(token: int) -> float:
+        return 1 / (1 + math.exp(-z if token == 0 else z))
+
+    before = p(0), p(1)
+    for step in range(2):
+        r = [p(token) / before[token] for token in (0, 1)]
+        if step == 1:
+            assert r == pytest.approx(ratios, abs=0.002)
+        gradient = entropy * -p(0) * p(1) * z
+        for token, advantage in enumerate(np.sign(np.array(rewards) - 0.5)):  # their mean deviation is 0.5
+            held = r[token] > 1.2 if advantage > 0 else r[token] < 0.8
+            gradient += 0 if held else r[token] * advantage * ((token == 0) - p(0)) / 2
+        assert abs(gradient) < 1  # gradients are cut to a norm of 1
+        z += lr * gradient
+    assert controller.policy.z.item() == pytest.approx(z, rel=1e-6)
+
+
+def test_gradients_are_cut_to_a_norm_of_1():
+    controller = RNNPPO(small_space(2), PPOSettings(clip=0.2, epochs=1, entropy=100.0))
+    controller.policy = OneLogit(1.0)
+    controller._optimizer = torch.optim.SGD(controller.policy.parameters(), lr=0.25)
+    controller.observe(np.array([[0], [1]]), np.array([0.0, 1.0]))
+    assert controller.policy.z.item() == pytest.approx(0.75, abs=1e-4)
+
+
 def test_choices_that_do_not_matter_count_in_neither_probability_nor_entropy():
     """By the policy's own probabilities of every single choice."""
     space = conditional_space()

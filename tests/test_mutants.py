@@ -1,0 +1,37 @@
+"""The rooms of mutation testing (`make mutants`) are those of modules and tests that there are."""
+
+import tomllib
+
+from tests import mutants
+
+KNOWN = tomllib.loads((mutants.ROOT / "tests" / "mutants.toml").read_text())
+
+
+def test_every_room_has_its_module_and_its_tests():
+    for module, tests in KNOWN["rooms"].items():
+        assert (mutants.ROOT / module).is_file(), module
+        for name in tests:
+            assert len(list((mutants.ROOT / "tests").rglob(name))) == 1, name
+
+
+def test_what_is_said_of_survivors_is_of_lines_that_are_there():
+    for survivor in KNOWN.get("survivors", []):
+        assert survivor["module"] in KNOWN["rooms"]
+        source = (mutants.ROOT / survivor["module"]).read_text()
+        for line in survivor["was"].splitlines():
+            assert line in source, survivor
+        assert survivor["was"] != survivor["is_now"]
+        assert len(survivor["why"]) > 10
+
+
+def test_a_score_counts_what_hangs_as_noticed_and_leaves_out_what_is_explained(capsys):
+    one = {"name": "nas.x_f__mutmut_1", "was": "a < b", "is_now": "a <= b"}
+    alive = mutants.Mutant(status="survived", **one)
+    others = [mutants.Mutant(name="n", status=status) for status in ["killed"] * 8 + ["timeout"]]
+    assert mutants.report("nas/x.py", [*others, alive], [])
+    printed = capsys.readouterr().out
+    assert "nas.x_f__mutmut_1: survived\n- a < b\n+ a <= b" in printed
+    assert "nas/x.py: 9 of 10 mutants noticed (90.0%, of them 1 stopped), 0 survivors explained, 1 not" in printed
+    assert not mutants.report("nas/x.py", [*others[1:], alive], [])
+    assert mutants.report("nas/x.py", [*others[1:], alive], [{"why": "a is never b", **one}])
+    assert "8 of 9 mutants noticed (88.9%, of them 1 stopped), 1 survivors explained, 0 not" in capsys.readouterr().out
