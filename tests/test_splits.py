@@ -30,7 +30,7 @@ from netadapt.seed import Seed, given_net
 from netadapt.weights import TrainedNet
 from search_spaces import spaces, torch_net
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
-from search_spaces.places import Places
+from search_spaces.layout import Layout
 from tests.test_supernet import training
 
 TINY = Arch(
@@ -158,7 +158,7 @@ def test_an_adaptation_is_judged_on_its_part_of_the_holdout(stripes, tmp_path, i
 
 def shared_weights(data: Dataset, **settings) -> SharedWeights:
     space = spaces.get("mnasnet", base_width=0.35)
-    net = Supernet(Places(space), in_ch=1, classes=3, generator=torch.Generator().manual_seed(0))
+    net = Supernet(Layout(space), in_ch=1, classes=3, generator=torch.Generator().manual_seed(0))
     return SharedWeights(
         key="splits",
         space=space,
