@@ -157,7 +157,7 @@ def read_job(settings: Settings) -> Job:
         engine=engine,
         executor=executor,
         run_dir=run_dir,
-        resumed=look(run_dir, config, may_differ=MAY_DIFFER),
+        resumed=look(run_dir, config, kind="search", may_differ=MAY_DIFFER),
         config=config,
         **steps,
     )

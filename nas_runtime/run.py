@@ -1,7 +1,8 @@
-"""The directory of a run: what was asked for, where it ran, and what its stages came to.
+"""The directory of a run: what it is, what was asked for, where it ran, and what its stages came to.
 
 Whether a run is continued, and what of it still counts, is decided here and nowhere else: a directory belongs to one
-configuration, and what a stage came to belongs to all that it depends on, its identity.
+kind of run and one configuration, and what a stage came to belongs to all that it depends on, its identity. Reading
+writes nothing; one process at a time writes.
 """
 
 import contextlib
@@ -11,18 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nas_runtime import manifest
 from nas_runtime.files import FileError, only_writer, read_json, read_text, write_json, write_text
+from nas_runtime.manifest import RunError
+from nas_runtime.records import Records
 
-__all__ = ["Run", "RunError", "Stage", "config_of", "look", "open_run"]
+__all__ = ["Run", "RunError", "Stage", "look", "open_run", "open_shared"]
 
-_BEGINNING = {"config.yaml", "environment.json", "table.json"}
+_BEGINNING = {manifest.FILE, "config.yaml", "environment.json", "table.json"}
 
 RUNS = Path("runs")
 """Where runs go that are given no directory, in the current one."""
-
-
-class RunError(ValueError):
-    """A run directory that cannot be used."""
 
 
 class Stage:
@@ -52,37 +52,56 @@ class Stage:
 
 
 class Run:
-    """A run's directory, opened by `open_run`.
+    """A run's directory, to be read; inside `open_run` or `open_shared`, to be written to.
 
     Attributes:
         path: the directory.
         resumed: whether something was there already.
+
+    Raises:
+        RunError: it is of a newer version of this program.
     """
 
-    def __init__(self, path: Path, *, resumed: bool) -> None:
+    def __init__(self, path: Path, *, resumed: bool = True) -> None:
+        manifest.read(path)
         self.path, self.resumed = path, resumed
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """The settings of its latest call; None if there are none.
+
+        Raises:
+            RunError: they cannot be read.
+        """
+        return _config_of(self.path)
 
     def stage(self, name: str, identity: Mapping[str, Any]) -> Stage:
         """The stage `name`, as far as it was done with the same `identity`: all that its values depend on, as plain
         data."""
         return Stage(self.path / f"{name}.json", identity)
 
+    def records(self, name: str, kind: str) -> Records:
+        """The records in the file `name` (see `Records`): a stage of many values, each of which says what it is of."""
+        return Records(self.path / name, kind)
 
-def look(path: Path | None, config: Mapping[str, Any], *, may_differ: Iterable[str]) -> bool:
-    """Whether the directory holds a run of this config, to be continued. Writes nothing.
+
+def look(path: Path | None, config: Mapping[str, Any], *, kind: str, may_differ: Iterable[str]) -> bool:
+    """Whether the directory holds a run of this kind and config, to be continued. Writes nothing.
 
     Args:
         path: None: a run that is given no directory.
         may_differ: top-level settings that do not change what a run finds, only how or how far it goes.
 
     Raises:
-        RunError: the directory holds something else, or a run with other settings.
+        RunError: the directory holds something else, another kind of run, one of a newer version, or one with other
+            settings.
     """
     if path is None:
         return False
-    before = config_of(path)
+    manifest.check(path, kind)
+    before = _config_of(path)
     if before is None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(file.suffix != ".partial" for file in path.iterdir())):
             why = " (it has no config.yaml)" if path.is_dir() else ""
             raise RunError(f"{path} exists and is not a run's directory{why}; use another run_dir")
         return False
@@ -95,12 +114,7 @@ def look(path: Path | None, config: Mapping[str, Any], *, may_differ: Iterable[s
     return True
 
 
-def config_of(path: Path) -> Mapping[str, Any] | None:
-    """The settings of the run in the directory `path`; None if it holds none.
-
-    Raises:
-        RunError: they cannot be read.
-    """
+def _config_of(path: Path) -> Mapping[str, Any] | None:
     import yaml
 
     if not path.is_dir():
@@ -128,12 +142,12 @@ def open_run(
 ) -> Iterator[Run]:
     """The run in the directory `path`, which no other process writes to meanwhile.
 
-    ``config.yaml`` has the settings of the latest call, ``environment.json`` the machine of the first. Where an error
-    ends the block before anything came of a new run, nothing of it is left.
+    ``config.yaml`` has the settings of the latest call, ``run.json`` and ``environment.json`` kind, command and machine
+    of the first. Where an error ends the block before anything came of a new run, nothing of it is left.
 
     Args:
         path: None: a new one in `RUNS`.
-        kind: of run, for the name of a new directory: ``search``.
+        kind: of run, also for the name of a new directory: ``search``.
         environment: tells versions, machine and so on, as plain data.
 
     Raises:
@@ -142,7 +156,7 @@ def open_run(
     """
     import yaml
 
-    resumed = look(path, config, may_differ=may_differ)
+    resumed = look(path, config, kind=kind, may_differ=may_differ)
     new = [folder for folder in (path or RUNS, *(path or RUNS).parents) if not folder.exists()]
     try:
         if path is None:
@@ -156,6 +170,7 @@ def open_run(
             try:
                 # the config first: with nothing else in it the directory is a run's, which can be continued
                 write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
+                manifest.keep(path, kind, resumed=resumed)
                 if not (path / "environment.json").exists():
                     write_json(path / "environment.json", environment())
             except OSError as e:
@@ -165,6 +180,22 @@ def open_run(
             if not resumed:
                 _remove_if_empty(path, new)
             raise
+
+
+@contextlib.contextmanager
+def open_shared(path: Path, *, kind: str) -> Iterator[Run]:
+    """The directory `path`, which calls with many settings share (an experiment's), and no other process writes to
+    meanwhile. It has no config: each of its records says what it is of.
+
+    Raises:
+        RunError: it holds another kind of run, or one of a newer version.
+        FileError: another process is at it.
+    """
+    manifest.check(path, kind)
+    resumed = path.is_dir() and any(file.name != manifest.FILE for file in path.iterdir())
+    with only_writer(path, f"another {kind}"):
+        manifest.keep(path, kind, resumed=resumed)
+        yield Run(path, resumed=resumed)
 
 
 def _remove_if_empty(path: Path, new: Iterable[Path]) -> None:

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,7 @@ from latency_luts.unseen import described
 from nas import delivery
 from nas.executor import Executor, Shared
 from nas.seeds import final_seed
-from nas_runtime.files import read_json, write_json
-from nas_runtime.records import Records
+from nas_runtime.run import Run
 from netadapt import compare
 from netadapt.adapt import Adaptation, Step
 from netadapt.fine_tune import AndTest, FineTune, Train
@@ -64,7 +62,7 @@ def contenders(plan: Plan, found: Adaptation) -> list[Contender]:
 
 
 def train(
-    run_dir: Path,
+    run: Run,
     plan: Plan,
     contenders: Sequence[Contender],
     executor: Executor,
@@ -84,7 +82,7 @@ def train(
     Raises:
         ValueError: a training failed or diverged.
     """
-    records = Records(run_dir / "final.jsonl", "final trainings")
+    records = run.records("final.jsonl", "final trainings")
     places = {}
     for contender in contenders:
         for i, arch in enumerate(contender.archs):
@@ -94,7 +92,7 @@ def train(
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
     known = set(done)
     first = contenders[0].archs[0], places["adapted", 0]
-    if ("adapted", 0) in done and not _delivered(run_dir, evaluator.get(), *first):
+    if ("adapted", 0) in done and not _delivered(run, evaluator.get(), *first):
         del done["adapted", 0]  # the files are another training's: it is done again for them
     failures = []  # said at the end, so that what trains beside them is not lost
     for i in range(plan.repeats):
@@ -106,7 +104,7 @@ def train(
                 continue
             net, test_top1 = evaluation.state
             if name == "adapted" and i == 0:
-                _deliver(run_dir, evaluator.get(), net, *first)
+                _deliver(run, evaluator.get(), net, *first)
             record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
             if (name, i) not in known:
                 records.append(record)
@@ -148,20 +146,17 @@ def _run(
             yield "adapted", evaluation
 
 
-def time_here(run_dir: Path, contenders: Sequence[Contender]) -> dict[str, float]:
+def time_here(run: Run, contenders: Sequence[Contender]) -> dict[str, float]:
     """Milliseconds of each contender (the first, if there are several) on this machine, timed side by side at full
-    size; kept in ``here.json``."""
-    path = run_dir / "here.json"
-    networks = [text.to_dict(c.archs[0]) for c in contenders]
-    known = read_json(path)
-    if known is None or known["networks"] != networks:
-        from latency_luts.measure import bench, identity
+    size; once for the same networks on the same machine."""
+    from latency_luts.measure import bench, identity
 
-        with bench(identity()) as machine:
-            timings = machine.time_networks([c.archs[0] for c in contenders], bursts=30)
-        known = {"networks": networks, "ms": [timing.ms for timing in timings]}
-        write_json(path, known)
-    return {c.name: ms for c, ms in zip(contenders, known["ms"], strict=True)}
+    archs, how = [c.archs[0] for c in contenders], identity()
+    stage = run.stage("timings", {"machine": asdict(how), "networks": [text.to_dict(arch) for arch in archs]})
+    if "ms" not in stage.values:
+        with bench(how) as machine:
+            stage.keep("ms", [timing.ms for timing in machine.time_networks(archs, bursts=30)])
+    return {c.name: ms for c, ms in zip(contenders, stage.values["ms"], strict=True)}
 
 
 def result(
@@ -260,19 +255,17 @@ def _by_chance(plan: Plan, found: Adaptation, n: int) -> list[Arch]:
     ]
 
 
-def _delivered(run_dir: Path, evaluator: "ProxyTraining", arch: Arch, training: Mapping[str, Any]) -> bool:
+def _delivered(run: Run, evaluator: "ProxyTraining", arch: Arch, training: Mapping[str, Any]) -> bool:
     """Whether the run's files are of this training of `arch`."""
     trained = evaluator.small(arch)
-    return delivery.restored(run_dir, evaluator.data, searched=arch, trained=trained, training=training)
+    return delivery.restored(run.path, evaluator.data, searched=arch, trained=trained, training=training)
 
 
-def _deliver(
-    run_dir: Path, evaluator: "ProxyTraining", net: TrainedNet, arch: Arch, training: Mapping[str, Any]
-) -> None:
+def _deliver(run: Run, evaluator: "ProxyTraining", net: TrainedNet, arch: Arch, training: Mapping[str, Any]) -> None:
     import torch
 
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
-    delivery.deliver(run_dir, module, evaluator.data, searched=arch, training=training)
+    delivery.deliver(run.path, module, evaluator.data, searched=arch, training=training)

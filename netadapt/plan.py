@@ -124,7 +124,7 @@ def read_plan(settings: Settings) -> Plan:
     seed = seeds.with_classes(seed, name, facts.classes)
     seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
     run_dir, config = settings.path("run_dir"), {**settings.value(""), "dataset": _plain(data)}
-    resumed = look(run_dir, config, may_differ=MAY_DIFFER)
+    resumed = look(run_dir, config, kind="netadapt", may_differ=MAY_DIFFER)
     kept = kept_table(run_dir, resumed=resumed)
     latency = _latency(settings, target.device if target else settings.text("device"), kept)
     target_ms = _target_ms(settings, seed.arch, latency, target, ratio)

@@ -7,7 +7,6 @@ MobileNetV3's rule), then trains the result and sets it beside its seed, the see
 import functools
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from nas.training import datasets
 from nas_runtime.console import counted, new_console
 from nas_runtime.files import write_json
 from nas_runtime.records import Records
-from nas_runtime.run import open_run
+from nas_runtime.run import Run, open_run
 from nas_runtime.settings import Settings, run
 from netadapt import final, report, weights
 from netadapt import seed as seeds
@@ -43,42 +42,41 @@ def main(settings: Settings) -> None:
     evaluator = plan.trainer.on(plan.data.load(console, plan.facts))
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="netadapt", may_differ=MAY_DIFFER, environment=about) as here:
-        run_dir = here.path
         keep_table(here, plan.latency)
-        history = Records(run_dir / "history.jsonl", "history")
+        history = here.records("history.jsonl", "history")
         known = len(history.records)
         console.print(
-            f"{'continuing' if here.resumed else 'writing to'} {run_dir}"
+            f"{'continuing' if here.resumed else 'writing to'} {here.path}"
             + (f" after {counted(known, 'evaluation')}" if known else "")
         )
         try:
             with history.writing(), plan.executor.open() as executor:
-                start = _seed_net(console, run_dir, plan, evaluator)
-                found, tuner = _adapt(console, run_dir, plan, evaluator, executor, start, history)
+                start = _seed_net(console, here, plan, evaluator)
+                found, tuner = _adapt(console, here, plan, evaluator, executor, start, history)
                 contenders = final.contenders(plan, found)
                 names = ", ".join(contender.name for contender in contenders)
                 times = f", {plan.repeats} times" if plan.repeats > 1 else ""
                 console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
                 inherited = tuner.net(len(found.steps)) if plan.final == "finetune" else None
-                trained = final.train(run_dir, plan, contenders, executor, executor.share(evaluator), inherited)
+                trained = final.train(here, plan, contenders, executor, executor.share(evaluator), inherited)
         except KeyboardInterrupt:
-            console.print(f"stopped; nothing is lost: continue with the same command and {run_dir=!s}")
+            console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
             raise
-        here_ms = final.time_here(run_dir, contenders)
+        here_ms = final.time_here(here, contenders)
         result = final.result(plan, found, contenders, trained, here_ms)
         result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)
-        write_json(run_dir / "result.json", result)
-        report.write(run_dir, result, found)
-        report.show(console, run_dir, result)
+        write_json(here.path / "result.json", result)
+        report.write(here.path, result, found)
+        report.show(console, here.path, result)
 
 
-def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTraining") -> TrainedNet:
+def _seed_net(console: Console, here: Run, plan: Plan, evaluator: "ProxyTraining") -> TrainedNet:
     """The seed with its weights. The run keeps them: an adaptation that is continued has to begin with the same."""
-    path = run_dir / "steps" / "seed.safetensors"
+    path = here.path / "steps" / "seed.safetensors"
     if path.exists():
         start = weights.load(path)
         if start.arch != evaluator.small(plan.seed.arch) or not seeds.unchanged(plan.seed, start):
-            raise ValueError(f"{run_dir} began with another seed than the one that is given now; use another run_dir")
+            raise ValueError(f"{here.path} began with another seed than the one that is given now; use another run_dir")
         return start
     if plan.seed.weights:
         start = seeds.given_net(plan.seed, evaluator)
@@ -95,7 +93,7 @@ def _seed_net(console: Console, run_dir: Path, plan: Plan, evaluator: "ProxyTrai
 
 def _adapt(
     console: Console,
-    run_dir: Path,
+    here: Run,
     plan: Plan,
     evaluator: "ProxyTraining",
     executor: Executor,
@@ -112,7 +110,7 @@ def _adapt(
         seed=start,
         recipe=plan.fine_tune,
         history=history,
-        folder=run_dir / "steps",
+        folder=here.path / "steps",
         how=plan.inherit,
         selection=plan.selection,
         rungs=plan.rungs,

@@ -13,7 +13,7 @@ from nas.executor import SerialExecutor
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
 from nas_runtime.console import did_you_mean
-from nas_runtime.run import config_of
+from nas_runtime.run import Run
 from netadapt import weights
 from netadapt.fine_tune import Train
 from netadapt.weights import TrainedNet
@@ -44,7 +44,7 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     """The seed that a command names: a network of the zoo, a run directory, or a JSON file.
 
     Raises:
-        ValueError: nothing of that name, or a file that is no network.
+        ValueError: nothing of that name, a file that is no network, or a run of a newer version.
     """
     if weights_path is not None and not weights_path.is_file():
         raise ValueError(f"weights={weights_path}: no such file; give a safetensors file, or leave it out")
@@ -58,9 +58,9 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     elif path.is_dir():
         if not (path / "best.json").exists():
             raise ValueError(f"seed={name}: the folder has no best.json; give the folder of a finished run")
+        config = Run(path).config
         arch = text.from_file(path / "best.json")
         own = path / "best.safetensors" if (path / "best.safetensors").exists() else None
-        config = config_of(path)
     elif path.is_file():
         arch = text.from_file(path)
     else:

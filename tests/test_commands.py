@@ -1,20 +1,26 @@
 """The commands as a user runs them, on tiny data."""
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
+import latency_luts
+import nas.search
+import netadapt.run
 from latency_luts.key import key
 from latency_luts.table import Identity, MeasuredTable, Timing, write
-from search_spaces import text, zoo
+from nas.journal import Journal
+from nas_runtime.run import Run
+from nas_runtime.settings import call
+from search_spaces import onnx_net, show, spaces, text, torch_net, zoo
 from search_spaces.lower import lower
 
 ROOT = Path(__file__).parents[1]
@@ -29,13 +35,17 @@ TINY = [
 ]
 
 
-def command(module: str, *arguments: str, cwd: Path, timeout: float = 240, **environment: str):
+HANGS_S = 900
+"""A process that has not ended by then never will, however busy the machine is."""
+
+
+def command(module: str, *arguments: str, cwd: Path, **environment: str):
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=timeout,
+        timeout=HANGS_S,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
@@ -64,6 +74,7 @@ def finished(tmp_path_factory) -> tuple[Path, str]:
 def test_a_search_leaves_everything_behind(finished):
     run_dir, printed = finished
     assert {path.name for path in run_dir.iterdir()} == {
+        "run.json",
         "config.yaml",
         "environment.json",
         "table.json",
@@ -134,27 +145,13 @@ def test_ray_gives_the_same_search(finished, tmp_path):
 
 
 def test_an_interrupted_search_continues(finished, tmp_path):
-    arguments = ["+target=pixel1_small", "w=-0.15", *TINY, "executor=serial", "run_dir=run"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nas.search", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    path = tmp_path / "run" / "journal.jsonl"
-    deadline = time.monotonic() + 200
-    while not (path.exists() and len(path.read_text().splitlines()) >= 3) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert "continue with the same command and run_dir=run" in out
+    arguments = ["nas.search", "+target=pixel1_small", "w=-0.15", *TINY, "executor=serial", "run_dir=run"]
+    stopped = command("tests.signalled", "SIGINT", "journal.jsonl:3", *arguments, cwd=tmp_path)
+    assert (stopped.returncode, stopped.stderr) == (130, "interrupted\n")
+    assert "stopped after 2 samples; continue with the same command and run_dir=run" in stopped.stdout
     done = search("executor=serial", "run_dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "continuing run after" in done.stdout
+    assert "continuing run after 2 samples" in done.stdout
     assert journal(tmp_path / "run") == journal(finished[0])
 
 
@@ -172,6 +169,52 @@ def test_a_finished_search_trains_nothing_again(finished):
         "run holds a run with evaluator.epochs=1, not evaluator.epochs=2; use the same settings or another run_dir"
         in other.stderr
     )
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path):
+    """Inside, nothing may be written to `folder`, and nothing was: not even what is removed again. (The permissions
+    stop everyone but root, whom the times betray.)"""
+
+    def state() -> dict[str, tuple[int, ...]]:
+        found = [folder, *folder.rglob("*")]
+        return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino, path.stat().st_size) for path in found}
+
+    before, modes = state(), {path: path.stat().st_mode for path in (folder, *folder.rglob("*"))}
+    for path, mode in modes.items():
+        path.chmod(mode & ~0o222)
+    try:
+        yield
+        assert state() == before
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
+def test_reading_a_run_writes_nothing(finished, tmp_path, monkeypatch, capsys):
+    run_dir, _ = finished
+    monkeypatch.chdir(run_dir.parent)
+    its = ["+target=pixel1_small", "w=-0.15", *TINY, "executor=serial", "run_dir=run", "dry_run=true"]
+    with unchanged(run_dir):
+        assert call(nas.search.main, "search", its) == 0
+        assert call(nas.search.main, "search", [*its, "epochs=2"]) == 1
+        assert call(netadapt.run.main, "netadapt", ["seed=run", "dry_run=true"]) == 0
+        assert call(netadapt.run.main, "netadapt", ["seed=mnasnet_a1", "run_dir=run"]) == 1
+        assert "run holds a run of search, not of netadapt; use another run_dir, or" in capsys.readouterr().err
+        show.main(["run/best.json"])
+        run = Run(run_dir)
+        assert run.config["samples"] == 4
+        assert run.stage("finals", {}).values == {}
+        assert len(Journal(run_dir / "journal.jsonl", spaces.get("mnasnet", classes=10).decode).trials) == 4
+        assert latency_luts.load(run_dir / "table.json").device == "pixel1"
+        onnx_net.export(text.from_file(run_dir / "best.json"), tmp_path / "best.onnx")
+        onnx_net.export((net := torch_net.load(run_dir)).arch, tmp_path / "trained.onnx", net=net)
+    with (
+        pytest.raises((AssertionError, OSError)),
+        unchanged(run_dir),
+        tempfile.NamedTemporaryFile(dir=run_dir),
+    ):
+        pass
 
 
 def test_dry_run(tmp_path):

@@ -1,13 +1,9 @@
 """`python -m netadapt.run`: a whole adaptation on a little data, interrupted and continued, and wrong command lines."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +11,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import latency_luts
+import nas.search
 import netadapt.run
 from latency_luts import table
 from nas.seeds import final_seed
 from nas_runtime.settings import call
 from search_spaces import rewrite, text, torch_net, zoo
-from tests.test_commands import ROOT, command
+from tests.test_commands import command, unchanged
 
 TINY = (
     "width=0.35",
@@ -70,6 +67,18 @@ def test_a_run_leaves_everything(adapted):
         assert (run / name).stat().st_size > 500
     assert "step   1: expansion of block" in printed
     assert result["blocks"][0].startswith("cn_r1_k3_s2_c")
+
+
+def test_reading_a_run_writes_nothing(adapted, monkeypatch, capsys):
+    cwd, _ = adapted
+    monkeypatch.chdir(cwd)
+    with unchanged(cwd / "run"):
+        its = ["seed=mnasnet_small", *TINY, "run_dir=run", "dry_run=true"]
+        assert call(netadapt.run.main, "netadapt", its) == 0
+        assert call(netadapt.run.main, "netadapt", ["seed=run", "dry_run=true"]) == 0
+        assert call(nas.search.main, "search", ["+target=pixel1_small", "run_dir=run"]) == 1
+        assert "run holds a run of netadapt, not of search; use another run_dir, or" in capsys.readouterr().err
+        assert torch_net.load(cwd / "run").arch.classes == 10
 
 
 def test_a_run_continues_where_it_was_killed(adapted):
@@ -172,18 +181,10 @@ def test_weights_that_do_not_fit_are_named(adapted):
 def test_kills_at_random_moments_change_nothing(adapted):
     cwd, _ = adapted
     rng = np.random.default_rng(0)
-    lines = lambda: sum(len(f.read_bytes().splitlines()) for f in (cwd / "killed").glob("*.jsonl"))  # noqa: E731
-    for _ in range(3):
-        before, wait_s = lines(), rng.uniform(0, 0.8)
-        arguments = [sys.executable, "-m", "netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=killed"]
-        process = subprocess.Popen(
-            arguments, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
-        )
-        while lines() == before and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(wait_s)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, f"it was done before its kill, {wait_s:.2f} s after a record"
+    arguments = ["netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=killed"]
+    for step in rng.integers(8, 30, size=3):
+        killed = command("tests.signalled", "SIGKILL", str(step), *arguments, cwd=cwd)
+        assert killed.returncode == -signal.SIGKILL, f"step {step}: {killed.stderr}"
     done = command("netadapt.run", "seed=mnasnet_small", *TINY, "run_dir=killed", cwd=cwd)
     assert done.returncode == 0, done.stderr
 

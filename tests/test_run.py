@@ -1,6 +1,8 @@
 """The directory of a run: whose it is, what it keeps, and one writer at a time."""
 
 import json
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import yaml
 
 from nas_runtime import files
 from nas_runtime.files import FileError
-from nas_runtime.run import Run, RunError, look, open_run
+from nas_runtime.run import Run, RunError, look, open_run, open_shared
 
 MAY_DIFFER = ("samples", "final")
 CONFIG = {"target": {"name": "pixel1_small"}, "samples": 4, "final": {"epochs": 1}}
@@ -30,29 +32,127 @@ def test_a_run_is_continued_and_its_config_is_the_latest(tmp_path):
     assert json.loads((path / "environment.json").read_text()) == {"cpu": "x"}
 
 
+def test_a_run_says_what_it_is(tmp_path, monkeypatch):
+    """Kind, format, version of the project, when it began, and by which command: the first one."""
+    path = tmp_path / "run"
+    monkeypatch.setattr(
+        "sys.orig_argv", ["/usr/bin/python3", "-m", "nas.search", "+target=pixel1_small", "run_dir=a b"]
+    )
+    with opened(path):
+        pass
+    about = json.loads((path / "run.json").read_text())
+    assert datetime.now(UTC) - datetime.fromisoformat(about.pop("created")) < timedelta(hours=1)
+    assert about == {
+        "kind": "search",
+        "format": 1,
+        "version": metadata.version("platform-aware-nas"),
+        "command": "python -m nas.search +target=pixel1_small 'run_dir=a b'",
+    }
+    before = (path / "run.json").read_bytes()
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "nas.search", "samples=9"])
+    with opened(path, {**CONFIG, "samples": 9}):
+        pass
+    assert (path / "run.json").read_bytes() == before
+
+
+def test_a_run_of_another_kind_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "netadapt.run", "seed=mnasnet_a1"])
+    with open_run(tmp_path, CONFIG, kind="netadapt", may_differ=(), environment=dict):
+        pass
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    said = (
+        "holds a run of netadapt, not of search; use another run_dir, or continue it with its own command: "
+        "python -m netadapt.run seed=mnasnet_a1$"
+    )
+    with pytest.raises(RunError, match=said):
+        look(tmp_path, CONFIG, kind="search", may_differ=())
+    with pytest.raises(RunError, match=said):
+        opened(tmp_path).__enter__()
+    with pytest.raises(RunError, match="holds a run of netadapt, not of equal_time"):
+        open_shared(tmp_path, kind="equal_time").__enter__()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_of_a_newer_version_is_refused_to_readers_and_writers(tmp_path):
+    with opened(tmp_path):
+        pass
+    newer = {"format": 2, "version": "9.1", "whatever": 1}
+    (tmp_path / "run.json").write_text(json.dumps(newer))
+    said = r"of a newer version of this program \(format 2 of 9.1; this one reads up to 1\); update the program, or use"
+    with pytest.raises(RunError, match=said):
+        look(tmp_path, CONFIG, kind="search", may_differ=MAY_DIFFER)
+    with pytest.raises(RunError, match=said):
+        opened(tmp_path).__enter__()
+    with pytest.raises(RunError, match=said):
+        open_shared(tmp_path, kind="search").__enter__()
+    with pytest.raises(RunError, match=said):
+        Run(tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text()) == newer
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": "1"}', '{"format": 1, "kind": "search"}'])
+def test_a_damaged_run_file_is_named(tmp_path, content):
+    with opened(tmp_path):
+        pass
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"run.json (is|does) .*; restore it, or use another folder$"):
+        look(tmp_path, CONFIG, kind="search", may_differ=MAY_DIFFER)
+
+
+def test_a_run_of_an_earlier_version_is_read_and_continued(tmp_path):
+    """It has no run.json; from then on it has one."""
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    assert look(tmp_path, CONFIG, kind="search", may_differ=MAY_DIFFER)
+    assert Run(tmp_path).config == CONFIG
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    with opened(tmp_path) as run:
+        assert run.resumed
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert (about["kind"], about["created"]) == ("search", None)
+
+
+def test_a_beginning_that_was_killed_in_its_first_write_is_no_other_directory(tmp_path):
+    (tmp_path / "config.yaml.1.partial").write_text("a: [")
+    with opened(tmp_path) as run:
+        assert not run.resumed
+
+
+def test_a_directory_that_many_settings_share(tmp_path):
+    path = tmp_path / "equal_time"
+    with open_shared(path, kind="equal_time") as run:
+        assert not run.resumed
+        run.records("a.jsonl", "trainings").append({"seed": 1})
+        with pytest.raises(FileError, match="in use by another equal_time that is still running; wait for it"):
+            open_shared(path, kind="equal_time").__enter__()
+    with open_shared(path, kind="equal_time") as run:
+        assert run.resumed
+        assert run.records("a.jsonl", "trainings").records == [{"seed": 1}]
+        assert run.config is None
+
+
 def test_looking_writes_nothing_and_refuses_what_is_anothers(tmp_path):
     path = tmp_path / "run"
-    assert look(None, CONFIG, may_differ=MAY_DIFFER) is False
-    assert look(path, CONFIG, may_differ=MAY_DIFFER) is False
+    assert look(None, CONFIG, kind="search", may_differ=MAY_DIFFER) is False
+    assert look(path, CONFIG, kind="search", may_differ=MAY_DIFFER) is False
     assert not path.exists()
     with opened(path):
         pass
     other = {**CONFIG, "target": {"name": "host_small"}}
     with pytest.raises(RunError, match=r"run holds a run with target.name=pixel1_small, not target.name=host_small"):
-        look(path, other, may_differ=MAY_DIFFER)
+        look(path, other, kind="search", may_differ=MAY_DIFFER)
     for damaged in ("a: [", "a: 2026-13-45", "[" * 20_000):
         (path / "config.yaml").write_text(damaged)
         with pytest.raises(RunError, match=r"config.yaml cannot be read .*; restore it, or use another folder"):
-            look(path, CONFIG, may_differ=MAY_DIFFER)
+            look(path, CONFIG, kind="search", may_differ=MAY_DIFFER)
     (path / "config.yaml").write_text("[]")
     with pytest.raises(RunError, match=r"config.yaml is not a run's; restore it, or use another folder"):
-        look(path, CONFIG, may_differ=MAY_DIFFER)
+        look(path, CONFIG, kind="search", may_differ=MAY_DIFFER)
     (path / "config.yaml").unlink()
     with pytest.raises(RunError, match="run exists and is not a run's directory"):
-        look(path, CONFIG, may_differ=MAY_DIFFER)
+        look(path, CONFIG, kind="search", may_differ=MAY_DIFFER)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file exists and is not a run's directory"):
-        look(tmp_path / "file", CONFIG, may_differ=MAY_DIFFER)
+        look(tmp_path / "file", CONFIG, kind="search", may_differ=MAY_DIFFER)
 
 
 def test_two_searches_do_not_write_to_one_run(tmp_path):
@@ -83,7 +183,7 @@ def test_a_stage_keeps_what_it_came_to_by_its_identity(tmp_path):
         run.stage("cut", {})
 
 
-@pytest.mark.parametrize("missing", ["config.yaml", "environment.json"])
+@pytest.mark.parametrize("missing", ["config.yaml", "run.json", "environment.json"])
 def test_a_directory_on_a_full_disk_can_be_used_later(missing, tmp_path, monkeypatch):
     def full(path, content):
         if path.name == missing:
@@ -131,7 +231,7 @@ def test_nothing_is_left_of_a_run_that_was_refused(tmp_path, monkeypatch):
     for word in ("late", "again"):
         with pytest.raises(ValueError, match=word):
             ended(own, "journal.jsonl", ValueError(word))
-    assert {path.name for path in own.iterdir()} == {"config.yaml", "environment.json", "journal.jsonl"}
+    assert {path.name for path in own.iterdir()} == {"run.json", "config.yaml", "environment.json", "journal.jsonl"}
     with pytest.raises(KeyboardInterrupt):
         ended(Path("stopped"), "table.json", KeyboardInterrupt())
     assert (tmp_path / "stopped" / "config.yaml").exists()

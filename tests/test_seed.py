@@ -9,6 +9,7 @@ from rich.console import Console
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.training.datasets import Split
 from nas.training.recipe import Recipe
+from nas_runtime.run import Run
 from netadapt import run, seed, weights
 from search_spaces import zoo
 
@@ -31,7 +32,7 @@ def test_an_adaptation_goes_on_with_the_seed_that_it_began_with(change, stripes,
     weights.save(begun, tmp_path / "steps" / "seed.safetensors")
 
     def goes_on(now: seed.Seed) -> weights.TrainedNet:
-        return run._seed_net(Console(quiet=True), tmp_path, SimpleNamespace(seed=now), evaluator)
+        return run._seed_net(Console(quiet=True), Run(tmp_path), SimpleNamespace(seed=now), evaluator)
 
     assert goes_on(SEED).arch == begun.arch
     with pytest.raises(ValueError, match="began with another seed than the one that is given now; use another run_dir"):
