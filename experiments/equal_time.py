@@ -52,7 +52,7 @@ from experiments.proxy_validation import WIDTHS, Where, pool
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.report import plots
 from nas.training.recipe import Recipe
-from nas_runtime.records import Records
+from nas_runtime.run import Run
 from search_spaces import text
 from search_spaces.arch import Arch
 
@@ -88,23 +88,29 @@ def main() -> None:
         for seed in range(_MOST_SEEDS)
     )
     jobs += [job for job in others if job not in jobs and job.result.exists()]
-    provenance.note(RUNS)
-    found: dict[Job, Found] = {}
-    with pool(where) as processes:
-        for minutes in budgets:  # the longer ones go on from the shorter
-            runs = {processes.submit(searched, job): job for job in jobs if job.minutes == minutes}
-            for run in as_completed(runs):
-                found[runs[run]] = run.result()
-                print(f"{runs[run].folder.name}, {minutes} minutes: {run.result().samples} samples", flush=True)
-    found = {job: found[job] for job in sorted(found, key=lambda job: (list(METHODS).index(job.method), job.seed))}
-    starts = [Start(arch=outcome.arch) for outcome in found.values()]
-    starts += [Start(arch=outcome.arch, weights=job) for job, outcome in found.items() if job.shares]
-    starts += [Start(arch=arch) for arch in REFERENCES.values()]
-    starts += _longest(list(found), where)
-    test_top1 = _finally_trained(starts, given["final_seeds"], where)
+    with provenance.recording(RUNS) as run:
+        found = _searched(jobs, where)
+        starts = [Start(arch=outcome.arch) for outcome in found.values()]
+        starts += [Start(arch=outcome.arch, weights=job) for job, outcome in found.items() if job.shares]
+        starts += [Start(arch=arch) for arch in REFERENCES.values()]
+        starts += _longest(list(found), where)
+        test_top1 = _finally_trained(run, starts, given["final_seeds"], where)
     last = [str(_FINAL_SEED + n) for n in range(given["final_seeds"])]
     seeds = f"searches {', '.join(map(str, sorted({job.seed for job in found})))}; last trainings {', '.join(last)}"
     _show(where, found, test_top1, provenance.of(seeds, runs=(RUNS,)))
+
+
+def _searched(jobs: Sequence[Job], where: Where) -> dict[Job, Found]:
+    """What each search finds, by method and seed."""
+    found: dict[Job, Found] = {}
+    with pool(where) as processes:
+        for minutes in sorted({job.minutes for job in jobs}):  # the longer ones go on from the shorter
+            searches = {processes.submit(searched, job): job for job in jobs if job.minutes == minutes}
+            for search in as_completed(searches):
+                job, outcome = searches[search], search.result()
+                found[job] = outcome
+                print(f"{job.folder.name}, {minutes} minutes: {outcome.samples} samples", flush=True)
+    return {job: found[job] for job in sorted(found, key=lambda job: (list(METHODS).index(job.method), job.seed))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,19 +138,18 @@ def _longest(jobs: Sequence[Job], where: Where) -> list[Start]:
     return [Start(arch=REFERENCES[CONTROL], epochs=epochs + round(most * ORDINARY[1] / images))] if most else []
 
 
-def _finally_trained(starts: Sequence[Start], seeds: int, where: Where) -> dict[Start, np.ndarray]:
+def _finally_trained(run: Run, starts: Sequence[Start], seeds: int, where: Where) -> dict[Start, np.ndarray]:
     """For each network its top-1 on the test images after a long training, by seed; but one seed for the longest."""
-    records = Records(RUNS / f"{where.dataset}-final.jsonl", "equal_time")
+    records = run.records(f"{where.dataset}-final.jsonl", "equal_time")
     known = {(r["arch"], r.get("weights"), r.get("epochs"), r["seed"]): r["test_top1"] for r in records.records}
     keys = {start: [start.key(_FINAL_SEED + n) for n in range(1 if start.epochs else seeds)] for start in starts}
     with pool(where) as processes:
         todo = {key: start for start, own in keys.items() for key in own if key not in known}
-        runs = {processes.submit(_final, start, key[-1], where): key for key, start in todo.items()}
-        for run in as_completed(runs):
-            arch, weights, epochs, seed = key = runs[run]
-            known[key] = run.result()
-            record = {"arch": arch, "weights": weights, "epochs": epochs, "seed": seed, "test_top1": run.result()}
-            records.append(record)
+        trainings = {processes.submit(_final, start, key[-1], where): key for key, start in todo.items()}
+        for training in as_completed(trainings):
+            arch, weights, epochs, seed = key = trainings[training]
+            known[key] = test_top1 = training.result()
+            records.append({"arch": arch, "weights": weights, "epochs": epochs, "seed": seed, "test_top1": test_top1})
     return {start: np.array([known[key] for key in own]) for start, own in keys.items()}
 
 

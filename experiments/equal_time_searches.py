@@ -1,5 +1,6 @@
 """The searches of `experiments.equal_time`: each method for some minutes, from where its record ends."""
 
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -202,7 +203,6 @@ def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
     if record is None:
         evaluate = partial(ordinary.evaluate, rng_seed=0)
         record = {"seconds": _timed(evaluate, REFERENCES["mobilenet_v3_small"]).seconds}
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
     return float(record["seconds"])
 
@@ -236,11 +236,10 @@ def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, Shared
         bn_images=512,
         mode=METHODS[job.method].mode,
     )
-    job.folder.mkdir(parents=True, exist_ok=True)
     start = time.process_time()
     if not record["ended"]:
         write_json(path, {**record, "since": time.time()})
-    with (job.folder / "training.txt").open("a") as file:
+    with io.StringIO() if record["ended"] else (job.folder / "training.txt").open("a") as file:
         weights, learned = prepare.prepare(
             job.folder,
             how,

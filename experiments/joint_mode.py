@@ -102,9 +102,8 @@ def main() -> None:
     seeds = range(given["seeds"])
     if len(seeds) < 2:
         sys.exit("error: seeds=1; whether seeds agree takes at least 2")
-    provenance.note(setting.folder)
     jobs = [(variant, seed) for seed in seeds for variant in (*given["variants"], RANDOM)]
-    with proxy_validation.pool(where) as processes:
+    with provenance.recording(setting.folder, kind="joint_mode"), proxy_validation.pool(where) as processes:
         for done in as_completed([processes.submit(recorded, setting, *job) for job in jobs]):
             done.result()
     rows = [

@@ -28,10 +28,11 @@ from nas.executor_ray import RayExecutor
 from nas.training import datasets, sources
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
-from nas_runtime.records import Records
+from nas_runtime.run import Run
 from netadapt import seed as seeds
 from netadapt.fine_tune import FineTune, measured_top1
 from netadapt.propose import Proposal, propose, ranking
+from netadapt.weights import TrainedNet
 from search_spaces import redesign
 from search_spaces.arch import Arch
 
@@ -59,7 +60,6 @@ class Look:
 
 def main() -> None:
     setting = options.read(DEFAULTS, {"redesign": ("", "mobilenet_v3", *redesign.REDESIGNS)})
-    provenance.note(RUNS)
     evaluator = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
     seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
@@ -68,12 +68,20 @@ def main() -> None:
     seed_ms = latency_ms(seed.arch)
     cut_ms = setting["delta"] * seed_ms
     proposals = propose(seed.arch, latency_ms, cut_ms=cut_ms, kinds=("expansion", "bottleneck"))
-    name = "-".join(str(v) for v in setting.values() if v != "")
-    records = Records(RUNS / f"{name}.jsonl", "proposal looks")
-    done = {(r["updates"], r["rng_seed"], r["group"]): r["top1"] for r in records.records}
-
     parts_top1 = [measured_top1(parent, evaluator, datasets.part(evaluator.data.holdout, n)) for n in PARTS]
     print(f"{seed.arch.name}: {seed_ms:.1f} ms, top-1 {parent.top1:.2%}, {len(proposals)} proposals")
+    with provenance.recording(RUNS) as run:
+        done = looked(run, setting, evaluator, parent, proposals)
+    report(setting, proposals, done, parts_top1, seed_ms)
+
+
+def looked(
+    run: Run, setting: dict, evaluator: ProxyTraining, parent: TrainedNet, proposals: list[Proposal]
+) -> dict[tuple[int, int, str], list[float]]:
+    """The top-1 on each of `PARTS` by (updates, seed of the images, group) of all looks and the reference."""
+    name = "-".join(str(v) for v in setting.values() if v != "")
+    records = run.records(f"{name}.jsonl", "proposal looks")
+    done = {(r["updates"], r["rng_seed"], r["group"]): r["top1"] for r in records.records}
     with RayExecutor() as executor:
         shared, net = executor.share(evaluator), executor.share(parent)
         for updates, repetitions in {setting["long"]: 2, **LOOKS}.items():
@@ -92,7 +100,7 @@ def main() -> None:
                     done[updates, data_seed, todo[i].group] = evaluation.state
                 if todo:
                     print(f"{updates} updates, images {data_seed}: {time.perf_counter() - start:.0f} s", flush=True)
-    report(setting, proposals, done, parts_top1, seed_ms)
+    return done
 
 
 def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[float], seed_ms: float) -> None:

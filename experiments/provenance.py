@@ -11,19 +11,22 @@ Of results of a time when this was not written, `recorded` stands instead of `co
 commit that added them.
 """
 
+import contextlib
 import datetime
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from latency_luts.on_device import cpu_name
 from nas.environment import code, version
 from nas_runtime.cluster import available_cpus
+from nas_runtime.files import write_text
+from nas_runtime.run import Run, open_shared
 
-__all__ = ["NEEDED", "NOTHING_RANDOM", "began", "header", "note", "of", "split"]
+__all__ = ["NEEDED", "NOTHING_RANDOM", "began", "header", "of", "recording", "split"]
 
 NOTHING_RANDOM = "none: nothing random"
 NEEDED = ("command", "seeds", "machine")  # and `commit` or `recorded`
@@ -39,18 +42,27 @@ def began() -> str:
     return code() or "of no checkout"
 
 
-def note(runs: Path) -> None:
-    """Writes down that this version of the code adds records to the folder `runs`.
+@contextlib.contextmanager
+def recording(runs: Path, *, kind: str | None = None) -> Iterator[Run]:
+    """Inside, this program and its processes alone add records to the folder `runs` of an experiment.
 
-    An experiment that continues from its records calls it before it begins, so that `of` can name all their versions.
+    That this version of the code did so is written down first, so that `of` can name the versions of all records.
+
+    Args:
+        kind: of run; None: the folder's name.
+
+    Raises:
+        RunError: the folder is another kind of run's, or a newer version's.
+        FileError: another process is adding records to it.
     """
-    file = runs / _COMMITS
-    known = file.read_text().splitlines() if file.exists() else []
-    if not known and runs.exists() and any(runs.iterdir()):
-        known = ["earlier ones, not noted"]
-    if began() not in known:
-        runs.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(f"{commit}\n" for commit in (*known, began())))
+    with open_shared(runs, kind=kind or runs.name) as run:
+        file = runs / _COMMITS
+        known = file.read_text().splitlines() if file.exists() else []
+        if not known and run.resumed:
+            known = ["earlier ones, not noted"]
+        if began() not in known:
+            write_text(file, "".join(f"{commit}\n" for commit in (*known, began())))
+        yield run
 
 
 def of(
@@ -62,7 +74,7 @@ def of(
         seeds: which random numbers it took; ``none: nothing random`` is an answer.
         device: where networks were trained; for "cuda" the GPU is named.
         packages: whose versions matter, also if only other processes imported them.
-        runs: folders of records that it went on from (see `note`).
+        runs: folders of records that it went on from (see `recording`).
         command: what was run, if not this program.
     """
     machine = f"{cpu_name()}, {available_cpus()} cores"

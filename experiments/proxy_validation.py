@@ -33,7 +33,7 @@ from nas.report import plots
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
-from nas_runtime.records import Records
+from nas_runtime.run import Run
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -118,8 +118,8 @@ def main() -> None:
     ]
     proxies = [proxy for proxy in proxies if proxy != reference]
     jobs = [(proxy, i, seed) for proxy in (reference, *proxies) for i in range(networks) for seed in range(seeds)]
-    provenance.note(RUNS)
-    known = trained(jobs, where)
+    with provenance.recording(RUNS) as run:
+        known = trained(run, jobs, where)
     top1 = {
         p: np.array([[known[p, i, s][0] for s in range(seeds)] for i in range(networks)]) for p in (*proxies, reference)
     }
@@ -193,21 +193,23 @@ def _show(where: Where, networks: int, reference: Proxy, rows: list[dict[str, st
 # ---- the trainings
 
 
-def trained(jobs: list[tuple[Proxy, int, int]], where: Where) -> dict[tuple[Proxy, int, int], tuple[float, float]]:
+def trained(
+    run: Run, jobs: list[tuple[Proxy, int, int]], where: Where
+) -> dict[tuple[Proxy, int, int], tuple[float, float]]:
     """(top-1, seconds) of `jobs` (training, network, seed) and of all others that are recorded."""
-    records = Records(RUNS / f"{where.records}.jsonl", "proxy_validation")
+    records = run.records(f"{where.records}.jsonl", "proxy_validation")
     known = {
         (Proxy(epochs=r["epochs"], images=r["images"], px=r["px"]), r["network"], r["seed"]): (r["top1"], r["seconds"])
         for r in records.records
     }
     with pool(where) as processes:
-        runs = {processes.submit(_train, *job, where): job for job in jobs if job not in known}
-        for i, run in enumerate(as_completed(runs), 1):
-            proxy, network, seed = job = runs[run]
-            known[job] = top1, seconds = run.result()
+        trainings = {processes.submit(_train, *job, where): job for job in jobs if job not in known}
+        for i, training in enumerate(as_completed(trainings), 1):
+            proxy, network, seed = job = trainings[training]
+            known[job] = top1, seconds = training.result()
             records.append({**asdict(proxy), "network": network, "seed": seed, "top1": top1, "seconds": seconds})
             if i % 20 == 0:
-                print(f"{i} of {len(runs)} trainings", flush=True)
+                print(f"{i} of {len(trainings)} trainings", flush=True)
     return known
 
 

@@ -15,7 +15,6 @@ runs/rediscover_v3/, and the same command continues (also with more `repeats`). 
 experiments/results/rediscover_v3_*.
 """
 
-import json
 import shlex
 import shutil
 import subprocess
@@ -24,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 import latency_luts
 from experiments import options, provenance, tables
+from nas_runtime.files import read_json
+from nas_runtime.run import Run
 from search_spaces import zoo
 
 DEFAULTS = {"path": "", "model": "large", "images": 10_000, "epochs": 12, "repeats": 3, "samples": 42}
@@ -38,9 +38,13 @@ ABOVE, BASE_WIDTH = 1.5, 0.5  # of the search for Small's seed: it has to be slo
 
 def main() -> None:
     setting = options.read(DEFAULTS, {"model": ("large", "small")}, needed=["path"])
-    name = f"{setting['model']}-{setting['images']}x{setting['epochs']}"
-    provenance.note(RUNS)
-    folder = RUNS / name
+    with provenance.recording(RUNS):
+        result = _adapted(setting, RUNS / f"{setting['model']}-{setting['images']}x{setting['epochs']}")
+    _report(setting, result)
+
+
+def _adapted(setting: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the commands of the search, if there is one, and of the adaptation come to, whose run is in `folder`."""
     data = ["dataset=cifar10", f"dataset.path={setting['path']}"]
     if "host" not in latency_luts.names():
         _run("latency_luts.build", ["device=host"])
@@ -48,10 +52,10 @@ def main() -> None:
         seed = ["seed=mnasnet_a1", "redesign=mobilenet_v3", "+target=host_large"]
     else:
         small_ms = latency_luts.load("host", model="interpolated").latency_ms(zoo.get("mobilenet_v3_small"))
-        search = folder.with_name(f"{name}-search")
+        search = folder.with_name(f"{folder.name}-search")
         if not (search / "best.json").exists():
-            begun = search / "config.yaml"  # whose table may have had fewer units than today's
-            ms = yaml.safe_load(begun.read_text())["target"]["target_ms"] if begun.exists() else ABOVE * small_ms
+            begun = Run(search).config  # by a table which may have had fewer units than today's
+            ms = begun["target"]["target_ms"] if begun else ABOVE * small_ms
             target = ["+target=host_small", f"target.target_ms={ms:.3f}", f"space.base_width={BASE_WIDTH}", "w=-0.15"]
             target += [f"adjust_after={setting['samples'] // 3}", "epochs=4"]
             _run("nas.search", [*target, *data, f"samples={setting['samples']}", f"run_dir={search}"])
@@ -64,10 +68,10 @@ def main() -> None:
         "compare=[seed,uniform,chance,published]",
     ]
     _run("netadapt.run", [*seed, *data, *training, f"run_dir={folder}"])
-    _report(setting, json.loads((folder / "result.json").read_text()))
     for picture in ("path", "widths", "expansions"):
         if (folder / f"{picture}.png").exists():
             shutil.copy(folder / f"{picture}.png", tables.RESULTS / f"rediscover_v3_{setting['model']}_{picture}.png")
+    return read_json(folder / "result.json")
 
 
 def _run(module: str, arguments: list[str]) -> None:

@@ -22,6 +22,7 @@ experiments/results.
 """
 
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -78,12 +79,12 @@ def main() -> None:
     for name in given["benchmarks"]:
         search_benchmarks.get(name, given["path"])
     jobs = _jobs(given)
-    provenance.note(RUNS)
-    run_all(recorded, jobs, given["workers"])
     seeds = f"{given['first_seed']} to {given['first_seed'] + given['seeds'] - 1}, {given['long_seeds']} of them long"
-    origin = provenance.of(seeds, packages=("torch", "numpy", "optuna", "scipy"), runs=(RUNS,))
-    for name in given["benchmarks"]:
-        report(search_benchmarks.get(name, given["path"]), [job for job in jobs if job.benchmark == name], origin)
+    with provenance.recording(RUNS):
+        run_all(recorded, jobs, given["workers"])
+        origin = provenance.of(seeds, packages=("torch", "numpy", "optuna", "scipy"), runs=(RUNS,))
+        for name in given["benchmarks"]:
+            report(search_benchmarks.get(name, given["path"]), [job for job in jobs if job.benchmark == name], origin)
 
 
 def _jobs(given: dict[str, Any]) -> list[Job]:
@@ -106,8 +107,11 @@ def _jobs(given: dict[str, Any]) -> list[Job]:
 
 def run_all(run: Callable[[Any], object], jobs: Sequence[Any], workers: int) -> None:
     """Calls `run` with each of the jobs, in so many processes; when one fails or is interrupted, no further ones
-    begin."""
-    with ProcessPoolExecutor(workers) as pool:
+    begin.
+
+    The processes are new ones: a fork would keep the lock of the folder where this process was killed.
+    """
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(run, job) for job in jobs]
         try:
             for i, done in enumerate(as_completed(runs), 1):
@@ -233,7 +237,6 @@ def recorded(job: Job) -> dict[str, Any]:
     if run is None:
         benchmark = search_benchmarks.get(job.benchmark, job.path)
         run = _run(METHODS[job.method].start(benchmark, job.seed), job.samples, 2 * benchmark.reward.target_ms)
-        job.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(job.file, run)
     return run
 
@@ -266,7 +269,6 @@ def _best(benchmark: Benchmark) -> tuple[float, float]:
     file = RUNS / f"best_point-{benchmark.name}.json"
     if (known := read_json(file)) is None:
         known = search_benchmarks.best_known(benchmark).tolist()
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, known)
     point = np.array(known)
     return float(benchmark.ask(point[None], 0).true[0]), benchmark.error_percent(point)

@@ -124,9 +124,8 @@ def main() -> None:
         sys.exit(f"error: networks={networks} seeds={seeds}; there must be at least 4 networks and 2 seeds")
     reference = Proxy(epochs=given["reference"], images=given["images"])
     jobs = [(reference, i, seed) for i in range(networks) for seed in range(seeds)]
-    for runs in (proxy_validation.RUNS, RUNS):
-        provenance.note(runs)
-    known = trained(jobs, where)
+    with provenance.recording(proxy_validation.RUNS) as run:
+        known = trained(run, jobs, where)
     long = np.array([[known[reference, i, s][0] for s in range(seeds)] for i in range(networks)])
     rows, proxies = [], {}
     for proxy in sorted({job[0] for job in known}, key=lambda p: (p.epochs * p.images, p.px or 0)):
@@ -136,25 +135,41 @@ def main() -> None:
             what = "by itself, the same again" if proxy == reference else f"by itself, {proxy}"
             proxies[f"by itself, {proxy}"] = top1, seconds
             rows.append(_row(what, seconds, top1.mean(axis=1), tau_of(top1, long)))
-    for variant in given["variants"]:
-        training = Training(variant=variant, epochs=epochs, images=given["images"], batch=given["batch"])
-        record = _shared(training, networks, where)
-        for what, values in record["values"].items():
-            top1 = np.array(values[:networks])
-            tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
-            rows.append(_row(f"{variant}, {epochs} epochs in all: {what}", record["seconds"], top1, tau))
-        if given["more"] and "inherited weights" in record["values"]:
-            onward = f"{given['more']} epoch{'s' * (given['more'] > 1)} on from {variant}"
-            long_on, seconds = _trained_on(training, networks, seeds, given["more"], where)
-            rows.append(_row("the same again", seconds, long_on.mean(axis=1), tau_of(long_on, long_on), onward))
-            top1 = np.array(record["values"]["inherited weights"][:networks])
-            tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long_on)
-            rows.append(_row("inherited weights", record["seconds"], top1, tau, onward))
-            for what, (by_itself, seconds) in proxies.items():
-                rows.append(_row(what, seconds, by_itself.mean(axis=1), tau_of(by_itself, long_on), onward))
+    with provenance.recording(RUNS):
+        for variant in given["variants"]:
+            training = Training(variant=variant, epochs=epochs, images=given["images"], batch=given["batch"])
+            rows += _rows_of(training, long, proxies, given["more"], where)
     seeds_are = f"networks {NETWORKS_SEED}, trainings 0 to {seeds - 1}, shared weights 0"
     origin = provenance.of(seeds_are, device=where.device, runs=(proxy_validation.RUNS, RUNS))
     _show(where, networks, reference, given["more"], rows, origin)
+
+
+def _rows_of(
+    training: Training, long: np.ndarray, proxies: dict[str, tuple[np.ndarray, float]], more: int, where: Where
+) -> list[dict[str, str]]:
+    """What shared weights say of the networks, which are trained if that was not done before.
+
+    Args:
+        long: top-1 (networks, seeds) of the networks, each trained by itself for long.
+        proxies: the same by other trainings of each by itself, and the seconds that one takes.
+        more: epochs of trainings that go on from the shared weights, by which the networks are ranked, too; 0: none.
+    """
+    networks, seeds = long.shape
+    rows, record = [], _shared(training, networks, where)
+    for what, values in record["values"].items():
+        top1 = np.array(values[:networks])
+        tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long)
+        rows.append(_row(f"{training.variant}, {training.epochs} epochs in all: {what}", record["seconds"], top1, tau))
+    if more and "inherited weights" in record["values"]:
+        onward = f"{more} epoch{'s' * (more > 1)} on from {training.variant}"
+        long_on, seconds = _trained_on(training, networks, seeds, more, where)
+        rows.append(_row("the same again", seconds, long_on.mean(axis=1), tau_of(long_on, long_on), onward))
+        top1 = np.array(record["values"]["inherited weights"][:networks])
+        tau = tau_of(np.repeat(top1[:, None], seeds, axis=1), long_on)
+        rows.append(_row("inherited weights", record["seconds"], top1, tau, onward))
+        for what, (by_itself, seconds) in proxies.items():
+            rows.append(_row(what, seconds, by_itself.mean(axis=1), tau_of(by_itself, long_on), onward))
+    return rows
 
 
 def _row(

@@ -81,12 +81,14 @@ def test_what_is_written_is_read_back_with_where_it_is_from(tmp_path, monkeypatc
 def test_a_result_continued_by_another_version_names_both(tmp_path, monkeypatch):
     for commit in ("a 2026-11-01", "b 2026-11-02", "a 2026-11-01"):
         monkeypatch.setattr(provenance, "began", lambda commit=commit: commit)
-        provenance.note(tmp_path / "runs")
+        with provenance.recording(tmp_path / "runs"):
+            pass
     assert provenance.of("0", runs=(tmp_path / "runs",))["commit"] == "a 2026-11-01, b 2026-11-02"
     old = tmp_path / "old"
     old.mkdir()
     (old / "records.jsonl").touch()
-    provenance.note(old)
+    with provenance.recording(old):
+        pass
     assert provenance.of("0", runs=(old,))["commit"] == "earlier ones, not noted, a 2026-11-01"
 
 
