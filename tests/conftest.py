@@ -1,6 +1,7 @@
 """Shared fixtures: random architectures, a tiny data set, and one torch thread for everything."""
 
 import contextlib
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from search_spaces.space import SearchSpace
 from tests.fake_machine import HERE, FakeMachine
 
 torch.set_num_threads(1)
+for _number in (signal.SIGINT, signal.SIGHUP):
+    # ignored, under nohup or behind an `&`, it would be ignored by every program that a test starts and stops, too
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 # the same examples in every run, however fast the machine is
 settings.register_profile(
     "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]

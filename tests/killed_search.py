@@ -1,10 +1,12 @@
-"""A search for tests to kill: `python -m tests.killed_search FOLDER CONTROLLER SAMPLES SECONDS [ray]`.
+"""A search for tests to kill: `python -m tests.killed_search FOLDER CONTROLLER SAMPLES SECONDS [ray | LIFE]`.
 
-Every evaluation takes SECONDS and then leaves a line in FOLDER/evaluated. At the end the controller's state is written
-to FOLDER/controller.
+Every evaluation takes SECONDS or more and then leaves a line in FOLDER/evaluated. At the end the controller's state is
+written to FOLDER/controller. After LIFE seconds of searching the process is killed by a signal that Python does not
+see, wherever it is.
 """
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,10 +39,11 @@ class Sleeping:
         return evaluation
 
 
-def main(folder: Path, controller_name: str, samples: int, seconds: float, executor) -> None:
+def main(folder: Path, controller_name: str, samples: int, seconds: float, executor, life_s: float = 0) -> None:
     space = spaces.get("accel_nasbench")
     controller = controllers.make(controller_name, space, rng_seed=0)
-    (folder / "started").touch()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, life_s)  # none, if it is 0
     search(
         space=space,
         controller=controller,
@@ -57,11 +60,11 @@ def main(folder: Path, controller_name: str, samples: int, seconds: float, execu
 
 
 if __name__ == "__main__":
-    _, path, name, count, pause, *ray = sys.argv
-    if ray:
+    _, path, name, count, pause, *more = sys.argv
+    if more == ["ray"]:
         from nas.executor_ray import RayExecutor
 
         with RayExecutor(workers=2, num_cpus=0.5) as ray_executor:
             main(Path(path), name, int(count), float(pause), ray_executor)
     else:
-        main(Path(path), name, int(count), float(pause), SerialExecutor())
+        main(Path(path), name, int(count), float(pause), SerialExecutor(), *map(float, more))

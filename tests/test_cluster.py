@@ -13,7 +13,7 @@ import pytest
 from nas_runtime import cluster
 from nas_runtime.cluster import ResourceError, join, start
 from tests.dying_cluster import SAMPLES
-from tests.test_commands import ROOT, command
+from tests.test_commands import HANGS_S, ROOT, command
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_without_a_loopback_interface():
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=HANGS_S,
         check=False,
     )
     if "unshare" in done.stderr:
@@ -155,7 +155,7 @@ def test_without_a_loopback_interface():
 
 def test_a_node_dies_and_two_join(tmp_path):
     settings = {"RAY_USAGE_STATS_ENABLED": "0"}
-    done = command("tests.dying_cluster", str(tmp_path), cwd=tmp_path, timeout=500, **settings)
+    done = command("tests.dying_cluster", str(tmp_path), cwd=tmp_path, **settings)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["rc"] == 0

@@ -1,10 +1,7 @@
 """The commands of latency tables as a user runs them, on a space of the narrowest networks."""
 
 import json
-import os
-import subprocess
-import sys
-import time
+import signal
 import zipfile
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from latency_luts.key import key
 from latency_luts.schedule import units_and_samples
 from latency_luts.table import read
 from search_spaces import spaces
-from tests.test_commands import ROOT, command
+from tests.test_commands import command
 
 TINY = ["space.base_width=0.01", "space.resolution_px=32"]
 
@@ -23,24 +20,14 @@ TINY = ["space.base_width=0.01", "space.resolution_px=32"]
 def built(tmp_path_factory) -> tuple[Path, str]:
     """A table of this machine whose build was killed once: its folder, and what the second build printed."""
     cwd = tmp_path_factory.mktemp("tables")
-    arguments = [sys.executable, "-m", "latency_luts.build", "device=host_here", "tables_dir=.", *TINY]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    killed = subprocess.Popen(arguments, cwd=cwd, env=environment, stderr=subprocess.DEVNULL)
-    log = cwd / "host_here.json.measured"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and log.read_text().count('"chain"') >= 16) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    killed.kill()
-    killed.wait()
-    lines = log.read_text().splitlines()
-    assert len(lines) > 16
+    build = ["latency_luts.build", "device=host_here", "tables_dir=.", *TINY]
+    killed = command("tests.signalled", "SIGKILL", "host_here.json.measured:20", *build, cwd=cwd)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (cwd / "host_here.json.measured").read_text().count('"chain"') > 10
     assert not (cwd / "host_here.json").exists()
-    second = subprocess.Popen(
-        arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    out, err = second.communicate(timeout=400)
-    assert second.returncode == 0, err
-    return cwd, out
+    second = command(*build, cwd=cwd)
+    assert second.returncode == 0, second.stderr
+    return cwd, second.stdout
 
 
 def test_a_killed_build_continues(built):

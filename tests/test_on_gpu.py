@@ -213,7 +213,7 @@ def test_inherited_accuracy_is_the_same_on_a_gpu():
     ],
 )
 def test_a_search_on_a_gpu(tmp_path, how):
-    done = search("evaluator.device=cuda", "run_dir=run", *how, cwd=tmp_path, timeout=400)
+    done = search("evaluator.device=cuda", "run_dir=run", *how, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert 0 < result["best"]["top1"] <= 1

@@ -7,7 +7,7 @@ from tests.test_commands import command, search
 
 def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
     settings = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
-    done = command("tests.training_together", str(tmp_path), cwd=tmp_path, timeout=500, **settings)
+    done = command("tests.training_together", str(tmp_path), cwd=tmp_path, **settings)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["killed"]

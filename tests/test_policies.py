@@ -15,6 +15,7 @@ from nas.controllers import reinforce
 from nas.controllers.reinforce import Reinforce
 from nas.controllers.rnn_ppo import RNNPPO, Policy, PPOSettings, one_thread
 from tests.controller_spaces import conditional_space, small_space
+from tests.test_commands import HANGS_S
 
 
 def scrambled_reinforce(space):
@@ -153,7 +154,7 @@ if __name__ == "__main__":
 
 def test_processes_can_be_forked_after_a_search_by_rnn_ppo():
     """Where torch has started threads, they are missing in a forked process, which waits for them for ever."""
-    ended = subprocess.run([sys.executable, "-c", AFTER], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", AFTER], capture_output=True, text=True, timeout=HANGS_S)
     assert ended.stdout.split() == ["2", "375000000.0"], ended.stderr
 
 

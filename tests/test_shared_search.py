@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +19,7 @@ from nas.training import sources
 from nas.training.recipe import Recipe
 from nas.training.train import top1
 from search_spaces import spaces, torch_net
-from tests.test_commands import ROOT, TINY, journal, search
-from tests.test_kills import lines
+from tests.test_commands import TINY, command, journal, search
 
 SHARED = [
     "evaluator=shared_weights",
@@ -45,16 +41,9 @@ def test_a_search_that_is_killed_is_the_one_under_ray_that_was_not(tmp_path):
     assert "shared weights: 9/9 updates, phase 3 of 3 (mixed)" in done.stdout
     assert "as samples and after the final training" in done.stdout
     serial = [*SHARED, "executor=serial", "workers=1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *serial],
-        cwd=killed,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-    )
-    while lines(killed / "run" / "journal.jsonl") < 2 and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    arguments = ["nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *serial]
+    ended = command("tests.signalled", "SIGKILL", "journal.jsonl:3", *arguments, cwd=killed)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     weights = (killed / "run" / "shared.safetensors").stat().st_mtime_ns
     done = search(*serial, cwd=killed)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import pytest
 
 from nas_runtime import signals
 from nas_runtime.signals import held_back, interruptible, kept
-from tests.test_commands import ROOT
+from tests.test_commands import HANGS_S, ROOT
 from tests.test_kills import wait_for_lines
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -77,7 +77,7 @@ with interruptible():
 """
     for close in ("", "2>&-", "1>&- 2>&-"):
         command = ["sh", "-c", f'exec "$0" -E -c "$1" {close}', sys.executable, program]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
         assert (done.returncode, done.stderr) == (129, "" if close else "interrupted\n")
 
 
@@ -176,10 +176,10 @@ def test_signals_end_a_search_like_ctrl_c(kind, number, code, tmp_path):
         time.sleep(0.3)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=HANGS_S)
         assert (process.returncode, err) == (code, "interrupted\n")
         assert "continue with the same command and run_dir=run" in out
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANGS_S
         while in_session(process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert in_session(process.pid) == []

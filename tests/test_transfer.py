@@ -23,6 +23,7 @@ from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import lower, unit
 from search_spaces.ops import Conv
 from tests.conftest import options_of
+from tests.test_commands import HANGS_S
 
 
 def entries(*names: str) -> dict:
@@ -353,7 +354,7 @@ def on_the_device(tmp_path_factory):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=HANGS_S,
         )
 
     yield folder, run

@@ -11,7 +11,7 @@ import pytest
 from nas import controllers
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
-from tests.test_commands import ROOT
+from tests.test_commands import HANGS_S, ROOT
 
 # Ray's own warnings about its own future
 pytestmark = [
@@ -164,7 +164,7 @@ def test_in_a_tuner_with_asha_and_failures(tmp_path):
         env={**os.environ, **quiet, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

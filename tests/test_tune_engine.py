@@ -1,11 +1,8 @@
 """Searches by Ray Tune: what becomes of trials, and how a search goes on."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -18,8 +15,7 @@ from nas.journal import Journal, JournalError
 from nas.reward import hard
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
-from tests.test_commands import ROOT, TINY, journal, search
-from tests.test_kills import lines
+from tests.test_commands import TINY, command, journal, search
 from tests.test_tune import SPACE, Told
 
 # Ray's own warnings about its own future
@@ -166,25 +162,13 @@ def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
     run = "a run [1] #2 %20 $x ?y=1"
     settings = ["executor=ray", "engine=tune", "controller=evolution", f"run_dir='{run}'", "epochs=2"]
     path = tmp_path / run / "journal.jsonl"
-    for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *settings],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        enough = max(2, lines(path) + 1)
-        deadline = time.monotonic() + 200
-        while lines(path) < enough and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(how)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == code, err
-        if how == signal.SIGINT:
-            assert err == "interrupted\n"
-            assert f"continue with the same command and run_dir={run}" in out
+    arguments = ["nas.search", "+target=pixel1_small", "w=-0.15", *TINY, *settings]
+    stopped = command("tests.signalled", "SIGINT", "journal.jsonl:2", *arguments, cwd=tmp_path)
+    assert (stopped.returncode, stopped.stderr) == (130, "interrupted\n")
+    assert f"continue with the same command and run_dir={run}" in stopped.stdout
+    enough = path.read_bytes().count(b"\n") + 1
+    killed = command("tests.signalled", "SIGKILL", f"journal.jsonl:{enough}", *arguments, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = path.read_bytes()
     done = search(*settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
