@@ -13,7 +13,8 @@ import torch
 from nas import controllers
 from nas.controllers import reinforce
 from nas.controllers.reinforce import Reinforce
-from nas.controllers.rnn_ppo import RNNPPO, Policy, PPOSettings, one_thread
+from nas.controllers.rnn_policy import Policy, one_thread
+from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
 from tests.controller_spaces import conditional_space, small_space
 from tests.test_commands import HANGS_S
 

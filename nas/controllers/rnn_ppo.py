@@ -20,20 +20,24 @@ tens to thousands:
 The clip of 0.2 is the PPO paper's; the ratio is that of whole networks' probabilities.
 """
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, setting, told
 from search_spaces.space import SearchSpace
 
-__all__ = ["RNNPPO", "PPOSettings", "Policy", "one_thread"]
+if TYPE_CHECKING:
+    from torch import Generator
+    from torch.optim import Optimizer
+
+    from nas.controllers.rnn_policy import Policy
+
+__all__ = ["RNNPPO", "PPOSettings"]
 
 _MOST_WEIGHTS = 2**26  # of embeddings: 256 MiB, the heads as much again, and Adam two copies of both
 
@@ -55,46 +59,61 @@ class PPOSettings:
         check_settings("rnn_ppo", self)
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes with one thread. A policy is so small that more only wait for each other; and threads that
-    were never started cannot be missing where a process is forked later."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class RNNPPO:
-    """The controller; see the module's text."""
+    """The controller; see the module's text.
+
+    Its policy is made when it is first asked something: settings are checked, and plans printed, without torch.
+    """
 
     def __init__(self, space: SearchSpace, settings: PPOSettings | None = None, *, rng_seed: int = 0) -> None:
         self._space = space
         self._settings = settings or PPOSettings()
-        self._generator = torch.Generator().manual_seed(rng_seed)
-        sizes, hidden = [len(choice.options) for choice in space.choices], self._settings.hidden
-        if sum(sizes) * hidden > _MOST_WEIGHTS:
+        self._rng_seed = rng_seed
+        self._sizes, hidden = [len(choice.options) for choice in space.choices], self._settings.hidden
+        if sum(self._sizes) * hidden > _MOST_WEIGHTS:
             raise ValueError(
-                f"controller rnn_ppo: space {space.name!r} has {sum(sizes)} options; times hidden={hidden} they must "
-                f"be at most {_MOST_WEIGHTS}: use a smaller hidden, or controller=evolution"
+                f"controller rnn_ppo: space {space.name!r} has {sum(self._sizes)} options; times hidden={hidden} they "
+                f"must be at most {_MOST_WEIGHTS}: use a smaller hidden, or controller=evolution"
             )
-        with torch.random.fork_rng(devices=[]), one_thread():
-            torch.manual_seed(rng_seed)
-            self.policy = Policy(sizes, hidden)
-        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=self._settings.lr)
         self._baseline: float | None = None
         self._scale: float | None = None
 
+    @cached_property
+    def policy(self) -> "Policy":
+        import torch
+
+        from nas.controllers.rnn_policy import Policy, one_thread
+
+        with torch.random.fork_rng(devices=[]), one_thread():
+            torch.manual_seed(self._rng_seed)
+            return Policy(self._sizes, self._settings.hidden)
+
+    @cached_property
+    def _optimizer(self) -> "Optimizer":
+        from torch.optim import Adam
+
+        return Adam(self.policy.parameters(), lr=self._settings.lr)
+
+    @cached_property
+    def _generator(self) -> "Generator":
+        from torch import Generator
+
+        return Generator().manual_seed(self._rng_seed)
+
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors sampled from the policy."""
+        import torch
+
+        from nas.controllers.rnn_policy import one_thread
+
         check_count(n)
         with torch.no_grad(), one_thread():
             return self.policy.sample(n, self._generator).numpy()
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """One PPO update on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
+        from nas.controllers.rnn_policy import one_thread
+
         indices, rewards = told(self._space, indices, rewards)
         known = ~np.isnan(rewards)
         if known.any():
@@ -102,6 +121,9 @@ class RNNPPO:
                 self._update(indices[known], rewards[known])
 
     def _update(self, points: np.ndarray, rewards: np.ndarray) -> None:
+        import torch
+        from torch.nn.utils import clip_grad_norm_
+
         tokens = torch.from_numpy(points)
         active = torch.from_numpy(self._space.active(points))
         advantages = torch.from_numpy(self._advantages(rewards)).float()
@@ -115,7 +137,7 @@ class RNNPPO:
             loss = -gain - self._settings.entropy * entropy.mean()
             self._optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+            clip_grad_norm_(self.policy.parameters(), 1.0)
             self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -148,53 +170,3 @@ class RNNPPO:
         deviation = float(np.abs(rewards - self._baseline).mean())
         self._scale = deviation if self._scale is None else decay * self._scale + (1 - decay) * deviation
         return (rewards - self._baseline) / max(self._scale, 1e-8)
-
-
-class Policy(nn.Module):
-    """p(tokens) = product over the choices of p(token | tokens before it)."""
-
-    def __init__(self, sizes: list[int], hidden: int) -> None:
-        """`sizes`: number of options of each of the C choices."""
-        super().__init__()
-        self.sizes = sizes
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        # one embedding table for all tokens; row 0 starts the sequence, choice c's option i is row 1 + offset[c] + i
-        self.offsets = torch.from_numpy(1 + offsets[:-1])
-        self.embedding = nn.Embedding(1 + int(offsets[-1]), hidden)
-        self.cell = nn.LSTM(hidden, hidden, batch_first=True)
-        heads = [nn.Linear(hidden, size) for size in sizes]
-        for head in heads:  # all options equally likely at first
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
-        self.heads = nn.ModuleList(heads)
-
-    def forward(self, tokens: Tensor, active: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(n, C) tokens -> (n,) log-probabilities, (n,) mean entropies of the C choices, in nats.
-
-        Where `active` (n, C) is false a choice does not matter for the network: it counts in neither.
-        """
-        n = len(tokens)
-        start = torch.zeros(n, 1, dtype=torch.int64)
-        inputs = torch.cat([start, (tokens + self.offsets)[:, :-1]], dim=1)
-        states, _ = self.cell(self.embedding(inputs))  # (n, C, hidden)
-        log_prob = torch.zeros(n)
-        entropy = torch.zeros(n)
-        for c, head in enumerate(self.heads):
-            log_p = head(states[:, c]).log_softmax(-1)  # (n, options)
-            counts = torch.ones(n) if active is None else active[:, c].float()
-            log_prob = log_prob + counts * log_p.gather(1, tokens[:, c : c + 1]).squeeze(1)
-            entropy = entropy - counts * (log_p.exp() * log_p).sum(-1)
-        return log_prob, entropy / len(self.sizes)
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, C) tokens, each choice given the ones before it."""
-        token = torch.zeros(n, dtype=torch.int64)
-        state = None
-        tokens = []
-        for c, head in enumerate(self.heads):
-            output, state = self.cell(self.embedding(token)[:, None], state)
-            p = head(output[:, 0]).softmax(-1)
-            picked = torch.multinomial(p, 1, generator=generator).squeeze(1)
-            tokens.append(picked)
-            token = picked + self.offsets[c]
-        return torch.stack(tokens, dim=1)
