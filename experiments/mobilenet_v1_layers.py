@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments import options, provenance, tables
+from nas_runtime import pictures
 from nas_runtime.console import new_console
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch, ConvBN, SepConv
@@ -117,7 +118,7 @@ def main() -> None:
         axes[i].set(xlabel=f"% of {what}", yticks=range(len(PAPER)), yticklabels=list(PAPER))
     axes[0].invert_yaxis()
     axes[0].legend()
-    figure.savefig(path.with_suffix(".png"), dpi=120)
+    pictures.save(figure, path.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

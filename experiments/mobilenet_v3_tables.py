@@ -26,6 +26,7 @@ from rich.table import Table
 import latency_luts
 from experiments import options, provenance, tables
 from latency_luts.measure import bench, identity
+from nas_runtime import pictures
 from nas_runtime.console import new_console
 from search_spaces import cost, redesign, zoo
 from search_spaces.arch import Arch, Classifier, Mobile
@@ -230,7 +231,7 @@ def _picture(curves: dict[tuple[str, float, int], Arch], here: dict) -> None:
         axes.set(xlabel="multiply-adds (millions)", ylabel="ms", title=device)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
-    figure.savefig(RESULTS.with_name("mobilenet_v3_tables_curves.png"), dpi=120)
+    pictures.save(figure, RESULTS.with_name("mobilenet_v3_tables_curves.png"), dpi=120)
 
 
 def _bars(
@@ -271,7 +272,7 @@ def _bars(
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3, axis="x")
         axes.legend(fontsize=7)
-    figure.savefig(RESULTS.with_suffix(".png"), dpi=110)
+    pictures.save(figure, RESULTS.with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from experiments import options, provenance, tables
 from latency_luts.measure import bench, identity
+from nas_runtime import pictures
 from nas_runtime.console import new_console
 from search_spaces import cost
 from search_spaces.arch import Arch, Block
@@ -215,7 +216,7 @@ def _picture(results: list[tuple[Case, float]]) -> None:
         axes.set_xlabel("speed relative to the first row; small networks dark, large ones light")
         axes.invert_yaxis()
     figure.axes[0].legend(fontsize=8)
-    figure.savefig(RESULTS.with_suffix(".png"), dpi=120)
+    pictures.save(figure, RESULTS.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

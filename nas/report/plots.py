@@ -8,8 +8,8 @@ import numpy as np
 from nas import pareto
 from nas.trial import Trial
 from nas_runtime.console import picture_text
-from nas_runtime.files import complete
 from nas_runtime.labels import beside
+from nas_runtime.pictures import save
 
 __all__ = [
     "BEST",
@@ -163,9 +163,3 @@ def _blues():
     from matplotlib.colors import ListedColormap
 
     return ListedColormap(colormaps["Blues"](np.linspace(0.35, 1, 256)))
-
-
-def save(figure, path: Path) -> None:
-    """Writes a PNG; the file is complete or unchanged."""
-    with complete(path) as partial:
-        figure.savefig(partial, dpi=130, format="png")
