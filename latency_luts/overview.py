@@ -8,6 +8,7 @@ from rich.table import Table
 
 from latency_luts import store
 from latency_luts.unseen import unseen
+from nas_runtime import pictures
 from nas_runtime.labels import beside
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
@@ -133,4 +134,4 @@ def picture(found: Sequence[Row], path: Path) -> None:
         beside(axes[place], x, y, [row.name for row in found])
     axes[0].set_ylabel("published ImageNet top-1 (%)")
     axes[0].legend(loc="lower right", fontsize=8)
-    figure.savefig(path, dpi=130)
+    pictures.save(figure, path)

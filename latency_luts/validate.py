@@ -30,6 +30,7 @@ from latency_luts.options import ValidateOptions
 from latency_luts.progress import bars
 from latency_luts.schedule import NETWORKS_TOGETHER, how_of, network_name, together
 from latency_luts.table import MeasuredTable, TableError, Validation, read, write
+from nas_runtime import pictures
 from nas_runtime.command import run
 from nas_runtime.console import picture_text
 from nas_runtime.files import write_json
@@ -197,7 +198,7 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_title(picture_text(title), fontsize=10)
     axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, dpi=120)
+    pictures.save(figure, path, dpi=120)
 
 
 def _main(options: ValidateOptions) -> None:
