@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nas_runtime import plugins
 from nas_runtime.console import brief, did_you_mean
 from nas_runtime.errors import full_error, one_line
 from nas_runtime.options import no_option
+from nas_runtime.registry import is_dotted
 
 __all__ = ["ConfigError", "choices", "compose", "conf_dir", "overview", "plain", "run_hydra"]
 
@@ -130,7 +132,7 @@ def run_hydra(job: Callable[[Any, str | None], None], config_name: str, argument
         _check(config_name, arguments)
         several = _flags(arguments).multirun or "hydra.mode=MULTIRUN" in arguments
         with _arguments([*arguments, *own] if several else arguments):
-            run()
+            _offering(run)
 
 
 @contextmanager
@@ -153,7 +155,22 @@ def _composed(config_name: str, overrides: Sequence[str], *, hydra: bool = False
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        return compose(config_name, overrides=list(overrides), return_hydra_config=hydra)
+        return _offering(lambda: compose(config_name, overrides=list(overrides), return_hydra_config=hydra))
+
+
+def _offering(composes: Callable[[], Any]) -> Any:
+    """What `composes` gives; called again where a list of defaults names what `plugins` can offer."""
+    from hydra.errors import MissingConfigException
+
+    offered: set[str | None] = set()
+    while True:
+        try:
+            return composes()
+        except MissingConfigException as e:
+            group, _, name = (e.missing_cfg_file or "").partition("/")
+            if e.missing_cfg_file in offered or not plugins.offer(group, name):
+                raise
+            offered.add(e.missing_cfg_file)
 
 
 def _own(flags: argparse.Namespace) -> list[str]:
@@ -174,6 +191,8 @@ def _check(config_name: str, arguments: Sequence[str]) -> None:
                 value = "null" if wrong[0] is None else brief(wrong[0])
                 options = ", ".join(_options(name, arguments))
                 raise ConfigError(f"{name}={value}: it must be one name; allowed: {options}")
+            for value in values:
+                plugins.offer(name, value)
         elif (override.is_add() or override.is_force_add()) and "hydra" not in name and "/" not in name:
             known = known or _known(config_name, arguments)
             if name not in known and not any("hydra.searchpath" in argument for argument in arguments):
@@ -189,9 +208,10 @@ def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> st
             names = _options("", arguments)
             return f"no config {match['name']!r}{did_you_mean(match['name'], names)}; allowed: {', '.join(names)}"
         if match := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", message):
-            options = sorted(error.options or _options(match["group"], arguments))
-            name = brief(match["name"])
-            return f"no {match['group']} {name!r}{did_you_mean(name, options)}; allowed: {', '.join(options)}"
+            files = [file for file in error.options or () if not is_dotted(file)]  # without what was offered before
+            options = sorted({*files, *_options(match["group"], arguments)})
+            name, own = brief(match["name"]), plugins.own(match["group"])
+            return f"no {match['group']} {name!r}{did_you_mean(name, options)}; allowed: {', '.join(options)}{own}"
     if isinstance(error, OverrideParseException):
         return f"{brief(error.override)}: write name=value, or quote: 'name=\"value\"'; see hydra.cc, override grammar"
     if match := re.search(r"Could not override '(?P<name>[^']+)'", message):
@@ -258,7 +278,8 @@ def _groups(arguments: Sequence[str]) -> set[str]:
 
 
 def _options(group: str, arguments: Sequence[str]) -> list[str]:
-    return sorted({path.stem for folder in _folders(arguments) for path in (folder / group).glob("*.yaml")})
+    files = {path.stem for folder in _folders(arguments) for path in (folder / group).glob("*.yaml")}
+    return sorted({*files, *plugins.names(group)})
 
 
 def _flags(arguments: Sequence[str]) -> argparse.Namespace:
