@@ -10,6 +10,7 @@ import latency_luts
 from nas.testing.promise import promise, refused
 from search_spaces import cost, onnx_net, text
 from search_spaces.arch import Arch
+from search_spaces.layout import Layout
 from search_spaces.lower import lower
 from search_spaces.space import SearchSpace
 
@@ -81,7 +82,10 @@ def choices_that_do_not_matter_change_nothing(make: MakeSpace, base_widths: Sequ
 
 
 def the_largest_network_is_one(make: MakeSpace, base_widths: Sequence[float]) -> None:
+    """Of a declared space: one that is a function alone does not say which it is."""
     space = _small(make, base_widths[0])
+    if space.declaration is None:
+        return
     least = np.median([cost.params(arch) for _, arch in _networks(space, 50)])
     promise(cost.params(space.decode(space.largest)) >= least, "the largest network must not be among the smaller half")
 
@@ -120,14 +124,27 @@ def latencies_are_the_same_one_by_one(make: MakeSpace, base_widths: Sequence[flo
 
 
 def units_are_those_of_its_networks(make: MakeSpace, base_widths: Sequence[float]) -> None:
-    """Of a space that can list them: one that is a function alone cannot."""
+    """Of a declared space: one that is a function alone cannot list them."""
     space = _small(make, base_widths[0])
-    try:
-        units = space.units()
-    except ValueError:
+    if space.declaration is None:
         return
+    units = space.units()
     for point, arch in _networks(space, 100):
         promise(units.issuperset(lower(arch)), f"{_at(point)} has units that space.units() has not")
+
+
+def blocks_have_positions(make: MakeSpace, base_widths: Sequence[float]) -> None:
+    """Of a declared space, for shared weights."""
+    space = _small(make, base_widths[0])
+    if space.declaration is None:
+        return
+    layout = Layout(space)
+    for point, arch in _networks(space, 50):
+        known = all(
+            block in layout.blocks[position]
+            for position, block in zip(layout.positions(arch), arch.blocks, strict=True)
+        )
+        promise(known, f"{_at(point)} has a block that its layer does not give")
 
 
 SPACE_CHECKS: tuple[Callable[[MakeSpace, Sequence[float]], None], ...] = (
@@ -142,6 +159,7 @@ SPACE_CHECKS: tuple[Callable[[MakeSpace, Sequence[float]], None], ...] = (
     wider_networks_cost_no_less,
     latencies_are_the_same_one_by_one,
     units_are_those_of_its_networks,
+    blocks_have_positions,
 )
 
 
