@@ -12,12 +12,13 @@ import numpy as np
 import latency_luts
 from experiments.proxy_validation import Where
 from experiments.shared_weights_ranking import VARIANTS
-from nas import controllers, finish, plan
+from nas import controllers, finish
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import Evaluate, SerialExecutor
 from nas.journal import Journal
 from nas.loop import best, search
+from nas.references import references
 from nas.reward import Reward
 from nas.supernet import prepare
 from nas.training import sources
@@ -39,7 +40,7 @@ REPEATS = 300  # samples in a row that cost nothing, since they were evaluated b
 FINALISTS = 4
 BATCH = 6
 ORDINARY = (4, 5000)  # epochs and images of the ordinary training, also of the finalists
-REFERENCES = plan.references(spaces.get("mnasnet"))  # of every job: 224 px, 1000 classes
+REFERENCES = references(spaces.get("mnasnet"))  # of every job: 224 px, 1000 classes
 
 
 @dataclass(frozen=True, kw_only=True)
