@@ -1,18 +1,29 @@
 """How long a search will take, before anything is trained: for the plan that a person reads."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search_spaces import cost
+from search_spaces import cost, rewrite
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["GPU_AT_A_TIME", "gpu_seconds_an_image", "machine_factor", "training_seconds_an_image"]
+if TYPE_CHECKING:
+    from nas.settings import ExecutorSettings, TrainerSettings
+    from nas.training.sources import DataFacts
 
-GPU_AT_A_TIME = 2.5
-"""How many times faster than one after the other are trainings that share a GPU."""
+__all__ = ["INFERENCE_SHARE", "Pace", "machine_factor", "pace", "training_seconds_an_image"]
+
+INFERENCE_SHARE = 0.3
+"""Of the time that an image takes in training."""
+
+_GPU_AT_A_TIME = 2.5  # how many times faster than one after the other are trainings that share a GPU
+_THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
+_OVERHEAD = 1.15  # holdout, start-up, waiting
 
 # Seconds a training image costs by multiply-add, by value written, and by operator, at batch 64 on one core of a
 # 2.6-GHz server CPU (AMD EPYC, AVX-512): fitted to 16 trainings.
@@ -42,7 +53,70 @@ def machine_factor() -> float:
     return float(np.median(times)) / _REFERENCE_S
 
 
-def gpu_seconds_an_image(core_s: float, *, batch: int, shared_batch: int, looked_at: int) -> tuple[float, float, float]:
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast a search trains and looks.
+
+    Attributes:
+        image_s: an image in a training by itself.
+        shared_image_s: the same in a training of shared weights, by all threads.
+        look_s: an image of an evaluation with shared weights.
+        images: of an epoch.
+        at_once: how many evaluations side by side are as many times faster than one after the other.
+    """
+
+    image_s: float
+    shared_image_s: float
+    look_s: float
+    images: int
+    at_once: float
+
+    @property
+    def epoch_s(self) -> float:
+        """An epoch of a training by itself."""
+        return self.images * self.image_s
+
+    def rounds(self, networks: int) -> float:
+        """How many trainings one after the other take as long as those of so many networks."""
+        return max(1.0, networks / self.at_once)
+
+    def minutes(self, seconds: float, *, final_epochs: int) -> float:
+        """All of a search whose trainings and evaluations take so many seconds, with the winner's last training."""
+        return (_OVERHEAD * seconds + final_epochs * self.epoch_s) / 60
+
+
+def pace(
+    networks: Sequence[Arch],
+    facts: "DataFacts",
+    trainer: "TrainerSettings",
+    executor: "ExecutorSettings",
+    *,
+    shared_batch: int | None = None,
+    looked_at: int = 1,
+) -> Pace:
+    """How fast networks like these are judged.
+
+    Args:
+        shared_batch: images of an update of shared weights; None: as in a training by itself.
+        looked_at: images of an evaluation with shared weights.
+    """
+    small = [rewrite.small_image(arch, facts.resolution_px, min_px=trainer.min_px) for arch in networks]
+    image_s = machine_factor() * float(np.mean([training_seconds_an_image(arch) for arch in small]))
+    workers = executor.workers_here
+    shared_s, look_s = image_s / workers**_THREADS_HELP, image_s * INFERENCE_SHARE
+    at_once = 1.0 if executor.kind == "serial" else float(workers)
+    if trainer.device != "cpu":
+        batch = trainer.recipe.batch
+        image_s, shared_s, look_s = _gpu_seconds_an_image(
+            image_s, batch=batch, shared_batch=shared_batch or batch, looked_at=looked_at
+        )
+        at_once = min(at_once, _GPU_AT_A_TIME, 1 / (executor.num_gpus or 1e-9))
+    return Pace(image_s=image_s, shared_image_s=shared_s, look_s=look_s, images=facts.train_images, at_once=at_once)
+
+
+def _gpu_seconds_an_image(
+    core_s: float, *, batch: int, shared_batch: int, looked_at: int
+) -> tuple[float, float, float]:
     """Seconds an image on a large GPU: in a training by itself, in one of shared weights, in an evaluation with these.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a search does besides searching: published networks to compare with, the final training, results for people."""
+"""The end of a search that trains networks: published ones to compare with, the last round, the winner's weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from latency_luts import LatencyModel
 from nas import delivery
 from nas.executor import Executor
 from nas.loop import best
-from nas.plan import Plan
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
-from nas.seeds import final_seed
 from nas.trial import Trial
 from nas_runtime.console import counted
 from nas_runtime.run import Run, Stage
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FROM_SCRATCH",
     "FinalTrainings",
+    "LastRound",
     "best_of",
-    "final_training",
-    "last_round",
+    "deliver",
     "references",
     "rewarded",
     "top",
@@ -59,54 +58,74 @@ class FinalTrainings:
 
 
 def references(
-    run: Run, plan: Plan, identity: Mapping[str, Any], evaluate: Callable[[Arch], Any], executor: Executor
+    stage: Stage,
+    archs: Mapping[str, Arch],
+    evaluate: Callable[[Arch], Any],
+    executor: Executor,
+    latency: LatencyModel,
+    reward: Reward,
 ) -> dict[str, dict[str, Any]]:
-    """The published networks, evaluated as the samples are; those whose training diverges are left out.
+    """Published networks by name, evaluated as the samples are; those whose training diverges are left out.
 
     Args:
-        identity: what an accuracy by `evaluate` depends on, besides the network.
+        stage: by all that an accuracy by `evaluate` depends on, besides the network.
     """
-    names = {arch: f"the reference {name} could not be evaluated" for name, arch in plan.references.items()}
-    top1 = _accuracies(run.stage("references", identity), names, evaluate, executor)
-    return _rows(plan, plan.references, top1, plan.reward)
+    names = {arch: f"the reference {name} could not be evaluated" for name, arch in archs.items()}
+    return _rows(archs, _accuracies(stage, names, evaluate, executor), latency, reward)
 
 
-def last_round(
-    run: Run,
-    trials: Sequence[Trial],
-    plan: Plan,
-    reward: Reward,
-    trainings: "FinalTrainings",
-    executor: Executor,
-    console: Console,
-) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
-    """The best samples and what to compare them with after the final training, see `Found`; of the latter, those whose
-    training diverges are left out.
+@dataclass(frozen=True, kw_only=True)
+class LastRound:
+    """The final trainings of the best samples and of what they are compared with.
 
-    Raises:
-        ValueError: no trial is good, or a training failed.
+    Attributes:
+        epochs: of each training.
+        networks: so many samples are trained.
+        beside: published networks by name.
     """
-    best(trials)  # or there is nothing to train
-    chosen = top(trials, plan.finalists)
-    beside = dict(plan.references)
-    samples = {f"sample {trial.sample}": trial.arch for trial in chosen}
-    each = f"{counted(plan.final_epochs, 'epoch')} each"
-    trained_on = trainings.trained_on
-    if trained_on is None:
-        console.print(f"final training, {each}: the best {counted(len(chosen), 'sample')} and {', '.join(beside)}")
-        top1 = _finals(run, trainings.identity, samples | beside, trainings.from_scratch, executor)
-        finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
-    else:
-        console.print(f"final training, {each}, from the shared weights on: the best {counted(len(chosen), 'sample')}")
-        top1 = _finals(run, trainings.inherited_identity, samples, trained_on, executor)
-        finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
-        console.print(f"the same from scratch: the winner and {', '.join(beside)}")
-        beside = {FROM_SCRATCH: best_of(trials, finalists, reward).arch} | beside
-        top1 = _finals(run, trainings.identity, beside, trainings.from_scratch, executor)
-    for name, arch in beside.items():
-        if top1[arch] is None:
-            console.print(f"the final training of {name} diverged (NaN): it is left out")
-    return finalists, _rows(plan, beside, top1, reward)
+
+    run: Run
+    executor: Executor
+    console: Console
+    latency: LatencyModel
+    epochs: int
+    networks: int
+    beside: Mapping[str, Arch]
+
+    def hold(
+        self, trials: Sequence[Trial], reward: Reward, trainings: FinalTrainings
+    ) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
+        """The best samples, and the figures of what they are compared with, after the final training; of the latter,
+        those whose training diverges are left out.
+
+        Raises:
+            ValueError: no trial is good, or a training failed.
+        """
+        best(trials)  # or there is nothing to train
+        chosen, beside = top(trials, self.networks), dict(self.beside)
+        samples = {f"sample {trial.sample}": trial.arch for trial in chosen}
+        how_many, each = f"the best {counted(len(chosen), 'sample')}", f"{counted(self.epochs, 'epoch')} each"
+        if trainings.trained_on is None:
+            self.console.print(f"final training, {each}: {how_many} and {', '.join(beside)}")
+            top1 = self._top1(trainings.identity, samples | beside, trainings.from_scratch)
+            finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
+        else:
+            self.console.print(f"final training, {each}, from the shared weights on: {how_many}")
+            top1 = self._top1(trainings.inherited_identity, samples, trainings.trained_on)
+            finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
+            self.console.print(f"the same from scratch: the winner and {', '.join(beside)}")
+            beside = {FROM_SCRATCH: best_of(finalists, reward).arch} | beside
+            top1 = self._top1(trainings.identity, beside, trainings.from_scratch)
+        for name, arch in beside.items():
+            if top1[arch] is None:
+                self.console.print(f"the final training of {name} diverged (NaN): it is left out")
+        return finalists, _rows(beside, top1, self.latency, reward)
+
+    def _top1(
+        self, identity: Mapping[str, Any], archs: Mapping[str, Arch], evaluate: Callable[[Arch], Any]
+    ) -> dict[Arch, float | None]:
+        names = {arch: f"the final training of {name} failed" for name, arch in archs.items()}
+        return _accuracies(self.run.stage("finals", identity), names, evaluate, self.executor)
 
 
 def top(trials: Sequence[Trial], n: int) -> list[Trial]:
@@ -116,17 +135,6 @@ def top(trials: Sequence[Trial], n: int) -> list[Trial]:
     for trial in good:
         distinct.setdefault(trial.arch, trial)
     return list(distinct.values())[:n]
-
-
-def _finals(
-    run: Run,
-    identity: Mapping[str, Any],
-    archs: Mapping[str, Arch],
-    evaluate: Callable[[Arch], Any],
-    executor: Executor,
-) -> dict[Arch, float | None]:
-    names = {arch: f"the final training of {name} failed" for name, arch in archs.items()}
-    return _accuracies(run.stage("finals", identity), names, evaluate, executor)
 
 
 def _accuracies(
@@ -153,21 +161,23 @@ def _accuracies(
 
 
 def _rows(
-    plan: Plan, archs: Mapping[str, Arch], top1: Mapping[Arch, float | None], reward: Reward
+    archs: Mapping[str, Arch], top1: Mapping[Arch, float | None], latency: LatencyModel, reward: Reward
 ) -> dict[str, dict[str, Any]]:
     """The figures of networks whose accuracy is known, by name."""
     rows = {}
     for name, arch in archs.items():
         if (accuracy := top1[arch]) is not None:
-            latency_ms = plan.latency.latency_ms(arch)
+            latency_ms = latency.latency_ms(arch)
             rows[name] = summary.row(arch, accuracy, latency_ms, reward(accuracy, latency_ms))
     return rows
 
 
-def best_of(trials: Sequence[Trial], finalists: Sequence[Finalist] | None, reward: Reward) -> Trial:
-    """The winner: the best of the finalists by their final trainings if there are any, else the best of the trials."""
-    if finalists is None:
-        return best(trials)
+def best_of(finalists: Sequence[Finalist], reward: Reward) -> Trial:
+    """The winner: the best of the finalists by their final trainings.
+
+    Raises:
+        ValueError: all diverged.
+    """
     own = [
         replace(f.trial, top1=f.top1, curve=(), reward=reward(f.top1, f.trial.latency_ms))
         for f in finalists
@@ -186,41 +196,48 @@ def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dic
     return {name: {**row, "reward": reward(row["top1"], row["latency_ms"])} for name, row in references.items()}
 
 
-def final_training(
+def deliver(
     run: Run,
-    winner: Trial,
+    winner: Arch,
     trainer: "ProxyTraining",
-    plan: Plan,
+    *,
+    epochs: int,
+    start: str,
+    rng_seed: int,
     console: Console,
     inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None,
 ) -> dict[str, Any]:
     """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph.
 
     Args:
-        inherited: gives the weights that it begins with; None: from scratch.
+        trainer: of the samples.
+        epochs: of final trainings.
+        start: what they begin with, in one word.
+        rng_seed: of final trainings.
+        inherited: gives the weights that they begin with; None: from scratch.
 
     Returns:
         ``epochs``, ``holdout_top1`` and ``test_top1``.
     """
-    arch, data, rng_seed = trainer.small(winner.arch), trainer.data, final_seed(plan.rng_seed)
+    arch, data = trainer.small(winner), trainer.data
     identity = {
         **trainer.identity(),
         "arch": text.to_dict(arch),
-        "epochs": plan.final_epochs,
-        "start": plan.final_start,
+        "epochs": epochs,
+        "start": start,
         "rng_seed": rng_seed,
     }
     stage = run.stage("final", identity)
     known = "top1" in stage.values
-    if not (known and delivery.restored(run.path, data, searched=winner.arch, trained=arch, training=identity)):
+    if not (known and delivery.restored(run.path, data, searched=winner, trained=arch, training=identity)):
         console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
         net, holdout_top1, test_top1 = trainer.train_fully(
-            winner.arch,
-            epochs=plan.final_epochs,
+            winner,
+            epochs=epochs,
             threads=trainer.threads,
             rng_seed=rng_seed,
-            state=inherited(winner.arch) if inherited else None,
+            state=inherited(winner) if inherited else None,
         )
-        delivery.deliver(run.path, net, data, searched=winner.arch, training=identity)
+        delivery.deliver(run.path, net, data, searched=winner, training=identity)
         stage.keep("top1", {"holdout_top1": holdout_top1, "test_top1": test_top1})
-    return {"epochs": plan.final_epochs, **stage.values["top1"]}
+    return {"epochs": epochs, **stage.values["top1"]}

@@ -54,8 +54,9 @@ class Journal:
     def append(self, trial: Trial) -> None:
         """Writes `trial`, which is on the disk then."""
         record = {f.name: getattr(trial, f.name) for f in fields(Trial) if f.name != "arch"}
-        if not trial.curve:
-            del record["curve"]
+        for name in ("curve", "costs"):
+            if not record[name]:
+                del record[name]
         if math.isnan(trial.latency_ms):
             record["latency_ms"] = None
         self._records.append(record)

@@ -1,21 +1,22 @@
 """The search itself: propose, evaluate, reward, observe, journal."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
 
-from nas.controllers import Controller, inform
+from nas.controllers import Controller
 from nas.executor import Evaluate, Executor, SerialExecutor
 from nas.journal import Journal
-from nas.recorder import Recorder, RewardFunction
-from nas.samples import EvaluationError, Samples
+from nas.objective import Objective, RewardFunction
+from nas.recorder import EvaluationError, Recorder, Sampling
+from nas.samples import Samples
 from nas.trial import Evaluation, Trial, short
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
-__all__ = ["EvaluationError", "best", "search"]
+__all__ = ["EvaluationError", "best", "sample", "search"]
 
 
 def search(
@@ -34,6 +35,7 @@ def search(
     adjust: Callable[[Sequence[Trial]], RewardFunction] | None = None,
     evaluate_again: Callable[[int], Evaluate] | None = None,
     latency_ms_batch: Callable[[np.ndarray], np.ndarray] | None = None,
+    costs: Mapping[str, Callable[[Arch], float]] | None = None,
 ) -> list[Trial]:
     """Searches `space` and returns the trials in order.
 
@@ -52,42 +54,65 @@ def search(
         batch: trials between two updates of the controller.
         executor: where evaluations run; in this process if None.
         on_trial: called with each trial as it is done, replayed ones included.
-        adjust_after, adjust: after so many good trials `adjust` is called with all of them, once; what it returns is
-            the reward of all trials that are returned, and the controller is told of all of them again.
-        evaluate_again: gives for n = 1, 2, ... what evaluates a network that was evaluated n times before, like a
-            training with another seed. None: such a network is not evaluated again, its first result counts again.
-        latency_ms_batch: milliseconds (n,) of points (n, C), for controllers that use what is known beforehand;
-            `reward` must then be linear in the accuracy, and grow with it where it is to learn from.
+        adjust_after, adjust, latency_ms_batch, costs: see `Objective`. With a reward that was adjusted, all trials that
+            are returned have it, and the controller is told of all of them again.
+        evaluate_again: see `sample`.
 
     Raises:
         ValueError: `samples` or `batch` cannot be.
         JournalError: the journal belongs to another search, or was written with another reward.
         FileError: another search is writing to the journal.
-        EvaluationError: `nas.samples.MAX_FAILURES_IN_A_ROW` evaluations of this call failed one after the other.
+        EvaluationError: `nas.recorder.MAX_FAILURES_IN_A_ROW` evaluations of this call failed one after the other.
     """
-    samples, batch = _whole("samples", samples, 0), _whole("batch", batch, 1)
+    objective = Objective(
+        latency_ms=latency_ms,
+        reward=reward,
+        latency_ms_batch=latency_ms_batch,
+        costs=costs,
+        adjust_after=adjust_after,
+        adjust=adjust,
+    )
+    sampling = Sampling(
+        space=space,
+        controller=controller,
+        objective=objective,
+        samples=_whole("samples", samples, 0),
+        batch=_whole("batch", batch, 1),
+        journal=journal,
+        on_trial=on_trial,
+    )
+    return sample(sampling, evaluate, executor, evaluate_again)
+
+
+def sample(
+    sampling: Sampling,
+    evaluate: Evaluate,
+    executor: Executor | None = None,
+    evaluate_again: Callable[[int], Evaluate] | None = None,
+) -> list[Trial]:
+    """The trials of `sampling`, in order; see `search`.
+
+    Args:
+        evaluate_again: gives for n = 1, 2, ... what evaluates a network that was evaluated n times before, like a
+            training with another seed. None: such a network is not evaluated again, its first result counts again.
+    """
+    controller, objective, batch = sampling.controller, sampling.objective, sampling.batch
     runner = executor or SerialExecutor()
 
     def run(before: int, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         return runner.run(evaluate_again(before) if evaluate_again and before else evaluate, archs)
 
-    with journal.writing() if journal else nullcontext():
-        recorder = Recorder(
-            space=space, latency_ms=latency_ms, reward=reward, journal=journal, batch=batch, on_trial=on_trial
-        )
-        state = Samples(recorder, run=run, again=evaluate_again is not None)
-        if latency_ms_batch:
-            inform(controller, latency_ms_batch, reward)
-        for start in range(0, samples, batch):
+    with sampling.journal.writing() if sampling.journal else nullcontext():
+        state = Samples(Recorder(sampling), run=run, again=evaluate_again is not None)
+        objective.inform(controller)
+        for start in range(0, sampling.samples, batch):
             # always a whole batch, so that a search with more samples begins as this one does
-            indices = controller.propose(batch)[: samples - start]
+            indices = controller.propose(batch)[: sampling.samples - start]
             state.add(indices)
             controller.observe(indices, state.told(len(indices)))
-            if adjust and adjust_after is not None and sum(t.status == "ok" for t in state.trials) >= adjust_after:
-                state.change_reward(adjust(state.trials))
-                adjust = None
-                if latency_ms_batch:
-                    inform(controller, latency_ms_batch, recorder.reward)
+            if objective.changed(state.trials):
+                state.reward_again()
+                objective.inform(controller)
                 controller.observe(np.array([t.indices for t in state.trials]), state.told(len(state.trials)))
     return state.trials
 

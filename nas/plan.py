@@ -1,8 +1,6 @@
 """The plan of a search: the job with the latency table of its device, and so its target in milliseconds."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 
 import latency_luts
@@ -11,15 +9,12 @@ from latency_luts.key import key
 from latency_luts.table import MeasuredTable
 from nas.job import Job
 from nas.reach import reach
-from nas.training.recipe import Recipe
-from nas_runtime.console import counted
+from nas.references import references, sizes
 from nas_runtime.run import Run
 from search_spaces import spaces, zoo
-from search_spaces.arch import Arch, Classifier
-from search_spaces.space import SearchSpace
+from search_spaces.arch import Classifier
 
 __all__ = [
-    "REFERENCES",
     "Plan",
     "can_have",
     "has_table",
@@ -27,15 +22,7 @@ __all__ = [
     "kept_table",
     "make_plan",
     "open_latency",
-    "references",
 ]
-
-REFERENCES: Mapping[str, tuple[str, float]] = {
-    "mobilenet_v3_small": ("mobilenet_v3_small", 1.0),
-    "mnasnet_small": ("mnasnet_small", 1.0),
-    "mobilenet_v2 0.35": ("mobilenet_v2", 0.35),
-}
-"""Published networks that stand beside what a search finds: names in the zoo, and widths."""
 
 _TABLE = "table.json"  # in a run's directory
 
@@ -50,48 +37,6 @@ class Plan(Job):
 
     latency: LatencyModel
     target_ms: float
-
-    @property
-    def resolution_px(self) -> int:
-        """Of the images that latencies are for."""
-        return _sizes(self.space)["resolution_px"]
-
-    @cached_property
-    def references(self) -> Mapping[str, Arch]:
-        """Published networks that the evaluator can judge: one that trains nothing knows only its space."""
-        return references(self.space) if self.trainer else {}
-
-    @property
-    def accuracy(self) -> str:
-        """What the result's top-1 is, in words."""
-        if not self.trainer:
-            return "top-1 after a short training on ImageNet, as predicted"
-        begun = "; found's begins with the shared weights, the others' from scratch" * (self.final_start == "inherited")
-        return f"top-1 on the holdout after the final training of {counted(self.final_epochs, 'epoch')}{begun}"
-
-    @property
-    def sample_accuracy(self) -> str:
-        """What the samples' top-1 is, in words."""
-        if not self.trainer:
-            return self.accuracy
-        how = "with shared weights" if self.shared else f"after {counted(self.trainer.recipe.epochs, 'epoch')}"
-        return f"top-1 on the holdout {how}"
-
-    @property
-    def final_recipe(self) -> Recipe | None:
-        """Of the final training."""
-        return replace(self.trainer.recipe, epochs=self.final_epochs) if self.trainer else None
-
-
-def references(space: SearchSpace) -> dict[str, Arch]:
-    """`REFERENCES` for images and classes like those of the networks of `space`."""
-    return {name: zoo.get(what, width=width, **_sizes(space)) for name, (what, width) in REFERENCES.items()}
-
-
-def _sizes(space: SearchSpace) -> dict[str, int]:
-    """Resolution and classes of the networks of `space`."""
-    arch = space.decode([0] * len(space.choices))
-    return {"resolution_px": arch.resolution_px, "classes": arch.blocks[-1].out_ch}
 
 
 def make_plan(job: Job, latency: LatencyModel) -> Plan:
@@ -115,16 +60,16 @@ def _target_ms(job: Job, latency: LatencyModel) -> float:
     if job.target.ms is not None:
         return job.target.ms
     assert job.target.like
-    return latency.latency_ms(zoo.get(job.target.like, **_sizes(job.space)))
+    return latency.latency_ms(zoo.get(job.target.like, **sizes(job.space)))
 
 
 def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
-    sizes = _sizes(job.space)
-    only_classes = all(isinstance(unit.block, Classifier) for unit in e.units) and sizes["classes"] != 1000
+    like = sizes(job.space)
+    only_classes = all(isinstance(unit.block, Classifier) for unit in e.units) and like["classes"] != 1000
     return (
         f"the table of {latency.device} lacks units of this search's networks, as {key(e.units[0])}; "
         + e.remedy(
-            f"space={job.space.name} space.base_width={job.base_width:g} space.resolution_px={sizes['resolution_px']}"
+            f"space={job.space.name} space.base_width={job.base_width:g} space.resolution_px={like['resolution_px']}"
         )
         + "; it may have last layers of 1000 classes only (space.classes=1000)" * only_classes
     )
@@ -145,7 +90,7 @@ def _out_of_reach(job: Job, target_ms: float, low_ms: float, high_ms: float) -> 
 def can_have(job: Job, base_width: float) -> bool:
     """Whether there is such a space of that width."""
     try:
-        spaces.get(job.space.name, base_width=base_width, **_sizes(job.space))
+        spaces.get(job.space.name, base_width=base_width, **sizes(job.space))
     except ValueError:
         return False
     return True

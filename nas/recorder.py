@@ -1,22 +1,47 @@
 """The record of a search: its trials from the journal, from evaluations, or from earlier samples of equal networks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.executor import cause
+from nas.controllers import Controller
 from nas.journal import Journal, JournalError
+from nas.objective import Costs, Objective
 from nas.told import Outcome, told
-from nas.trial import Evaluation, Trial, number
+from nas.trial import Evaluation, Trial, has_reward
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
 
-__all__ = ["Point", "Recorder", "RewardFunction"]
+__all__ = ["MAX_FAILURES_IN_A_ROW", "EvaluationError", "Point", "Recorder", "Sampling"]
 
-RewardFunction = Callable[[float, float], float]
-"""(top1, latency_ms) to the number to maximise."""
+MAX_FAILURES_IN_A_ROW = 8
+
+
+class EvaluationError(ValueError):
+    """Every evaluation fails: something is wrong with the evaluator, not with the networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What is sampled, by what, for what and how often: all that the loop and Ray Tune have in common.
+
+    Attributes:
+        controller: learns after each batch.
+        samples: number of trials.
+        batch: trials between two updates of the controller.
+        journal: gets each new trial; what it has settled (`Journal.settled`) is not evaluated again.
+        on_trial: called with each trial as it is done, replayed ones included.
+    """
+
+    space: SearchSpace
+    controller: Controller
+    objective: Objective
+    samples: int
+    batch: int = 8
+    journal: Journal | None = None
+    on_trial: Callable[[Trial], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,33 +54,15 @@ class Point:
 
 
 class Recorder:
-    """Makes the trials of a search, whatever evaluates them (the loop, Ray Tune), and keeps them.
+    """Makes the trials of a search, whatever evaluates them (the loop, Ray Tune), and keeps them."""
 
-    Args:
-        journal: gets each new trial; those that it has settled are not evaluated again.
-        batch: points between two updates of the controller.
-        on_trial: called with each trial as it is done, replayed ones included.
-
-    Attributes:
-        reward: the one that counts now; see `change_reward`.
-    """
-
-    def __init__(
-        self,
-        *,
-        space: SearchSpace,
-        latency_ms: Callable[[Arch], float],
-        reward: RewardFunction,
-        journal: Journal | None,
-        batch: int,
-        on_trial: Callable[[Trial], None] | None,
-    ) -> None:
-        self.reward = reward
-        self._space, self._latency_ms = space, latency_ms
-        self._journal, self._on_trial = journal, on_trial
-        self._settled = journal.settled(batch) if journal else {}
+    def __init__(self, sampling: Sampling) -> None:
+        self._space, self._objective = sampling.space, sampling.objective
+        self._journal, self._on_trial = sampling.journal, sampling.on_trial
+        self._settled = sampling.journal.settled(sampling.batch) if sampling.journal else {}
         self._known: dict[Arch, Trial] = {}  # the first result of each network
-        self._ms: dict[int, float] = {}  # latencies of samples under way
+        self._costs: dict[int, Costs] = {}  # of samples under way
+        self._failures = 0  # evaluations of this process that failed, one after the other
 
     def point(self, sample: int, indices: Sequence[int] | np.ndarray) -> Point:
         """A proposal (C,)."""
@@ -79,7 +86,7 @@ class Recorder:
                 f"sample {old.sample} of the journal is not what this search proposes; "
                 "its settings or the program have changed: start again in another run_dir"
             )
-        now, note = _value(self.reward, old.top1, old.latency_ms) if _has_reward(old) else (old.reward, "")
+        now, note = self._objective.value(old.top1, old.latency_ms) if has_reward(old) else (old.reward, "")
         if note or not math.isclose(now, old.reward, rel_tol=1e-9, abs_tol=1e-12):
             raise JournalError(
                 f"sample {old.sample} of the journal has reward {old.reward:.9g} (top-1 {old.top1:.6g} at "
@@ -104,33 +111,43 @@ class Recorder:
     def begun(self, point: Point) -> Trial | None:
         """The trial if nothing is to be evaluated: the latency is not known, or the evaluation is in the journal but
         its reward failed then. None: `evaluated` comes next."""
-        latency_ms, note = _known_latency_ms(self._latency_ms, point.arch)
-        if note:  # before hours are spent on such a network
-            return self._record(_trial(point, Evaluation(top1=0.0, status="failed", note=note), math.nan))
+        costs = self._objective.costs(point.arch)
+        if costs.note:  # before hours are spent on such a network
+            return self._record(_trial(point, Evaluation(top1=0.0, status="failed", note=costs.note), costs))
         if finished := self._finished(point):
             return self._record(finished)
-        self._ms[point.sample] = latency_ms
+        self._costs[point.sample] = costs
         return None
 
     def evaluated(self, point: Point, evaluation: Evaluation) -> Trial:
         """The trial of a point that was `begun`."""
-        return self._record(_rewarded(_trial(point, evaluation, self._ms.pop(point.sample)), self.reward))
+        return self._record(self._objective.rewarded(_trial(point, evaluation, self._costs.pop(point.sample))))
 
     def told(self, trials: Sequence[Trial], last: int) -> np.ndarray:
         """(last,) what the controller is told of the last of all `trials` so far (`nas.told`)."""
         judged_by_all = any(trial.status in ("stopped", "diverged") for trial in trials[len(trials) - last :])
         return told([self._outcome(t) for t in (trials if judged_by_all else trials[len(trials) - last :])], last)
 
-    def change_reward(self, reward: RewardFunction, trials: Sequence[Trial]) -> list[Trial]:
-        """Another reward from now on; gives `trials` with it."""
-        self.reward = reward
-        changed = [_rewarded(trial, reward) for trial in trials]
+    def failures(self, trials: Iterable[Trial]) -> str:
+        """What ends the search after the next `trials`, the last `MAX_FAILURES_IN_A_ROW` evaluations having failed; ""
+        if it goes on."""
+        note = ""
+        for trial in trials:
+            if not self.is_settled(trial.sample) and trial.reused is None:
+                self._failures = self._failures + 1 if trial.status == "failed" else 0
+                note = trial.note
+        broken = self._failures >= MAX_FAILURES_IN_A_ROW
+        return f"the last {self._failures} evaluations failed; the latest: {note}" if broken else ""
+
+    def rewarded(self, trials: Sequence[Trial]) -> list[Trial]:
+        """`trials` by the reward that counts now, which is another one."""
+        changed = [self._objective.rewarded(trial) for trial in trials]
         self._known = {trial.arch: trial for trial in reversed(changed) if trial.status != "failed"}
         return changed
 
     def _outcome(self, trial: Trial) -> Outcome:
         if trial.status == "diverged":
-            without, _ = _value(self.reward, 0.0, trial.latency_ms)
+            without, _ = self._objective.value(0.0, trial.latency_ms)
             return Outcome(status="diverged", without=without)
         if trial.status == "failed":
             return Outcome(status="failed")
@@ -138,7 +155,7 @@ class Recorder:
         def reward(top1: float) -> float:
             if top1 == trial.top1:
                 return trial.reward
-            value, note = _value(self.reward, min(1.0, max(0.0, top1)), trial.latency_ms)
+            value, note = self._objective.value(min(1.0, max(0.0, top1)), trial.latency_ms)
             return math.nan if note else value
 
         return Outcome(status=trial.status, curve=trial.curve or (trial.top1,), reward=reward)
@@ -148,7 +165,7 @@ class Recorder:
         old = self._journal.trials.get(point.sample) if self._journal else None
         if old is None or old.indices != point.indices or not old.top1 or old.curve:  # a curve may be of a stopped one
             return None
-        return _rewarded(replace(old, status="ok", note=""), self.reward)
+        return self._objective.rewarded(replace(old, status="ok", note=""))
 
     def _record(self, trial: Trial) -> Trial:
         if self._journal:
@@ -163,46 +180,17 @@ class Recorder:
         return trial
 
 
-def _known_latency_ms(latency_ms: Callable[[Arch], float], arch: Arch) -> tuple[float, str]:
-    """Milliseconds, or NaN and why they are not known."""
-    try:
-        ms = number("latency_ms", latency_ms(arch))
-    except Exception as e:  # like a reward, it is anyone's code
-        return math.nan, f"the latency is not known: {cause(e)}"
-    return (ms, "") if 0 < ms < math.inf else (math.nan, f"the latency is {ms:g} ms; it must be above 0 and finite")
-
-
-def _trial(point: Point, evaluation: Evaluation, latency_ms: float) -> Trial:
+def _trial(point: Point, evaluation: Evaluation, costs: Costs) -> Trial:
     return Trial(
         sample=point.sample,
         indices=point.indices,
         arch=point.arch,
         top1=evaluation.top1,
-        latency_ms=latency_ms,
+        latency_ms=costs.latency_ms,
         reward=0.0,
         status=evaluation.status,
         seconds=evaluation.seconds,
         note=evaluation.note,
         curve=evaluation.curve,
+        costs=costs.others,
     )
-
-
-def _has_reward(trial: Trial) -> bool:
-    return trial.status in ("ok", "stopped")
-
-
-def _rewarded(trial: Trial, reward: RewardFunction) -> Trial:
-    """`trial` with its reward; failed if there is none."""
-    if not _has_reward(trial):
-        return trial
-    value, note = _value(reward, trial.top1, trial.latency_ms)
-    return replace(trial, reward=value, status="failed" if note else trial.status, note=note or trial.note)
-
-
-def _value(reward: RewardFunction, top1: float, latency_ms: float) -> tuple[float, str]:
-    """The reward, or 0 and why there is none."""
-    try:
-        value = number("reward", reward(top1, latency_ms))
-    except Exception as e:  # a reward is anyone's code
-        return 0.0, f"the reward is not known: {cause(e)}"
-    return (value, "") if math.isfinite(value) else (0.0, f"the reward is {value}")

@@ -5,17 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from nas.recorder import Point, Recorder, RewardFunction
+from nas.recorder import EvaluationError, Point, Recorder
 from nas.trial import Evaluation, Trial
 from search_spaces.arch import Arch
 
-__all__ = ["MAX_FAILURES_IN_A_ROW", "EvaluationError", "Samples"]
-
-MAX_FAILURES_IN_A_ROW = 8
-
-
-class EvaluationError(ValueError):
-    """Every evaluation fails: something is wrong with the evaluator, not with the networks."""
+__all__ = ["Samples"]
 
 
 class Samples:
@@ -39,14 +33,13 @@ class Samples:
         self.trials: list[Trial] = []
         self._recorder, self._run, self._again = recorder, run, again
         self._times: Counter[Arch] = Counter()  # samples of each network
-        self._failures = 0  # evaluations of this process that failed, one after the other
 
     def add(self, indices: np.ndarray) -> None:
         """Makes the trials of the next points (n, C).
 
         Raises:
             JournalError: the journal has others.
-            EvaluationError: the last `MAX_FAILURES_IN_A_ROW` evaluations failed.
+            EvaluationError: the last evaluations failed, one after the other.
         """
         first = len(self.trials)
         made: dict[int, Trial] = {}
@@ -61,15 +54,16 @@ class Samples:
         for trial in self._evaluated_again(todo) if self._again else self._evaluated_once([p for _, p in todo]):
             made[trial.sample] = trial
         self.trials += [made[sample] for sample in range(first, first + len(indices))]
-        self._stop_if_nothing_works(self.trials[first:])
+        if why := self._recorder.failures(self.trials[first:]):
+            raise EvaluationError(why)
 
     def told(self, last: int) -> np.ndarray:
         """(last,) what the controller is told of the last trials (`nas.told`)."""
         return self._recorder.told(self.trials, last)
 
-    def change_reward(self, reward: RewardFunction) -> None:
-        """Another reward, for the trials so far as well."""
-        self.trials = self._recorder.change_reward(reward, self.trials)
+    def reward_again(self) -> None:
+        """The trials so far by the reward that counts now, which is another one."""
+        self.trials = self._recorder.rewarded(self.trials)
 
     def _evaluated_again(self, todo: Sequence[tuple[int, Point]]) -> Iterator[Trial]:
         for before in sorted({before for before, _ in todo}):
@@ -102,12 +96,3 @@ class Samples:
                 able.append(point)
         for i, evaluation in self._run(before, [point.arch for point in able]):
             yield self._recorder.evaluated(able[i], evaluation)
-
-    def _stop_if_nothing_works(self, trials: Sequence[Trial]) -> None:
-        note = ""
-        for trial in trials:
-            if not self._recorder.is_settled(trial.sample) and trial.reused is None:
-                self._failures = self._failures + 1 if trial.status == "failed" else 0
-                note = trial.note
-        if self._failures >= MAX_FAILURES_IN_A_ROW:
-            raise EvaluationError(f"the last {self._failures} evaluations failed; the latest: {note}")

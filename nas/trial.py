@@ -3,12 +3,13 @@
 import math
 import numbers
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.arch import Arch
 
-__all__ = ["STATUSES", "Evaluation", "Trial", "number", "short"]
+__all__ = ["STATUSES", "Evaluation", "Trial", "has_reward", "number", "short"]
 
 STATUSES = ("ok", "stopped", "diverged", "failed")
 
@@ -53,7 +54,8 @@ class Trial:
         sample: its number, from 0 in the order in which the controller proposed them.
         indices: the point of the search space.
         top1: in [0, 1]; what was found is kept if only the reward failed.
-        latency_ms: above 0; NaN for a failed trial whose latency is not known.
+        latency_ms: on the device that the search is for, above 0; NaN for a failed trial whose latency is not known.
+        costs: what else it costs, by name: latencies on other devices, ``params``, and so on.
         reward: of `top1`; 0 if the status is ``diverged`` or ``failed``.
         status, curve: as an `Evaluation` has them.
         reused: the sample whose evaluation this one shares, being the same network; None if evaluated itself.
@@ -73,6 +75,7 @@ class Trial:
     note: str = ""
     reused: int | None = None
     curve: tuple[float, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_status(self.status)
@@ -92,6 +95,12 @@ class Trial:
         _set(self, "note", str(self.note))
         if self.reused is not None:
             _set(self, "reused", _whole("reused", self.reused))
+        _set(self, "costs", _costs(self.costs))
+
+
+def has_reward(trial: Trial) -> bool:
+    """Whether its accuracy counts."""
+    return trial.status in ("ok", "stopped")
 
 
 def number(name: str, value: Any) -> float:
@@ -140,6 +149,12 @@ def _curve(values: Any, top1: float, status: str) -> tuple[float, ...]:
     if (curve or status == "stopped") and curve[-1:] != (top1,):
         raise ValueError(f"status={status}, curve={short(curve)}: it must end with top1={top1:g}")
     return curve
+
+
+def _costs(values: Any) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"costs={short(values)}: it must be names with numbers")
+    return {str(name): number(str(name), value) for name, value in values.items()}
 
 
 def _at_least_0(name: str, value: Any) -> float:

@@ -21,20 +21,22 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from nas.controllers import Controller, inform
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.journal import Journal
-from nas.recorder import Point, Recorder
+from nas.objective import Objective
+from nas.recorder import EvaluationError, Point, Recorder, Sampling
 from nas.trial import Evaluation, Trial
 from nas.tune_searcher import ControllerSearcher
-from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.settings import ExecutorSettings
 
 __all__ = ["ControllerSearcher", "StalledError", "search_with_tune"]
 
@@ -44,27 +46,15 @@ class StalledError(ValueError):
 
 
 def search_with_tune(
+    sampling: Sampling,
+    trainer: "ProxyTraining",
     *,
-    space: SearchSpace,
-    controller: Controller,
-    evaluator: ProxyTraining,
     rng_seed: int,
-    latency_ms: Callable[[Arch], float],
-    reward: Callable[[float, float], float],
-    samples: int,
-    batch: int,
-    journal: Journal,
     storage: Path,
-    workers: int | None = None,
+    executor: "ExecutorSettings",
     grace_epochs: int = 1,
-    timeout_s: float = 3600,
-    retries: int = 1,
-    num_cpus: float = 1,
-    num_gpus: float = 0,
-    on_trial: Callable[[Trial], None] | None = None,
-    latency_ms_batch: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[Trial]:
-    """`nas.loop.search` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
+    """`nas.loop.sample` by Ray Tune: networks report after each epoch, and ASHA stops the worse ones early.
 
     The journal has each trial when it ends; those that it has are not trained again, see `Journal.settled`. A network
     that was stopped has the status ``stopped`` and the top-1 of its last epoch; `nas.told` says what the controller is
@@ -72,64 +62,82 @@ def search_with_tune(
     the same again.
 
     Args:
+        sampling: with a journal.
         storage: an absolute folder for Tune's own files.
-        workers: trainings at a time; None: as many as there are CPUs.
+        executor: how many trainings at a time, what one takes, and how often one that fails is tried again; without any
+            report for its `timeout_s` the search ends.
         grace_epochs: none is stopped before.
-        timeout_s: without any report for so long the search ends.
-        retries: how often a training that fails is tried again.
-        num_cpus, num_gpus: what one training takes.
 
     Raises:
         StalledError: no training reported for `timeout_s`.
         JournalError: the journal belongs to another search, or was written with another reward.
+        EvaluationError: `nas.recorder.MAX_FAILURES_IN_A_ROW` trainings of this call failed one after the other.
         KeyboardInterrupt: Ctrl-C; what was trained is in the journal.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # no copies of every result
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune would keep the first Ctrl-C, also after its end
-    if latency_ms_batch:
-        inform(controller, latency_ms_batch, reward)
-    epochs, watchdog = evaluator.recipe.epochs, _Watchdog(timeout_s)
-    train = tune.with_parameters(
-        _train, evaluator=evaluator, space=space, latency_ms=latency_ms, reward=reward, rng_seed=rng_seed
-    )
-    with journal.writing():
-        recorder = Recorder(
-            space=space, latency_ms=latency_ms, reward=reward, journal=journal, batch=batch, on_trial=on_trial
-        )
-        ledger = _Ledger(recorder, epochs)
+    sampling.objective.inform(sampling.controller)
+    epochs = trainer.recipe.epochs
+    known = {"space": sampling.space, "objective": sampling.objective, "trainer": trainer, "rng_seed": rng_seed}
+    with _journal(sampling).writing():
+        ledger = _Ledger(Recorder(sampling), epochs)
+        watchdog = _Watchdog(executor.timeout_s, ledger)
         tuner = tune.Tuner(
-            tune.with_resources(train, {"cpu": num_cpus, "gpu": num_gpus}),
-            tune_config=tune.TuneConfig(
-                metric="reward",
-                mode="max",
-                search_alg=ControllerSearcher(space, controller, batch=batch, samples=samples, ledger=ledger),
-                scheduler=ASHAScheduler(
-                    time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2
-                ),
-                num_samples=samples,
-                max_concurrent_trials=workers,
-                reuse_actors=True,
-                trial_dirname_creator=_folder,
+            tune.with_resources(
+                tune.with_parameters(_train, **known), {"cpu": executor.num_cpus, "gpu": executor.num_gpus}
             ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(storage),
-                verbose=0,
-                stop=watchdog,
-                failure_config=tune.FailureConfig(max_failures=retries),
-                callbacks=[_Recorder(ledger.end, watchdog)],
-            ),
+            tune_config=_tune_config(sampling, ledger, epochs, grace_epochs, executor.workers),
+            run_config=_run_config(storage, ledger, watchdog, executor.retries),
         )
         tuner.fit()
+    if ledger.broken:
+        raise EvaluationError(ledger.broken)
     if watchdog.stalled:
         raise StalledError(
-            f"no training reported for {timeout_s:g} s (ray.timeout_s); {len(ledger.trials)} of {samples} samples are "
-            "kept: the same command continues"
+            f"no training reported for {executor.timeout_s:g} s (ray.timeout_s); {len(ledger.trials)} of "
+            f"{sampling.samples} samples are kept: the same command continues"
         )
-    if len(ledger.trials) < samples:
+    if len(ledger.trials) < sampling.samples:
         raise KeyboardInterrupt  # which Tune has caught, where its own handlers are wanted
-    return [ledger.trials[sample] for sample in range(samples)]
+    return [ledger.trials[sample] for sample in range(sampling.samples)]
+
+
+def _journal(sampling: Sampling) -> Journal:
+    if sampling.journal is None:
+        raise ValueError("a search by Ray Tune needs a journal")
+    return sampling.journal
+
+
+def _tune_config(
+    sampling: Sampling, ledger: "_Ledger", epochs: int, grace_epochs: int, workers: int | None
+) -> tune.TuneConfig:
+    searcher = ControllerSearcher(
+        sampling.space, sampling.controller, batch=sampling.batch, samples=sampling.samples, ledger=ledger
+    )
+    return tune.TuneConfig(
+        metric="reward",
+        mode="max",
+        search_alg=searcher,
+        scheduler=ASHAScheduler(
+            time_attr="epochs", max_t=epochs, grace_period=min(grace_epochs, epochs), reduction_factor=2
+        ),
+        num_samples=sampling.samples,
+        max_concurrent_trials=workers,
+        reuse_actors=True,
+        trial_dirname_creator=_folder,
+    )
+
+
+def _run_config(storage: Path, ledger: "_Ledger", watchdog: "_Watchdog", retries: int) -> tune.RunConfig:
+    return tune.RunConfig(
+        name="tune",
+        storage_path=str(storage),
+        verbose=0,
+        stop=watchdog,
+        failure_config=tune.FailureConfig(max_failures=retries),
+        callbacks=[_Recorder(ledger.end, watchdog)],
+    )
 
 
 class _Ledger:
@@ -140,10 +148,12 @@ class _Ledger:
 
     Attributes:
         trials: by sample, of those that ended.
+        broken: why the search ends: trainings failed, one after the other; "" as long as it goes on.
     """
 
     def __init__(self, recorder: Recorder, epochs: int) -> None:
         self.trials: dict[int, Trial] = {}
+        self.broken = ""
         self._recorder, self._epochs = recorder, epochs
         self._begun: dict[int, Point] = {}
 
@@ -162,7 +172,9 @@ class _Ledger:
     def end(self, sample: int, result: Mapping[str, Any] | None, note: str = "") -> None:
         """A trial of Tune that has ended; `result` is its last one."""
         if point := self._begun.pop(sample, None):
-            self.trials[sample] = self._recorder.evaluated(point, self._evaluation(result or {}, note))
+            trial = self._recorder.evaluated(point, self._evaluation(result or {}, note))
+            self.trials[sample] = trial
+            self.broken = self._recorder.failures([trial])
 
     def _evaluation(self, result: Mapping[str, Any], note: str) -> Evaluation:
         curve, seconds = tuple(result.get("curve", ())), result.get("time_total_s", 0.0)
@@ -179,34 +191,32 @@ class _Ledger:
 
 
 def _train(
-    config: dict[str, Any],
-    *,
-    evaluator: ProxyTraining,
-    space: SearchSpace,
-    latency_ms: Callable[[Arch], float],
-    reward: Callable[[float, float], float],
-    rng_seed: int,
+    config: dict[str, Any], *, space: SearchSpace, objective: Objective, trainer: "ProxyTraining", rng_seed: int
 ) -> None:
     """A trial: trains the network and reports after each epoch."""
     arch = space.decode(config["indices"])
-    ms = latency_ms(arch)
+    latency_ms = objective.costs(arch).latency_ms
     curve: list[float] = []
 
     def on_epoch(epochs: int, top1: float) -> None:
         curve.append(top1)
-        tune.report({"epochs": epochs, "curve": list(curve), "reward": reward(top1, ms)})
+        reward, _ = objective.value(top1, latency_ms)
+        tune.report({"epochs": epochs, "curve": list(curve), "reward": reward})
 
-    evaluation = evaluator.evaluate(arch, rng_seed, on_epoch=on_epoch)
+    evaluation = trainer.evaluate(arch, rng_seed, on_epoch=on_epoch)
     if evaluation.status != "ok":
         # at epoch 0, so that ASHA compares nothing with it
         tune.report({"epochs": 0, "diverged": True, "note": evaluation.note, "reward": math.nan})
 
 
 class _Watchdog(tune.Stopper):
-    """Ends an experiment in which nothing happens: Tune itself would wait for ever."""
+    """Ends an experiment in which nothing happens, where Tune itself would wait for ever, or in which nothing works."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s, self.last, self.stalled = timeout_s, time.monotonic(), False
+    def __init__(self, timeout_s: float, ledger: _Ledger | None = None) -> None:
+        self.timeout_s, self.last, self.stalled, self._ledger = timeout_s, time.monotonic(), False, ledger
+
+    def __reduce__(self) -> tuple:  # Tune keeps a copy in a file that nothing here reads
+        return _Watchdog, (self.timeout_s,)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         self.last = time.monotonic()
@@ -214,7 +224,7 @@ class _Watchdog(tune.Stopper):
 
     def stop_all(self) -> bool:
         self.stalled = self.stalled or time.monotonic() - self.last > self.timeout_s
-        return self.stalled
+        return self.stalled or bool(self._ledger and self._ledger.broken)
 
 
 class _Recorder(tune.Callback):

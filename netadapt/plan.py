@@ -11,10 +11,10 @@ import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
 from latency_luts.unseen import described
-from nas.describe import images
 from nas.job import Target, read_target
 from nas.plan import kept_table
 from nas.settings import DataSettings, ExecutorSettings, TrainerSettings, read_data, read_executor, read_trainer
+from nas.strategies.trained import describe_images
 from nas.training.recipe import Recipe
 from nas_runtime.console import brief, counted
 from nas_runtime.run import look
@@ -254,7 +254,7 @@ def describe(console: Console, plan: Plan) -> None:
         f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {plan.data.name}\n"
         f"target      {plan.target_ms:.1f} ms on {latency.device}\n"
         f"latency     {described(latency, arch)}\n"
-        f"images      {images(arch, plan.facts)}\n"
+        f"images      {describe_images(arch, plan.facts)}\n"
         f"steps       {at_most}, each saving {plan.delta:.1%} of the seed's latency or more"
         + (f", decaying by {plan.decay:g}" if plan.decay < 1 else "")
         + f"; {len(proposals)} proposals in the first ({', '.join(plan.kinds)})\n"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.executor import Executor, Shared
-from nas.samples import MAX_FAILURES_IN_A_ROW, EvaluationError
+from nas.recorder import MAX_FAILURES_IN_A_ROW, EvaluationError
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import JournalError, Records

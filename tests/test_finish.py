@@ -1,6 +1,5 @@
 """The last round of a search: final trainings of the best samples and of published networks."""
 
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +11,9 @@ import latency_luts
 from nas import finish
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
-from nas.finish import FinalTrainings
+from nas.finish import FinalTrainings, LastRound
 from nas.reward import Reward
+from nas.seeds import final_seed
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
 from nas_runtime.run import Run
@@ -42,11 +42,14 @@ REWARD = Reward(name="hard", target_ms=20.0)
 
 
 def last_round(folder, trials, evaluate, *, finalists=3, epochs=12, trained_on=None):
-    plan = SimpleNamespace(
-        finalists=finalists,
-        final_epochs=epochs,
-        references={"mobilenet_v3_small": zoo.get("mobilenet_v3_small")},
+    last = LastRound(
+        run=Run(folder, resumed=False),
+        executor=SerialExecutor(),
+        console=Console(quiet=True),
         latency=latency_luts.load("pixel1"),
+        epochs=epochs,
+        networks=finalists,
+        beside={"mobilenet_v3_small": zoo.get("mobilenet_v3_small")},
     )
     trainings = FinalTrainings(
         from_scratch=evaluate,
@@ -54,8 +57,7 @@ def last_round(folder, trials, evaluate, *, finalists=3, epochs=12, trained_on=N
         trained_on=trained_on,
         inherited_identity={"epochs": epochs, "start": "inherited"},
     )
-    run, console = Run(folder, resumed=False), Console(quiet=True)
-    return finish.last_round(run, trials, plan, REWARD, trainings, SerialExecutor(), console)
+    return last.hold(trials, REWARD, trainings)
 
 
 TRIALS = [trial(0, 0, 0.5), trial(1, 1, 0.7), trial(2, 1, 0.7), trial(3, 2, 0.0, "failed"), trial(4, 3, 0.6)]
@@ -66,7 +68,7 @@ def test_the_best_distinct_networks_and_the_winner(tmp_path):
     finalists, published = last_round(tmp_path, TRIALS, lambda arch: after.get(arch, 0.9))
     assert [(f.trial.sample, f.top1) for f in finalists] == [(1, 0.80), (4, 0.85), (0, 0.75)]
     assert published["mobilenet_v3_small"]["top1"] == 0.9
-    winner = finish.best_of(TRIALS, finalists, REWARD)
+    winner = finish.best_of(finalists, REWARD)
     assert (winner.sample, winner.top1, winner.reward) == (4, 0.85, 0.85)
 
 
@@ -111,10 +113,10 @@ def test_what_diverges_is_left_out_or_last(tmp_path):
     finalists, published = last_round(tmp_path, TRIALS, lambda arch: 0.4 if arch == TRIALS[0].arch else nothing)
     assert [f.top1 for f in finalists] == [None, None, 0.4]
     assert published == {}
-    assert finish.best_of(TRIALS, finalists, Reward(name="hard", target_ms=20.0)).sample == 0
+    assert finish.best_of(finalists, Reward(name="hard", target_ms=20.0)).sample == 0
     finalists, _ = last_round(tmp_path, TRIALS, lambda arch: nothing, finalists=2)
     with pytest.raises(ValueError, match="all 2 finalists diverged .* a larger final.networks, or .* goes on"):
-        finish.best_of(TRIALS, finalists, REWARD)
+        finish.best_of(finalists, REWARD)
 
 
 def test_without_a_good_sample_nothing_is_trained(tmp_path):
@@ -157,11 +159,19 @@ def final(tmp_path, stripes):
     Trainer.trained.clear()
 
     def run(start="scratch"):
-        plan = SimpleNamespace(final_epochs=2, final_start=start, rng_seed=0)
         inherited = {"inherited": lambda arch: "weights", "scratch": None}[start]
         trainer = Trainer(data=stripes, recipe=Recipe())
         here, console = Run(tmp_path, resumed=False), Console(quiet=True)
-        return finish.final_training(here, TRIALS[0], trainer, plan, console, inherited)
+        return finish.deliver(
+            here,
+            TRIALS[0].arch,
+            trainer,
+            epochs=2,
+            start=start,
+            rng_seed=final_seed(0),
+            console=console,
+            inherited=inherited,
+        )
 
     return run
 

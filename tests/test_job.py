@@ -10,6 +10,7 @@ from latency_luts.table import MeasuredTable
 from nas import plan as plans
 from nas.job import Job, read_job
 from nas.plan import make_plan, open_latency
+from nas.references import references
 from nas_runtime.compose import compose
 from nas_runtime.settings import Settings, call
 from search_spaces import rewrite, spaces, zoo
@@ -45,9 +46,9 @@ def test_what_is_compared_has_the_samples_sizes():
     model = latency_luts.load("pixel1")
     like = zoo.get("mobilenet_v3_small", resolution_px=128, classes=10)
     assert found.target_ms == model.latency_ms(like)
-    assert found.references["mobilenet_v3_small"] == like
+    assert references(found.space)["mobilenet_v3_small"] == like
     sample = found.space.decode(found.space.largest)
-    for arch in found.references.values():
+    for arch in references(found.space).values():
         assert (arch.resolution_px, arch.blocks[-1].out_ch) == (sample.resolution_px, sample.blocks[-1].out_ch)
 
 

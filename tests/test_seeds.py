@@ -1,7 +1,6 @@
 """Seeds of samples, final trainings, adaptations, shared weights and controllers: another one, something else."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,19 +8,29 @@ import pytest
 import torch
 from rich.console import Console
 
+<<<<<<< HEAD
 import latency_luts
 from nas import controllers, finish, strategies
 from nas.evaluators.proxy_training import ProxyTraining
+=======
+>>>>>>> fbe7f7c (Strategies: how networks are judged is one room, with one contract)
 from nas.executor import SerialExecutor
 from nas.job import read_job
 from nas.seeds import final_seed
+<<<<<<< HEAD
 from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import SharedPlan, prepare
+=======
+from nas.settings import TrainerSettings
+from nas.strategies.own_training import OwnTraining
+from nas.strategies.trained import Trainings
+>>>>>>> fbe7f7c (Strategies: how networks are judged is one room, with one contract)
 from nas.training import train as training
 from nas.training.recipe import Recipe
 from nas.trial import Trial
 from nas_runtime.compose import compose
 from nas_runtime.run import Run
+<<<<<<< HEAD
 from nas_runtime.settings import Settings
 from netadapt import seed
 from netadapt.channels import groups, narrow
@@ -29,6 +38,9 @@ from netadapt.fine_tune import FineTune
 from netadapt.weights import TrainedNet
 from search_spaces import spaces
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
+=======
+from search_spaces import spaces
+>>>>>>> fbe7f7c (Strategies: how networks are judged is one room, with one contract)
 from tests.conftest import random_archs
 from tests.test_supernet import ONLY_MIXED
 from tests.test_supernet import training as supernet_training
@@ -70,39 +82,39 @@ def same(a, b) -> bool:
     return all(torch.equal(a[0][name], b[0][name]) for name in a[0]) and np.array_equal(a[1], b[1])
 
 
-def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripes, tmp_path):
-    trainer = ProxyTraining(data=stripes, recipe=Recipe(epochs=1, batch=32))
+def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripes, tmp_path, monkeypatch):
     arch = random_archs(1, rng_seed=0)[0]
+    trainings = Trainings(
+        data=SimpleNamespace(load=lambda console, facts: stripes),
+        facts=None,
+        trainer=TrainerSettings(recipe=Recipe(epochs=1, batch=32), min_px=2, dropout=0.0, device="cpu", threads=1),
+        final_epochs=2,
+        finalists=1,
+        final_start="scratch",
+    )
     plan = SimpleNamespace(
         rng_seed=3,
-        shared=None,
-        train_again=True,
         controller=None,
-        references={},
+        space=spaces.get("mnasnet", base_width=0.35),
         reward=lambda top1, ms: top1,
-        final_recipe=replace(trainer.recipe, epochs=2),
-        final_epochs=2,
-        final_start="scratch",
-        finalists=1,
         latency=SimpleNamespace(latency_ms=lambda arch: 1.0),
     )
+    monkeypatch.setattr("nas.references.REFERENCES", {})
     run, executor, console = Run(tmp_path, resumed=False), SerialExecutor(), Console(quiet=True)
-    strategy = strategies.open_strategy(run, plan, trainer, executor, console)
-    samples = [strategy.evaluate(arch).top1, strategy.evaluate_again(1)(arch).top1]
+    judge = OwnTraining(trainings=trainings, again=True).open(plan, run, executor, console)
+    how = judge.sample.keywords
+    samples = [how["evaluate"](arch).top1, how["evaluate_again"](1)(arch).top1]
     winner = Trial(sample=0, indices=(0,), arch=arch, top1=samples[0], latency_ms=1.0, reward=samples[0])
     for _ in range(2):  # the second time nothing is trained again
-        finalists, _ = finish.last_round(run, [winner], plan, plan.reward, strategy.trainings, executor, console)
-        final = finish.final_training(run, winner, trainer, plan, console)
-        assert final["holdout_top1"] == finalists[0].top1
+        decided = judge.decide([winner], plan.reward)
+        assert decided.final["holdout_top1"] == decided.finalists[0].top1
     assert len(begun) == 4
     for name, value in (("finals", 0.9), ("final", {"holdout_top1": 0.9, "test_top1": 0.9})):  # an earlier version's
         kept = json.loads((tmp_path / f"{name}.json").read_text())
         kept["stages"][0]["identity"]["rng_seed"] = plan.rng_seed
         kept["stages"][0]["values"] = dict.fromkeys(kept["stages"][0]["values"], value)
         (tmp_path / f"{name}.json").write_text(json.dumps(kept))
-    anew, _ = finish.last_round(run, [winner], plan, plan.reward, strategy.trainings, executor, console)
-    assert anew == finalists
-    assert finish.final_training(run, winner, trainer, plan, console) == final
+    assert judge.decide([winner], plan.reward) == decided
     assert len(begun) == 6
     sample, again, finalist, repeated = begun[:4]
     assert same(finalist, repeated)

@@ -12,7 +12,10 @@ import pytest
 from nas import finish, loop, pareto
 from nas.executor import SerialExecutor
 from nas.journal import Journal, JournalError
+from nas.objective import Objective
+from nas.recorder import EvaluationError, Sampling
 from nas.reward import hard
+from nas.settings import ExecutorSettings
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation, Trial
 from tests.test_commands import TINY, command, journal, search
@@ -32,10 +35,11 @@ class FakeTuner:
 
     def __init__(self, trainable, *, tune_config, run_config):
         self.algorithm, (self.callback,) = tune_config.search_alg, run_config.callbacks
+        self.stopper = run_config.stop
         self.samples = tune_config.num_samples
 
     def fit(self):
-        while isinstance(config := self.algorithm.suggest("t"), dict):
+        while not self.stopper.stop_all() and isinstance(config := self.algorithm.suggest("t"), dict):
             curve, ended = self.ends(config)
             trial = SimpleNamespace(config=config, last_result=None)
             for i, top1 in enumerate(curve, 1):
@@ -55,21 +59,23 @@ def by_tune(tmp_path, monkeypatch):
     """``by_tune(ends, controller)``: the trials of a search of 8 samples by a `FakeTuner`, in one journal."""
     from nas import tune
 
-    def go(ends, controller, space=SPACE, **settings):
+    def go(ends, controller, space=SPACE, samples=8, **settings):
         monkeypatch.setattr(FakeTuner, "ends", staticmethod(ends))
         monkeypatch.setattr(tune.tune, "Tuner", FakeTuner)
-        how = {
-            "latency_ms": lambda arch: 1.0,
-            "reward": lambda top1, ms: top1 - 0.25 * ms,
-            "samples": 8,
-            "batch": 4,
-            "journal": Journal(tmp_path / "journal.jsonl", space.decode),
-            "storage": tmp_path,
-        }
-        evaluator = SimpleNamespace(recipe=Recipe(epochs=2))
-        return tune.search_with_tune(
-            space=space, controller=controller, evaluator=evaluator, rng_seed=0, **how | settings
+        worth = {"latency_ms": lambda arch: 1.0, "reward": lambda top1, ms: top1 - 0.25 * ms}
+        sampling = Sampling(
+            space=space,
+            controller=controller,
+            objective=Objective(**worth | settings),
+            samples=samples,
+            batch=4,
+            journal=Journal(tmp_path / "journal.jsonl", space.decode),
         )
+        executor = ExecutorSettings(
+            kind="ray", workers=1, retries=0, address=None, num_cpus=1, num_gpus=0, timeout_s=100
+        )
+        trainer = SimpleNamespace(recipe=Recipe(epochs=2))
+        return tune.search_with_tune(sampling, trainer, rng_seed=0, storage=tmp_path, executor=executor)
 
     return go
 
@@ -157,6 +163,18 @@ def test_what_the_record_refuses(by_tune, tmp_path):
         by_tune(ends, Told())
 
 
+def test_a_search_in_which_every_training_fails_ends_as_the_loop_does(by_tune, tmp_path):
+    begun = []
+
+    def ends(config):
+        begun.append(config["sample"])
+        return [], "failed"
+
+    with pytest.raises(EvaluationError, match="the last 8 evaluations failed; the latest: no camera"):
+        by_tune(ends, Told(), samples=20)
+    assert begun == list(range(8))
+
+
 def test_a_search_by_tune_that_is_stopped_and_killed_goes_on(tmp_path):
     """Ctrl-C after a sample, `kill -9` after another one, and then to the end; Tune takes a path for no URI."""
     run = "a run [1] #2 %20 $x ?y=1"
@@ -195,8 +213,8 @@ def test_what_the_engine_cannot_do(tmp_path):
 
 
 def test_tune_is_missing(monkeypatch):
-    from nas import search as command
+    from nas.strategies import own_training
 
     monkeypatch.setitem(sys.modules, "nas.tune", None)
     with pytest.raises(ValueError, match="engine=tune: .*; pip install 'ray\\[tune\\]', or use engine=loop"):
-        command._search_with_tune(None, None, None, {})
+        own_training._search_with_tune()

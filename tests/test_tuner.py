@@ -6,7 +6,7 @@ import pytest
 
 import latency_luts
 from nas.executor import SerialExecutor
-from nas.samples import EvaluationError
+from nas.recorder import EvaluationError
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import JournalError, Records

@@ -1,0 +1,140 @@
+"""What a way of judging networks has to offer, from the plan that a person reads to the winner of the search."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nas.controllers import Controller
+from nas.reward import Reward
+from nas.trial import Trial
+from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas.executor import Executor
+    from nas.job import Job
+    from nas.plan import Plan
+    from nas.recorder import Sampling
+    from nas.report.summary import Finalist
+    from nas_runtime.run import Run
+
+__all__ = ["Judge", "Outcome", "Strategy"]
+
+
+class Strategy(Protocol):
+    """How a search judges networks, as its settings say. Nothing is read, trained or measured yet."""
+
+    @property
+    def classes(self) -> int:
+        """That accuracies are for."""
+        ...
+
+    @property
+    def accuracy(self) -> str:
+        """What the top-1 of the result is, in words."""
+        ...
+
+    @property
+    def sample_accuracy(self) -> str:
+        """What the top-1 of the samples is, in words."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know before the search begins."""
+        ...
+
+    @property
+    def policy(self) -> str:
+        """What proposes samples instead of the controller that the job has, in words; "" if nothing does."""
+        ...
+
+    def check(self, space: SearchSpace) -> None:
+        """Refuses a space whose networks it cannot judge.
+
+        Raises:
+            ValueError: it is such a space.
+        """
+        ...
+
+    def describe(self, samples: int) -> str:
+        """How so many samples are judged, in words."""
+        ...
+
+    def describe_images(self, arch: Arch) -> str:
+        """What networks like `arch` are trained on, and what their latencies are for, in words."""
+        ...
+
+    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
+        """How long the search will take, in words.
+
+        Args:
+            networks: some of those that it may sample.
+        """
+        ...
+
+    def open(self, plan: "Plan", run: "Run", executor: "Executor", console: "Console") -> "Judge":
+        """Gets ready to judge: reads the data, trains weights, evaluates published networks. What was done before, as
+        the run's stages know, is not done again.
+
+        Raises:
+            ValueError: something that it needs is missing or broken.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """Judges the networks of one search.
+
+    Attributes:
+        controller: proposes the samples.
+        references: figures of published networks (`nas.report.summary.row`), judged as the samples are; empty where
+            they cannot be.
+    """
+
+    @property
+    def controller(self) -> Controller: ...
+
+    @property
+    def references(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    def search(self, sampling: "Sampling") -> list[Trial]:
+        """The trials of the search, in order, as `nas.loop.sample` and `nas.tune.search_with_tune` give them."""
+        ...
+
+    def decide(self, trials: Sequence[Trial], reward: Reward) -> "Outcome":
+        """The winner: by final trainings of the best of `trials`, where there are such.
+
+        Args:
+            reward: the one that counted at the end.
+
+        Raises:
+            ValueError: no trial is good, or a final training failed.
+        """
+        ...
+
+    def notes(self, trials: Sequence[Trial]) -> list[str]:
+        """What a person should know before believing the result."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a search decides on.
+
+    Attributes:
+        winner: with the accuracy and the reward that decided.
+        finalists: the best trials, and what each has after the final training; none if nothing is trained.
+        references: name of a published network, or `nas.finish.FROM_SCRATCH`, to its figures after the final training;
+            none if nothing is trained.
+        final: of the winner's final training: ``epochs``, ``holdout_top1``, ``test_top1``; empty if nothing is trained.
+        start: what that began with: ``scratch``, or ``inherited`` weights.
+    """
+
+    winner: Trial
+    finalists: "Sequence[Finalist]" = ()
+    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    final: Mapping[str, Any] = field(default_factory=dict)
+    start: str = "scratch"

@@ -1,0 +1,158 @@
+"""``evaluator=proxy_training``: each network is trained by itself, for a short time."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nas import finish, loop
+from nas.estimate import pace
+from nas.executor import Evaluate, Executor
+from nas.recorder import Sampling
+from nas.references import REFERENCES, references
+from nas.strategies.reading import ENGINES, NO_TUNE, read_trainings
+from nas.strategies.trained import TrainedJudge, Trainings, describe_images
+from nas.trial import Trial
+from nas_runtime.console import brief, counted
+from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.job import Job
+    from nas.plan import Plan
+    from nas_runtime.run import Run
+    from nas_runtime.settings import Settings
+
+__all__ = ["OwnTraining", "read"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTraining:
+    """A strategy (`nas.strategies.contract.Strategy`) that trains each sample.
+
+    Attributes:
+        again: whether a network that is sampled again is trained again, with another seed.
+        tune: the search is by Ray Tune, which stops no network before it has so many epochs; None: by the loop.
+    """
+
+    trainings: Trainings
+    again: bool = False
+    tune: int | None = None
+
+    @property
+    def classes(self) -> int:
+        return self.trainings.facts.classes
+
+    @property
+    def accuracy(self) -> str:
+        return self.trainings.accuracy
+
+    @property
+    def sample_accuracy(self) -> str:
+        return f"top-1 on the holdout after {counted(self.trainings.trainer.recipe.epochs, 'epoch')}"
+
+    @property
+    def policy(self) -> str:
+        return ""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.trainings.facts.notes
+
+    def check(self, space: SearchSpace) -> None:
+        pass
+
+    def describe(self, samples: int) -> str:
+        epochs = counted(self.trainings.trainer.recipe.epochs, "epoch")
+        stops = (
+            "" if self.tune is None else f", of which ASHA stops the worse after {counted(self.tune, 'epoch')} or later"
+        )
+        return (
+            f"{epochs} of {self.trainings.data.name} by each of {counted(samples, 'sample')}{stops}, "
+            f"{self.trainings.describe_last()}"
+        )
+
+    def describe_images(self, arch: Arch) -> str:
+        return describe_images(arch, self.trainings.facts)
+
+    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
+        trainings = self.trainings
+        speed = pace(networks, trainings.facts, trainings.trainer, job.executor)
+        epochs = (job.samples + len(REFERENCES)) * trainings.trainer.recipe.epochs / speed.at_once
+        epochs += speed.rounds(trainings.finalists + len(REFERENCES)) * trainings.final_epochs
+        minutes = speed.minutes(epochs * speed.epoch_s, final_epochs=trainings.final_epochs)
+        return f"{'at most' if self.tune else 'about'} {minutes:.1f} minutes"
+
+    def open(self, plan: "Plan", run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
+        trainer = self.trainings.load(console)
+        evaluate = functools.partial(trainer.evaluate, rng_seed=plan.rng_seed)
+        identity = {**trainer.identity(), "rng_seed": plan.rng_seed}
+        return TrainedJudge(
+            plan=plan,
+            run=run,
+            executor=executor,
+            console=console,
+            trainings=self.trainings,
+            trainer=trainer,
+            controller=plan.controller,
+            sample=self._by_tune(plan, run, trainer) if self.tune else self._by_loop(plan, trainer, executor),
+            final=self.trainings.from_scratch(trainer, plan.rng_seed),
+            references=finish.references(
+                run.stage("references", identity),
+                references(plan.space),
+                evaluate,
+                executor,
+                plan.latency,
+                plan.reward,
+            ),
+        )
+
+    def _by_loop(self, plan: "Plan", trainer: "ProxyTraining", executor: Executor) -> Callable[[Sampling], list[Trial]]:
+        def with_seed(number: int) -> Evaluate:
+            return functools.partial(trainer.evaluate, rng_seed=plan.rng_seed + number)
+
+        return functools.partial(
+            loop.sample, evaluate=with_seed(0), executor=executor, evaluate_again=with_seed if self.again else None
+        )
+
+    def _by_tune(self, plan: "Plan", run: "Run", trainer: "ProxyTraining") -> Callable[[Sampling], list[Trial]]:
+        return functools.partial(
+            _search_with_tune(),
+            trainer=trainer,
+            rng_seed=plan.rng_seed,
+            storage=run.path.resolve(),
+            executor=plan.executor,
+            grace_epochs=self.tune,
+        )
+
+
+def read(settings: "Settings") -> OwnTraining:
+    """The strategy as the command line asks for it.
+
+    Raises:
+        ValueError: a value that is not allowed, or does not go with another.
+    """
+    again = settings.choice("duplicates", ("reuse", "train")) == "train"
+    return OwnTraining(
+        trainings=read_trainings(settings, evaluator="proxy_training"), again=again, tune=_read_tune(settings, again)
+    )
+
+
+def _read_tune(settings: "Settings", again: bool) -> int | None:
+    grace_epochs = settings.integer("grace_epochs", low=1, high=100_000)
+    if settings.choice("engine", ENGINES) == "loop":
+        return None
+    if settings.value("executor") != "ray" or settings.value("adjust_after") is not None or again:
+        raise ValueError(NO_TUNE)
+    return grace_epochs
+
+
+def _search_with_tune() -> Callable[..., list[Trial]]:
+    try:
+        from nas.tune import search_with_tune
+    except ImportError as e:
+        raise ValueError(f"engine=tune: {brief(e, most=300)}; pip install 'ray[tune]', or use engine=loop") from None
+    return search_with_tune

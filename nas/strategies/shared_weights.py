@@ -1,0 +1,243 @@
+"""``evaluator=shared_weights``: samples are judged with one set of weights, which is trained first."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nas import loop
+from nas.estimate import INFERENCE_SHARE, pace
+from nas.executor import Executor, SerialExecutor
+from nas.finish import FinalTrainings
+from nas.references import REFERENCES
+from nas.seeds import final_seed
+from nas.settings import ExecutorSettings, read_executor, read_recipe
+from nas.strategies.reading import read_trainings
+from nas.strategies.trained import TrainedJudge, Trainings, describe_images
+from nas.supernet.phases import KERNELS, MODES, PHASES, Phase, Workers
+from nas.supernet.prepare import SharedPlan
+from nas_runtime.console import counted
+from search_spaces.arch import Arch
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.evaluators.shared_weights import SharedWeights
+    from nas.job import Job
+    from nas.plan import Plan
+    from nas.supernet.policy import Learned
+    from nas_runtime.run import Run
+    from nas_runtime.settings import Settings
+
+__all__ = ["Shared", "read"]
+
+_WARMUP_COST = 10.0  # of an update with averaged operators and the largest filters, in ordinary ones (mobilenet_v3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A strategy (`nas.strategies.contract.Strategy`) with weights that all networks share."""
+
+    trainings: Trainings
+    shared: SharedPlan
+
+    @property
+    def classes(self) -> int:
+        return self.trainings.facts.classes
+
+    @property
+    def accuracy(self) -> str:
+        return self.trainings.accuracy
+
+    @property
+    def sample_accuracy(self) -> str:
+        return "top-1 on the holdout with shared weights"
+
+    @property
+    def policy(self) -> str:
+        joint = "reinforce, which learns already while the weights are trained; its likeliest network comes first"
+        return joint if self.shared.mode == "joint" else ""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.trainings.facts.notes
+
+    def check(self, space: SearchSpace) -> None:
+        space.declared()  # or says why its networks cannot share weights
+
+    def describe(self, samples: int) -> str:
+        epochs, data = counted(self.shared.recipe.epochs, "epoch"), self.trainings.data.name
+        return (
+            f"{counted(samples, 'sample')} with weights shared by all, trained for {epochs} of {data}, "
+            f"{self.trainings.describe_last()}"
+        )
+
+    def describe_images(self, arch: Arch) -> str:
+        return describe_images(arch, self.trainings.facts)
+
+    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
+        trainings, shared = self.trainings, self.shared
+        looked_at = shared.images + shared.bn_images
+        speed = pace(
+            networks,
+            trainings.facts,
+            trainings.trainer,
+            job.executor,
+            shared_batch=shared.recipe.batch,
+            looked_at=looked_at,
+        )
+        inherits = trainings.final_start == "inherited"  # then the winner is trained from scratch, too
+        rounds = [trainings.finalists, len(REFERENCES) + 1] if inherits else [trainings.finalists + len(REFERENCES)]
+        seconds = sum(map(speed.rounds, rounds)) * trainings.final_epochs * speed.epoch_s
+        seconds += self._updates_cost() * shared.recipe.epochs * trainings.facts.train_images * speed.shared_image_s
+        seconds += job.samples * looked_at * speed.look_s / speed.at_once
+        return f"about {speed.minutes(seconds, final_epochs=trainings.final_epochs):.1f} minutes"
+
+    def _updates_cost(self) -> float:
+        """What an image in the training of shared weights costs, in images of an ordinary update."""
+        shared = self.shared
+        if shared.mode != "joint":
+            return 1.0
+        shares = {name: phase.share for name, phase in shared.phases.items()}
+        warmup = max(0.0, shared.joint.warmup - 1 + shares["mixed"] / sum(shares.values()))
+        return (1 + INFERENCE_SHARE * shared.joint.reward_batches) * (1 + (_WARMUP_COST - 1) * warmup)
+
+    def open(self, plan: "Plan", run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
+        trainer = self.trainings.load(console)
+        here, learned = self._trained(plan, run, trainer, console)
+        supernet = replace(here, weights=executor.share(here.weights.get()))
+        inherits = self.trainings.final_start == "inherited"
+        return TrainedJudge(
+            plan=plan,
+            run=run,
+            executor=executor,
+            console=console,
+            trainings=self.trainings,
+            trainer=trainer,
+            controller=learned or plan.controller,
+            sample=functools.partial(
+                loop.sample,
+                evaluate=functools.partial(supernet.evaluate, rng_seed=plan.rng_seed),
+                executor=executor,
+            ),
+            final=self._final(supernet, trainer, plan.rng_seed),
+            inherited=here.inherited if inherits else None,
+        )
+
+    def _trained(
+        self, plan: "Plan", run: "Run", trainer: "ProxyTraining", console: "Console"
+    ) -> "tuple[SharedWeights, Learned | None]":
+        """What evaluates with the trained weights in this process, and the controller that learned with them."""
+        from nas.evaluators.shared_weights import SharedWeights
+        from nas.supernet.prepare import FILE, prepare
+
+        weights, learned = prepare(
+            run.path,
+            self.shared,
+            space=plan.space,
+            latency=plan.latency,
+            target_ms=plan.target_ms,
+            trainer=trainer,
+            rng_seed=plan.rng_seed,
+            threads=plan.executor.workers_here,
+            console=console,
+            reward=plan.reward,
+        )
+        supernet = SharedWeights(
+            key=f"{run.path.resolve()} {(run.path / FILE).stat().st_mtime_ns}",
+            space=plan.space,
+            weights=SerialExecutor().share(weights),
+            trainer=trainer,
+            kernels=self.shared.kernels,
+            images=self.shared.images,
+            bn_images=self.shared.bn_images,
+        )
+        return supernet, learned
+
+    def _final(self, supernet: "SharedWeights", trainer: "ProxyTraining", rng_seed: int) -> FinalTrainings:
+        final = self.trainings.from_scratch(trainer, rng_seed)
+        if self.trainings.final_start == "scratch":
+            return final
+        longer = replace(supernet, trainer=self.trainings.longer(trainer))
+        return replace(
+            final,
+            trained_on=functools.partial(longer.trained_on, rng_seed=final_seed(rng_seed)),
+            inherited_identity={**final.identity, "start": "inherited", "shared": _plain(self.shared)},
+        )
+
+
+def _plain(shared: SharedPlan) -> dict[str, Any]:
+    """What the shared weights depend on."""
+    return {name: value for name, value in asdict(shared).items() if name not in ("workers", "images", "bn_images")}
+
+
+def read(settings: "Settings") -> Shared:
+    """The strategy as the command line asks for it.
+
+    Raises:
+        ValueError: a value that is not allowed, or does not go with another.
+    """
+    return Shared(trainings=read_trainings(settings, evaluator="shared_weights"), shared=_read_shared(settings))
+
+
+def _read_shared(settings: "Settings") -> SharedPlan:
+    mode = settings.choice("mode", MODES)
+    if mode == "joint" and settings.value("adjust_after") is not None:
+        raise ValueError("adjust_after is not for mode=joint; reward=absolute lands on the target")
+    if mode == "joint" and settings.value("controller.name") not in ("rnn_ppo", "reinforce"):
+        raise ValueError(
+            f"mode=joint trains controller=reinforce, not {settings.value('controller.name')}; leave controller= out"
+        )
+    at = "evaluator.shared"
+    recipe = replace(
+        read_recipe(settings),
+        epochs=settings.integer(f"{at}.epochs", low=1, high=1_000_000),
+        batch=settings.integer(f"{at}.batch", low=2, high=65_536),
+    )
+    shares = {name: settings.number(f"{at}.{name}.share", low=0, high=1e6) for name in PHASES}
+    if not sum(shares.values()) or (shares["align"] and not shares["largest"]):
+        raise ValueError(
+            f"{at}: shares {', '.join(f'{name} {share:g}' for name, share in shares.items())}; allowed: some above 0, "
+            "and with align also largest"
+        )
+    if mode == "joint" and not shares["mixed"]:
+        raise ValueError(f"mode=joint learns in the phase mixed; {at}.mixed.share must be above 0")
+    return SharedPlan(
+        recipe=recipe,
+        phases={
+            name: Phase(share=share, lr=settings.number(f"{at}.{name}.lr", above=0, high=10))
+            for name, share in shares.items()
+        },
+        kernels=_read_kernels(settings, mode),
+        band=settings.number(f"{at}.band", above=0, high=1000),
+        images=settings.integer(f"{at}.images", low=1, high=10_000_000),
+        bn_images=settings.integer(f"{at}.bn_images", low=2, high=10_000_000),
+        mode=mode,
+        workers=_read_train_workers(settings, read_executor(settings), recipe.batch),
+    )
+
+
+def _read_kernels(settings: "Settings", mode: str) -> str:
+    if settings.value("evaluator.shared.kernels") is None:
+        return "own" if mode == "joint" else "centre"
+    return settings.choice("evaluator.shared.kernels", KERNELS)
+
+
+def _read_train_workers(settings: "Settings", executor: ExecutorSettings, batch: int) -> Workers | None:
+    count = settings.integer("ray.train_workers", low=1, high=10_000)
+    if count == 1:
+        return None
+    if batch % count or batch < 2 * count:
+        raise ValueError(
+            f"ray.train_workers={count} cannot share batches of evaluator.shared.batch={batch} evenly, with 2 images "
+            "or more for each; change one of them"
+        )
+    if executor.num_gpus not in (0, 1):
+        raise ValueError("ray.train_workers takes whole GPUs: ray.num_gpus=1 for each worker, or 0")
+    if settings.value("evaluator.device") == "cuda" and not executor.num_gpus:
+        raise ValueError("evaluator.device=cuda with ray.train_workers takes ray.num_gpus=1")
+    if executor.kind != "ray":
+        raise ValueError(f"ray.train_workers={count} takes executor=ray, not {executor.kind}")
+    return Workers(count=count, num_cpus=executor.num_cpus, num_gpus=executor.num_gpus, retries=executor.retries)

@@ -1,0 +1,161 @@
+"""What the strategies that train networks have in common: the data, the trainings, the last round and the winner."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from nas import finish
+from nas.controllers import Controller
+from nas.finish import FinalTrainings, LastRound
+from nas.recorder import Sampling
+from nas.references import references
+from nas.report import notes
+from nas.reward import Reward
+from nas.seeds import final_seed
+from nas.settings import DataSettings, TrainerSettings
+from nas.strategies.contract import Outcome
+from nas.trial import Trial
+from nas_runtime.console import counted
+from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+    from torch import Tensor
+
+    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.executor import Executor
+    from nas.plan import Plan
+    from nas.training.sources import DataFacts
+    from nas_runtime.run import Run
+
+__all__ = ["STARTS", "TrainedJudge", "Trainings", "describe_images"]
+
+STARTS = ("scratch", "inherited")
+"""What final trainings may begin with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """The data set and the trainings of a search, as its settings say.
+
+    Attributes:
+        facts: what is known of the data set before it is read.
+        trainer: how networks are trained by themselves.
+        final_epochs: of the final training.
+        finalists: so many of the best samples get it; the winner is the best of them.
+        final_start: one of `STARTS`.
+    """
+
+    data: DataSettings
+    facts: "DataFacts"
+    trainer: TrainerSettings
+    final_epochs: int
+    finalists: int
+    final_start: str
+
+    @property
+    def accuracy(self) -> str:
+        """What the top-1 of the result is, in words."""
+        begun = "; found's begins with the shared weights, the others' from scratch" * (self.final_start == "inherited")
+        return f"top-1 on the holdout after the final training of {counted(self.final_epochs, 'epoch')}{begun}"
+
+    def describe_last(self) -> str:
+        """The last round, in words."""
+        more = " more" * (self.final_start == "inherited")
+        return f"then {counted(self.final_epochs, 'epoch')}{more} by the best {self.finalists}"
+
+    def load(self, console: "Console") -> "ProxyTraining":
+        """Reads the data; what trains networks on it."""
+        return self.trainer.on(self.data.load(console, self.facts))
+
+    def from_scratch(self, trainer: "ProxyTraining", rng_seed: int) -> FinalTrainings:
+        """The final trainings of a search with `rng_seed`, which have a seed of their own."""
+        thoroughly, seed = self.longer(trainer), final_seed(rng_seed)
+        return FinalTrainings(
+            from_scratch=functools.partial(thoroughly.evaluate, rng_seed=seed),
+            identity={**thoroughly.identity(), "rng_seed": seed, "start": "scratch"},
+        )
+
+    def longer(self, trainer: "ProxyTraining") -> "ProxyTraining":
+        """`trainer` with the epochs of the final training."""
+        return replace(trainer, recipe=replace(trainer.recipe, epochs=self.final_epochs))
+
+
+def describe_images(arch: Arch, facts: "DataFacts") -> str:
+    """What networks like `arch` are trained on, and what their latencies are for, in words."""
+    return (
+        f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes; trainings use "
+        f"{facts.resolution_px} px and {facts.classes} classes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedJudge:
+    """Judges networks and trains the best (`nas.strategies.contract.Judge`).
+
+    Attributes:
+        sample: makes the trials.
+        final: the trainings of the last round.
+        inherited: gives the weights that a final training begins with; None: from scratch.
+    """
+
+    plan: "Plan"
+    run: "Run"
+    executor: "Executor"
+    console: "Console"
+    trainings: Trainings
+    trainer: "ProxyTraining"
+    controller: Controller
+    sample: Callable[[Sampling], list[Trial]]
+    final: FinalTrainings
+    inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None
+    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def search(self, sampling: Sampling) -> list[Trial]:
+        return self.sample(sampling)
+
+    def decide(self, trials: Sequence[Trial], reward: Reward) -> Outcome:
+        last = LastRound(
+            run=self.run,
+            executor=self.executor,
+            console=self.console,
+            latency=self.plan.latency,
+            epochs=self.trainings.final_epochs,
+            networks=self.trainings.finalists,
+            beside=references(self.plan.space),
+        )
+        with _longer(self.executor, self.trainings.final_epochs / self.trainer.recipe.epochs):
+            finalists, compared = last.hold(trials, reward, self.final)
+        winner = finish.best_of(finalists, reward)
+        final = finish.deliver(
+            self.run,
+            winner.arch,
+            self.trainer,
+            epochs=self.trainings.final_epochs,
+            start=self.trainings.final_start,
+            rng_seed=final_seed(self.plan.rng_seed),
+            console=self.console,
+            inherited=self.inherited,
+        )
+        start = self.trainings.final_start
+        return Outcome(winner=winner, finalists=finalists, references=compared, final=final, start=start)
+
+    def notes(self, trials: Sequence[Trial]) -> list[str]:
+        note = notes.at_chance(trials, self.trainings.facts.classes)
+        return [note] if note else []
+
+
+@contextmanager
+def _longer(executor: "Executor", factor: float) -> "Iterator[None]":
+    """Inside, evaluations may take so many times longer than samples, if `factor` is above 1."""
+    before = executor.timeout_s
+    if before:
+        executor.timeout_s = before * max(1.0, factor)
+    try:
+        yield
+    finally:
+        executor.timeout_s = before
