@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ __all__ = ["Costs", "Objective", "RewardFunction"]
 
 RewardFunction = Callable[[float, float], float]
 """(top1, latency_ms) to the number to maximise."""
+R = TypeVar("R", bound=RewardFunction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Costs:
     note: str = ""
 
 
-class Objective:
+class Objective(Generic[R]):
     """The reward of networks, from the first sample of a search to its last.
 
     Args:
@@ -52,13 +54,13 @@ class Objective:
         self,
         *,
         latency_ms: Callable[[Arch], float],
-        reward: RewardFunction,
+        reward: R,
         latency_ms_batch: Callable[[np.ndarray], np.ndarray] | None = None,
         costs: Mapping[str, Callable[[Arch], float]] | None = None,
         adjust_after: int | None = None,
-        adjust: Callable[[Sequence[Trial]], RewardFunction] | None = None,
+        adjust: Callable[[Sequence[Trial]], R] | None = None,
     ) -> None:
-        self.reward = reward
+        self.reward: R = reward
         self._latency_ms, self._latency_ms_batch = latency_ms, latency_ms_batch
         self._costs = dict(costs or {})
         # nothing that is never called: other processes get a copy of the objective

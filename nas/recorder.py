@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Sampling:
 
     space: SearchSpace
     controller: Controller
-    objective: Objective
+    objective: Objective[Any]
     samples: int
     batch: int = 8
     journal: Journal | None = None

@@ -191,7 +191,7 @@ class _Ledger:
 
 
 def _train(
-    config: dict[str, Any], *, space: SearchSpace, objective: Objective, trainer: "ProxyTraining", rng_seed: int
+    config: dict[str, Any], *, space: SearchSpace, objective: Objective[Any], trainer: "ProxyTraining", rng_seed: int
 ) -> None:
     """A trial: trains the network and reports after each epoch."""
     arch = space.decode(config["indices"])
