@@ -107,7 +107,7 @@ def read_job(settings: Settings) -> Job:
         tensorboard=settings.flag("tensorboard"),
         rng_seed=rng_seed,
         run_dir=run_dir,
-        resumed=look(run_dir, config, may_differ=MAY_DIFFER),
+        resumed=look(run_dir, config, kind="search", may_differ=MAY_DIFFER),
         config=config,
         dry_run=settings.flag("dry_run"),
     )

@@ -8,29 +8,22 @@ import pytest
 import torch
 from rich.console import Console
 
-<<<<<<< HEAD
 import latency_luts
-from nas import controllers, finish, strategies
+from nas import controllers
 from nas.evaluators.proxy_training import ProxyTraining
-=======
->>>>>>> fbe7f7c (Strategies: how networks are judged is one room, with one contract)
 from nas.executor import SerialExecutor
 from nas.job import read_job
 from nas.seeds import final_seed
-<<<<<<< HEAD
-from nas.supernet.phases import PHASES, Phase
-from nas.supernet.prepare import SharedPlan, prepare
-=======
 from nas.settings import TrainerSettings
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.trained import Trainings
->>>>>>> fbe7f7c (Strategies: how networks are judged is one room, with one contract)
+from nas.supernet.phases import PHASES, Phase
+from nas.supernet.prepare import SharedPlan, prepare
 from nas.training import train as training
 from nas.training.recipe import Recipe
 from nas.trial import Trial
 from nas_runtime.compose import compose
 from nas_runtime.run import Run
-<<<<<<< HEAD
 from nas_runtime.settings import Settings
 from netadapt import seed
 from netadapt.channels import groups, narrow
@@ -38,9 +31,6 @@ from netadapt.fine_tune import FineTune
 from netadapt.weights import TrainedNet
 from search_spaces import spaces
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv
-=======
-from search_spaces import spaces
->>>>>>> fbe7f7c (Strategies: how networks are judged is one room, with one contract)
 from tests.conftest import random_archs
 from tests.test_supernet import ONLY_MIXED
 from tests.test_supernet import training as supernet_training
@@ -123,7 +113,7 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         weights = [name for name, value in one[0].items() if value.ndim == 4]
         assert not any(torch.equal(one[0][name], finalist[0][name]) for name in weights)
     for rng_seed, begins in ((3, sample), (4, again), (final_seed(3), finalist)):
-        trainer.evaluate(arch, rng_seed)
+        judge.trainer.evaluate(arch, rng_seed)
         assert same(begun[-1], begins)
     assert not same(sample, again)
 

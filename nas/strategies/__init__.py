@@ -1,28 +1,36 @@
 """Strategies: how a search judges networks, by name.
 
-Each is one module with a function ``read(settings)`` that gives a `contract.Strategy`.
+Each that is shipped is a module with a function ``read(settings)``, which gives a `contract.Strategy`; those of others
+are read by `plugged`.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from nas.strategies import plugged
 from nas.strategies.reading import check_unused
+from nas_runtime.registry import Registry
 
 if TYPE_CHECKING:
     from nas.strategies.contract import Strategy
     from nas_runtime.settings import Settings
 
-__all__ = ["names", "read_strategy"]
+__all__ = ["EVALUATORS", "names", "read_strategy"]
 
-_MODULES = {
-    "proxy_training": "nas.strategies.own_training",
-    "shared_weights": "nas.strategies.shared_weights",
-    "surrogate": "nas.strategies.surrogate",
-}
+EVALUATORS = Registry(
+    "evaluator",
+    "platform_aware_nas.evaluators",
+    {
+        "proxy_training": "nas.strategies.own_training:read",
+        "shared_weights": "nas.strategies.shared_weights:read",
+        "surrogate": "nas.strategies.surrogate:read",
+    },
+)
+"""Functions that read the strategies that are shipped, and evaluators of others (`plugged`), by name."""
 
 
 def names() -> tuple[str, ...]:
-    return tuple(_MODULES)
+    """Those that are shipped, and those that installed packages declare."""
+    return EVALUATORS.names()
 
 
 def read_strategy(settings: "Settings") -> "Strategy":
@@ -31,6 +39,7 @@ def read_strategy(settings: "Settings") -> "Strategy":
     Raises:
         ValueError: a value that is not allowed, or does not go with another; a data set that is not there.
     """
-    name = settings.choice("evaluator.name", names())
+    name = settings.text("evaluator.name")
+    evaluator = EVALUATORS.get(name)
     check_unused(settings, name)
-    return import_module(_MODULES[name]).read(settings)
+    return evaluator(settings) if name in EVALUATORS.shipped else plugged.read(name, evaluator, settings)

@@ -1,0 +1,46 @@
+"""Evaluators of others: ``evaluator=my_package:Judge``.
+
+Such a class is made as ``Judge(rng_seed=0)``, or as ``Judge(settings, rng_seed=0)`` where it has something to set (see
+`nas_runtime.declared`), and has ``evaluate(arch)``, which gives the top-1 in [0, 1] or a `nas.trial.Evaluation`. It may
+say ``accuracy``, what that top-1 is in words, and ``classes``, the number it is for. Nothing is trained with it, and
+the best sample wins. One that is a whole `nas.strategies.contract.Strategy` is taken as it is.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from nas.executor import Evaluate
+from nas.strategies.untrained import Untrained
+from nas_runtime.declared import build
+
+if TYPE_CHECKING:
+    from nas.strategies.contract import Strategy
+    from nas_runtime.settings import Settings
+
+__all__ = ["read"]
+
+_CLASSES = 1000
+
+
+def read(name: str, judge: Any, settings: "Settings") -> "Strategy":
+    """The strategy of somebody's evaluator `judge`, which was found by `name`.
+
+    Raises:
+        ValueError: it cannot be made so, or has no method ``evaluate``.
+    """
+    what, own = f"evaluator {name}", settings.mapping("evaluator.settings")
+
+    def make(rng_seed: int) -> Any:
+        return build(judge, what, rng_seed=rng_seed, settings=own)
+
+    made = make(settings.integer("rng_seed", low=0, high=2**63 - 1))
+    if callable(getattr(made, "open", None)):
+        return made
+    if not callable(getattr(made, "evaluate", None)):
+        raise ValueError(f"{what} has no method evaluate(arch), which gives the top-1 of a network")
+
+    def evaluator(rng_seed: int) -> Evaluate:
+        return make(rng_seed).evaluate
+
+    accuracy = getattr(made, "accuracy", f"top-1 as {name} says")
+    classes = getattr(made, "classes", _CLASSES)
+    return Untrained(name=what, evaluator=evaluator, classes=classes, accuracy=accuracy, about=accuracy)
