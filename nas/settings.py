@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from nas.executor import Executor, SerialExecutor
-from nas.training import sources
+from nas.options import Data as DataSettings
+from nas.options import Running, Trainer
 from nas.training.recipe import Recipe
 from nas_runtime.cluster import available_cpus
 from nas_runtime.console import counted
@@ -27,41 +25,16 @@ __all__ = [
     "DataSettings",
     "ExecutorSettings",
     "TrainerSettings",
+    "executor_of",
     "read_data",
     "read_executor",
     "read_recipe",
     "read_trainer",
+    "recipe_of",
+    "trainer_of",
 ]
 
 EXECUTORS = ("ray", "serial")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Which data set; see `nas.training.sources.load`."""
-
-    name: str
-    path: Path | None
-    download: bool
-    train_images: int | None
-    holdout_images: int | None
-    resolution_px: int | None
-
-    def look(self) -> "DataFacts":
-        """What can be said of it before it is read.
-
-        Raises:
-            nas.training.sources.DataError: it is not there, or is not as the settings say.
-        """
-        return sources.look(**vars(self))
-
-    def load(self, console: Console, facts: "DataFacts") -> "Dataset":
-        """The data set. What is doubtful about it, and was not known before it was read (`facts`), is printed."""
-        data = sources.load(**vars(self))
-        for note in data.notes:
-            if note not in facts.notes:
-                console.print(f"note: {note}")
-        return data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +120,51 @@ class ExecutorSettings:
             retries=self.retries,
         ) as executor:
             yield executor
+
+
+def recipe_of(options: Trainer) -> Recipe:
+    """A training as a command asks for it."""
+    return Recipe(
+        epochs=options.epochs,
+        batch=options.batch,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        crop_px=options.crop_px,
+    )
+
+
+def trainer_of(options: Trainer) -> TrainerSettings:
+    """How networks are trained by themselves, as a command asks for it.
+
+    Raises:
+        ValueError: a GPU is asked for where there is none.
+    """
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("evaluator.device=cuda: torch finds no GPU here; use evaluator.device=cpu")
+    return TrainerSettings(
+        recipe=recipe_of(options),
+        min_px=options.min_px,
+        dropout=options.dropout,
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+def executor_of(options: Running) -> ExecutorSettings:
+    """Where evaluations run, as a command asks for it."""
+    return ExecutorSettings(
+        kind=options.executor,
+        workers=options.workers,
+        retries=options.retries,
+        address=options.ray.address,
+        num_cpus=options.ray.num_cpus,
+        num_gpus=options.ray.num_gpus,
+        timeout_s=options.ray.timeout_s,
+    )
 
 
 def read_recipe(settings: Settings) -> Recipe:

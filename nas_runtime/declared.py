@@ -18,7 +18,7 @@ from typing import Any
 
 from nas_runtime.console import brief, did_you_mean
 
-__all__ = ["build", "call", "check_call", "defaults"]
+__all__ = ["build", "call", "check_call", "defaults", "settings_class"]
 
 
 def defaults(function: Callable[..., Any], what: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def defaults(function: Callable[..., Any], what: str) -> dict[str, Any]:
     Raises:
         ValueError: its parameter `settings` has no dataclass all of whose fields have defaults.
     """
-    kind = _declared(function, what)
+    kind = settings_class(function, what)
     try:
         return asdict(kind()) if kind else {}
     except TypeError as e:
@@ -48,7 +48,7 @@ def build(function: Callable[..., Any], what: str, *given: Any, settings: Any = 
     Raises:
         ValueError: no such setting, or a function that cannot be called so.
     """
-    kind, settings = _declared(function, what), {} if settings is None else settings
+    kind, settings = settings_class(function, what), {} if settings is None else settings
     known = sorted(field.name for field in fields(kind)) if kind else []
     allowed = ", ".join(known) or "none, it has no settings"
     if not isinstance(settings, Mapping):
@@ -84,7 +84,7 @@ def check_call(function: Callable[..., Any], what: str, *given: Any, **named: An
         raise ValueError(f"{what} cannot be called as ({brief(values)}): {e}") from None
 
 
-def _declared(function: Any, what: str) -> Any:
+def settings_class(function: Any, what: str) -> Any:
     """The dataclass of the parameter `settings`; None if there is none."""
     if "settings" not in _signature(function, what).parameters:
         return None

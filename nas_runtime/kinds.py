@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from nas_runtime.console import brief, did_you_mean
+from nas_runtime.registry import DOTTED, Registry, is_dotted
 
 __all__ = [
     "LARGEST",
@@ -34,6 +35,7 @@ __all__ = [
     "Several",
     "Text",
     "kind_of",
+    "named_in",
     "written",
 ]
 
@@ -86,7 +88,7 @@ class Number(Kind):
         low = f"above {_digits(self.above)}" if self.above is not None else _digits(self.low)
         if self.high is None or (self.whole and self.high >= LARGEST):
             return f"{kind}, {low}" + " or more" * (self.above is None) if low else kind
-        return f"{kind}, {low} to {self.high:,}" if low else f"{kind}, up to {self.high:,}"
+        return f"{kind}, {low} to {self.high:,.15g}" if low else f"{kind}, up to {self.high:,.15g}"
 
     def refusal(self, value: Any) -> str:
         beyond = isinstance(value, int) and self.high is not None and value > self.high
@@ -133,6 +135,11 @@ class Among(Mark):
 
     def refusal(self, value: Any) -> str:
         return f"{did_you_mean(brief(value), self.names())}; allowed: {self.words}"
+
+
+def named_in(registry: Registry) -> Among:
+    """A name that `registry` knows, or a dotted one; nothing is imported."""
+    return Among(registry.names, more=is_dotted, or_else=f"or your own: {DOTTED}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ composed config into the model, and says in one line what is wrong with it. `nas
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -22,7 +22,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
 from nas_runtime.console import brief, did_you_mean
+from nas_runtime.declared import settings_class
 from nas_runtime.kinds import Among, Kind, kind_of, written
+from nas_runtime.registry import Registry
 
 __all__ = [
     "CommandOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "no_option",
     "read",
     "read_plain",
+    "settings_in",
 ]
 
 
@@ -86,6 +89,39 @@ class DeclaredBy:
 
 
 _UNKNOWN = "extra_forbidden"  # pydantic's error of an option that there is not
+
+
+class _Setting(Kind):
+    """What a field of a dataclass may be: what its metadata says, else its type."""
+
+    def __init__(self, allowed: object) -> None:
+        self._allowed = str(allowed)
+
+    @property
+    def words(self) -> str:
+        return self._allowed.removeprefix("a ")
+
+    def refusal(self, value: Any) -> str:
+        return f": it must be {self._allowed}"
+
+
+def settings_in(registry: Registry) -> DeclaredBy:
+    """Marks the settings of what `registry` knows, which its dataclass declares (`nas_runtime.declared`). A field says
+    in its metadata what is ``allowed``, and its ``meaning``.
+    """
+
+    def of(name: str) -> Mapping[str, Declared]:
+        try:
+            kind = settings_class(registry.get(name), f"{registry.kind} {name}")
+        except ValueError:  # said when it is made
+            return {}
+        return {
+            each.name: Declared(_Setting(each.metadata.get("allowed", each.type)), each.metadata.get("meaning", ""))
+            for each in (fields(kind) if kind else ())
+        }
+
+    return DeclaredBy(of)
+
 
 C = TypeVar("C", bound=CommandOptions)
 G = TypeVar("G", bound=Options)

@@ -11,28 +11,23 @@ import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
 from latency_luts.unseen import described
-from nas.job import Target, read_target
+from nas.options import Data
 from nas.plan import kept_table
-from nas.settings import DataSettings, ExecutorSettings, TrainerSettings, read_data, read_executor, read_trainer
+from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
 from nas.strategies.trained import describe_images
 from nas.training.recipe import Recipe
-from nas_runtime.console import brief, counted
+from nas_runtime.console import counted
 from nas_runtime.run import look
-from nas_runtime.settings import Settings
 from netadapt import seed as seeds
-from netadapt.channels import KINDS
-from netadapt.propose import SELECTIONS, narrowest, propose
-from netadapt.weights import INHERIT
-from search_spaces import cost, redesign, zoo
+from netadapt.options import NetadaptOptions
+from netadapt.propose import narrowest, propose
+from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
     from nas.training.sources import DataFacts
 
-__all__ = ["COMPARED", "FINALS", "MAY_DIFFER", "Plan", "describe", "read_plan"]
-
-FINALS = ("scratch", "finetune")
-COMPARED = ("seed", "uniform", "chance", "published")
+__all__ = ["MAY_DIFFER", "Plan", "describe", "read_plan"]
 
 MAY_DIFFER = (
     *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "table_error", "dry_run"),
@@ -59,7 +54,7 @@ class Plan:
     kinds: tuple[str, ...]
     selection: str
     inherit: str
-    data: DataSettings
+    data: Data
     facts: "DataFacts"
     trainer: TrainerSettings
     fine_tune: Recipe
@@ -81,102 +76,77 @@ class Plan:
         return self.trainer.recipe
 
 
-def read_plan(settings: Settings) -> Plan:
+def read_plan(options: NetadaptOptions) -> Plan:
     """What the command line asks for. Everything is checked before this machine is measured, which happens where its
     table is asked for and it has none.
 
     Raises:
-        ValueError: a value that is not allowed, or does not go with another; a data set that is not there; weights that
-            do not fit; a target that cannot be reached; a run directory that holds something else.
+        ValueError: values that do not go with each other; a data set that is not there; weights that do not fit; a
+            target that cannot be reached; a run directory that holds something else.
     """
-    if settings.value("seed") is None:
-        raise ValueError("no seed: add seed=, a network of the zoo (as mnasnet_a1), a run's folder or a network's file")
-    name, redesigns = settings.text("seed"), settings.value("redesign")
-    seed = seeds.find(
-        name,
-        width=settings.number("width", above=0, high=4),
-        redesigns=settings.texts("redesign", ("mobilenet_v3", *redesign.REDESIGNS)) if redesigns else [],
-        weights_path=settings.path("weights"),
+    _check_rungs(options)
+    found = seeds.find(
+        options.seed, width=options.width, redesigns=list(options.redesign), weights_path=options.weights
     )
-    data, trainer = _data(settings, seed), read_trainer(settings)
-    steps = settings.integer("fine_tune.steps", low=1, high=10_000_000)
-    kinds = tuple(settings.texts("kinds", KINDS))
-    target = read_target(settings) if settings.value("target") is not None else None
-    options: dict[str, Any] = {
-        "delta": settings.number("delta", above=0, high=0.5),
-        "decay": settings.number("decay", above=0, high=1),
-        "kinds": kinds,
-        "selection": settings.choice("selection", SELECTIONS),
-        "inherit": settings.choice("inherit", INHERIT),
-        "holdout_images": _optional(settings, "fine_tune.holdout_images"),
-        "rungs": _rungs(settings.value("rungs") or [], steps),
-        "final": _final(settings, seed),
-        "final_epochs": settings.integer("final_epochs", low=1, high=100_000),
-        "repeats": settings.integer("final_repeats", low=1, high=1000),
-        "compare": tuple(settings.texts("compare", COMPARED)) if settings.value("compare") else (),
-        "rng_seed": settings.integer("rng_seed", low=0, high=2**63 - 1),
-        "executor": read_executor(settings),
-        "dry_run": settings.flag("dry_run"),
-    }
-    fine_tune = replace(trainer.recipe, steps=steps, lr=settings.number("fine_tune.lr", above=0, high=10), warmup=0.0)
-    ratio = settings.number("ratio", above=0, high=1)
+    data, trainer = _data(options, found), trainer_of(options.evaluator)
     facts = data.look()
-    seed = seeds.with_classes(seed, name, facts.classes)
+    seed = seeds.with_classes(found, options.seed, facts.classes)
     seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
-    run_dir, config = settings.path("run_dir"), {**settings.value(""), "dataset": _plain(data)}
-    resumed = look(run_dir, config, kind="netadapt", may_differ=MAY_DIFFER)
-    kept = kept_table(run_dir, resumed=resumed)
-    latency = _latency(settings, target.device if target else settings.text("device"), kept)
-    target_ms = _target_ms(settings, seed.arch, latency, target, ratio)
-    _check_target(seed.arch, latency, target_ms, kinds)
+    config = {**options.written, "dataset": _plain(data)}
+    resumed = look(options.run_dir, config, kind="netadapt", may_differ=MAY_DIFFER)
+    latency = _latency(options, kept_table(options.run_dir, resumed=resumed))
+    target_ms = _target_ms(options, seed.arch, latency)
+    _check_target(seed.arch, latency, target_ms, options.kinds)
     return Plan(
         seed=seed,
         latency=latency,
         target_ms=target_ms,
+        delta=options.delta,
+        decay=options.decay,
+        kinds=options.kinds,
+        selection=options.selection,
+        inherit=options.inherit,
         data=data,
         facts=facts,
         trainer=trainer,
-        fine_tune=fine_tune,
-        run_dir=run_dir,
+        fine_tune=replace(trainer.recipe, steps=options.fine_tune.steps, lr=options.fine_tune.lr, warmup=0.0),
+        holdout_images=options.fine_tune.holdout_images,
+        rungs=options.rungs,
+        final=options.final or ("finetune" if seed.weights else "scratch"),
+        final_epochs=options.final_epochs,
+        repeats=options.final_repeats,
+        compare=options.compare,
+        rng_seed=options.rng_seed,
+        executor=executor_of(options),
+        run_dir=options.run_dir,
         config=config,
-        **options,
+        dry_run=options.dry_run,
     )
 
 
-def _data(settings: Settings, seed: seeds.Seed) -> DataSettings:
+def _data(options: NetadaptOptions, seed: seeds.Seed) -> Data:
     """The data set that the command line names; without one, that of the run which found the seed, but for what the
     command line sets otherwise."""
-    named = read_data(settings)
-    if Path(settings.text("seed")).is_dir() and seed.config is None and not settings.given("dataset"):
+    named = options.dataset
+    if Path(options.seed).is_dir() and seed.config is None and not options.given("dataset"):
         raise ValueError(
-            f"seed={settings.text('seed')}: it has no config.yaml, which says what data the network is for; restore "
-            "it, or give dataset="
+            f"seed={options.seed}: it has no config.yaml, which says what data the network is for; restore it, or give "
+            "dataset="
         )
-    its = None if seed.config is None or settings.given("dataset") else seed.config.get("dataset")
+    its = None if seed.config is None or options.given("dataset") else seed.config.get("dataset")
     if its is None:
         return named
+    given = {name: value for name, value in dict(named).items() if options.given(f"dataset.{name}")}
     try:
-        found = DataSettings(**{**its, "path": None if its["path"] is None else Path(its["path"])})
-    except (TypeError, KeyError):
+        return Data.model_validate({**its, **given})
+    except (TypeError, ValueError):
         raise ValueError(
-            f"seed={settings.value('seed')}: its config.yaml names no data set that is known here; give dataset="
+            f"seed={options.seed}: its config.yaml names no data set that is known here; give dataset="
         ) from None
-    return replace(found, **{name: new for name, new in vars(named).items() if settings.given(f"dataset.{name}")})
 
 
-def _plain(data: DataSettings) -> dict[str, Any]:
-    return {**vars(data), "path": None if data.path is None else str(data.path)}
-
-
-def _final(settings: Settings, seed: seeds.Seed) -> str:
-    """A seed that comes with weights is worth more with them."""
-    if settings.value("final") is None:
-        return "finetune" if seed.weights else "scratch"
-    return settings.choice("final", FINALS)
-
-
-def _optional(settings: Settings, name: str) -> int | None:
-    return None if settings.value(name) is None else settings.integer(name, low=1)
+def _plain(data: Data) -> dict[str, Any]:
+    return {**dict(data), "path": None if data.path is None else str(data.path)}
 
 
 def _check_target(seed: Arch, latency: LatencyModel, target_ms: float, kinds: tuple[str, ...]) -> None:
@@ -194,44 +164,39 @@ def _check_target(seed: Arch, latency: LatencyModel, target_ms: float, kinds: tu
         )
 
 
-def _rungs(value: Any, steps: int) -> tuple[float, ...]:
-    values = value if isinstance(value, list) else [value]
-    numbers = [x for x in values if isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1]
-    if numbers != values or sorted(set(numbers)) != numbers:
-        raise ValueError(
-            f"rungs={brief(value)}: they must be shares of fine_tune.steps, from 0 to below 1, rising: [0,0.5]"
-        )
-    updates = [round(x * steps) for x in numbers]
-    if len({*updates, steps}) <= len(numbers):
-        raise ValueError(f"rungs={value} are {updates} of {steps} updates; each must be another number")
-    return tuple(map(float, numbers))
+def _check_rungs(options: NetadaptOptions) -> None:
+    steps, rungs = options.fine_tune.steps, list(options.rungs)
+    updates = [round(x * steps) for x in rungs]
+    if len({*updates, steps}) <= len(rungs):
+        raise ValueError(f"rungs={rungs} are {updates} of {steps} updates; each must be another number")
 
 
-def _latency(settings: Settings, device: str, kept: LatencyModel | None) -> LatencyModel:
+def _latency(options: NetadaptOptions, kept: LatencyModel | None) -> LatencyModel:
     """The model of the device. NetAdapt asks for every width, so that measured tables are interpolated."""
-    model = kept or _load(settings, device)
+    model = kept or _load(options)
     return InterpolatedModel(model.table) if isinstance(model.table, MeasuredTable) else model
 
 
-def _load(settings: Settings, device: str) -> LatencyModel:
-    tables_dir = settings.path("tables_dir")
-    if device == "host" and "host" not in latency_luts.names(tables_dir=tables_dir) and not settings.flag("dry_run"):
+def _load(options: NetadaptOptions) -> LatencyModel:
+    tables_dir, device = options.tables_dir, options.target.device if options.target else options.device
+    if device == "host" and "host" not in latency_luts.names(tables_dir=tables_dir) and not options.dry_run:
         from latency_luts.build import build_for_space
         from search_spaces import spaces
 
         build_for_space(spaces.get("mnasnet", base_width=1.0), tables_dir=tables_dir, progress=True)
     model = latency_luts.load(device, tables_dir=tables_dir)
-    model.check_error(settings.number("table_error", above=0, high=10))
+    model.check_error(options.table_error)
     return model
 
 
-def _target_ms(settings: Settings, seed: Arch, latency: LatencyModel, target: Target | None, ratio: float) -> float:
-    if settings.value("target_ms") is not None:
-        return settings.number("target_ms", above=0)
+def _target_ms(options: NetadaptOptions, seed: Arch, latency: LatencyModel) -> float:
+    target = options.target
+    if options.target_ms is not None:
+        return options.target_ms
     if target is None:
-        return ratio * latency.latency_ms(seed)
-    if target.ms is not None:
-        return target.ms
+        return options.ratio * latency.latency_ms(seed)
+    if target.target_ms is not None:
+        return target.target_ms
     assert target.like
     like = zoo.get(target.like, resolution_px=seed.resolution_px, classes=seed.blocks[-1].out_ch)
     return latency.latency_ms(like)

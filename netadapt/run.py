@@ -15,15 +15,16 @@ from nas.environment import environment
 from nas.executor import Executor
 from nas.plan import keep_table
 from nas.training import datasets
+from nas_runtime.command import run
 from nas_runtime.console import counted, new_console
 from nas_runtime.files import write_json
 from nas_runtime.records import Records
 from nas_runtime.run import Run, open_run
-from nas_runtime.settings import Settings, run
 from netadapt import final, report, weights
 from netadapt import seed as seeds
 from netadapt.adapt import Adaptation, adapt
 from netadapt.fine_tune import measured_top1
+from netadapt.options import NetadaptOptions
 from netadapt.plan import MAY_DIFFER, Plan, describe, read_plan
 from netadapt.tuner import FineTuning
 from netadapt.weights import TrainedNet
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
 
 
-def main(settings: Settings) -> None:
+def main(options: NetadaptOptions) -> None:
     console = new_console()
     started = time.perf_counter()
-    plan = read_plan(settings)
+    plan = read_plan(options)
     describe(console, plan)
     if plan.dry_run:
         return
@@ -133,4 +134,4 @@ def _adapt(
 
 
 if __name__ == "__main__":
-    run(main, "netadapt")
+    run(main, NetadaptOptions)

@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nas_runtime.kinds import Among
+from nas_runtime.kinds import named_in
 from nas_runtime.options import Options
-from nas_runtime.registry import DOTTED, is_dotted
 from search_spaces import spaces
 
 __all__ = ["Space"]
@@ -15,7 +14,7 @@ __all__ = ["Space"]
 class Space(Options):
     """Which networks there are to choose from."""
 
-    name: Annotated[str, Among(spaces.names, is_dotted, DOTTED)] = Field(description="of the search space")
+    name: Annotated[str, named_in(spaces.SPACES)] = Field(description="of the search space")
     base_width: float = Field(
         gt=0, le=4, description="width multiplier of all networks; a target chooses one with which it can be reached"
     )

@@ -30,6 +30,7 @@ from nas_runtime.console import brief, shown
 from nas_runtime.errors import one_line
 from nas_runtime.options import CommandOptions, read
 from nas_runtime.settings import Settings
+from netadapt.options import NetadaptOptions
 from search_spaces import zoo
 from search_spaces.lower import lower
 
@@ -49,7 +50,7 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], Any, list[str]]] = {
     ),
     "netadapt": (
         netadapt.run.main,
-        "netadapt",
+        NetadaptOptions,
         ["seed=mnasnet_small", "dry_run=true", "+target=pixel1_small", "width=2"],
     ),
     "build": (build._main, BuildOptions, ["device=here", "tables_dir=.", "ray.resource=x"]),

@@ -6,9 +6,10 @@ import yaml
 from safetensors.numpy import save_file
 
 import latency_luts
-from nas_runtime.compose import compose
-from nas_runtime.settings import Settings
+from nas_runtime.compose import compose, plain
+from nas_runtime.options import read
 from netadapt import compare
+from netadapt.options import NetadaptOptions
 from netadapt.plan import Plan, read_plan
 from search_spaces import rewrite, text, torch_net, zoo
 
@@ -16,7 +17,7 @@ PIXEL1 = latency_luts.load("pixel1")
 
 
 def plan(*arguments: str) -> Plan:
-    return read_plan(Settings(compose("netadapt", list(arguments)), arguments))
+    return read_plan(read(NetadaptOptions, plain(compose("netadapt", list(arguments))), arguments))
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import nas.search
 import netadapt.run
 from latency_luts import table
 from nas.seeds import final_seed
-from nas_runtime.settings import call
+from nas_runtime.command import call
+from netadapt.options import NetadaptOptions
 from search_spaces import rewrite, text, torch_net, zoo
 from tests.test_commands import command, unchanged
 
@@ -74,8 +75,8 @@ def test_reading_a_run_writes_nothing(adapted, monkeypatch, capsys):
     monkeypatch.chdir(cwd)
     with unchanged(cwd / "run"):
         its = ["seed=mnasnet_small", *TINY, "run_dir=run", "dry_run=true"]
-        assert call(netadapt.run.main, "netadapt", its) == 0
-        assert call(netadapt.run.main, "netadapt", ["seed=run", "dry_run=true"]) == 0
+        assert call(netadapt.run.main, NetadaptOptions, its) == 0
+        assert call(netadapt.run.main, NetadaptOptions, ["seed=run", "dry_run=true"]) == 0
         assert call(nas.search.main, "search", ["+target=pixel1_small", "run_dir=run"]) == 1
         assert "run holds a run of netadapt, not of search; use another run_dir, or" in capsys.readouterr().err
         assert torch_net.load(cwd / "run").arch.classes == 10
@@ -232,7 +233,7 @@ def test_a_damaged_history_is_refused(adapted):
 )
 def test_wrong_command_lines(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert call(netadapt.run.main, "netadapt", [*arguments, "dry_run=true"]) == 1
+    assert call(netadapt.run.main, NetadaptOptions, [*arguments, "dry_run=true"]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith(message)
     assert printed.count("\n") == 1
@@ -242,7 +243,7 @@ def test_wrong_command_lines(arguments, message, tmp_path, monkeypatch, capsys):
 def test_a_dry_run_says_the_plan(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["seed=mnasnet_a1", "+target=pixel1_large", "redesign=mobilenet_v3"]
-    assert call(netadapt.run.main, "netadapt", [*arguments, "dry_run=true"]) == 0
+    assert call(netadapt.run.main, NetadaptOptions, [*arguments, "dry_run=true"]) == 0
     printed = capsys.readouterr().out
     assert "mnasnet_a1+mobilenet_v3" in printed
     assert "target      51.0 ms on pixel1\nlatency     pixel1: calibrated to" in printed

@@ -20,10 +20,11 @@ from nas_runtime.command import call, described, page
 from nas_runtime.compose import choices, overview
 from nas_runtime.kinds import Among, AnyPath, Free, Numbers, Several, Text
 from nas_runtime.options import CommandOptions, Options, declared, groups_of, read, read_plain
+from netadapt.options import NetadaptOptions
 from search_spaces.show import NetworkOptions
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = [BuildOptions, BundleOptions, CalibrateOptions, ImportOptions, ShowOptions, ValidateOptions]
+COMMANDS = [BuildOptions, BundleOptions, CalibrateOptions, ImportOptions, NetadaptOptions, ShowOptions, ValidateOptions]
 
 
 def leaves(values: dict, prefix: str = "") -> set[str]:

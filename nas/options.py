@@ -1,0 +1,150 @@
+"""Groups of options that several commands have; conf/ has their values."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from latency_luts.options import TablesDir
+from nas.training import sources
+from nas_runtime.kinds import Among, AnyPath, Text, named_in
+from nas_runtime.options import Options
+from search_spaces import zoo
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas.training.datasets import Dataset
+    from nas.training.sources import DataFacts
+
+__all__ = [
+    "Data",
+    "ProxyTraining",
+    "Ray",
+    "Run",
+    "Running",
+    "Target",
+    "Trainer",
+    "Usual",
+]
+
+
+class Target(Options):
+    """A device, and how many milliseconds a network may take there."""
+
+    name: Text = Field(description="of the target")
+    device: Text = Field(description="whose latency counts: the name of a latency table, or its file")
+    target_ms: float | None = Field(gt=0, le=1e7, description="milliseconds that a network may take; null: as `like`")
+    like: Annotated[str, Among(zoo.names)] | None = Field(
+        description="the network of the zoo whose latency is the target; null: target_ms says it"
+    )
+    base_width: float = Field(gt=0, le=4, description="a base width of spaces with which the target can be reached")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Target":
+        if self.target_ms is None and self.like is None:
+            raise ValueError(
+                "the target says neither target.target_ms, milliseconds, nor target.like, a network of the zoo; give "
+                "one"
+            )
+        return self
+
+
+class Data(Options):
+    """A data set."""
+
+    name: Annotated[str, named_in(sources.DATASETS)] = Field(description="of the data set")
+    path: AnyPath | None = Field(description="its folder or file; null: where it is looked for, or none is needed")
+    download: bool = Field(description="whether it may be fetched from its publisher if it is not there")
+    train_images: int | None = Field(
+        ge=1, le=10**9, description="for each training, drawn at random; null: all of them"
+    )
+    holdout_images: int | None = Field(
+        ge=1,
+        le=10**9,
+        description="cut from the training images, to select networks by; null: its usual number",
+    )
+    resolution_px: int | None = Field(
+        ge=8, le=4096, description="height and width that images are resized to; null: as they are"
+    )
+
+    def look(self) -> "DataFacts":
+        """What can be said of it before it is read.
+
+        Raises:
+            nas.training.sources.DataError: it is not there, or is not as the options say.
+        """
+        return sources.look(**dict(self))
+
+    def load(self, console: "Console", facts: "DataFacts") -> "Dataset":
+        """The data set. What is doubtful about it, and was not known before it was read (`facts`), is printed."""
+        data = sources.load(**dict(self))
+        for note in data.notes:
+            if note not in facts.notes:
+                console.print(f"note: {note}")
+        return data
+
+
+class Usual(Options):
+    """What a search has with an evaluator, unless it is given."""
+
+    samples: int = Field(ge=1, le=10_000_000, description="samples=, unless it is given")
+    batch: int = Field(ge=1, le=100_000, description="batch=, unless it is given")
+    executor: Literal["ray", "serial"] = Field(description="executor=, unless it is given")
+
+
+class Trainer(Options):
+    """How networks are trained by themselves."""
+
+    epochs: int = Field(ge=1, le=100_000, description="of each training")
+    batch: int = Field(ge=2, le=65_536, description="images of an update")
+    lr: float = Field(gt=0, le=10, description="AdamW's peak learning rate, after a warm-up, before a cosine")
+    weight_decay: float = Field(ge=0, le=10, description="AdamW's")
+    label_smoothing: float = Field(ge=0, le=0.9, description="the share of a label that goes to all classes alike")
+    crop_px: int = Field(ge=0, le=64, description="augmentation shifts by up to so many pixels, besides mirroring")
+    dropout: float = Field(ge=0, le=0.9, description="before the last layer, instead of the network's own")
+    min_px: int = Field(ge=1, le=1024, description="feature maps of small images are not halved below this size")
+    device: Literal["cpu", "cuda"] = Field(description="what networks are trained on")
+    threads: int = Field(ge=1, le=1024, description="of one training; several trainings run side by side")
+    search: Usual
+
+
+class ProxyTraining(Trainer):
+    """A short training of each network by itself."""
+
+    name: Literal["proxy_training"] = Field(description="of the evaluator")
+
+
+class Ray(Options):
+    """Where and how evaluations run with executor=ray."""
+
+    address: Text | None = Field(description="HOST:PORT of a cluster to join; null: one of our own on this machine")
+    num_cpus: float = Field(ge=0, le=10_000, description="CPUs that one evaluation takes")
+    num_gpus: float = Field(ge=0, le=10_000, description="GPUs that one evaluation takes; may be a fraction")
+    timeout_s: float = Field(
+        gt=0, le=1e8, description="an evaluation that takes longer is cancelled and tried again; finals may take longer"
+    )
+
+
+class Running(Options):
+    """Where evaluations run."""
+
+    executor: Literal["ray", "serial"] = Field(description="ray, or serial: in this process, with the same results")
+    workers: int | None = Field(
+        ge=1, le=10_000, description="evaluations at a time; null: one for each CPU, or what a cluster has room for"
+    )
+    retries: int = Field(
+        ge=0, le=1000, description="of an evaluation that fails or takes too long; then it is recorded as failed"
+    )
+    ray: Ray
+
+
+class Run(Options):
+    """What every run has."""
+
+    rng_seed: int = Field(ge=0, le=2**63 - 1, description="of all that is random")
+    run_dir: AnyPath | None = Field(description="a run that exists is continued; null: a new one under runs/")
+    tables_dir: TablesDir
+    table_error: float = Field(
+        gt=0, le=10, description="a measured table with a larger mean error on whole networks is refused; 0.05 is 5 %"
+    )
+    dry_run: bool = Field(description="whether to print the plan, with an estimate of its time, and stop")
