@@ -14,7 +14,6 @@ from nas_runtime import plugins
 from nas_runtime.console import brief, did_you_mean
 from nas_runtime.errors import full_error, one_line
 from nas_runtime.options import no_option
-from nas_runtime.registry import is_dotted
 
 __all__ = ["ConfigError", "choices", "compose", "conf_dir", "overview", "plain", "run_hydra"]
 
@@ -208,7 +207,7 @@ def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> st
             names = _options("", arguments)
             return f"no config {match['name']!r}{did_you_mean(match['name'], names)}; allowed: {', '.join(names)}"
         if match := re.search(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^']+)'", message):
-            files = [file for file in error.options or () if not is_dotted(file)]  # without what was offered before
+            files = {*(error.options or ())} - plugins.offered(match["group"])
             options = sorted({*files, *_options(match["group"], arguments)})
             name, own = brief(match["name"]), plugins.own(match["group"])
             return f"no {match['group']} {name!r}{did_you_mean(name, options)}; allowed: {', '.join(options)}{own}"

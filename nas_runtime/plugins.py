@@ -12,7 +12,7 @@ from typing import Any
 from nas_runtime.declared import defaults
 from nas_runtime.registry import DOTTED, Registry, is_dotted
 
-__all__ = ["names", "offer", "own"]
+__all__ = ["names", "offer", "offered", "own"]
 
 _TARGETS = "${oc.select:target.base_width,1.0}"
 _NODES: Mapping[str, Mapping[str, Any]] = {
@@ -49,6 +49,13 @@ def offer(group: str, name: str) -> bool:
         node["settings"] = defaults(thing, f"{group} {name}")
     ConfigStore.instance().store(group=group, name=name, node=node)
     return True
+
+
+def offered(group: str) -> set[str]:
+    """What this process has asked for before, which is no name that others know."""
+    from hydra.core.config_store import ConfigStore
+
+    return {file.removesuffix(".yaml") for file in ConfigStore.instance().repo.get(group, {})}
 
 
 def _declared(group: str) -> Registry:
