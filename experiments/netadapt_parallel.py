@@ -49,12 +49,12 @@ def main() -> None:
         weights.save(parent, Path(folder) / PARENT)
         start = time.perf_counter()
         with RayExecutor() as executor, ThreadPoolExecutor(cpus) as processes:
-            evaluator = executor.share(_evaluator())
-            list(executor.run(_task(evaluator, executor.share(parent)), archs[:cpus]))  # worker processes have started
+            trainer = executor.share(_trainer())
+            list(executor.run(_task(trainer, executor.share(parent)), archs[:cpus]))  # worker processes have started
             start_s = time.perf_counter() - start
             for number in range(setting["rounds"]):
                 start = time.perf_counter()
-                tasks = dict(executor.run(_task(evaluator, executor.share(parent)), archs))
+                tasks = dict(executor.run(_task(trainer, executor.share(parent)), archs))
                 seconds["tasks"].append(time.perf_counter() - start)
                 start = time.perf_counter()
                 alone = list(processes.map(_in_a_process, archs, [Path(folder)] * len(archs), range(len(archs))))
@@ -84,7 +84,7 @@ def _proposals(n: int) -> list[Arch]:
     return [p.arch for p in propose(seed, cost.madds, cut_ms=0.01 * cost.madds(seed))][:n]
 
 
-def _evaluator() -> ProxyTraining:
+def _trainer() -> ProxyTraining:
     data = sources.load("fashion_mnist_mini")
     data = replace(data, holdout=datasets.part(data.holdout, HOLDOUT_IMAGES))
     return ProxyTraining(data=data, recipe=Recipe())
@@ -92,13 +92,13 @@ def _evaluator() -> ProxyTraining:
 
 def _parent(arch: Arch) -> weights.TrainedNet:
     """`arch` after a few updates: weights as good as any for timing."""
-    evaluator = SerialExecutor().share(_evaluator())
-    return Train(evaluator=evaluator, recipe=Recipe(steps=4), rng_seed=0)(arch).state
+    trainer = SerialExecutor().share(_trainer())
+    return Train(trainer=trainer, recipe=Recipe(steps=4), rng_seed=0)(arch).state
 
 
-def _task(evaluator, parent) -> FineTune:
+def _task(trainer, parent) -> FineTune:
     return FineTune(
-        evaluator=evaluator, parent=parent, recipe=Recipe(steps=UPDATES, lr=LR, warmup=0.0), how="l2", rng_seed=0
+        trainer=trainer, parent=parent, recipe=Recipe(steps=UPDATES, lr=LR, warmup=0.0), inherit="l2", rng_seed=0
     )
 
 
@@ -118,7 +118,7 @@ def worker() -> None:
     folder, number = Path(sys.argv[1]), sys.argv[2]
     arch = text.from_json((folder / f"{number}.json").read_text())
     share = SerialExecutor().share
-    evaluation = _task(share(_evaluator()), share(weights.load(folder / PARENT)))(arch)
+    evaluation = _task(share(_trainer()), share(weights.load(folder / PARENT)))(arch)
     weights.save(evaluation.state, folder / f"{number}.safetensors")
     print(evaluation.top1)
 

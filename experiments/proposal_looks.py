@@ -47,52 +47,52 @@ LR = 3e-4  # as conf/netadapt.yaml
 class Look:
     """Fine-tunes, and carries the top-1 on each of `PARTS`."""
 
-    evaluator: Shared
+    trainer: Shared
     fine_tune: FineTune
 
     def __call__(self, arch: Arch) -> Evaluation:
         evaluation = self.fine_tune(arch)
-        evaluator: ProxyTraining = self.evaluator.get()
-        holdout = evaluator.data.holdout
-        parts = [measured_top1(evaluation.state, evaluator, datasets.part(holdout, n)) for n in PARTS[:-1]]
+        trainer: ProxyTraining = self.trainer.get()
+        holdout = trainer.data.holdout
+        parts = [measured_top1(evaluation.state, trainer, datasets.part(holdout, n)) for n in PARTS[:-1]]
         return replace(evaluation, state=[*parts, evaluation.top1])
 
 
 def main() -> None:
     setting = options.read(DEFAULTS, {"redesign": ("", "mobilenet_v3", *redesign.REDESIGNS)})
-    evaluator = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
+    trainer = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
     seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
-    parent = seeds.trained_net(seed, evaluator, evaluator.recipe, threads=2, rng_seed=0)
+    parent = seeds.trained_net(seed, trainer, trainer.recipe, threads=2, rng_seed=0)
     latency_ms = latency_luts.load("pixel1").latency_ms
     seed_ms = latency_ms(seed.arch)
     cut_ms = setting["delta"] * seed_ms
     proposals = propose(seed.arch, latency_ms, cut_ms=cut_ms, kinds=("expansion", "bottleneck"))
-    parts_top1 = [measured_top1(parent, evaluator, datasets.part(evaluator.data.holdout, n)) for n in PARTS]
+    parts_top1 = [measured_top1(parent, trainer, datasets.part(trainer.data.holdout, n)) for n in PARTS]
     print(f"{seed.arch.name}: {seed_ms:.1f} ms, top-1 {parent.top1:.2%}, {len(proposals)} proposals")
     with provenance.recording(RUNS) as run:
-        done = looked(run, setting, evaluator, parent, proposals)
+        done = looked(run, setting, trainer, parent, proposals)
     report(setting, proposals, done, parts_top1, seed_ms)
 
 
 def looked(
-    run: Run, setting: dict, evaluator: ProxyTraining, parent: TrainedNet, proposals: list[Proposal]
+    run: Run, setting: dict, trainer: ProxyTraining, parent: TrainedNet, proposals: list[Proposal]
 ) -> dict[tuple[int, int, str], list[float]]:
     """The top-1 on each of `PARTS` by (updates, seed of the images, group) of all looks and the reference."""
     name = "-".join(str(v) for v in setting.values() if v != "")
     records = run.records(f"{name}.jsonl", "proposal looks")
     done = {(r["updates"], r["rng_seed"], r["group"]): r["top1"] for r in records.records}
     with RayExecutor() as executor:
-        shared, net = executor.share(evaluator), executor.share(parent)
+        shared, net = executor.share(trainer), executor.share(parent)
         for updates, repetitions in {setting["long"]: 2, **LOOKS}.items():
             for rng_seed in range(repetitions):
                 # the reference sees other images than the looks
                 data_seed = rng_seed + (1000 if updates == setting["long"] else 0)
                 todo = [p for p in proposals if (updates, data_seed, p.group) not in done]
                 recipe = Recipe(steps=updates, lr=LR, warmup=0.0) if updates else None
-                tune = FineTune(evaluator=shared, parent=net, recipe=recipe, how="l2", rng_seed=data_seed)
+                tune = FineTune(trainer=shared, parent=net, recipe=recipe, inherit="l2", rng_seed=data_seed)
                 start = time.perf_counter()
-                for i, evaluation in executor.run(Look(evaluator=shared, fine_tune=tune), [p.arch for p in todo]):
+                for i, evaluation in executor.run(Look(trainer=shared, fine_tune=tune), [p.arch for p in todo]):
                     if evaluation.status != "ok":
                         raise RuntimeError(evaluation.note)
                     record = {"updates": updates, "rng_seed": data_seed, "group": todo[i].group}

@@ -8,7 +8,36 @@ from netadapt.channels import KINDS
 from netadapt.propose import Proposal, propose, ranking
 from search_spaces.arch import Arch
 
-__all__ = ["Adaptation", "Step", "Tuner", "adapt"]
+__all__ = ["Adaptation", "Rule", "Step", "Tuner", "adapt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How much a step saves, of what, and which proposal it keeps.
+
+    Attributes:
+        delta: each proposal of step i (from 1) saves at least ``delta * decay ** (i - 1)`` of the seed's latency.
+        kinds: what may be narrowed, see `netadapt.channels.KINDS`.
+        selection: see `netadapt.propose.ranking`.
+
+    Raises:
+        ValueError: steps would save nothing, or everything.
+    """
+
+    delta: float = 0.01
+    decay: float = 1.0
+    kinds: tuple[str, ...] = KINDS
+    selection: str = "ratio"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < 1 or not 0 < self.decay <= 1:
+            raise ValueError(
+                f"delta is {self.delta:g} and decay {self.decay:g}; allowed: 0 < delta < 1, 0 < decay <= 1"
+            )
+
+    def cut_ms(self, step: int, seed_ms: float) -> float:
+        """What each proposal of a step (from 1) has to save."""
+        return self.delta * self.decay ** (step - 1) * seed_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,26 +103,21 @@ def adapt(
     seed_top1: float,
     latency_ms: Callable[[Arch], float],
     target_ms: float,
-    delta: float = 0.01,
-    decay: float = 1.0,
-    kinds: Sequence[str] = KINDS,
-    selection: str = "ratio",
+    rule: Rule | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Adaptation:
     """Narrows `seed` until its latency is at most `target_ms` (arXiv:1804.03230, algorithm 1; arXiv:1905.02244,
     section 4.2).
 
     Args:
-        delta: each proposal of step i (from 1) saves at least ``delta * decay ** (i - 1)`` of the seed's latency.
-        kinds: what may be narrowed, see `netadapt.channels.KINDS`.
-        selection: see `netadapt.propose.ranking`.
+        seed_top1: on the holdout, in [0, 1]; the first step's gains and losses are counted from it.
+        rule: of every step; None: `Rule` with its defaults.
+        on_step: called after each step.
 
     Raises:
-        ValueError: `target_ms` is not below the seed's latency, or delta or decay make no steps.
+        ValueError: `target_ms` is not below the seed's latency.
     """
-    seed_ms = latency_ms(seed)
-    if not 0 < delta < 1 or not 0 < decay <= 1:
-        raise ValueError(f"delta is {delta:g} and decay {decay:g}; allowed: 0 < delta < 1, 0 < decay <= 1")
+    rule, seed_ms = rule or Rule(), latency_ms(seed)
     if not 0 < target_ms < seed_ms:
         raise ValueError(
             f"the target is {target_ms:.4g} ms, but the seed takes {seed_ms:.4g} ms; choose one below that"
@@ -103,17 +127,17 @@ def adapt(
     stopped = ""
     while now_ms > target_ms:
         number = len(steps) + 1
-        cut_ms = delta * seed_ms * decay ** (number - 1)
-        proposals = propose(arch, latency_ms, cut_ms=cut_ms, kinds=kinds)
+        cut_ms = rule.cut_ms(number, seed_ms)
+        proposals = propose(arch, latency_ms, cut_ms=cut_ms, kinds=rule.kinds)
         if not proposals:
             stopped = f"nothing that may be narrowed saves another {cut_ms:.3g} ms"
             break
-        found = tuner.evaluate(number, proposals, top1)
-        places = sorted(found)
-        order = ranking([proposals[i] for i in places], [found[i] for i in places], top1, selection)
+        measured = tuner.evaluate(number, proposals, top1)
+        places = sorted(measured)
+        order = ranking([proposals[i] for i in places], [measured[i] for i in places], top1, rule.selection)
         kept = places[order[0]]
         tuner.keep(number, proposals, kept)
-        arch, top1, now_ms = proposals[kept].arch, found[kept], proposals[kept].latency_ms
+        arch, top1, now_ms = proposals[kept].arch, measured[kept], proposals[kept].latency_ms
         steps.append(Step(number=number, kept=proposals[kept], top1=top1, proposals=len(proposals), cut_ms=cut_ms))
         if on_step:
             on_step(steps[-1])

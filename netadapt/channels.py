@@ -138,14 +138,14 @@ def _groups(arch: Arch) -> tuple[Group, ...]:
             write = ends[layer][1]
             producers[write].append(layer)
             channels[write] = op.out_ch
-    found = []
+    made = []
     classes = (len(arch.blocks) - 1, arch.blocks[-1].ops()[-1].name)
     for representative, made_by in producers.items():
         if classes in made_by or made_by[0][1] in ("se_reduce", "se_expand"):
             continue
         made_by = [layer for layer in made_by if layer[1] != "se_expand"]
-        found.append(Group(kind=_kind(arch, made_by), producers=tuple(made_by), channels=channels[representative]))
-    return tuple(found)
+        made.append(Group(kind=_kind(arch, made_by), producers=tuple(made_by), channels=channels[representative]))
+    return tuple(made)
 
 
 def _kind(arch: Arch, producers: Sequence[Layer]) -> str:

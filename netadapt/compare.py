@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from netadapt.adapt import Adaptation, adapt
-from netadapt.channels import KINDS
+from netadapt.adapt import Adaptation, Rule, adapt
 from netadapt.propose import Proposal
 from search_spaces import rewrite, zoo
 from search_spaces.arch import Arch, MBConv
@@ -59,17 +59,17 @@ def uniform(seed: Arch, latency_ms: Callable[[Arch], float], target_ms: float) -
     Raises:
         ValueError: not even the multiplier 0.05 meets it.
     """
-    found = []
+    fitting = []
     for divisor in (8, 4, 2, 1):
         for percent in range(100, 4, -1):
             scaled = rewrite.width_multiplier(seed, percent / 100, divisor)
             ms = latency_ms(scaled)
             if ms <= target_ms * (1 + 1e-9):
-                found.append((ms, scaled))
+                fitting.append((ms, scaled))
                 break
-    if not found:
+    if not fitting:
         raise ValueError(f"no width multiplier of {seed.name!r} meets {target_ms:.2f} ms")
-    return max(found, key=lambda pair: pair[0])[1]
+    return max(fitting, key=lambda pair: pair[0])[1]
 
 
 class _Chance:
@@ -90,39 +90,28 @@ def by_chance(
     *,
     latency_ms: Callable[[Arch], float],
     target_ms: float,
-    delta: float,
-    decay: float = 1.0,
-    kinds: Sequence[str] = KINDS,
+    rule: Rule,
     rng_seed: int = 0,
     other_than: Arch | None = None,
 ) -> Adaptation:
     """An adaptation of `seed` in which each step keeps a proposal drawn at random.
 
     Args:
-        other_than: the network that it is compared with. Where chance comes to that one, it is drawn again; it is
-            returned only if 100 adaptations come to no other.
+        rule: which proposals there are; its selection does not matter.
+        other_than: the network that chance is compared with. Adaptations that end at that one are drawn again; it is
+            returned only if 100 of them end there.
     """
-    chance = _Chance(np.random.default_rng(rng_seed))
+    chance, rule = _Chance(np.random.default_rng(rng_seed)), replace(rule, selection="accuracy")
 
     def drawn() -> Adaptation:
-        return adapt(
-            seed,
-            chance,
-            seed_top1=0.0,
-            latency_ms=latency_ms,
-            target_ms=target_ms,
-            delta=delta,
-            decay=decay,
-            kinds=kinds,
-            selection="accuracy",
-        )
+        return adapt(seed, chance, seed_top1=0.0, latency_ms=latency_ms, target_ms=target_ms, rule=rule)
 
-    found = drawn()
+    adaptation = drawn()
     for _ in range(_DRAWS - 1):
-        if found.arch != other_than:
+        if adaptation.arch != other_than:
             break
-        found = drawn()
-    return found
+        adaptation = drawn()
+    return adaptation
 
 
 def published_for(arch: Arch, latency_ms: Callable[[Arch], float]) -> Arch:

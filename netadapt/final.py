@@ -41,21 +41,21 @@ class Contender:
     archs: tuple[Arch, ...]
 
 
-def contenders(plan: Plan, found: Adaptation) -> list[Contender]:
+def contenders(plan: Plan, adaptation: Adaptation) -> list[Contender]:
     """The adapted network, and what the plan compares it with."""
     latency_ms = plan.latency.latency_ms
-    made = [Contender(name="adapted", archs=(found.arch,) * plan.repeats)]
+    made = [Contender(name="adapted", archs=(adaptation.arch,) * plan.repeats)]
     for name in plan.compare:
         match name:
             case "seed":
-                contender = Contender(name="seed", archs=(found.seed,) * plan.repeats)
+                contender = Contender(name="seed", archs=(adaptation.seed,) * plan.repeats)
             case "uniform":
-                scaled = compare.uniform(found.seed, latency_ms, found.latency_ms)
+                scaled = compare.uniform(adaptation.seed, latency_ms, adaptation.latency_ms)
                 contender = Contender(name="uniform scaling", archs=(scaled,) * plan.repeats)
             case "chance":
-                contender = Contender(name="by chance", archs=tuple(_by_chance(plan, found, plan.repeats)))
+                contender = Contender(name="by chance", archs=tuple(_by_chance(plan, adaptation, plan.repeats)))
             case _:
-                published = compare.published_for(found.arch, latency_ms)
+                published = compare.published_for(adaptation.arch, latency_ms)
                 contender = Contender(name=published.name, archs=(published,) * plan.repeats)
         made.append(contender)
     return made
@@ -66,7 +66,7 @@ def train(
     plan: Plan,
     contenders: Sequence[Contender],
     executor: Executor,
-    evaluator: Shared,
+    trainer: Shared,
     inherited: TrainedNet | None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Trains the contenders, each repetition with its own seed (`nas.seeds`), and measures them on `test`.
@@ -92,19 +92,19 @@ def train(
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
     known = set(done)
     first = contenders[0].archs[0], places["adapted", 0]
-    if ("adapted", 0) in done and not _delivered(run, evaluator.get(), *first):
+    if ("adapted", 0) in done and not _delivered(run, trainer.get(), *first):
         del done["adapted", 0]  # the files are another training's: it is done again for them
     failures = []  # said at the end, so that what trains beside them is not lost
     for i in range(plan.repeats):
         names = [c.name for c in contenders if (c.name, i) not in done]
         archs = [c.archs[i] for c in contenders if (c.name, i) not in done]
-        for name, evaluation in _run(plan, names, archs, i, executor, evaluator, inherited):
+        for name, evaluation in _run(plan, names, archs, i, executor, trainer, inherited):
             if evaluation.status != "ok":
                 failures.append(f"the final training of {name} failed: {evaluation.note}")
                 continue
             net, test_top1 = evaluation.state
             if name == "adapted" and i == 0:
-                _deliver(run, evaluator.get(), net, *first)
+                _deliver(run, trainer.get(), net, *first)
             record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
             if (name, i) not in known:
                 records.append(record)
@@ -124,25 +124,25 @@ def _run(
     archs: Sequence[Arch],
     repetition: int,
     executor: Executor,
-    evaluator: Shared,
+    trainer: Shared,
     inherited: TrainedNet | None,
 ) -> Iterator[tuple[str, Any]]:
     rng_seed = final_seed(plan.rng_seed, repetition)
     recipe = replace(plan.recipe, epochs=plan.final_epochs)
     scratch = [i for i, name in enumerate(names) if inherited is None or name != "adapted"]
-    task = AndTest(evaluator, Train(evaluator=evaluator, recipe=recipe, rng_seed=rng_seed))
+    task = AndTest(trainer, Train(trainer=trainer, recipe=recipe, rng_seed=rng_seed))
     for i, evaluation in executor.run(task, [archs[i] for i in scratch]):
         yield names[scratch[i]], evaluation
     if inherited is not None and "adapted" in names:
         recipe = replace(recipe, lr=plan.fine_tune.lr)
         fine_tune = FineTune(
-            evaluator=evaluator,
+            trainer=trainer,
             parent=executor.share(inherited),
             recipe=recipe,
-            how=plan.inherit,
+            inherit=plan.inherit,
             rng_seed=rng_seed,
         )
-        for _, evaluation in executor.run(AndTest(evaluator, fine_tune), [archs[names.index("adapted")]]):
+        for _, evaluation in executor.run(AndTest(trainer, fine_tune), [archs[names.index("adapted")]]):
             yield "adapted", evaluation
 
 
@@ -161,7 +161,7 @@ def time_here(run: Run, contenders: Sequence[Contender]) -> dict[str, float]:
 
 def result(
     plan: Plan,
-    found: Adaptation,
+    adaptation: Adaptation,
     contenders: Sequence[Contender],
     trained: Mapping[str, Sequence[Mapping[str, Any]]],
     here_ms: Mapping[str, float],
@@ -180,23 +180,23 @@ def result(
             "madds": round(np.mean([cost.madds(arch) for arch in contender.archs])),
             "params": round(np.mean([cost.params(arch) for arch in contender.archs])),
         }
-    published = compare.published_for(found.arch, latency_ms)
+    published = compare.published_for(adaptation.arch, latency_ms)
     return {
-        "seed": text.to_dict(found.seed),
-        "seed_ms": found.seed_ms,
-        "seed_top1": found.seed_top1,
-        "target_ms": found.target_ms,
-        "reached_ms": found.latency_ms,
-        "stopped": found.stopped,
-        "adapted": text.to_dict(found.arch),
-        "blocks": _blocks(found.arch),
-        "steps": [_step(step) for step in found.steps],
+        "seed": text.to_dict(adaptation.seed),
+        "seed_ms": adaptation.seed_ms,
+        "seed_top1": adaptation.seed_top1,
+        "target_ms": adaptation.target_ms,
+        "reached_ms": adaptation.latency_ms,
+        "stopped": adaptation.stopped,
+        "adapted": text.to_dict(adaptation.arch),
+        "blocks": _blocks(adaptation.arch),
+        "steps": [_step(step) for step in adaptation.steps],
         "networks": networks,
         "final": plan.final,
         "final_epochs": plan.final_epochs,
         "published": published.name,
-        "distance_to_published": _distances(plan, found, published),
-        "latency_model": described(plan.latency, found.arch),
+        "distance_to_published": _distances(plan, adaptation, published),
+        "latency_model": described(plan.latency, adaptation.arch),
         "device": plan.latency.device,
     }
 
@@ -223,49 +223,47 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def _distances(plan: Plan, found: Adaptation, published: Arch) -> dict[str, Any] | None:
+def _distances(plan: Plan, adaptation: Adaptation, published: Arch) -> dict[str, Any] | None:
     """Distances to the published expansions; None if the networks do not correspond."""
-    if not found.steps or not compare.matched(found.arch, published):
+    if not adaptation.steps or not compare.matched(adaptation.arch, published):
         return None
-    scaled = compare.uniform(found.seed, plan.latency.latency_ms, found.latency_ms)
+    scaled = compare.uniform(adaptation.seed, plan.latency.latency_ms, adaptation.latency_ms)
     return {
-        "adapted": compare.distance(found.arch, published),
-        "seed": compare.distance(found.seed, published),
+        "adapted": compare.distance(adaptation.arch, published),
+        "seed": compare.distance(adaptation.seed, published),
         "uniform scaling": compare.distance(scaled, published),
-        "by chance": [compare.distance(arch, published) for arch in _by_chance(plan, found, CHANCES)],
+        "by chance": [compare.distance(arch, published) for arch in _by_chance(plan, adaptation, CHANCES)],
     }
 
 
-def _by_chance(plan: Plan, found: Adaptation, n: int) -> list[Arch]:
-    """`n` adaptations by chance of the seed to the latency that was found."""
-    if not found.steps:
-        return [found.seed] * n
+def _by_chance(plan: Plan, adaptation: Adaptation, n: int) -> list[Arch]:
+    """`n` networks from adaptations of the same seed by chance, to the latency that `adaptation` reached."""
+    if not adaptation.steps:
+        return [adaptation.seed] * n
     return [
         compare.by_chance(
-            found.seed,
+            adaptation.seed,
             latency_ms=plan.latency.latency_ms,
-            target_ms=found.latency_ms,
-            delta=plan.delta,
-            decay=plan.decay,
-            kinds=plan.kinds,
+            target_ms=adaptation.latency_ms,
+            rule=plan.rule,
             rng_seed=i,
-            other_than=found.arch,
+            other_than=adaptation.arch,
         ).arch
         for i in range(n)
     ]
 
 
-def _delivered(run: Run, evaluator: "ProxyTraining", arch: Arch, training: Mapping[str, Any]) -> bool:
+def _delivered(run: Run, trainer: "ProxyTraining", arch: Arch, training: Mapping[str, Any]) -> bool:
     """Whether the run's files are of this training of `arch`."""
-    trained = evaluator.small(arch)
-    return delivery.restored(run.path, evaluator.data, searched=arch, trained=trained, training=training)
+    trained = trainer.small(arch)
+    return delivery.restored(run.path, trainer.data, searched=arch, trained=trained, training=training)
 
 
-def _deliver(run: Run, evaluator: "ProxyTraining", net: TrainedNet, arch: Arch, training: Mapping[str, Any]) -> None:
+def _deliver(run: Run, trainer: "ProxyTraining", net: TrainedNet, arch: Arch, training: Mapping[str, Any]) -> None:
     import torch
 
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
-    delivery.deliver(run.path, module, evaluator.data, searched=arch, training=training)
+    delivery.deliver(run.path, module, trainer.data, searched=arch, training=training)

@@ -29,16 +29,16 @@ class FineTune:
     """Inherits weights, fine-tunes, and answers top-1 on the holdout; the evaluation carries the `TrainedNet`.
 
     Attributes:
-        evaluator: a shared `ProxyTraining`: data, device, threads.
+        trainer: a shared `ProxyTraining`: data, device, threads.
         parent: a shared `TrainedNet`.
         recipe: with `steps`; None: top-1 right after inheritance.
-        how: see `netadapt.inherit.inherit`.
+        inherit: which channels stay, see `netadapt.inherit.inherit`.
     """
 
-    evaluator: Shared
+    trainer: Shared
     parent: Shared
     recipe: "Recipe | None"
-    how: str
+    inherit: str
     rng_seed: int
 
     def __call__(self, arch: Arch) -> Evaluation:
@@ -49,29 +49,29 @@ class FineTune:
         from search_spaces.torch_net import Net
 
         start = time.perf_counter()
-        evaluator: ProxyTraining = self.evaluator.get()
+        trainer: ProxyTraining = self.trainer.get()
         parent: TrainedNet = self.parent.get()
-        torch.set_num_threads(evaluator.threads)
-        small = evaluator.small(arch)
+        torch.set_num_threads(trainer.threads)
+        small = trainer.small(arch)
         weights, (first, second) = inherit(
             parent.arch,
             small,
             _tensors(parent.weights),
             (_tensors(parent.first), _tensors(parent.second)),
-            how=self.how,
+            by=self.inherit,
             rng_seed=self.rng_seed,
         )
         net = Net(small)
         net.load_state_dict(weights)
         moments = Moments(parent.updates, first, second) if first else None
-        return _trained(net, evaluator, self.recipe, self.rng_seed, start, moments)
+        return _trained(net, trainer, self.recipe, self.rng_seed, start, moments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """Trains a network from scratch; the evaluation carries the `TrainedNet`. Attributes as `FineTune`."""
 
-    evaluator: Shared
+    trainer: Shared
     recipe: "Recipe"
     rng_seed: int
     threads: int | None = None
@@ -82,10 +82,10 @@ class Train:
         from nas.training.train import new_net
 
         start = time.perf_counter()
-        evaluator: ProxyTraining = self.evaluator.get()
-        torch.set_num_threads(self.threads or evaluator.threads)
-        net = new_net(evaluator.small(arch), rng_seed=self.rng_seed)
-        return _trained(net, evaluator, self.recipe, self.rng_seed, start)
+        trainer: ProxyTraining = self.trainer.get()
+        torch.set_num_threads(self.threads or trainer.threads)
+        net = new_net(trainer.small(arch), rng_seed=self.rng_seed)
+        return _trained(net, trainer, self.recipe, self.rng_seed, start)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class AndTest:
     The evaluation carries the `TrainedNet` and that top-1.
     """
 
-    evaluator: Shared
+    trainer: Shared
     task: Train | FineTune
 
     def __call__(self, arch: Arch) -> Evaluation:
@@ -103,23 +103,23 @@ class AndTest:
         if evaluation.status != "ok":
             return evaluation
         net: TrainedNet = evaluation.state
-        evaluator: ProxyTraining = self.evaluator.get()
-        return replace(evaluation, state=(net, measured_top1(net, evaluator, evaluator.data.test)))
+        trainer: ProxyTraining = self.trainer.get()
+        return replace(evaluation, state=(net, measured_top1(net, trainer, trainer.data.test)))
 
 
-def measured_top1(net: TrainedNet, evaluator: "ProxyTraining", split: "Split") -> float:
-    """Top-1 of `net` on `split`, images of the evaluator's data set."""
+def measured_top1(net: TrainedNet, trainer: "ProxyTraining", split: "Split") -> float:
+    """Top-1 of `net` on `split`, images of the trainer's data set."""
     from nas.training.train import top1
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
     module.load_state_dict(_tensors(net.weights))
-    return top1(module, split, evaluator.data, device=evaluator.device)
+    return top1(module, split, trainer.data, device=trainer.device)
 
 
 def _trained(
     net: "Net",
-    evaluator: "ProxyTraining",
+    trainer: "ProxyTraining",
     recipe: "Recipe | None",
     rng_seed: int,
     start: float,
@@ -127,7 +127,7 @@ def _trained(
 ) -> Evaluation:
     from nas.training.train import top1, train
 
-    data, device = evaluator.data, evaluator.device
+    data, device = trainer.data, trainer.device
     if recipe is not None:
         trained = train(net, data.train, data, recipe, rng_seed=rng_seed, device=device, moments=moments)
         moments = trained.moments

@@ -16,7 +16,7 @@ __all__ = ["inherit"]
 
 def inherit(
     parent: Arch, child: Arch, weights: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]] = (), *,
-    how: str = "l2", rng_seed: int = 0,
+    by: str = "l2", rng_seed: int = 0,
 ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:  # fmt: skip
     """The weights of `child`: those of `parent` without the channels that it does not have.
 
@@ -27,7 +27,7 @@ def inherit(
         parent, child: networks of the same blocks, of different widths.
         weights: of the parent, as `torch_net.Net.state_dict`.
         others: what goes with the parent's parameters by name, like an optimizer's moments; new ones are zero.
-        how: which channels stay: ``l2``, those whose filters have the largest L2 norm (over all layers that write the
+        by: which channels stay: ``l2``, those whose filters have the largest L2 norm (over all layers that write the
             channels), in their order (NetAdapt, arXiv:1804.03230, section 3.3); ``truncate``, the first ones.
 
     Returns:
@@ -36,8 +36,8 @@ def inherit(
     Raises:
         ValueError: the networks do not have the same blocks, or `weights` do not fit `parent`.
     """
-    if how not in INHERIT:
-        raise ValueError(f"no way to inherit {how!r}; allowed: {', '.join(INHERIT)}")
+    if by not in INHERIT:
+        raise ValueError(f"weights cannot be inherited by {by!r}; allowed: {', '.join(INHERIT)}")
     ends = layer_groups(parent)
     if ends != layer_groups(child):
         raise ValueError(f"networks {parent.name!r} and {child.name!r} do not have the same blocks")
@@ -47,10 +47,10 @@ def inherit(
             f"{child.norm_eps:g}; give the child its parent's norm_eps"
         )
     torch_net.check_weights(parent, weights)
-    kept = _kept(parent, child, ends, weights, how)
+    kept = _kept(parent, child, ends, weights, by)
     new = torch_net.build(child, generator=torch.Generator().manual_seed(rng_seed)).state_dict()
     depthwise = {layer for layer, op in layers(parent).items() if not makes_channels(op)}
-    found = {name: _narrowed(name, weights[name], value, ends, kept, depthwise) for name, value in new.items()}
+    inherited = {name: _narrowed(name, weights[name], value, ends, kept, depthwise) for name, value in new.items()}
     follow = [
         {
             name: _narrowed(name, value, torch.zeros_like(new[name]), ends, kept, depthwise)
@@ -58,11 +58,11 @@ def inherit(
         }
         for other in others
     ]
-    return found, follow
+    return inherited, follow
 
 
 def _kept(
-    parent: Arch, child: Arch, ends: Mapping[Layer, tuple[Layer, Layer]], weights: Mapping[str, Tensor], how: str
+    parent: Arch, child: Arch, ends: Mapping[Layer, tuple[Layer, Layer]], weights: Mapping[str, Tensor], by: str
 ) -> dict[Layer, Tensor]:
     """For each group of channels (its representative) the places in the parent of the child's channels."""
     norms: dict[Layer, Tensor] = {}
@@ -79,7 +79,7 @@ def _kept(
     for group, n in wanted.items():
         if group not in norms:  # the image
             kept[group] = torch.arange(n)
-        elif how == "truncate" or n >= len(norms[group]):
+        elif by == "truncate" or n >= len(norms[group]):
             kept[group] = torch.arange(min(n, len(norms[group])))
         else:
             order = torch.argsort(norms[group], descending=True, stable=True)

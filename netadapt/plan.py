@@ -19,6 +19,7 @@ from nas.training.recipe import Recipe
 from nas_runtime.console import counted
 from nas_runtime.run import look
 from netadapt import seed as seeds
+from netadapt.adapt import Rule
 from netadapt.options import NetadaptOptions
 from netadapt.propose import narrowest, propose
 from search_spaces import cost, zoo
@@ -49,10 +50,7 @@ class Plan:
     seed: seeds.Seed
     latency: LatencyModel
     target_ms: float
-    delta: float
-    decay: float
-    kinds: tuple[str, ...]
-    selection: str
+    rule: Rule
     inherit: str
     data: Data
     facts: "DataFacts"
@@ -85,12 +83,12 @@ def read_plan(options: NetadaptOptions) -> Plan:
             target that cannot be reached; a run directory that holds something else.
     """
     _check_rungs(options)
-    found = seeds.find(
+    named = seeds.find(
         options.seed, width=options.width, redesigns=list(options.redesign), weights_path=options.weights
     )
-    data, trainer = _data(options, found), trainer_of(options.evaluator)
+    data, trainer = _data(options, named), trainer_of(options.evaluator)
     facts = data.look()
-    seed = seeds.with_classes(found, options.seed, facts.classes)
+    seed = seeds.with_classes(named, options.seed, facts.classes)
     seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
     config = {**options.written, "dataset": _plain(data)}
     resumed = look(options.run_dir, config, kind="netadapt", may_differ=MAY_DIFFER)
@@ -101,10 +99,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
         seed=seed,
         latency=latency,
         target_ms=target_ms,
-        delta=options.delta,
-        decay=options.decay,
-        kinds=options.kinds,
-        selection=options.selection,
+        rule=Rule(delta=options.delta, decay=options.decay, kinds=options.kinds, selection=options.selection),
         inherit=options.inherit,
         data=data,
         facts=facts,
@@ -206,7 +201,7 @@ def describe(console: Console, plan: Plan) -> None:
     """The plan, in a few lines: also what ``dry_run=true`` prints."""
     arch, latency, held = plan.seed.arch, plan.latency, plan.facts.holdout_images
     seed_ms = latency.latency_ms(arch)
-    proposals = propose(arch, latency.latency_ms, cut_ms=plan.delta * seed_ms, kinds=plan.kinds)
+    proposals = propose(arch, latency.latency_ms, cut_ms=plan.rule.cut_ms(1, seed_ms), kinds=plan.rule.kinds)
     count = _steps(seed_ms, plan)
     at_most = "no fixed number" if count is None else f"at most {count}"
     weights = (
@@ -220,13 +215,13 @@ def describe(console: Console, plan: Plan) -> None:
         f"target      {plan.target_ms:.1f} ms on {latency.device}\n"
         f"latency     {described(latency, arch)}\n"
         f"images      {describe_images(arch, plan.facts)}\n"
-        f"steps       {at_most}, each saving {plan.delta:.1%} of the seed's latency or more"
-        + (f", decaying by {plan.decay:g}" if plan.decay < 1 else "")
-        + f"; {len(proposals)} proposals in the first ({', '.join(plan.kinds)})\n"
+        f"steps       {at_most}, each saving {plan.rule.delta:.1%} of the seed's latency or more"
+        + (f", decaying by {plan.rule.decay:g}" if plan.rule.decay < 1 else "")
+        + f"; {len(proposals)} proposals in the first ({', '.join(plan.rule.kinds)})\n"
         f"fine-tuning {plan.fine_tune.steps} updates of {plan.fine_tune.batch} images a proposal, measured on "
         + f"{min(plan.holdout_images or held, held)} images of the holdout"
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
-        + f"; {plan.selection} selects; weights are inherited by {plan.inherit}\n"
+        + f"; {plan.rule.selection} selects; weights are inherited by {plan.inherit}\n"
         f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}; executor {plan.executor.describe()}"
     )
     for note in plan.facts.notes:
@@ -239,6 +234,6 @@ def _steps(seed_ms: float, plan: Plan) -> int | None:
     while now_ms > plan.target_ms:
         if count == 10_000:
             return None
-        now_ms -= plan.delta * seed_ms * plan.decay**count
         count += 1
+        now_ms -= plan.rule.cut_ms(count, seed_ms)
     return count

@@ -40,13 +40,13 @@ def propose(
     down. Groups that cannot save as much are left out.
     """
     now_ms = latency_ms(arch)
-    found = []
+    proposals = []
     for group in groups(arch, kinds):
         for channels in range((group.channels - 1) // DIVISOR * DIVISOR, 0, -DIVISOR):
             narrower = narrow(arch, group, channels)
             ms = latency_ms(narrower)
             if now_ms - ms >= cut_ms * (1 - 1e-9):
-                found.append(
+                proposals.append(
                     Proposal(
                         arch=narrower,
                         group=group.name,
@@ -58,7 +58,7 @@ def propose(
                     )
                 )
                 break
-    return found
+    return proposals
 
 
 def narrowest(arch: Arch, kinds: Sequence[str] = KINDS) -> Arch:

@@ -73,10 +73,10 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     )
 
 
-def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
+def write(run_dir: Path, result: Mapping[str, Any], adaptation: Adaptation) -> None:
     """Writes ``report.html`` and its pictures."""
     _plot_path(run_dir / "path.png", result)
-    _plot_widths(run_dir / "widths.png", found)
+    _plot_widths(run_dir / "widths.png", adaptation)
     pictures = [
         "<h2>The way there</h2>",
         image(run_dir / "path.png"),
@@ -85,9 +85,9 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
     ]
     if result["distance_to_published"]:
         published = zoo.get(result["published"])
-        _plot_expansions(run_dir / "expansions.png", found, published)
+        _plot_expansions(run_dir / "expansions.png", adaptation, published)
         pictures += [f"<h2>Expansions beside {published.name}</h2>", image(run_dir / "expansions.png")]
-        pictures.append(table(*_width_rows(found, published)))
+        pictures.append(table(*_width_rows(adaptation, published)))
         pictures.append(f"<p>{html.escape(_distance_text(result['distance_to_published']))}</p>")
     names = [row[0] for row in _network_rows(result)]
     steps = [
@@ -102,9 +102,10 @@ def write(run_dir: Path, result: Mapping[str, Any], found: Adaptation) -> None:
         )
         for s in result["steps"]
     ]
+    seed_ms, reached_ms = adaptation.seed_ms, adaptation.latency_ms
     stopped = f" It stopped there: {html.escape(result['stopped'])}." if result["stopped"] else ""
     body = [
-        f"<h1>{html.escape(found.seed.name)}, narrowed from {found.seed_ms:.1f} to {found.latency_ms:.1f} ms</h1>",
+        f"<h1>{html.escape(adaptation.seed.name)}, narrowed from {seed_ms:.1f} to {reached_ms:.1f} ms</h1>",
         f"<p>Target {result['target_ms']:.1f} ms on {html.escape(result['device'])}, "
         f"{counted(len(result['steps']), 'step')}.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
@@ -166,11 +167,11 @@ def _distance_text(distances: Mapping[str, Any]) -> str:
     )
 
 
-def _width_rows(found: Adaptation, published: Arch) -> tuple[list[str], list[list[str]]]:
+def _width_rows(adaptation: Adaptation, published: Arch) -> tuple[list[str], list[list[str]]]:
     head = ["block", "kernel", "stride", "seed", "adapted", published.name]
     rows = []
-    for i, j in matched(found.arch, published):
-        seed, ours, theirs = found.seed.blocks[i], found.arch.blocks[i], published.blocks[j]
+    for i, j in matched(adaptation.arch, published):
+        seed, ours, theirs = adaptation.seed.blocks[i], adaptation.arch.blocks[i], published.blocks[j]
         assert isinstance(seed, MBConv)
         assert isinstance(ours, MBConv)
         assert isinstance(theirs, MBConv)
@@ -203,11 +204,11 @@ def _plot_path(path: Path, result: Mapping[str, Any]) -> None:
     save(figure, path)
 
 
-def _plot_widths(path: Path, found: Adaptation) -> None:
+def _plot_widths(path: Path, adaptation: Adaptation) -> None:
     """Width of every group of channels after each step, as a share of the seed's."""
-    kinds = {step.kept.kind for step in found.steps} or {"expansion"}
-    names = [g.name for g in groups(found.seed) if g.kind in kinds | {"expansion", "bottleneck"}]
-    archs = [found.seed, *(step.kept.arch for step in found.steps)]
+    kinds = {step.kept.kind for step in adaptation.steps} or {"expansion"}
+    names = [g.name for g in groups(adaptation.seed) if g.kind in kinds | {"expansion", "bottleneck"}]
+    archs = [adaptation.seed, *(step.kept.arch for step in adaptation.steps)]
     widths = np.array([[{g.name: g.channels for g in groups(arch)}[name] for arch in archs] for name in names])
     from matplotlib.ticker import MaxNLocator
 
@@ -223,13 +224,13 @@ def _plot_widths(path: Path, found: Adaptation) -> None:
     save(figure, path)
 
 
-def _plot_expansions(path: Path, found: Adaptation, published: Arch) -> None:
+def _plot_expansions(path: Path, adaptation: Adaptation, published: Arch) -> None:
     figure, axes = new_figure()
-    pairs = matched(found.arch, published)
+    pairs = matched(adaptation.arch, published)
     x = np.arange(len(pairs))
     bars: dict[str, tuple[list[int], str]] = {
-        "seed": ([_width(found.seed, i) for i, _ in pairs], GREY),
-        "adapted": ([_width(found.arch, i) for i, _ in pairs], BEST),
+        "seed": ([_width(adaptation.seed, i) for i, _ in pairs], GREY),
+        "adapted": ([_width(adaptation.arch, i) for i, _ in pairs], BEST),
         published.name: ([_width(published, j) for _, j in pairs], REFERENCE),
     }
     for k, (name, (widths, color)) in enumerate(bars.items()):

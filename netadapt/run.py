@@ -26,7 +26,7 @@ from netadapt.adapt import Adaptation, adapt
 from netadapt.fine_tune import measured_top1
 from netadapt.options import NetadaptOptions
 from netadapt.plan import MAY_DIFFER, Plan, describe, read_plan
-from netadapt.tuner import FineTuning
+from netadapt.tuner import Contest, FineTuning
 from netadapt.weights import TrainedNet
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def main(options: NetadaptOptions) -> None:
     describe(console, plan)
     if plan.dry_run:
         return
-    evaluator = plan.trainer.on(plan.data.load(console, plan.facts))
+    trainer = plan.trainer.on(plan.data.load(console, plan.facts))
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="netadapt", may_differ=MAY_DIFFER, environment=about) as here:
         keep_table(here, plan.latency)
@@ -52,41 +52,41 @@ def main(options: NetadaptOptions) -> None:
         )
         try:
             with history.writing(), plan.executor.open() as executor:
-                start = _seed_net(console, here, plan, evaluator)
-                found, tuner = _adapt(console, here, plan, evaluator, executor, start, history)
-                contenders = final.contenders(plan, found)
+                start = _seed_net(console, here, plan, trainer)
+                adaptation, tuner = _adapt(console, here, plan, trainer, executor, start, history)
+                contenders = final.contenders(plan, adaptation)
                 names = ", ".join(contender.name for contender in contenders)
                 times = f", {plan.repeats} times" if plan.repeats > 1 else ""
                 console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
-                inherited = tuner.net(len(found.steps)) if plan.final == "finetune" else None
-                trained = final.train(here, plan, contenders, executor, executor.share(evaluator), inherited)
+                inherited = tuner.net(len(adaptation.steps)) if plan.final == "finetune" else None
+                trained = final.train(here, plan, contenders, executor, executor.share(trainer), inherited)
         except KeyboardInterrupt:
             console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
             raise
         here_ms = final.time_here(here, contenders)
-        result = final.result(plan, found, contenders, trained, here_ms)
+        result = final.result(plan, adaptation, contenders, trained, here_ms)
         result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)
         write_json(here.path / "result.json", result)
-        report.write(here.path, result, found)
+        report.write(here.path, result, adaptation)
         report.show(console, here.path, result)
 
 
-def _seed_net(console: Console, here: Run, plan: Plan, evaluator: "ProxyTraining") -> TrainedNet:
+def _seed_net(console: Console, here: Run, plan: Plan, trainer: "ProxyTraining") -> TrainedNet:
     """The seed with its weights. The run keeps them: an adaptation that is continued has to begin with the same."""
     path = here.path / "steps" / "seed.safetensors"
     if path.exists():
         start = weights.load(path)
-        if start.arch != evaluator.small(plan.seed.arch) or not seeds.unchanged(plan.seed, start):
+        if start.arch != trainer.small(plan.seed.arch) or not seeds.unchanged(plan.seed, start):
             raise ValueError(f"{here.path} began with another seed than the one that is given now; use another run_dir")
         return start
     if plan.seed.weights:
-        start = seeds.given_net(plan.seed, evaluator)
+        start = seeds.given_net(plan.seed, trainer)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")
     else:
         begun = time.perf_counter()
         console.print(f"training the seed for {counted(plan.recipe.epochs, 'epoch')}, unless that was done before")
         threads = plan.executor.workers_here
-        start = seeds.trained_net(plan.seed, evaluator, plan.recipe, threads=threads, rng_seed=plan.rng_seed)
+        start = seeds.trained_net(plan.seed, trainer, plan.recipe, threads=threads, rng_seed=plan.rng_seed)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout ({time.perf_counter() - begun:.0f} s)")
     weights.save(start, path)
     return start
@@ -96,41 +96,40 @@ def _adapt(
     console: Console,
     here: Run,
     plan: Plan,
-    evaluator: "ProxyTraining",
+    trainer: "ProxyTraining",
     executor: Executor,
     start: TrainedNet,
     history: Records,
 ) -> tuple[Adaptation, FineTuning]:
     """The adaptation. Proposals are measured on the plan's part of the holdout, and so is the seed."""
-    holdout = datasets.part(evaluator.data.holdout, plan.holdout_images or len(evaluator.data.holdout))
-    evaluator = replace(evaluator, data=replace(evaluator.data, holdout=holdout))
+    holdout = datasets.part(trainer.data.holdout, plan.holdout_images or len(trainer.data.holdout))
+    trainer = replace(trainer, data=replace(trainer.data, holdout=holdout))
     progress = report.Live(console)
     tuner = FineTuning(
         executor=executor,
-        evaluator=executor.share(evaluator),
+        trainer=executor.share(trainer),
         seed=start,
-        recipe=plan.fine_tune,
+        contest=Contest(
+            recipe=plan.fine_tune,
+            rungs=plan.rungs,
+            selection=plan.rule.selection,
+            inherit=plan.inherit,
+            rng_seed=plan.rng_seed,
+        ),
         history=history,
         folder=here.path / "steps",
-        how=plan.inherit,
-        selection=plan.selection,
-        rungs=plan.rungs,
-        rng_seed=plan.rng_seed,
         on_evaluation=progress.on_evaluation,
     )
-    found = adapt(
+    adaptation = adapt(
         plan.seed.arch,
         tuner,
-        seed_top1=measured_top1(start, evaluator, holdout),
+        seed_top1=measured_top1(start, trainer, holdout),
         latency_ms=plan.latency.latency_ms,
         target_ms=plan.target_ms,
-        delta=plan.delta,
-        decay=plan.decay,
-        kinds=plan.kinds,
-        selection=plan.selection,
+        rule=plan.rule,
         on_step=lambda step: progress.on_step(step, plan.target_ms),
     )
-    return found, tuner
+    return adaptation, tuner
 
 
 if __name__ == "__main__":

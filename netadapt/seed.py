@@ -107,7 +107,7 @@ def check_fits(seed: Seed, small: Arch, data: str) -> None:
         raise ValueError(f"{seed.weights}: {e}, for images of {data}") from None
 
 
-def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
+def given_net(seed: Seed, trainer: "ProxyTraining") -> TrainedNet:
     """The seed with the weights in its file.
 
     Raises:
@@ -118,12 +118,12 @@ def given_net(seed: Seed, evaluator: "ProxyTraining") -> TrainedNet:
     from nas.training.train import top1
     from search_spaces.torch_net import Net
 
-    small = evaluator.small(seed.arch)
-    check_fits(seed, small, evaluator.data.name)
+    small = trainer.small(seed.arch)
+    check_fits(seed, small, trainer.data.name)
     arrays = _arrays(seed.weights)
     net = Net(small)
     net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    accuracy = top1(net, evaluator.data.holdout, evaluator.data, device=evaluator.device)
+    accuracy = top1(net, trainer.data.holdout, trainer.data, device=trainer.device)
     return TrainedNet(arch=small, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
 
 
@@ -150,19 +150,19 @@ def _arrays(path: Path | None) -> dict[str, np.ndarray]:
         raise ValueError(f"weights={path} cannot be read: {e}") from None
 
 
-def trained_net(seed: Seed, evaluator: "ProxyTraining", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
+def trained_net(seed: Seed, trainer: "ProxyTraining", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
     """The seed, trained on the data set; kept in the user's cache under what it depends on.
 
     Raises:
         ValueError: the training diverged.
     """
-    small = evaluator.small(seed.arch)
-    identity = replace(evaluator, recipe=recipe).identity()
+    small = trainer.small(seed.arch)
+    identity = replace(trainer, recipe=recipe).identity()
     about = f"{text.to_json(replace(small, name=''))}|{json.dumps(identity)}|{threads}|{rng_seed}"
     path = cache_dir() / f"seed-{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
     if path.exists():
         return weights.load(path)
-    evaluation = Train(evaluator=SerialExecutor().share(evaluator), recipe=recipe, rng_seed=rng_seed, threads=threads)(
+    evaluation = Train(trainer=SerialExecutor().share(trainer), recipe=recipe, rng_seed=rng_seed, threads=threads)(
         seed.arch
     )
     if evaluation.status != "ok":

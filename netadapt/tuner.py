@@ -1,7 +1,7 @@
 """`FineTuning`: the tuner of a real adaptation, which runs on an executor and records everything."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.executor import Executor, Shared
@@ -14,7 +14,33 @@ from netadapt.fine_tune import FineTune
 from netadapt.propose import Proposal, ranking
 from netadapt.weights import TrainedNet
 
-__all__ = ["FineTuning"]
+__all__ = ["Contest", "FineTuning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """How the proposals of a step are compared.
+
+    Attributes:
+        recipe: of the fine-tuning; `Recipe.steps` is T.
+        rungs: shares of T, rising. At each, proposals are fine-tuned that long and the better half goes on
+            (successive halving); 0 is a look at the inherited network before any fine-tuning. Without any, all
+            proposals are fine-tuned for T steps.
+        selection: see `netadapt.propose.ranking`.
+        inherit: which channels a proposal keeps, see `netadapt.inherit.inherit`.
+    """
+
+    recipe: Recipe
+    rungs: tuple[float, ...] = ()
+    selection: str = "ratio"
+    inherit: str = "l2"
+    rng_seed: int = 0
+
+    @property
+    def updates(self) -> tuple[int, ...]:
+        """After how many updates proposals are compared; the last number is T."""
+        steps = self.recipe.steps or 0
+        return (*(round(share * steps) for share in self.rungs), steps)
 
 
 class FineTuning:
@@ -26,37 +52,26 @@ class FineTuning:
     step see the same images in the same order, so that they differ by what was narrowed and by little else.
 
     Args:
-        evaluator: a shared `ProxyTraining`.
+        trainer: a shared `ProxyTraining`.
         seed: what the first step starts from.
-        recipe: of the fine-tuning; `Recipe.steps` is T.
-        rungs: shares of T, rising. At each, proposals are fine-tuned that long and the better half goes on
-            (successive halving); 0 is a look at the inherited network before any fine-tuning. Without any, all
-            proposals are fine-tuned for T steps.
         history: the records of this adaptation.
-        on_evaluation: called with (step, done, total): of how many evaluations of a step.
+        on_evaluation: called with (step, done, total) when `done` of the `total` evaluations of a rung are over.
     """
 
     def __init__(
         self,
         *,
         executor: Executor,
-        evaluator: Shared,
+        trainer: Shared,
         seed: TrainedNet,
-        recipe: Recipe,
+        contest: Contest,
         history: Records,
-        folder: str | Path,
-        how: str = "l2",
-        selection: str = "ratio",
-        rungs: Sequence[float] = (),
-        rng_seed: int = 0,
+        folder: Path,
         on_evaluation: Callable[[int, int, int], None] | None = None,
     ) -> None:
-        self._executor, self._evaluator, self._seed = executor, evaluator, seed
-        self._recipe, self._history, self._folder = recipe, history, Path(folder)
-        self._how, self._selection, self._rng_seed = how, selection, rng_seed
+        self._executor, self._trainer, self._seed = executor, trainer, seed
+        self._contest, self._history, self._folder = contest, history, folder
         self._on_evaluation = on_evaluation or (lambda step, done, total: None)
-        steps = recipe.steps or 0
-        self._budgets = [*(round(share * steps) for share in rungs), steps]
         self._failures = 0  # one after the other
         self._done = _settled(history, self._latest())
         self._best: tuple[Proposal, TrainedNet] | None = None
@@ -71,17 +86,15 @@ class FineTuning:
         """
         alive = list(range(len(proposals)))
         top1: dict[int, float] = {}
-        for rung, updates in enumerate(self._budgets):
-            last = rung == len(self._budgets) - 1
+        for rung, updates in enumerate(self._contest.updates, 1):
             top1 = self._fine_tuned(step, proposals, alive, updates, parent_top1)
             if not top1:
                 notes = [r["note"] for r in self._done.values() if r["step"] == step and r.get("note")]
                 latest = f"; the latest: {notes[-1]}" if notes else ""
                 raise ValueError(f"no proposal of step {step} could be evaluated{latest}")
-            if not last:
-                places = sorted(top1)
-                order = ranking([proposals[i] for i in places], [top1[i] for i in places], parent_top1, self._selection)
-                alive = sorted(places[k] for k in order[: -(-len(order) // 2)])
+            if rung < len(self._contest.updates):
+                order = self._ranked(proposals, top1, parent_top1)
+                alive = sorted(order[: -(-len(order) // 2)])
         return top1
 
     def keep(self, step: int, proposals: Sequence[Proposal], kept: int) -> None:
@@ -93,7 +106,7 @@ class FineTuning:
         if self._best is not None and self._best[0] == proposal:
             net = self._best[1]
         else:
-            ((_, evaluation),) = self._executor.run(self._task(step, self._budgets[-1]), [proposal.arch])
+            ((_, evaluation),) = self._executor.run(self._task(step, self._contest.updates[-1]), [proposal.arch])
             if evaluation.status != "ok":
                 raise ValueError(f"{proposal.group} of step {step} could not be fine-tuned again: {evaluation.note}")
             net = evaluation.state
@@ -112,7 +125,7 @@ class FineTuning:
     def _fine_tuned(
         self, step: int, proposals: Sequence[Proposal], places: Sequence[int], updates: int, parent_top1: float
     ) -> dict[int, float]:
-        found: dict[int, float] = {}
+        top1: dict[int, float] = {}
         todo = []
         for i in places:
             record = self._done.get((step, proposals[i].group, updates))
@@ -124,31 +137,35 @@ class FineTuning:
                     "its settings, table or program have changed: start again in another run_dir"
                 )
             elif record["status"] == "ok":
-                found[i] = record["top1"]
+                top1[i] = record["top1"]
         if not todo:
-            return found
+            return top1
         task = self._task(step, updates)
         for number, (j, evaluation) in enumerate(self._executor.run(task, [proposals[i].arch for i in todo]), 1):
             i = todo[j]
             self._record(step, proposals[i], updates, evaluation)
             if evaluation.status == "ok":
-                found[i] = evaluation.top1
-                if updates == self._budgets[-1]:
-                    self._remember(proposals, found, i, evaluation.state, parent_top1)
+                top1[i] = evaluation.top1
+                if updates == self._contest.updates[-1]:
+                    self._remember(proposals, top1, i, evaluation.state, parent_top1)
             self._on_evaluation(step, len(places) - len(todo) + number, len(places))
             self._failures = self._failures + 1 if evaluation.status == "failed" else 0
             if self._failures == MAX_FAILURES_IN_A_ROW:  # before a step is decided among the few that worked
                 raise EvaluationError(f"the last {self._failures} evaluations failed; the latest: {evaluation.note}")
-        return found
+        return top1
 
     def _remember(
-        self, proposals: Sequence[Proposal], found: Mapping[int, float], i: int, net: TrainedNet, parent_top1: float
+        self, proposals: Sequence[Proposal], top1: Mapping[int, float], i: int, net: TrainedNet, parent_top1: float
     ) -> None:
         """Holds the weights of the best proposal so far, and no others: each may be hundreds of megabytes."""
-        places = sorted(found)
-        order = ranking([proposals[k] for k in places], [found[k] for k in places], parent_top1, self._selection)
-        if places[order[0]] == i:
+        if self._ranked(proposals, top1, parent_top1)[0] == i:
             self._best = (proposals[i], net)
+
+    def _ranked(self, proposals: Sequence[Proposal], top1: Mapping[int, float], parent_top1: float) -> list[int]:
+        """The proposals that `top1` knows, by position, the one to keep first."""
+        known = sorted(top1)
+        order = ranking([proposals[i] for i in known], [top1[i] for i in known], parent_top1, self._contest.selection)
+        return [known[place] for place in order]
 
     def _record(self, step: int, proposal: Proposal, updates: int, evaluation: Evaluation) -> None:
         record = {
@@ -170,11 +187,11 @@ class FineTuning:
         if self._parent is None or self._parent[0] != step - 1:
             self._parent = (step - 1, self._executor.share(self.net(step - 1)))
         return FineTune(
-            evaluator=self._evaluator,
+            trainer=self._trainer,
             parent=self._parent[1],
-            recipe=replace(self._recipe, steps=updates) if updates else None,
-            how=self._how,
-            rng_seed=self._rng_seed + 1000 * step,
+            recipe=replace(self._contest.recipe, steps=updates) if updates else None,
+            inherit=self._contest.inherit,
+            rng_seed=self._contest.rng_seed + 1000 * step,
         )
 
     def _latest(self) -> int:
@@ -191,21 +208,21 @@ def _settled(history: Records, latest: int) -> dict[tuple[int, str, int], dict]:
     Args:
         latest: the latest step whose network is kept.
     """
-    found: dict[tuple[int, str, int], dict] = {}
+    settled: dict[tuple[int, str, int], dict] = {}
     for record in history.records:
         try:
             place = (record["step"], record["group"], record["updates"])
-            known = place in found and found[place]["status"] != "failed"
+            known = place in settled and settled[place]["status"] != "failed"
             complete = {"before", "after", "top1", "status"} <= record.keys()
         except (KeyError, TypeError):
             known, complete, place = False, False, (0, "", 0)
         if known or not complete:
             raise JournalError(f"{history.path} is not the history of this adaptation; use another run_dir")
-        found[place] = record
-    results = [(step, updates) for (step, _, updates), r in found.items() if r["status"] != "failed"]
+        settled[place] = record
+    results = [(step, updates) for (step, _, updates), r in settled.items() if r["status"] != "failed"]
     last = max(results, default=(0, 0))
     return {
         (step, group, updates): record
-        for (step, group, updates), record in found.items()
+        for (step, group, updates), record in settled.items()
         if record["status"] != "failed" or step <= latest or (step, updates) < last
     }

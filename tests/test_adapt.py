@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from netadapt.adapt import Adaptation, adapt
+from netadapt.adapt import Adaptation, Rule, adapt
 from netadapt.channels import groups, narrow
 from netadapt.inherit import inherit
 from netadapt.propose import narrowest, propose
@@ -33,10 +33,11 @@ class Told:
         self.kept.append(proposals[kept].group)
 
 
-def go(tuner: Told, **settings) -> Adaptation:
+def go(tuner: Told, *, target_ms: float = 1490.0, on_step=None, **settings) -> Adaptation:
     """A step that saves 8 ms in block 4 or 24 ms in block 8."""
-    given = {"delta": 0.005, "target_ms": 1490.0, "kinds": ("expansion",), **settings}
-    return adapt(A1, tuner, seed_top1=0.7, latency_ms=by_two_expansions, **given)
+    rule = Rule(**{"delta": 0.005, "kinds": ("expansion",), **settings})
+    given = {"seed_top1": 0.7, "latency_ms": by_two_expansions, "target_ms": target_ms, "on_step": on_step}
+    return adapt(A1, tuner, rule=rule, **given)
 
 
 def test_a_step_is_judged_from_the_one_before():

@@ -10,8 +10,8 @@ from nas.recorder import EvaluationError
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import JournalError, Records
-from netadapt.adapt import Adaptation, adapt
-from netadapt.tuner import FineTuning
+from netadapt.adapt import Adaptation, Rule, adapt
+from netadapt.tuner import Contest, FineTuning
 from netadapt.weights import TrainedNet
 from search_spaces import cost, zoo
 
@@ -42,16 +42,15 @@ def go(folder, executor, *, steps=4, rungs=(), kinds=("expansion",), rng_seed=0)
     latency_ms = latency_luts.load("pixel1").latency_ms
     tuner = FineTuning(
         executor=executor,
-        evaluator=executor.share(None),
+        trainer=executor.share(None),
         seed=net(SEED),
-        recipe=Recipe(epochs=1, steps=8),
+        contest=Contest(recipe=Recipe(epochs=1, steps=8), rungs=rungs, rng_seed=rng_seed),
         history=Records(folder / "history.jsonl", "history"),
-        folder=str(folder / "steps"),
-        rungs=rungs,
-        rng_seed=rng_seed,
+        folder=folder / "steps",
     )
     target_ms = (1 - 0.019 * steps) * latency_ms(SEED)
-    return adapt(SEED, tuner, seed_top1=0.7, latency_ms=latency_ms, target_ms=target_ms, delta=0.02, kinds=kinds)
+    rule = Rule(delta=0.02, kinds=kinds)
+    return adapt(SEED, tuner, seed_top1=0.7, latency_ms=latency_ms, target_ms=target_ms, rule=rule)
 
 
 @pytest.mark.parametrize("rungs", [(), (0.0,)])
