@@ -78,7 +78,7 @@ class ConvBN:
 
     @property
     def gated_ch(self) -> int:
-        """Channels that squeeze-and-excite, if there is any, stands on."""
+        """Channels that the squeeze-and-excite gate multiplies, if the block has one."""
         return self.out_ch
 
     def ops(self) -> tuple[Op, ...]:
@@ -122,7 +122,7 @@ class SepConv:
 
     @property
     def gated_ch(self) -> int:
-        """Channels that squeeze-and-excite, if there is any, stands on."""
+        """Channels that the squeeze-and-excite gate multiplies, if the block has one."""
         return self.in_ch
 
     def ops(self) -> tuple[Op, ...]:
@@ -154,7 +154,7 @@ class MBConv:
 
     @property
     def gated_ch(self) -> int:
-        """Channels that squeeze-and-excite, if there is any, stands on."""
+        """Channels that the squeeze-and-excite gate multiplies, if the block has one."""
         return self.mid_ch
 
     def ops(self) -> tuple[Op, ...]:

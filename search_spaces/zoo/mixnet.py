@@ -7,10 +7,10 @@ the first three blocks.
 
 from dataclasses import asdict
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.blocks import MixedMBConv
 from search_spaces.zoo.published import Entry
-from search_spaces.zoo.stages import mbconv, sepconv
+from search_spaces.zoo.stages import residual
 
 __all__ = ["ENTRIES"]
 
@@ -44,20 +44,22 @@ _M = (
 def _arch(name: str, stem_ch: int, stages: tuple) -> Arch:
     blocks: list[Block] = [
         ConvBN(in_ch=3, out_ch=stem_ch, kernel=3, stride=2),  # 224
-        sepconv(stem_ch, stem_ch, kernel=3, stride=1, act="relu"),  # 112
+        residual(SepConv(in_ch=stem_ch, out_ch=stem_ch, kernel=3)),  # 112
     ]
     for repeats, kernels, expansion, out_ch, stride, se, expand_groups, project_groups, act in stages:
         for _ in range(repeats):
             in_ch = blocks[-1].out_ch
-            block = mbconv(
-                in_ch,
-                in_ch * expansion,
-                out_ch,
-                kernel=kernels[0],
-                stride=stride,
-                act=act,
-                se_ch=int(in_ch * se),
-                se_act=act,
+            block = residual(
+                MBConv(
+                    in_ch=in_ch,
+                    mid_ch=in_ch * expansion,
+                    out_ch=out_ch,
+                    kernel=kernels[0],
+                    stride=stride,
+                    act=act,
+                    se_ch=int(in_ch * se),
+                    se_act=act,
+                )
             )
             groups = {"expand_groups": expand_groups, "project_groups": project_groups}
             if len(kernels) > 1 or max(groups.values()) > 1:

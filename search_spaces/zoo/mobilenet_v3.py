@@ -5,10 +5,12 @@ implementations; the paper says "fixed to be 1/4 of the number of channels in ex
 networks are the official repository's: without squeeze-and-excite, h-swish and 5x5 kernels.
 """
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN
+from typing import Any
+
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.rewrite import make_divisible
 from search_spaces.zoo.published import Entry, page, table3
-from search_spaces.zoo.stages import mbconv, sepconv
+from search_spaces.zoo.stages import residual
 
 __all__ = ["ENTRIES"]
 
@@ -54,17 +56,19 @@ def _arch(name: str, table: tuple[tuple[int, int, int, bool, str, int], ...], hi
     act = table[-1][4]
     blocks: list[Block] = [ConvBN(in_ch=3, out_ch=16, kernel=3, stride=2, act=act)]  # 224
     for kernel, mid_ch, out_ch, se, block_act, stride in table:
-        in_ch = blocks[-1].out_ch
-        se_ch = make_divisible(mid_ch / 4) if se else 0
-        if mid_ch == in_ch:  # the reference implementations leave the expansion out
-            block = sepconv(
-                in_ch, out_ch, kernel=kernel, stride=stride, act=block_act, se_ch=se_ch, gate="hard_sigmoid"
-            )
+        fields: dict[str, Any] = {
+            "in_ch": blocks[-1].out_ch,
+            "out_ch": out_ch,
+            "kernel": kernel,
+            "stride": stride,
+            "act": block_act,
+            "se_ch": make_divisible(mid_ch / 4) if se else 0,
+            "se_gate": "hard_sigmoid",
+        }
+        if mid_ch == blocks[-1].out_ch:  # the reference implementations leave the expansion out
+            blocks.append(residual(SepConv(**fields)))
         else:
-            block = mbconv(
-                in_ch, mid_ch, out_ch, kernel=kernel, stride=stride, act=block_act, se_ch=se_ch, gate="hard_sigmoid"
-            )
-        blocks.append(block)
+            blocks.append(residual(MBConv(mid_ch=mid_ch, **fields)))
     last_ch = blocks[-1].out_ch
     blocks.append(ConvBN(in_ch=last_ch, out_ch=6 * last_ch, kernel=1, act=act))  # 7
     blocks.append(Classifier(in_ch=6 * last_ch, hidden_ch=hidden_ch, out_ch=1000, act=act))

@@ -3,9 +3,9 @@
 ProxylessNAS-R (mobile): the network of the paper's figure 4 that was searched for the Pixel 1.
 """
 
-from search_spaces.arch import Arch, Block, Classifier, ConvBN
+from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.zoo.published import Entry, table3
-from search_spaces.zoo.stages import mbconv, sepconv
+from search_spaces.zoo.stages import residual
 
 __all__ = ["ENTRIES"]
 
@@ -36,11 +36,14 @@ _MOBILE = (
 def _mobile() -> Arch:
     blocks: list[Block] = [
         ConvBN(in_ch=3, out_ch=32, kernel=3, stride=2, act="relu6"),  # 224
-        sepconv(32, 16, kernel=3, stride=1, act="relu6"),  # 112
+        SepConv(in_ch=32, out_ch=16, kernel=3, act="relu6"),  # 112
     ]
     for expansion, out_ch, kernel, stride in _MOBILE:
         in_ch = blocks[-1].out_ch
-        blocks.append(mbconv(in_ch, in_ch * expansion, out_ch, kernel=kernel, stride=stride, act="relu6"))
+        block = MBConv(
+            in_ch=in_ch, mid_ch=in_ch * expansion, out_ch=out_ch, kernel=kernel, stride=stride, act="relu6"
+        )
+        blocks.append(residual(block))
     blocks.append(ConvBN(in_ch=320, out_ch=1280, kernel=1, act="relu6"))  # 7
     blocks.append(Classifier(in_ch=1280, out_ch=1000))
     return Arch(name="proxyless_r", resolution_px=224, blocks=tuple(blocks))
