@@ -89,7 +89,7 @@ def ssdlite(
         classes: with the background.
 
     Raises:
-        ValueError: a backbone of other blocks or strides, or a width that is none.
+        ValueError: a backbone of other blocks or strides, or a width that is not allowed.
     """
     check_width(width)
     check_classes(classes)
@@ -100,33 +100,13 @@ def ssdlite(
     last = _last_stride(backbone.name, blocks)
     if halve_last:
         blocks = _halved(blocks, last, whole=False)
-    strided = blocks[last]
-    if isinstance(strided, MBConv):  # its expansion is C4
-        expand = ConvBN(in_ch=strided.in_ch, out_ch=strided.mid_ch, kernel=1, act=strided.act)
-        rest = SepConv(
-            in_ch=strided.mid_ch,
-            out_ch=strided.out_ch,
-            kernel=strided.kernel,
-            stride=strided.stride,
-            act=strided.act,
-            se_ch=strided.se_ch,
-            se_act=strided.se_act,
-            se_gate=strided.se_gate,
-        )
-        blocks[last : last + 1] = [expand, rest]
-        last += 1
-    body, tail = blocks[:last], blocks[last:]
-    stages: list[list[Block]] = [list(tail)]
-    for channels in _EXTRAS:
-        in_ch, out_ch = stages[-1][-1].out_ch, make_divisible(channels * min(width, 1.0))
-        down = ConvBN(in_ch=in_ch, out_ch=out_ch // 2, kernel=1, act="relu6")
-        half = SepConv(in_ch=out_ch // 2, out_ch=out_ch, kernel=3, stride=2, act="relu6", out_act="relu6")
-        stages.append([down, half])
+    body, tail = _at_expansion(blocks, last)
+    stages = [tail, *_smaller_maps(tail[-1].out_ch, min(width, 1.0))]
     sizes = [_sizes(body, resolution_px)[-1]]
     for stage in stages:
         sizes.append(_sizes(stage, sizes[-1])[-1])
     deeper: Branches | None = None
-    for i in reversed(range(len(sizes))):
+    for i in reversed(range(len(sizes))):  # from the smallest map up
         in_ch = body[-1].out_ch if i == 0 else stages[i - 1][-1].out_ch
         numbers = [_ANCHORS[i] * each for each in (4, classes)]
         heads = tuple((*_head(in_ch, n), Flat(in_ch=n, size_px=sizes[i])) for n in numbers)
@@ -134,6 +114,37 @@ def ssdlite(
         deeper = Branches(in_ch=in_ch, branches=(*heads, *further))
     assert deeper is not None
     return replace(backbone, name=f"{backbone.name} ssdlite", resolution_px=resolution_px, blocks=(*body, deeper))
+
+
+def _at_expansion(blocks: Sequence[Mobile], last: int) -> tuple[list[Block], list[Block]]:
+    """`blocks` before and from C4 on: the last block with a stride is cut behind its expansion, if it has one."""
+    block = blocks[last]
+    if not isinstance(block, MBConv):
+        return list(blocks[:last]), list(blocks[last:])
+    expand = ConvBN(in_ch=block.in_ch, out_ch=block.mid_ch, kernel=1, act=block.act)
+    rest = SepConv(
+        in_ch=block.mid_ch,
+        out_ch=block.out_ch,
+        kernel=block.kernel,
+        stride=block.stride,
+        act=block.act,
+        se_ch=block.se_ch,
+        se_act=block.se_act,
+        se_gate=block.se_gate,
+    )
+    return [*blocks[:last], expand], [rest, *blocks[last + 1 :]]
+
+
+def _smaller_maps(in_ch: int, width: float) -> list[list[Block]]:
+    """For each map after C5 the blocks that make it of the one before, at half its size."""
+    stages: list[list[Block]] = []
+    for channels in _EXTRAS:
+        out_ch = make_divisible(channels * width)
+        down = ConvBN(in_ch=in_ch, out_ch=out_ch // 2, kernel=1, act="relu6")
+        half = SepConv(in_ch=out_ch // 2, out_ch=out_ch, kernel=3, stride=2, act="relu6", out_act="relu6")
+        stages.append([down, half])
+        in_ch = out_ch
+    return stages
 
 
 def _features(backbone: Arch, *, head: bool = False) -> list[Mobile]:

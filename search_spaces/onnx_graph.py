@@ -20,6 +20,7 @@ from search_spaces.ops import (
     Linear,
     Pool,
     Scale,
+    Shape,
     Shuffle,
     Slice,
     Upsample,
@@ -98,32 +99,13 @@ class Graph:
     def _add_op(self, i: int, node: Node, prefix: str, inputs: list[str]) -> str:
         match node.op:
             case Conv() as op:
-                params = self._params(i, op, prefix)
-                conv = self._node(
-                    "Conv",
-                    [*inputs, *params],
-                    prefix,
-                    kernel_shape=op.size,
-                    strides=[op.stride] * 2,
-                    pads=[*op.padding] * 2,
-                    dilations=[op.dilation] * 2,
-                    group=op.groups,
-                )
-                return self._activation(op.act, conv, prefix)
+                return self._conv(i, op, prefix, inputs)
             case Linear() as op:
                 flat = self.output(self._node("Flatten", inputs, f"{prefix}.flat"), f"{prefix}.flat")
                 gemm = self._node("Gemm", [flat, *self._params(i, op, prefix)], prefix, transB=1)
                 return self._activation(op.act, gemm, prefix)
             case Pool() as op:
-                return self._node(
-                    "MaxPool" if op.kind == "max" else "AveragePool",
-                    inputs,
-                    prefix,
-                    kernel_shape=[op.kernel] * 2,
-                    strides=[op.stride] * 2,
-                    pads=[op.padding] * 4,
-                    ceil_mode=int(op.ceil),
-                )
+                return self._pool(op, prefix, inputs)
             case GlobalPool(flat=True):
                 return self._node("Flatten", [self._node("GlobalAveragePool", inputs, f"{prefix}.map")], prefix)
             case GlobalPool():
@@ -138,12 +120,7 @@ class Graph:
                 limits = [self._whole(f"{prefix}.{n}", [v]) for n, v in (("start", op.start), ("stop", op.stop))]
                 return self._node("Slice", [*inputs, *limits, self._whole(f"{prefix}.axis", [1])], prefix)
             case Shuffle() as op:
-                channels, height, width = node.out_shape
-                apart = self._whole(f"{prefix}.apart", [0, op.groups, channels // op.groups, height, width])
-                together = self._whole(f"{prefix}.together", [0, channels, height, width])
-                value = self._node("Reshape", [*inputs, apart], f"{prefix}.groups")
-                value = self._node("Transpose", [value], f"{prefix}.turned", perm=[0, 2, 1, 3, 4])
-                return self._node("Reshape", [value, together], prefix)
+                return self._shuffle(op, node.out_shape, prefix, inputs)
             case Upsample() as op:
                 scales = np.array([1, 1, op.factor, op.factor], np.float32)
                 inputs = [*inputs, "", self._constant(f"{prefix}.scales", scales)]
@@ -156,6 +133,39 @@ class Graph:
                 return self._node("Mul", inputs, prefix)
             case Dropout():
                 return inputs[0]
+
+    def _conv(self, i: int, op: Conv, prefix: str, inputs: list[str]) -> str:
+        conv = self._node(
+            "Conv",
+            [*inputs, *self._params(i, op, prefix)],
+            prefix,
+            kernel_shape=op.size,
+            strides=[op.stride] * 2,
+            pads=[*op.padding] * 2,
+            dilations=[op.dilation] * 2,
+            group=op.groups,
+        )
+        return self._activation(op.act, conv, prefix)
+
+    def _pool(self, op: Pool, prefix: str, inputs: list[str]) -> str:
+        return self._node(
+            "MaxPool" if op.kind == "max" else "AveragePool",
+            inputs,
+            prefix,
+            kernel_shape=[op.kernel] * 2,
+            strides=[op.stride] * 2,
+            pads=[op.padding] * 4,
+            ceil_mode=int(op.ceil),
+        )
+
+    def _shuffle(self, op: Shuffle, shape: Shape, prefix: str, inputs: list[str]) -> str:
+        """ONNX has no operator for it: (N, C, H, W) -> (N, G, C/G, H, W) -> (N, C/G, G, H, W) -> (N, C, H, W)."""
+        channels, height, width = shape
+        apart = self._whole(f"{prefix}.apart", [0, op.groups, channels // op.groups, height, width])
+        together = self._whole(f"{prefix}.together", [0, channels, height, width])
+        value = self._node("Reshape", [*inputs, apart], f"{prefix}.groups")
+        value = self._node("Transpose", [value], f"{prefix}.turned", perm=[0, 2, 1, 3, 4])
+        return self._node("Reshape", [value, together], prefix)
 
     def _activation(self, act: str, value: str, prefix: str) -> str:
         match act:

@@ -33,45 +33,16 @@ def write_report(
         pointed, blocks: `interactive.dots` of the samples and `interactive.strips` of the networks.
         facts: where the run was made, a line.
     """
-    best = result["best"]
-    target = result["target_ms"]
-    rows = {"found": best, **result["references"]}
-    winner = max(rows, key=lambda name: rows[name]["reward"])
-    networks = [
-        (
-            name,
-            f"{r['top1']:.1%}",
-            f"{r['latency_ms']:.1f}",
-            f"{r['latency_ms'] / target:.2f}",
-            f"{r['reward']:.4f}",
-            f"{r['madds'] / 1e6:.1f} M",
-            f"{r['params'] / 1e6:.2f} M",
-        )
-        for name, r in rows.items()
-    ]
-    head = ("network", "top-1", "ms", "of target", "reward", "MAdds", "params")
-    choices = sorted((t for t in trials if t.status == "ok"), key=lambda t: -t.reward)[:10]
-    top = [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in choices]
-    tested = best.get("final_test_top1")
-    on = "" if result["final_start"] == "scratch" else ", after a training from the shared weights on"
-    after = "" if tested is None else f" On the test images: {tested:.1%}{on}."
-    published = "green: published networks; " if result["references_as_samples"] else ""
-    finalists = []
-    if result["finalists"]:
-        finalists = [
-            "<h2>The finalists: top-1 on the holdout</h2>",
-            table(FINALISTS_HEAD, finalist_cells(result["finalists"])),
-            f"<p>The winner is the best of the best samples after the final training; "
-            f"{html.escape(result['agreement'])}.</p>",
-        ]
+    best, published = result["best"], "green: published networks; " if result["references_as_samples"] else ""
     body = [
-        f"<h1>A network for {target:.1f} ms</h1>",
-        f"<p>Best of {result['samples']} samples ({result['networks_evaluated']} networks evaluated).{after}</p>",
+        f"<h1>A network for {result['target_ms']:.1f} ms</h1>",
+        f"<p>Best of {result['samples']} samples ({result['networks_evaluated']} networks evaluated)."
+        f"{_tested(result)}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
-        table(head, networks, best=list(rows).index(winner)),
+        _networks(result),
         *(f"<p>Note: {html.escape(note)}</p>" for note in result["notes"]),
-        *finalists,
+        *_finalists(result),
         f"<h2>Accuracy against latency: {result['sample_accuracy']}</h2>",
         f"<p class=model>The pointer on a dot shows the network. Red: the winner; {published}dashed: the target; line: "
         "the Pareto front.</p>",
@@ -89,11 +60,57 @@ def write_report(
         "<h2>What was chosen</h2>",
         table(*by_block(best["choices"])),
         "<h2>The ten best samples</h2>",
-        table(("sample", "top-1", "ms", "reward"), top),
+        table(("sample", "top-1", "ms", "reward"), _top(trials)),
         f"<p class=model>{html.escape(facts)}</p>",
         SCRIPT,
     ]
     write_page(run_dir / "report.html", "Architecture search", body)
+
+
+def _tested(result: Mapping[str, Any]) -> str:
+    """What the network came to on the test images, if it was measured there."""
+    top1 = result["best"].get("final_test_top1")
+    if top1 is None:
+        return ""
+    start = "" if result["final_start"] == "scratch" else ", after a training from the shared weights on"
+    return f" On the test images: {top1:.1%}{start}."
+
+
+def _networks(result: Mapping[str, Any]) -> str:
+    """The network and the references; the one with the best reward stands out."""
+    networks = {"found": result["best"], **result["references"]}
+    winner = max(networks, key=lambda name: networks[name]["reward"])
+    rows = [
+        (
+            name,
+            f"{r['top1']:.1%}",
+            f"{r['latency_ms']:.1f}",
+            f"{r['latency_ms'] / result['target_ms']:.2f}",
+            f"{r['reward']:.4f}",
+            f"{r['madds'] / 1e6:.1f} M",
+            f"{r['params'] / 1e6:.2f} M",
+        )
+        for name, r in networks.items()
+    ]
+    head = ("network", "top-1", "ms", "of target", "reward", "MAdds", "params")
+    return table(head, rows, best=list(networks).index(winner))
+
+
+def _finalists(result: Mapping[str, Any]) -> list[str]:
+    if not result["finalists"]:
+        return []
+    return [
+        "<h2>The finalists: top-1 on the holdout</h2>",
+        table(FINALISTS_HEAD, finalist_cells(result["finalists"])),
+        f"<p>The winner is the best of the best samples after the final training; "
+        f"{html.escape(result['agreement'])}.</p>",
+    ]
+
+
+def _top(trials: Sequence[Trial]) -> list[tuple[str, str, str, str]]:
+    """The ten trials with the best rewards, as cells."""
+    best = sorted((t for t in trials if t.status == "ok"), key=lambda t: -t.reward)[:10]
+    return [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in best]
 
 
 def write_page(path: Path, title: str, body: Sequence[str]) -> None:

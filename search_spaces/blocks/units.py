@@ -33,7 +33,7 @@ class Bottleneck:
 
     @property
     def gated_ch(self) -> int:
-        """Channels that squeeze-and-excite, if there is any, stands on."""
+        """Channels that the squeeze-and-excite gate multiplies, if the block has one."""
         return self.out_ch
 
     def ops(self) -> tuple[Op, ...]:
@@ -204,7 +204,7 @@ class MixedMBConv:
 
     @property
     def gated_ch(self) -> int:
-        """Channels that squeeze-and-excite, if there is any, stands on."""
+        """Channels that the squeeze-and-excite gate multiplies, if the block has one."""
         return self.mid_ch
 
     def ops(self) -> tuple[Op, ...]:
@@ -262,7 +262,7 @@ class PartialMBConv:
 
     @property
     def gated_ch(self) -> int:
-        """Channels that squeeze-and-excite, if there is any, stands on."""
+        """Channels that the squeeze-and-excite gate multiplies, if the block has one."""
         return self.mid_ch
 
     def ops(self) -> tuple[Op, ...]:

@@ -40,9 +40,7 @@ def _mobile() -> Arch:
     ]
     for expansion, out_ch, kernel, stride in _MOBILE:
         in_ch = blocks[-1].out_ch
-        block = MBConv(
-            in_ch=in_ch, mid_ch=in_ch * expansion, out_ch=out_ch, kernel=kernel, stride=stride, act="relu6"
-        )
+        block = MBConv(in_ch=in_ch, mid_ch=in_ch * expansion, out_ch=out_ch, kernel=kernel, stride=stride, act="relu6")
         blocks.append(residual(block))
     blocks.append(ConvBN(in_ch=320, out_ch=1280, kernel=1, act="relu6"))  # 7
     blocks.append(Classifier(in_ch=1280, out_ch=1000))
