@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.report.interactive import SCRIPT
-from nas.report.summary import FINALISTS_HEAD, by_block, finalist_cells
+from nas.report.summary import FINALISTS_HEAD, NETWORKS_HEAD, best_of, by_block, finalist_cells, network_cells
 from nas.trial import Trial
 from nas_runtime.console import counted
 from nas_runtime.files import write_text
@@ -78,22 +78,9 @@ def _tested(result: Mapping[str, Any]) -> str:
 
 def _networks(result: Mapping[str, Any]) -> str:
     """The network and the references; the one with the best reward stands out."""
-    networks = {"found": result["best"], **result["references"]}
-    winner = max(networks, key=lambda name: networks[name]["reward"])
-    rows = [
-        (
-            name,
-            f"{r['top1']:.1%}",
-            f"{r['latency_ms']:.1f}",
-            f"{r['latency_ms'] / result['target_ms']:.2f}",
-            f"{r['reward']:.4f}",
-            f"{r['madds'] / 1e6:.1f} M",
-            f"{r['params'] / 1e6:.2f} M",
-        )
-        for name, r in networks.items()
-    ]
-    head = ("network", "top-1", "ms", "of target", "reward", "MAdds", "params")
-    return table(head, rows, best=list(networks).index(winner))
+    rows = {"found": result["best"], **result["references"]}
+    cells = network_cells(rows, target_ms=result["target_ms"])
+    return table(NETWORKS_HEAD, cells, best=list(rows).index(best_of(rows)))
 
 
 def _finalists(result: Mapping[str, Any]) -> list[str]:

@@ -13,13 +13,16 @@ from search_spaces.arch import Arch
 
 __all__ = [
     "FINALISTS_HEAD",
+    "NETWORKS_HEAD",
     "Finalist",
     "agreement",
+    "best_of",
     "blocks_table",
     "by_block",
     "finalist_cells",
     "finalist_rows",
     "finalists_table",
+    "network_cells",
     "result_table",
     "row",
 ]
@@ -37,14 +40,23 @@ def row(arch: Arch, top1: float, latency_ms: float, reward: float) -> dict[str, 
 
 
 def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, accuracy: str, device: str) -> Table:
-    """One line a network: top-1 (`accuracy` says of what), latency, share of the target, reward, cost."""
+    """One line a network, the one with the best reward in bold; `accuracy` says what top-1 is of."""
     table = Table(title=f"{accuracy[0].upper()}{accuracy[1:]}; latency on {device}", title_justify="left")
-    table.add_column("network", no_wrap=True)
-    for name in ("top-1", "ms", "of target", "reward", "MAdds", "params"):
-        table.add_column(name, justify="right")
-    best = max(rows, key=lambda name: rows[name]["reward"])
-    for name, r in rows.items():
-        table.add_row(
+    for name in NETWORKS_HEAD:
+        table.add_column(name, justify="right" if name != "network" else "left", no_wrap=name == "network")
+    best = best_of(rows)
+    for name, cells in zip(rows, network_cells(rows, target_ms=target_ms), strict=True):
+        table.add_row(*cells, style="bold" if name == best else "")
+    return table
+
+
+NETWORKS_HEAD = ("network", "top-1", "ms", "of target", "reward", "MAdds", "params")
+
+
+def network_cells(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float) -> list[tuple[str, ...]]:
+    """The figures of each network (`row`) as the cells of a table with the columns `NETWORKS_HEAD`."""
+    return [
+        (
             name,
             f"{r['top1']:.1%}",
             f"{r['latency_ms']:.1f}",
@@ -52,9 +64,14 @@ def result_table(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float, acc
             f"{r['reward']:.4f}",
             f"{r['madds'] / 1e6:.1f} M",
             f"{r['params'] / 1e6:.2f} M",
-            style="bold" if name == best else "",
         )
-    return table
+        for name, r in rows.items()
+    ]
+
+
+def best_of(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of the network with the best reward; of equal ones the first."""
+    return max(rows, key=lambda name: rows[name]["reward"])
 
 
 def by_block(options: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
