@@ -40,18 +40,16 @@ from experiments.equal_time_searches import (
     REWARD,
     RUNS,
     TARGET_MS,
-    Found,
     Job,
+    Outcome,
     latency,
-    load_data,
     searched,
     shared_epochs,
+    trainer_for,
     with_shared_weights,
 )
 from experiments.proxy_validation import WIDTHS, Where, pool
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.report import plots
-from nas.training.recipe import Recipe
 from nas_runtime.run import Run
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -89,28 +87,28 @@ def main() -> None:
     )
     jobs += [job for job in others if job not in jobs and job.result.exists()]
     with provenance.recording(RUNS) as run:
-        found = _searched(jobs, where)
-        starts = [Start(arch=outcome.arch) for outcome in found.values()]
-        starts += [Start(arch=outcome.arch, weights=job) for job, outcome in found.items() if job.shares]
+        outcomes = _searched(jobs, where)
+        starts = [Start(arch=outcome.arch) for outcome in outcomes.values()]
+        starts += [Start(arch=outcome.arch, weights=job) for job, outcome in outcomes.items() if job.shares]
         starts += [Start(arch=arch) for arch in REFERENCES.values()]
-        starts += _longest(list(found), where)
+        starts += _longest(list(outcomes), where)
         test_top1 = _finally_trained(run, starts, given["final_seeds"], where)
     last = [str(_FINAL_SEED + n) for n in range(given["final_seeds"])]
-    seeds = f"searches {', '.join(map(str, sorted({job.seed for job in found})))}; last trainings {', '.join(last)}"
-    _show(where, found, test_top1, provenance.of(seeds, runs=(RUNS,)))
+    seeds = f"searches {', '.join(map(str, sorted({job.seed for job in outcomes})))}; last trainings {', '.join(last)}"
+    _show(where, outcomes, test_top1, provenance.of(seeds, runs=(RUNS,)))
 
 
-def _searched(jobs: Sequence[Job], where: Where) -> dict[Job, Found]:
-    """What each search finds, by method and seed."""
-    found: dict[Job, Found] = {}
+def _searched(jobs: Sequence[Job], where: Where) -> dict[Job, Outcome]:
+    """What each search comes to, by method and seed."""
+    outcomes: dict[Job, Outcome] = {}
     with pool(where) as processes:
         for minutes in sorted({job.minutes for job in jobs}):  # the longer ones go on from the shorter
             searches = {processes.submit(searched, job): job for job in jobs if job.minutes == minutes}
             for search in as_completed(searches):
                 job, outcome = searches[search], search.result()
-                found[job] = outcome
+                outcomes[job] = outcome
                 print(f"{job.folder.name}, {minutes} minutes: {outcome.samples} samples", flush=True)
-    return {job: found[job] for job in sorted(found, key=lambda job: (list(METHODS).index(job.method), job.seed))}
+    return {job: outcomes[job] for job in sorted(outcomes, key=lambda job: (list(METHODS).index(job.method), job.seed))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,17 +155,18 @@ def _final(start: Start, seed: int, where: Where) -> float:
     epochs, images = FINAL[where.dataset]
     state = None
     if start.weights:
-        ordinary = ProxyTraining(data=load_data(where, ORDINARY[1]), recipe=Recipe(epochs=ORDINARY[0]))
-        state = with_shared_weights(start.weights, ordinary)[1].inherited(start.arch)
-    trainer = ProxyTraining(data=load_data(where, images), recipe=Recipe())
-    return trainer.train_fully(start.arch, epochs=start.epochs or epochs, threads=1, rng_seed=seed, state=state)[2]
+        state = with_shared_weights(start.weights, trainer_for(where, *ORDINARY))[1].inherited(start.arch)
+    trainer = trainer_for(where, start.epochs or epochs, images)
+    return trainer.train_fully(start.arch, epochs=trainer.recipe.epochs, threads=1, rng_seed=seed, state=state)[2]
 
 
-def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarray], origin: dict[str, str]) -> None:
+def _show(
+    where: Where, outcomes: dict[Job, Outcome], test_top1: dict[Start, np.ndarray], origin: dict[str, str]
+) -> None:
     rows, points = [], []
-    for minutes in sorted({job.minutes for job in found}):
-        for method in dict.fromkeys(job.method for job in found):
-            own = {job: outcome for job, outcome in found.items() if (job.method, job.minutes) == (method, minutes)}
+    for minutes in sorted({job.minutes for job in outcomes}):
+        for method in dict.fromkeys(job.method for job in outcomes):
+            own = {job: outcome for job, outcome in outcomes.items() if (job.method, job.minutes) == (method, minutes)}
             kinds: dict[str, list[Start]] = {method: [Start(arch=outcome.arch) for outcome in own.values()]}
             if METHODS[method].training is None:
                 kinds = {method: [Start(arch=outcome.arch, weights=job) for job, outcome in own.items()]} | {
@@ -178,7 +177,7 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarr
                 rows.append(_row(name, minutes, list(own.values()), top1))
                 points.append((f"{name}, {minutes} min", [outcome.latency_ms for outcome in own.values()], top1))
     published = {name: Start(arch=arch) for name, arch in REFERENCES.items()}
-    published |= {f"{CONTROL}, {start.epochs} epochs": start for start in _longest(list(found), where)}
+    published |= {f"{CONTROL}, {start.epochs} epochs": start for start in _longest(list(outcomes), where)}
     for name, start in published.items():
         ms, top1 = latency().latency_ms(start.arch), test_top1[start]
         cells = {"search": name, "ms": f"{ms:.1f}", "mean": f"{100 * top1.mean():.1f}"}
@@ -188,7 +187,7 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarr
     epochs, images = FINAL[where.dataset]
     what = f"{where.dataset}: networks of {where.space} for {TARGET_MS} ms on a Pixel 1"
     title = f"{what}, after {epochs} epochs of {images} images"
-    minutes = "_".join(str(m) for m in sorted({job.minutes for job in found}))
+    minutes = "_".join(str(m) for m in sorted({job.minutes for job in outcomes}))
     path = tables.RESULTS / f"equal_time_{where}_{minutes}min.csv"
     tables.show(title, rows, path, origin=origin, width=140)
     figure, axes = plots.new_figure()
@@ -207,7 +206,7 @@ def _show(where: Where, found: dict[Job, Found], test_top1: dict[Start, np.ndarr
     plots.save(figure, path.with_suffix(".png"))
 
 
-def _row(name: str, minutes: int, own: Sequence[Found], top1: np.ndarray) -> dict[str, str]:
+def _row(name: str, minutes: int, own: Sequence[Outcome], top1: np.ndarray) -> dict[str, str]:
     return {
         "search": name,
         "minutes of 2 cores": str(minutes),

@@ -97,16 +97,23 @@ class Job:
 
     @property
     def result(self) -> Path:
-        return self.folder / f"found{self.how}-{self.minutes}.json"
+        return self.folder / f"found{self.suffix}-{self.minutes}.json"
 
     @property
-    def how(self) -> str:
-        """In names of what depends on where the trainings of finalists begin."""
+    def suffix(self) -> str:
+        """Of the names of files that depend on where the trainings of finalists begin."""
         return "_trained_on" if self.shares else ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Outcome:
+    """What a search came to.
+
+    Attributes:
+        latency_ms: on a Pixel 1.
+        seconds: of the processor, in all.
+    """
+
     arch: Arch
     latency_ms: float
     samples: int
@@ -117,22 +124,21 @@ class _TimeIsUpError(Exception):
     """The time is over."""
 
 
-def searched(job: Job) -> Found:
+def searched(job: Job) -> Outcome:
     """What the search finds in its minutes; recorded, so that the same job searches once."""
     method, space = METHODS[job.method], job.where.search_space
     known = read_json(job.result)
     if known is None:
-        data = load_data(job.where, ORDINARY[1])
-        ordinary = ProxyTraining(data=data, recipe=Recipe(epochs=ORDINARY[0]))
-        seconds, evaluate, train = 0.0, _trained_by_itself(job, method), ordinary.evaluate
+        trainer = trainer_for(job.where, *ORDINARY)
+        seconds, evaluate, train = 0.0, _trained_by_itself(job, method), trainer.evaluate
         controller = controllers.make(method.controller, space, rng_seed=job.seed)
         if job.shares:
-            seconds, shared, learned = with_shared_weights(job, ordinary)
+            seconds, shared, learned = with_shared_weights(job, trainer)
             evaluate, train = partial(_timed, shared.evaluate), shared.trained_on
             controller = learned or controller
         left = 60 * CORES * job.minutes - seconds
         if method.finalists:
-            left -= method.finalists * _seconds_of_a_finalist(job, ordinary)
+            left -= method.finalists * _seconds_of_a_finalist(job, trainer)
         if left <= 0:
             raise ValueError(f"{job.folder}: the training took {seconds:.0f} s; lower SHARED_EPOCHS_A_MINUTE")
         trials = _trials_within(job, controller, space, evaluate, left)
@@ -145,12 +151,11 @@ def searched(job: Job) -> Found:
         write_json(job.result, known)
     arch = space.decode(np.array(known["indices"]))
     latency_ms = latency().latency_ms(arch)
-    return Found(arch=arch, latency_ms=latency_ms, samples=known["samples"], seconds=known["seconds"])
+    return Outcome(arch=arch, latency_ms=latency_ms, samples=known["samples"], seconds=known["seconds"])
 
 
 def _trained_by_itself(job: Job, method: Method) -> Evaluate:
-    epochs, images = method.training or ORDINARY
-    trainer = ProxyTraining(data=load_data(job.where, images), recipe=Recipe(epochs=epochs))
+    trainer = trainer_for(job.where, *(method.training or ORDINARY))
     return partial(_timed, partial(trainer.evaluate, rng_seed=job.seed))
 
 
@@ -197,12 +202,12 @@ def _trials_within(
     return trials
 
 
-def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
+def _seconds_of_a_finalist(job: Job, trainer: ProxyTraining) -> float:
     """What one ordinary training takes on this machine: measured once, kept."""
     path = job.folder / "ordinary.json"
     record = read_json(path)
     if record is None:
-        evaluate = partial(ordinary.evaluate, rng_seed=0)
+        evaluate = partial(trainer.evaluate, rng_seed=0)
         record = {"seconds": _timed(evaluate, REFERENCES["mobilenet_v3_small"]).seconds}
         write_json(path, record)
     return float(record["seconds"])
@@ -210,7 +215,7 @@ def _seconds_of_a_finalist(job: Job, ordinary: ProxyTraining) -> float:
 
 def _best_finalist(job: Job, trials: Sequence[Trial], count: int, train: Evaluate) -> tuple[Trial, float]:
     chosen = finish.top(trials, count)
-    records = Records(job.folder / f"finalists{job.how}.jsonl", "finalists")
+    records = Records(job.folder / f"finalists{job.suffix}.jsonl", "finalists")
     known = {record["sample"]: record for record in records.records}
     for trial in chosen:
         if trial.sample not in known:
@@ -228,7 +233,7 @@ def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, Shared
     record = read_json(path) or {"seconds": 0.0, "since": None, "ended": False}
     if record["since"] and checkpoint.exists():  # it was killed: what it had saved counts
         record["seconds"] += max(0.0, checkpoint.stat().st_mtime - record["since"])
-    how = prepare.SharedPlan(
+    shared = prepare.SharedPlan(
         recipe=Recipe(epochs=shared_epochs(job)),
         phases=VARIANTS[VARIANT[job.where.space]].phases,
         kernels="own" if METHODS[job.method].mode == "joint" else "centre",
@@ -243,15 +248,12 @@ def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, Shared
     with io.StringIO() if record["ended"] else (job.folder / "training.txt").open("a") as file:
         weights, learned = prepare.prepare(
             job.folder,
-            how,
-            space=job.where.search_space,
-            latency=latency(),
-            target_ms=TARGET_MS,
+            shared,
+            prepare.Problem(space=job.where.search_space, latency=latency(), target_ms=TARGET_MS, reward=REWARD),
             trainer=trainer,
             rng_seed=job.seed,
             threads=1,
             console=new_console(width=120, file=file),
-            reward=REWARD,
         )
     if not record["ended"]:
         record["seconds"] += time.process_time() - start
@@ -261,9 +263,9 @@ def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, Shared
         space=job.where.search_space,
         weights=SerialExecutor().share(weights),
         trainer=trainer,
-        kernels=how.kernels,
-        images=how.images,
-        bn_images=how.bn_images,
+        kernels=shared.kernels,
+        images=shared.images,
+        bn_images=shared.bn_images,
     )
     return record["seconds"], evaluator, learned
 
@@ -273,8 +275,13 @@ def latency() -> latency_luts.LatencyModel:
     return latency_luts.load("pixel1")
 
 
+def trainer_for(where: Where, epochs: int, images: int) -> ProxyTraining:
+    """What trains networks for so many epochs of so many images."""
+    return ProxyTraining(data=_load_data(where, images), recipe=Recipe(epochs=epochs))
+
+
 @cache
-def load_data(where: Where, images: int) -> Dataset:
+def _load_data(where: Where, images: int) -> Dataset:
     return sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=images)
 
 

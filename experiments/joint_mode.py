@@ -47,7 +47,7 @@ from nas.executor import SerialExecutor
 from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.supernet.phases import Joint
-from nas.supernet.prepare import SharedPlan, prepare
+from nas.supernet.prepare import Problem, SharedPlan, prepare
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas_runtime.console import counted, new_console
@@ -149,14 +149,11 @@ def _trained(setting: Setting, variant: str, seed: int) -> dict[str, Any]:
         weights, learned = prepare(
             folder,
             plan,
-            space=space,
-            latency=latency,
-            target_ms=TARGET_MS,
+            Problem(space=space, latency=latency, target_ms=TARGET_MS, reward=REWARD),
             trainer=trainer,
             rng_seed=seed,
             threads=1,
             console=new_console(width=120, file=text),
-            reward=REWARD,
         )
     assert learned
     evaluator = SharedWeights(

@@ -47,7 +47,7 @@ from nas.evaluators.proxy_training import ProxyTraining
 from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
 from nas.supernet.phases import PHASES, Phase
-from nas.supernet.prepare import FILE, SharedPlan, prepare
+from nas.supernet.prepare import FILE, Problem, SharedPlan, prepare
 from nas.supernet.train import Teacher, unlike
 from nas.training import on_gpu, sources
 from nas.training.recipe import Recipe
@@ -227,9 +227,7 @@ def _evaluator(training: Training, where: Where) -> SharedWeights:
     weights, _ = prepare(
         _folder(training, where),
         plan,
-        space=where.search_space,
-        latency=latency_luts.load("pixel1"),
-        target_ms=TARGET_MS,
+        Problem(space=where.search_space, latency=latency_luts.load("pixel1"), target_ms=TARGET_MS),
         trainer=trainer,
         rng_seed=0,
         threads=len(os.sched_getaffinity(0)),

@@ -131,19 +131,16 @@ class Shared:
     ) -> "tuple[SharedWeights, Learned | None]":
         """What evaluates with the trained weights in this process, and the controller that learned with them."""
         from nas.evaluators.shared_weights import SharedWeights
-        from nas.supernet.prepare import FILE, prepare
+        from nas.supernet.prepare import FILE, Problem, prepare
 
         weights, learned = prepare(
             run.path,
             self.shared,
-            space=plan.space,
-            latency=plan.latency,
-            target_ms=plan.target_ms,
+            Problem(space=plan.space, latency=plan.latency, target_ms=plan.target_ms, reward=plan.reward),
             trainer=trainer,
             rng_seed=plan.rng_seed,
             threads=plan.executor.workers_here,
             console=console,
-            reward=plan.reward,
         )
         supernet = SharedWeights(
             key=f"{run.path.resolve()} {(run.path / FILE).stat().st_mtime_ns}",

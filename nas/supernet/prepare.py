@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nas.supernet.train import Training
     from search_spaces.layout import Layout
 
-__all__ = ["FILE", "SharedPlan", "prepare", "within"]
+__all__ = ["FILE", "Problem", "SharedPlan", "prepare", "within"]
 
 FILE = "shared.safetensors"  # in a run's directory
 _SAY_EVERY_S = 20.0
@@ -62,23 +62,31 @@ class SharedPlan:
     workers: Workers | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What the weights are for.
+
+    Attributes:
+        reward: of the policy that learns with them; without it, or with mode ``two_stage``, there is none.
+    """
+
+    space: SearchSpace
+    latency: LatencyModel
+    target_ms: float
+    reward: Reward | None = None
+
+
 def prepare(
     run_dir: Path,
     shared: SharedPlan,
+    problem: Problem,
     *,
-    space: SearchSpace,
-    latency: LatencyModel,
-    target_ms: float,
     trainer: "ProxyTraining",
     rng_seed: int,
     threads: int,
     console: Console,
-    reward: Reward | None = None,
 ) -> tuple[dict[str, np.ndarray], "Learned | None"]:
-    """The trained weights by name, and the controller that learned with them.
-
-    Args:
-        reward: of the policy; without it, or with mode ``two_stage``, there is none.
+    """The trained weights by name, and the controller that learned with them, if one did.
 
     Raises:
         ValueError: they do not fit into memory, or no network is drawn within the band.
@@ -90,14 +98,15 @@ def prepare(
     from search_spaces.layout import Layout
 
     torch.set_num_threads(threads)
-    data = trainer.data
+    data, space = trainer.data, problem.space
     sizes = {"in_ch": data.channels, "classes": data.classes, "kernels": shared.kernels}
     layout = Layout(space)
     _check_largest(layout)
     _check_memory(Supernet(layout, device="meta", **sizes), space)
     net = Supernet(layout, generator=torch.Generator().manual_seed(rng_seed), **sizes)
-    reward = reward if shared.mode == "joint" else None
-    training = _training(net, shared, latency, target_ms, trainer, rng_seed, reward, run_dir / FILE)
+    if shared.mode != "joint":
+        problem = replace(problem, reward=None)
+    training = _training(net, shared, problem, trainer, rng_seed, run_dir / FILE)
     if shared.workers and training.done() < training.steps:
         from nas.supernet import parallel
 
@@ -112,11 +121,9 @@ def prepare(
 def _training(
     net: "Supernet",
     shared: SharedPlan,
-    latency: LatencyModel,
-    target_ms: float,
+    problem: Problem,
     trainer: "ProxyTraining",
     rng_seed: int,
-    reward: Reward | None,
     file: Path,
 ) -> "Training":
     """The training of the weights of `net`, and with a reward of a policy, from where `file` ends."""
@@ -124,36 +131,24 @@ def _training(
     from nas.supernet.policy import Policy
     from nas.supernet.train import Training
 
-    space, data = net.layout.space, trainer.data
+    space, latency, reward = problem.space, problem.latency, problem.reward
 
     def path(indices: np.ndarray):
         arch = space.decode(indices)
         return net.path(arch, trainer.small(arch))
 
-    band_ms = None if reward else [target_ms * (1 - shared.band), target_ms * (1 + shared.band)]
+    band_ms = None if reward else [problem.target_ms * (1 - shared.band), problem.target_ms * (1 + shared.band)]
     draw = within(space, latency, *band_ms) if band_ms else lambda rng: space.sample(rng, 1)[0]
     draw(np.random.default_rng(rng_seed))  # if there is nothing to draw, better now than after the first phase
     training = Training(
         supernet=net,
-        data=data,
+        data=trainer.data,
         recipe=shared.recipe,
         phases=shared.phases,
         largest=path(space.largest),
         draw=lambda rng: path(draw(rng)),
         rng_seed=rng_seed,
-        identity={
-            "space": space.name,
-            "networks": f"{space.size:.6g}",
-            "weights": sum(weight.numel() for weight in net.weights.values()),
-            "band_ms": band_ms,
-            "min_px": trainer.min_px,
-            "data": f"{data.name}, {len(data.train)} images of {data.resolution_px} px, {data.classes} classes",
-            "recipe": asdict(shared.recipe),
-            "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
-            "kernels": shared.kernels,
-            "rng_seed": rng_seed,
-            "policy": {**asdict(reward), **asdict(shared.joint)} if reward else None,
-        },
+        identity=_identity(net, shared, problem, trainer, rng_seed) | {"band_ms": band_ms},
         file=file,
         device=trainer.device,
     )
@@ -164,12 +159,31 @@ def _training(
         mixtures=Mixtures(space, path, shared.kernels),
         latency_ms=lambda points: latency.latency_ms_batch(space, points),
         reward=reward,
-        data=data,
+        data=trainer.data,
         batch=shared.recipe.batch,
         steps=training.steps,
         joint=shared.joint,
     )
     return replace(training, policy=policy)
+
+
+def _identity(
+    net: "Supernet", shared: SharedPlan, problem: Problem, trainer: "ProxyTraining", rng_seed: int
+) -> dict[str, Any]:
+    """What the weights depend on, besides the band that networks are drawn from."""
+    data = trainer.data
+    return {
+        "space": problem.space.name,
+        "networks": f"{problem.space.size:.6g}",
+        "weights": sum(weight.numel() for weight in net.weights.values()),
+        "min_px": trainer.min_px,
+        "data": f"{data.name}, {len(data.train)} images of {data.resolution_px} px, {data.classes} classes",
+        "recipe": asdict(shared.recipe),
+        "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
+        "kernels": shared.kernels,
+        "rng_seed": rng_seed,
+        "policy": {**asdict(problem.reward), **asdict(shared.joint)} if problem.reward else None,
+    }
 
 
 def within(
