@@ -1,7 +1,5 @@
 """Builds: from measurements to a table of this machine."""
 
-import errno
-import os
 from collections import Counter
 from dataclasses import replace
 from unittest.mock import Mock
@@ -21,7 +19,7 @@ from search_spaces import rewrite, spaces, zoo
 from search_spaces.arch import ConvBN, MBConv
 from search_spaces.lower import lower, unit
 from tests.conftest import random_archs
-from tests.fake_machine import HERE, FakeMachine, named
+from tests.fake_machine import HERE, named
 
 
 def test_an_interrupted_build_continues(tmp_path, fake):
@@ -136,70 +134,6 @@ def test_a_few_units_more_leave_a_table_corrected_as_it_was_validated(tmp_path, 
     assert (table.correction, table.networks, table.validation) == (older.correction, older.networks, older.validation)
 
 
-def test_a_machine_that_changes_its_speed_gives_the_same_table(tmp_path, fake):
-    archs = random_archs(8, rng_seed=0)
-    units = {each for arch in archs for each in lower(arch)}
-    fake(slowness=lambda call: 1.4 if call % 3 == 1 else 1.0)
-    table = build.build("host", units, named(archs), tmp_path / "host.json")
-    ms = [timing.ms for timing in table.units.values()]
-    assert max(ms) == pytest.approx(min(ms))
-    assert table.provenance["drift"] == pytest.approx(0.4)
-    assert max(abs(n.left_out_ms / n.ms - 1) for n in table.networks) < 1e-6
-
-
-def test_moments_that_slow_down_units_more_than_the_references_are_found_out(tmp_path, fake):
-    archs = random_archs(40, rng_seed=0)
-    units = {each for arch in archs for each in lower(arch)}
-    nothing = key(lower(archs[0])[2])  # its neighbours' kernels do all of it
-    machine = fake(unit_ms=lambda name, call: 0.0 if name == nothing else 1.3 if call % 3 == 1 else 1.0)
-    table = build.build("host", units, named(archs[:4]), tmp_path / "host.json")
-    assert machine.calls > 6
-    ms = [timing.ms for timing in table.units.values() if timing.ms]
-    assert len(ms) == len(units) - 1
-    assert max(ms) == pytest.approx(min(ms))
-
-
-def test_later_units_are_scaled_to_the_table_s_speed(tmp_path, fake):
-    a, b = random_archs(2, rng_seed=0)
-    path = tmp_path / "host.json"
-    fake()
-    build.build("host", lower(a), named([a] * 4), path)
-    fake(slowness=lambda call: 1.5)
-    table = build.build("host", lower(b), {}, path)
-    assert {timing.ms for timing in table.units.values()} == {1.0}
-
-
-def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake):
-    archs = random_archs(8, rng_seed=0)
-    path = tmp_path / "host.json"
-    fake()
-    old = build.build("host", {unit for arch in archs[:7] for unit in lower(arch)}, named(archs[:4]), path)
-    machine = fake(unit_ms=lambda name, call: 1.05)  # which the reference network does not notice
-    machine.network_ms = lambda arch: 1.05 * 1.1 * len(arch.blocks)
-    table = build.build("host", {*lower(archs[7]), *spaces.get("mnasnet", resolution_px=64).units()}, {}, path)
-    assert len(table.units) > len(old.units)
-    assert {timing.ms for timing in table.units.values()} == {1.0}
-    assert len(table.networks) == 4 + build.FIT_CHAINS
-    assert max(abs(n.fitted_ms / n.ms - 1) for n in table.networks) < 1e-6
-    assert [n.ms for n in table.networks[:4]] == [n.ms for n in old.networks]
-
-
-def test_networks_of_a_table_that_grows_are_scaled_by_those_it_had(tmp_path, fake):
-    """Whole networks are 4 % slower than at first, which neither units nor references notice."""
-    small, large = (spaces.get("mnasnet", base_width=width, resolution_px=64) for width in (0.35, 1.0))
-    archs = [small.decode(row) for row in small.sample(np.random.default_rng(0), 10)]
-    path = tmp_path / "host.json"
-    fake()
-    first = build.build("host", small.units(), named(archs), path)
-    machine = fake()
-    machine.network_ms = lambda arch: 1.04 * 1.1 * len(arch.blocks)
-    table = build.build("host", large.units(), {}, path)
-    assert machine.networks == build.NETWORK_TURNS * (build.FIT_CHAINS + 10)
-    assert len(table.networks) == 10 + build.FIT_CHAINS
-    assert max(abs(n.ms / (1.1 * len(n.units)) - 1) for n in table.networks) < 1e-6
-    assert [n.ms for n in table.networks[:10]] == [n.ms for n in first.networks]
-
-
 def test_known_networks_are_those_that_a_table_was_fitted_to(tmp_path, fake):
     archs = random_archs(40, rng_seed=0)
     fake()
@@ -297,35 +231,6 @@ def test_a_table_with_a_unit_that_takes_nothing_grows(tmp_path, fake):
     assert set(table.units) == {key(each) for arch in (a, b) for each in lower(arch)}
 
 
-def test_a_moment_s_disturbance_is_no_varying_speed(tmp_path, fake):
-    space = spaces.get("mnasnet", base_width=0.35, resolution_px=64)
-    archs = random_archs(4, rng_seed=0, resolution_px=64)
-    fake(slowness=lambda call: 3.0 if call == 5 else 1.0)
-    table = build.build("host", space.units(), named(archs), tmp_path / "host.json")
-    assert table.provenance["drift"] < 0.01
-
-
-def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, caplog):
-    archs = random_archs(6, rng_seed=0)
-    units = {each for arch in archs for each in lower(arch)}
-    noisy = key(lower(archs[0])[2])
-    moments = iter([1.0, 2.0] * 100)
-    fake(unit_ms=lambda name, call: next(moments) if name == noisy else 1.0)
-    table = build.build("host", units, named(archs), tmp_path / "host.json")
-    assert table.provenance["noisy_units"] == 1
-    assert table.units[noisy].runs >= 5 * (build.CONTEXTS + 2)
-
-
-def test_the_middle_of_a_unit_s_times():
-    assert fold.middle([4.0]) == 4.0
-    assert fold.middle([1.0, 2.0, 6.0]) == 3.0
-    assert fold.middle([0.0, 2.0, 3.0, 100.0]) == 2.5
-    assert fold.middle([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, -9.0]) == 3.0  # one at each end of seven does not count
-    rng = np.random.default_rng(0)
-    times = rng.normal(size=(2000, build.CONTEXTS))
-    assert np.std([fold.middle(row) for row in times]) < 0.94 * np.std(np.median(times, axis=1))
-
-
 def test_two_machines_are_never_mixed(tmp_path, fake):
     archs = random_archs(4, rng_seed=0)
     path = tmp_path / "host.json"
@@ -344,70 +249,6 @@ def test_two_machines_are_never_mixed(tmp_path, fake):
     assert "fresh" not in str(caught.value)  # which would replace what only the board can measure
     build.build("host", lower(archs[1]), named([archs[1]] * 4), path, how=other, fresh=True)
     assert read(path).identity == other
-
-
-def begun(path, how=HERE):
-    """A log with a chain of two units in the file `path`."""
-    log = Log(path, how)
-    with log.open():
-        log.want(map(key, lower(zoo.get("mobilenet_v2"))))
-        log.add_chains(FakeMachine().time_chains([zoo.get("mobilenet_v2")], bursts=1))
-    return log
-
-
-def test_a_log_holds_what_was_measured(tmp_path):
-    log = begun(tmp_path / "host.json.measured")
-    again = Log(tmp_path / "host.json.measured", HERE)
-    assert (again.id, again.chains, again.wanted) == (log.id, log.chains, log.wanted)
-    with pytest.raises(TableError, match="was begun on another machine or runtime, or in another way"):
-        Log(tmp_path / "host.json.measured", Identity(**{**vars(HERE), "threads": 2}))
-
-
-@pytest.mark.parametrize("byte", [b"\r", b"\x0b", b"\x1c", b"\x85", b"\xff", b"0", "\u2028".encode()])
-@pytest.mark.parametrize("line", [1, 2, 4])
-def test_a_damaged_log_is_named_with_its_line_and_left_as_it_is(tmp_path, line, byte):
-    path = tmp_path / "host.json.measured"
-    begun(path)
-    lines = path.read_bytes().split(b"\n")
-    middle = len(lines[line - 1]) // 2
-    lines[line - 1] = lines[line - 1][:middle] + byte + lines[line - 1][middle + 1 :]
-    path.write_bytes(damaged := b"\n".join(lines))
-    with pytest.raises(TableError, match=rf"\.measured:{line} is damaged or was edited; remove the file to measure"):
-        Log(path, HERE)
-    assert path.read_bytes() == damaged
-
-
-def test_a_log_s_last_line_without_an_end_is_taken_back_by_the_next_build_alone(tmp_path):
-    path = tmp_path / "host.json.measured"
-    chains = begun(path).chains
-    path.write_bytes(cut := path.read_bytes()[:-3])
-    log = Log(path, HERE)
-    assert log.chains == []
-    assert path.read_bytes() == cut  # reading writes nothing
-    with log.open():
-        log.add_chains(chains)
-    assert Log(path, HERE).chains == chains
-
-
-def test_a_full_disk_leaves_a_log_with_whole_lines(tmp_path, monkeypatch):
-    path = tmp_path / "host.json.measured"
-    chains = begun(path).chains
-    before, write_some = path.read_bytes(), os.write
-    log = Log(path, HERE)
-
-    def full(handle, content):
-        if len(content) < 100:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write_some(handle, bytes(content[:80]))
-
-    with log.open():
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "write", full)
-            with pytest.raises(OSError, match=r"No space left on device.*host\.json\.measured"):
-                log.add_chains(chains)
-        assert path.read_bytes() == before
-        log.add_chains(chains)
-    assert Log(path, HERE).chains == chains * 2
 
 
 def test_two_builds_of_one_device_do_not_mix(tmp_path, fake):

@@ -219,7 +219,7 @@ def test_half_of_what_random_networks_of_mnasnet_do_was_not_seen(space):
 
 
 def test_measured_units_are_all_known():
-    from tests.test_latency import measured_table
+    from tests.latency_tables import measured_table
 
     archs = random_archs(2, rng_seed=0)
     model = latency_luts.LatencyModel(measured_table(archs, ms=2.0))
