@@ -1,6 +1,7 @@
 """MobileNetV3's redesigns (arXiv:1905.02244, section 5) as `Arch -> Arch` edits, each usable alone.
 
-What the paper changed by hand, besides what its searches found. Each leaves alone what it has nothing to change in.
+What the paper changed by hand, besides what its searches found. A network in which there is nothing to change
+stays as it is.
 """
 
 from collections.abc import Callable, Sequence

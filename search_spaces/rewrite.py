@@ -150,8 +150,8 @@ def small_image(arch: Arch, resolution_px: int, *, min_px: int = 4) -> Arch:
     An ImageNet network halves a 224-px image five times, to 7 px; a 32-px image would end at 1 px and leave the last
     stages nothing to convolve. With ``min_px=4`` a 32-px image goes 32, 16, 8, 4 and stays there, a 28-px one 28, 14,
     7, 4. Keeping the first strides and not the last, as is common for CIFAR, makes the early, high-resolution layers
-    cheap. Widths, kernels, shortcuts and depth are untouched, so that the
-    weights of both versions have the same shapes.
+    cheap. Widths, kernels, shortcuts and depth stay, so that the weights of both versions have the same
+    shapes.
     """
     size = resolution_px
     blocks: list[Block] = []

@@ -109,13 +109,13 @@ def show_all(arguments: list[str]) -> None:
     console = new_console(width=None if on_terminal() else 140)
     if options.measure:
         console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
-    found = overview.rows(measure=options.measure)
-    console.print(overview.table(found, sort=options.sort))
+    rows = overview.rows(measure=options.measure)
+    console.print(overview.table(rows, sort=options.sort))
     console.print(overview.UNSEEN, soft_wrap=True)
-    for row in found:
+    for row in rows:
         if row.entry.differs:
             console.print(f"* {row.name}: {row.entry.differs}", soft_wrap=True)
-    overview.picture(found, path)
+    overview.picture(rows, path)
     console.print(f"picture: {path}")
 
 

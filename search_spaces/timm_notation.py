@@ -72,7 +72,7 @@ class _Group:
 
 
 def write(arch: Arch) -> list[str]:
-    """The blocks of `arch`, without the classifier, as timm does; ``se`` is a share of the *gated* channels.
+    """The blocks of `arch`, without the classifier, as timm writes them; ``se`` is a share of the *gated* channels.
 
     Raises:
         ValueError: a kind of block, or an activation, that the notation does not have.
@@ -272,10 +272,10 @@ class _Reader:
 
     def _se_ch(self, values: dict[str, str], gated_ch: int, input_ch: float) -> int:
         share = float(values.get("se", 0))
-        found = _rounded(share * (gated_ch if self.se_of == "gated" else input_ch), self.se_divisor)
-        if share and not found:
+        se_ch = _rounded(share * (gated_ch if self.se_of == "gated" else input_ch), self.se_divisor)
+        if share and not se_ch:
             raise ValueError(f"se{values['se']} leaves squeeze-and-excite no channels; leave se out, or give more")
-        return found if share else 0
+        return se_ch if share else 0
 
 
 def _read_skip(kind: str, said: str | None, possible: bool) -> str:

@@ -92,11 +92,11 @@ def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], i
             about = file.metadata() or {}
             if about.get("supernet") != str(FORMAT):
                 raise CheckpointError(f"{path} holds no shared weights of format {FORMAT}; use another run_dir")
-            found = json.loads(about["identity"])
-            for name in sorted({*found, *identity}):
-                if found.get(name) != identity.get(name):
+            stored = json.loads(about["identity"])
+            for name in sorted({*stored, *identity}):
+                if stored.get(name) != identity.get(name):
                     raise CheckpointError(
-                        f"{path} holds shared weights with {name}={found.get(name)}, not {identity.get(name)}; "
+                        f"{path} holds shared weights with {name}={stored.get(name)}, not {identity.get(name)}; "
                         "use another run_dir"
                     )
             return {name: file.get_tensor(name) for name in file.keys()}, int(about["step"])  # noqa: SIM118

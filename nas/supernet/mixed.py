@@ -100,15 +100,15 @@ class Mixtures:
 
 def operators(space: SearchSpace) -> np.ndarray:
     """(C,) bools: which choices are of operators; the others are of filters."""
-    found = []
+    of_operators = []
     for c, choice in enumerate(space.choices):
         points = np.repeat(space.largest[None], len(choice.options), axis=0)
         points[:, c] = np.arange(len(choice.options))
         networks = [space.decode(point).blocks for point in points]
         kinds = {tuple(type(block) for block in blocks) for blocks in networks}
         channels = {tuple(_channels(block) for block in blocks) for blocks in networks}
-        found.append(len(set(networks)) > 1 and (len(kinds) > 1 or len(channels) == 1))
-    return np.array(found)
+        of_operators.append(len(set(networks)) > 1 and (len(kinds) > 1 or len(channels) == 1))
+    return np.array(of_operators)
 
 
 def averaged(layer: int, variants: Sequence[tuple[Block, ...]], kernels: str) -> tuple[Step, ...]:

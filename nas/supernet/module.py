@@ -110,7 +110,7 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def calibrate(self, path: Path, batches: Iterable[Tensor]) -> Statistics:
         """Batch norm's statistics of a path: means over the images of `batches`, ``(N, in_ch, H, W)`` each."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
+        statistics: dict[str, tuple[Tensor, Tensor]] = {}
         seen, now = 0, 0
 
         def convolve(step: Step, op: Conv, x: Tensor) -> Tensor:
@@ -118,17 +118,17 @@ class Supernet(nn.Module):
             if not op.norm:
                 return x
             weight, bias = self._norm_weights(step.key, op)
-            if step.name not in found:
-                found[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
+            if step.name not in statistics:
+                statistics[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
             share, eps = now / (seen + now), path.arch.norm_eps
-            return F.batch_norm(x, *found[step.name], weight, bias, training=True, momentum=share, eps=eps)
+            return F.batch_norm(x, *statistics[step.name], weight, bias, training=True, momentum=share, eps=eps)
 
         for x in batches:
             now = len(x)
             for stretch in path.stretches:
                 x = self._run(x, stretch, convolve)
             seen += now
-        return found
+        return statistics
 
     @torch.no_grad()
     def folded(self, path: Path, statistics: Statistics) -> Callable[[Tensor], Tensor]:

@@ -265,12 +265,12 @@ class Teacher:
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[int, Tensor]:
         """(N, C, H, W) after each layer, (N, classes) after the last."""
-        found = {}
+        features = {}
         for i, block in enumerate(self._net.blocks):
             x = block(x)
             if i in self._layer_after:
-                found[self._layer_after[i]] = x
-        return found
+                features[self._layer_after[i]] = x
+        return features
 
 
 def unlike(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> Tensor:

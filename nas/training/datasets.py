@@ -68,7 +68,7 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def describe(self) -> str:
-        """In words, on one line."""
+        """The data set in words, on one line."""
         px = self.resolution_px
         square = {
             "none": f"{px} x {px} px",
@@ -126,7 +126,7 @@ class Dataset:
         )
 
     def noted(self, notes: Sequence[str]) -> "Dataset":
-        """The same with more notes, each once."""
+        """The same data set with more notes; none stands there twice."""
         return replace(self, notes=tuple(dict.fromkeys([*notes, *self.notes])))
 
 
@@ -218,7 +218,7 @@ def _all_alike(images: np.ndarray) -> bool:
 
 
 def _pieces(images: np.ndarray) -> Iterator[np.ndarray]:
-    """`images`, some at a time."""
+    """`images` (N, H, W, C) in pieces of at most some `_AT_ONCE` values."""
     step = max(1, _AT_ONCE // images[0].size)
     return (images[i : i + step] for i in range(0, len(images), step))
 

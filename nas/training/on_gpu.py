@@ -22,7 +22,7 @@ _resident: dict[tuple[int, str], Tensor] = {}
 
 
 def keeps(array: np.ndarray, device: str) -> bool:
-    """Whether `device` is a GPU whose memory has `array`, or room for it for good, beside what other processes take."""
+    """Whether `device` is a GPU that has `array` already, or room to keep it beside what other processes use."""
     if device == "cpu" or (id(array), device) in _resident:
         return device != "cpu"
     free, _ = torch.cuda.mem_get_info(device)
@@ -72,7 +72,7 @@ def at_a_time(device: str, resolution_px: int) -> int:
 
 @contextmanager
 def stream(device: str) -> Iterator[None]:
-    """A stream of its own for what is done within, if `device` is a GPU; what comes after waits for it."""
+    """Inside the ``with``, a CUDA stream of its own if `device` is a GPU; what follows waits for it."""
     if device == "cpu":
         yield
         return
@@ -87,13 +87,13 @@ def stream(device: str) -> Iterator[None]:
 
 @cache
 def _stream(device: str) -> torch.cuda.Stream:
-    """One for all trainings of this process: memory that one gives back can be had by those after it on the same stream
-    only."""
+    """One stream for all trainings of this process: memory that one training frees can only be used again on the same
+    stream."""
     return torch.cuda.Stream(device)
 
 
 def autocast(device: str, resolution_px: int) -> AbstractContextManager:
-    """What forward passes are computed in: bfloat16 on a GPU for images that are not small. For small ones the many
+    """The precision of forward passes: bfloat16 on a GPU for images that are not small. For small ones the many
     conversions take longer than they save, and TF32 does (`many_shapes`)."""
     large = device != "cpu" and resolution_px > _SMALL_PX
     return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False) if large else nullcontext()
@@ -101,8 +101,8 @@ def autocast(device: str, resolution_px: int) -> AbstractContextManager:
 
 @contextmanager
 def many_shapes(device: str, resolution_px: int) -> Iterator[None]:
-    """For what is done within, if `device` is a GPU and images are small: products of matrices in TF32, and no cuDNN,
-    which for every shape that it meets for the first time takes longer than hundreds of such convolutions
+    """Inside the ``with``, if `device` is a GPU and images are small, products of matrices are in TF32, and cuDNN is
+    off: for every shape that it meets for the first time it takes longer than hundreds of such convolutions do
     (`search_spaces.torch_ops.conv2d`)."""
     if device == "cpu" or resolution_px > _SMALL_PX:
         yield

@@ -188,7 +188,7 @@ def _on_gpu(split: Split, data: Dataset, plan: Tensor, crop_px: int) -> tuple[Te
 
 
 def _picked(images: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Places (size,) of the images of batch after batch, in a new order each epoch."""
+    """The places (size,) of each batch's images in the split, in a new order each epoch."""
     while True:
         order = rng.permutation(images)
         for start in range(0, images - size + 1, size):

@@ -208,7 +208,7 @@ def _resized(data: Dataset, px: int) -> Dataset:
 
 
 def _with(data: Dataset, train: Split, holdout: Split, test: Split, resize: Resize) -> Dataset:
-    """`data` with other images, checked as any are, and their mean and deviation."""
+    """`data` with other images, which are checked, and with their mean and deviation."""
     made = make(
         data.name,
         train=train,

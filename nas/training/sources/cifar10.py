@@ -41,8 +41,8 @@ def look(wanted: Wanted) -> DataFacts:
     if source and _has_folders(source):
         folders = image_folder.class_folders(source)
         class_names = tuple(sorted(folders["train"].files))
-        for part, found in folders.items():
-            _check_count(source, part, found.images)
+        for part, by_class in folders.items():
+            _check_count(source, part, by_class.images)
     held = holdout_of(wanted, IMAGES["train"], _HOLDOUT)
     return DataFacts(
         name=wanted.name,
@@ -89,9 +89,9 @@ def _source(wanted: Wanted) -> Path | None:
         return archives[0]
     if wanted.download and not archives:
         return None
-    found = f"{len(archives)} archives" if archives else "none of these"
+    has = f"{len(archives)} archives" if archives else "none of these"
     raise DataError(
-        f"{path} must have train/ and test/ folders, data_batch_1.bin, or one tar archive of them; it has {found}"
+        f"{path} must have train/ and test/ folders, data_batch_1.bin, or one tar archive of them; it has {has}"
     )
 
 
@@ -140,21 +140,21 @@ def _sorted_out(files: Iterable[tuple[str, bytes]], source: Path) -> Pictures:
     if batches:
         splits = {part: _records([_batch(batches, name, source) for name in _BATCHES[part]]) for part in IMAGES}
         return Pictures(**splits, class_names=CLASS_NAMES)
-    for part, found in pictures.items():
-        if not found:
+    for part, by_class in pictures.items():
+        if not by_class:
             raise DataError(f"{source} has no images in {part}/<class>/")
     return _of_classes(pictures, source)
 
 
 def _of_classes(pictures: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], source: Path) -> Pictures:
-    """Of part, class and file name, in the order of their names."""
+    """The pictures by part, class and file name as arrays, classes and files in the order of their names."""
     classes = sorted(pictures["train"])
     if extra := set(pictures["test"]) - set(classes):
         raise DataError(f"{source}: test/ has the class {min(extra)!r}, which train/ lacks")
     splits = {}
-    for part, found in pictures.items():
-        images = [found[name][file] for name in classes if name in found for file in sorted(found[name])]
-        labels = [label for label, name in enumerate(classes) for _ in found.get(name, ())]
+    for part, by_class in pictures.items():
+        images = [by_class[name][file] for name in classes if name in by_class for file in sorted(by_class[name])]
+        labels = [label for label, name in enumerate(classes) for _ in by_class.get(name, ())]
         splits[part] = Split(np.stack(images), np.array(labels, np.int64))
     return Pictures(**splits, class_names=tuple(classes))
 

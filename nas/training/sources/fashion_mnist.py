@@ -38,7 +38,7 @@ class Idx:
 
     @property
     def bytes(self) -> int:
-        """Of the file unpacked: a header, and one byte a value."""
+        """Size of the unpacked file: a header, and one byte a value."""
         return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
 

@@ -40,7 +40,7 @@ class _LeftOut:
     empty: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
-        """In words; empty if nothing was left out."""
+        """What was left out, in words; empty if nothing was."""
         said = []
         if self.suffixes:
             kinds = [f"{n:,} {suffix}" for suffix, n in self.suffixes.most_common(_SHOWN)]
@@ -82,7 +82,7 @@ def scan(folder: Path) -> ClassFolders:
 
 def _pictures(folder: Path, left_out: _LeftOut) -> list[Path]:
     """The pictures in `folder`; counts the rest. Links to folders therein are not followed: they can form a ring."""
-    found = []
+    pictures = []
     for where, folders, names in os.walk(folder, onerror=_refuse):
         shown = [name for name in folders if not name.startswith(".")]
         left_out.others["hidden name"] += len(folders) - len(shown)
@@ -96,9 +96,9 @@ def _pictures(folder: Path, left_out: _LeftOut) -> list[Path]:
             elif not os.path.isfile(path := os.path.join(where, name)):
                 left_out.others["broken link"] += 1
             else:
-                found.append(path)
+                pictures.append(path)
     left_out.others = +left_out.others  # without those that are 0
-    return list(map(Path, sorted(found)))
+    return list(map(Path, sorted(pictures)))
 
 
 def _refuse(error: OSError) -> None:

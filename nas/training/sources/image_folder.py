@@ -51,19 +51,19 @@ def class_folders(folder: Path) -> dict[str, ClassFolders]:
     test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
     if not (folder / "train").is_dir() or test is None:
         raise DataError(f"{folder} must have train/ and test/ (or val/) with one folder of images a class")
-    found = {"train": scan(folder / "train"), "test": scan(test)}
-    if extra := set(found["test"].files) - set(found["train"].files):
+    parts = {"train": scan(folder / "train"), "test": scan(test)}
+    if extra := set(parts["test"].files) - set(parts["train"].files):
         raise DataError(f"{test} has the class {min(extra)!r}, which {folder / 'train'} lacks")
-    return found
+    return parts
 
 
 def read(folders: dict[str, ClassFolders], px: int) -> Pictures:
     """Both parts, decoded; labels are in the order of the names of the training images' folders."""
     classes = sorted(folders["train"].files)
     splits = {}
-    for part, found in folders.items():
-        files = [file for name in classes for file in found.files.get(name, ())]
-        labels = np.repeat(np.arange(len(classes)), [len(found.files.get(name, ())) for name in classes])
+    for part, own in folders.items():
+        files = [file for name in classes for file in own.files.get(name, ())]
+        labels = np.repeat(np.arange(len(classes)), [len(own.files.get(name, ())) for name in classes])
         splits[part] = Split(decode_all(files, px), labels.astype(np.int64))
     return Pictures(**splits, class_names=tuple(classes))
 
@@ -83,7 +83,7 @@ def _facts(wanted: Wanted, folders: dict[str, ClassFolders]) -> DataFacts:
         test_images=sum(test),
         resize="shorter_side",
         notes=(
-            *(note for found in folders.values() for note in found.notes),
+            *(note for own in folders.values() for note in own.notes),
             *absent_classes(wanted.name, {"test": test}, classes),
         ),
     )

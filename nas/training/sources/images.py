@@ -154,6 +154,7 @@ def _square(image: "Image", px: int) -> "Image":
 
 
 def _middle(side: int, resized: int, px: int) -> tuple[float, float]:
-    """Where, on a side of `side` pixels, the middle `px` begin and end that it has when there are `resized`."""
+    """Where, on a side of `side` pixels, the part begins and ends that becomes the middle `px` when the side is
+    resized to `resized`."""
     start = (resized - px) // 2
     return start * side / resized, min(side, (start + px) * side / resized)

@@ -26,7 +26,7 @@ class Wanted:
     download: bool = False
 
     def given_path(self) -> Path:
-        """The path of a data set that cannot do without.
+        """The path, for a data set that needs one.
 
         Raises:
             DataError: there is none, or nothing is there.
