@@ -284,16 +284,16 @@ def _likeness(evaluator: SharedWeights, checkpoint: Path, archs: list[Arch]) -> 
     trainer, net = evaluator.trainer, evaluator._supernet()
     data, device = trainer.data, trainer.device
 
-    def path(arch: Arch):
-        return net.path(arch, trainer.small(arch))
+    def route(arch: Arch):
+        return net.route(arch, trainer.small(arch))
 
     with safe_open(checkpoint, framework="pt") as file:
         named = {name: file.get_tensor(name) for name in file.keys() if name.startswith("teacher/")}  # noqa: SIM118
     weights = {name.removeprefix("teacher/"): value for name, value in named.items()}
     batches = [normalise(torch.from_numpy(data.holdout.images[i : i + 500]), data, device) for i in range(0, 2000, 500)]
     with torch.inference_mode(), on_gpu.many_shapes(device, data.resolution_px):
-        teacher = Teacher(path(evaluator.space.decode(evaluator.space.largest)), weights, iter(batches), device)
-        return [1 - float(np.mean([unlike(net, path(arch), x, teacher).item() for x in batches])) for arch in archs]
+        teacher = Teacher(route(evaluator.space.decode(evaluator.space.largest)), weights, iter(batches), device)
+        return [1 - float(np.mean([unlike(net, route(arch), x, teacher).item() for x in batches])) for arch in archs]
 
 
 def _show(

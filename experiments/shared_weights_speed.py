@@ -91,17 +91,17 @@ def _training(
 ) -> Training:
     net = _supernet(trainer, space)
 
-    def path(indices: np.ndarray):
+    def route(indices: np.ndarray):
         arch = space.decode(indices)
-        return net.path(arch, trainer.small(arch))
+        return net.route(arch, trainer.small(arch))
 
     return Training(
         supernet=net,
         data=trainer.data,
         recipe=trainer.recipe,
         phases={name: Phase(share=share, lr=1e-3) for name, share in shares.items()},
-        largest=path(space.largest),
-        draw=lambda rng: path(draw(rng)),
+        largest=route(space.largest),
+        draw=lambda rng: route(draw(rng)),
         rng_seed=0,
         identity={},
         file=folder / "shared.safetensors",

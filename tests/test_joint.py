@@ -13,7 +13,7 @@ from nas.reward import Reward
 from nas.supernet.mixed import Mixtures, averaged, operators
 from nas.supernet.module import Supernet
 from nas.supernet.phases import Joint
-from nas.supernet.policy import Learned, Policy
+from nas.supernet.policy import JointPolicy, Learned
 from nas.training import sources
 from search_spaces import spaces
 from search_spaces.arch import Classifier, ConvBN, MBConv
@@ -129,7 +129,7 @@ def tiny(kernels: str) -> tuple[Supernet, Mixtures]:
     net = Supernet(Layout(space), in_ch=3, classes=5, kernels=kernels, generator=generator).double()
     for weight in net.weights.values():
         weight.data.add_(0.1 * torch.randn(weight.shape, generator=generator).double())  # no beta is 0, no gamma 1
-    return net, Mixtures(space, lambda point: net.path(space.decode(point), space.decode(point)), kernels)
+    return net, Mixtures(space, lambda point: net.route(space.decode(point), space.decode(point)), kernels)
 
 
 @pytest.mark.parametrize("kernels", ["own", "centre"])
@@ -154,20 +154,20 @@ def test_operators_that_are_averaged_by_hand(kernels, mixed):
         inner = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), weights["se_reduce/weight"], weights["se_reduce/bias"]))
         return x * F.conv2d(inner, weights["se_expand/weight"], weights["se_expand/bias"]).sigmoid()
 
-    before = net.stretch(x, mixtures.path(mixtures.space.largest, np.zeros(4, bool)).stretches[0])
+    before = net.stretch(x, mixtures.route(mixtures.space.largest, np.zeros(4, bool)).stretches[0])
     wide = F.relu(normed(before, weights["expand/weight"], "expand"))
     wide = (depthwise(wide, 3) + depthwise(wide, 5)) / 2 if mixed[0] else depthwise(wide, 5)
     wide = (wide + gated(wide)) / 2 if mixed[1] else gated(wide)
     layer = normed(wide, weights["project/weight"], "project")
-    path = mixtures.path(mixtures.space.largest, np.array([*map(bool, mixed), False]))
+    route = mixtures.route(mixtures.space.largest, np.array([*map(bool, mixed), False]))
     expected = before + layer / 2 if mixed[2] else before + layer
-    torch.testing.assert_close(net.stretch(before, path.stretches[1]), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(net.stretch(before, route.stretches[1]), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_options_that_are_the_same_weigh_more():
     net, mixtures = tiny("own")
     x = torch.randn(6, 8, 16, 16, generator=torch.Generator().manual_seed(1)).double()
-    whole = mixtures.path(mixtures.space.largest, np.zeros(4, bool)).stretches[1]
+    whole = mixtures.route(mixtures.space.largest, np.zeros(4, bool)).stretches[1]
     layer = tiny_layer(8, 5, True, 2)
     part = replace(whole, steps=averaged(1, [(layer,), (), (layer,)], "own"))
     torch.testing.assert_close(net.stretch(x, part), (2 * net.stretch(x, whole) + x) / 3)
@@ -186,29 +186,29 @@ def test_what_is_an_operator_and_what_filters():
 def test_a_network_of_which_everything_is_averaged_trains_all_weights(name):
     net = make(name, kernels="own")
     space = net.layout.space
-    mixtures = Mixtures(space, lambda point: net.path(space.decode(point), small(space.decode(point))), "own")
-    path = mixtures.path(space.largest, mixtures.operators)
+    mixtures = Mixtures(space, lambda point: net.route(space.decode(point), small(space.decode(point))), "own")
+    route = mixtures.route(space.largest, mixtures.operators)
     x = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    F.cross_entropy(net(x, path), torch.arange(4)).backward()
+    F.cross_entropy(net(x, route), torch.arange(4)).backward()
     assert [key for key, weight in net.weights.items() if weight.grad is None] == []
     rng = np.random.default_rng(0)
     for point in space.sample(rng, 4):
         mixed = mixtures.operators & (rng.random(len(point)) < 0.5)
         point = np.where(mixed, space.largest, point)
         with torch.no_grad():
-            assert net(x, mixtures.path(point, mixed)).isfinite().all()
-        nothing = mixtures.path(point, np.zeros_like(mixed))
-        assert nothing == net.path(space.decode(point), small(space.decode(point)))
+            assert net(x, mixtures.route(point, mixed)).isfinite().all()
+        nothing = mixtures.route(point, np.zeros_like(mixed))
+        assert nothing == net.route(space.decode(point), small(space.decode(point)))
         assert (mixtures.spread(point, mixed, 5, rng)[:, ~mixed] == point[~mixed]).all()
 
 
 # ---- training
 
 
-class Watched(Policy):
+class Watched(JointPolicy):
     """Remembers what was drawn and what was measured."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: JointPolicy) -> None:
         self.__dict__.update(vars(policy))
         self.drawn, self.measured, self.rates = [], [], []
 
@@ -220,9 +220,9 @@ class Watched(Policy):
         super().learn(net, drawn, step, rng, device)
         self.rates.append(self.controller.lr)
 
-    def _top1(self, net, path, rng, device):
-        self.measured.append(path)
-        return super()._top1(net, path, rng, device)
+    def _top1(self, net, route, rng, device):
+        self.measured.append(route)
+        return super()._top1(net, route, rng, device)
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -233,10 +233,10 @@ def test_the_network_that_was_trained_is_measured(tmp_path, same):
     watched = Watched(todo.policy)
     replace(todo, policy=watched).run()
     if same:
-        assert [drawn.path for drawn in watched.drawn] == watched.measured
+        assert [drawn.route for drawn in watched.drawn] == watched.measured
     else:
-        assert [drawn.path for drawn in watched.drawn[::2]] != watched.measured
-        assert [drawn.path for drawn in watched.drawn[1::2]] == watched.measured
+        assert [drawn.route for drawn in watched.drawn[::2]] != watched.measured
+        assert [drawn.route for drawn in watched.drawn[1::2]] == watched.measured
     assert watched.rates == pytest.approx([joint.lr(step, 8) for step in range(8)])
     first = watched.drawn[0]  # with a probability of 1
     assert not first.chosen.any()
@@ -257,11 +257,11 @@ def test_how_many_images_a_reward_takes(tmp_path, batches, images):
 
         train = eval
 
-        def __call__(self, x, path):
+        def __call__(self, x, route):
             seen.append(x)
             return F.one_hot(torch.zeros(len(x), dtype=torch.int64), 10)
 
-    top1 = policy._top1(Net(), policy.draw(11, np.random.default_rng(0)).path, np.random.default_rng(0), "cpu")
+    top1 = policy._top1(Net(), policy.draw(11, np.random.default_rng(0)).route, np.random.default_rng(0), "cpu")
     assert len(seen[0]) == images
     assert len(seen[0].unique(dim=0)) == images  # no two the same
     held = policy._data.holdout.labels
@@ -288,19 +288,19 @@ def test_a_policy_learns_what_the_weights_can_do_and_what_the_target_is():
             answers = np.where(right, labels, (np.array(labels) + 1) % 10)
             return torch.nn.functional.one_hot(torch.from_numpy(answers), 10)
 
-    def path(point, mixed):
+    def route(point, mixed):
         return int((point[:3] == 2).sum())
 
     reward = Reward(name="absolute", target_ms=8, beta=-0.5)
-    mixtures = SimpleNamespace(space=SimpleNamespace(largest=np.full(5, 2)), operators=np.zeros(5, bool), path=path)
+    mixtures = SimpleNamespace(space=SimpleNamespace(largest=np.full(5, 2)), operators=np.zeros(5, bool), route=route)
     given = {"mixtures": mixtures, "reward": reward, "data": data, "batch": 16, "steps": 2000}
-    policy = Policy(Reinforce(space), latency_ms=lambda points: 1.0 + points.sum(axis=1), **given)
+    policy = JointPolicy(Reinforce(space), latency_ms=lambda points: 1.0 + points.sum(axis=1), **given)
     for step in range(2000):
         policy.learn(Net(), policy.draw(step, rng), step, rng)
         if step == 499:
             assert (policy.controller.logits == 0).all()
     assert policy.most_likely()[:3].tolist() == [2, 2, 2]  # 0.9 right
     assert policy.most_likely()[3:].sum() == 1  # and 8 ms
-    again = Policy(Reinforce(space), latency_ms=len, **given)
+    again = JointPolicy(Reinforce(space), latency_ms=len, **given)
     again.load(policy.tensors())
     np.testing.assert_array_equal(again.controller.logits, policy.controller.logits)

@@ -98,14 +98,14 @@ def test_shared_weights_compute_with_it():
     arch = space.decode(space.sample(np.random.default_rng(0), 1)[0])
     small = rewrite.classes(rewrite.small_image(arch, 32, min_px=2), 10)
     small = replace(rewrite.dropout(small, 0.0), norm_eps=0.5)
-    path = supernet.path(arch, small)
+    route = supernet.route(arch, small)
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1)).double()
-    statistics = supernet.calibrate(path, [x])
+    statistics = supernet.calibrate(route, [x])
     net = torch_net.build(small).double()
-    net.load_state_dict(supernet.state_dict_of(path, statistics))
+    net.load_state_dict(supernet.state_dict_of(route, statistics))
     with torch.inference_mode():
-        torch.testing.assert_close(supernet.folded(path, statistics)(x), net.eval()(x), rtol=1e-8, atol=1e-8)
-        torch.testing.assert_close(supernet(x, path), net.train()(x), rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(supernet.folded(route, statistics)(x), net.eval()(x), rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(supernet(x, route), net.train()(x), rtol=1e-8, atol=1e-8)
 
 
 def test_old_runtimes_can_read_the_graphs():

@@ -49,8 +49,8 @@ def test_a_network_takes_the_first_channels_and_the_centre_or_a_kernel_of_its_ow
         for filters in (0.75, 1.25):
             arch = space.decode(space.encode({**options, "block3.kernel": kernel, "block3.filters": filters}))
             small = rewrite.classes(rewrite.small_image(arch, 32, min_px=2), 10)
-            path = supernet.path(arch, small)
-            state = supernet.state_dict_of(path, supernet.calibrate(path, [torch.ones(2, 3, 32, 32)]))
+            route = supernet.route(arch, small)
+            state = supernet.state_dict_of(route, supernet.calibrate(route, [torch.ones(2, 3, 32, 32)]))
             number = supernet.layout.positions(arch).index((3, 0))
             assert isinstance(arch.blocks[number], MBConv)
             taken[kernel, filters] = [state[f"blocks.{number}.{op}.conv.weight"] for op in ("depthwise", "project")]

@@ -11,7 +11,7 @@ from nas.supernet.checkpoint import CheckpointError
 from nas.supernet.mixed import Mixtures
 from nas.supernet.module import Supernet
 from nas.supernet.phases import PHASES, Joint, Phase
-from nas.supernet.policy import Policy
+from nas.supernet.policy import JointPolicy
 from nas.supernet.train import Training
 from nas.training import sources
 from nas.training.recipe import Recipe
@@ -40,25 +40,25 @@ def test_a_network_alone_computes_what_it_computes_in_the_supernet(name, kernels
     x = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(1)).double()
     for row in space.sample(np.random.default_rng(0), 10):
         arch = space.decode(row)
-        path = supernet.path(arch, small(arch))
-        statistics = supernet.calibrate(path, [x])
+        route = supernet.route(arch, small(arch))
+        statistics = supernet.calibrate(route, [x])
         net = torch_net.build(small(arch)).double()
-        net.load_state_dict(supernet.state_dict_of(path, statistics))
+        net.load_state_dict(supernet.state_dict_of(route, statistics))
         net.eval()
         with torch.inference_mode():
-            alone, shared = net(x), supernet.folded(path, statistics)(x)
+            alone, shared = net(x), supernet.folded(route, statistics)(x)
             batch = net.train()(x)
             torch.testing.assert_close(shared, alone, rtol=1e-8, atol=1e-8)
-            torch.testing.assert_close(supernet(x, path), batch, rtol=1e-8, atol=1e-8)
+            torch.testing.assert_close(supernet(x, route), batch, rtol=1e-8, atol=1e-8)
 
 
 def test_statistics_are_those_of_all_images_together():
     supernet = make("mnasnet").double().eval()
     arch = supernet.layout.space.decode(supernet.layout.space.largest)
-    path = supernet.path(arch, small(arch))
+    route = supernet.route(arch, small(arch))
     images = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(1)).double()
-    first = next(iter(path.steps)).name  # what the first norm sees does not depend on other statistics
-    whole, pieces = (supernet.calibrate(path, batches)[first] for batches in ([images], images.split([20, 12, 8])))
+    first = next(iter(route.steps)).name  # what the first norm sees does not depend on other statistics
+    whole, pieces = (supernet.calibrate(route, batches)[first] for batches in ([images], images.split([20, 12, 8])))
     torch.testing.assert_close(whole[0], pieces[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(whole[1], pieces[1], rtol=0.02, atol=0)  # the variance within batches
 
@@ -78,26 +78,26 @@ def training(
     supernet = make(space)
     networks = supernet.layout.space
 
-    def path(indices):
+    def route(indices):
         arch = networks.decode(indices)
-        return supernet.path(arch, trainer.small(arch))
+        return supernet.route(arch, trainer.small(arch))
 
     settings = {
         "supernet": supernet,
         "data": data,
         "recipe": recipe,
         "phases": {name: Phase(share=1, lr=1e-3) for name in PHASES},
-        "largest": path(networks.largest),
-        "draw": lambda rng: path(networks.sample(rng, 1)[0]),
+        "largest": route(networks.largest),
+        "draw": lambda rng: route(networks.sample(rng, 1)[0]),
         "rng_seed": 3,
         "identity": {"space": space},
         "file": folder / "shared.safetensors",
     }
     if joint:
         latency = latency_luts.load("pixel1")
-        settings["policy"] = Policy(
+        settings["policy"] = JointPolicy(
             Reinforce(networks, rng_seed=0),
-            mixtures=Mixtures(networks, path, supernet.kernels),
+            mixtures=Mixtures(networks, route, supernet.kernels),
             latency_ms=lambda points: latency.latency_ms_batch(networks, points),
             reward=Reward(name="absolute", target_ms=15.8),
             data=data,

@@ -24,9 +24,9 @@ from tests.test_supernet import training
 class Halves(Training):
     """Computes what two workers do."""
 
-    def _loss(self, step, phase, path, teacher):
+    def _loss(self, step, phase, route, teacher):
         ranks = [Training(**{**vars(self), "rank": rank, "ranks": 2}) for rank in range(2)]
-        return torch.stack([half._loss(step, phase, path, teacher) for half in ranks]).mean()
+        return torch.stack([half._loss(step, phase, route, teacher) for half in ranks]).mean()
 
 
 def main() -> None:

@@ -64,10 +64,10 @@ class SharedWeights:
         start = time.perf_counter()
         torch.set_num_threads(self.trainer.threads)
         data, net = self.trainer.data, self._supernet()
-        path = net.path(arch, self.trainer.small(arch))
+        route = net.route(arch, self.trainer.small(arch))
         holdout = part(data.holdout, self.images)
         with torch.inference_mode(), on_gpu.many_shapes(self.trainer.device, data.resolution_px):
-            forward = net.folded(path, net.calibrate(path, self._batches(drawn(data.train, self.bn_images))))
+            forward = net.folded(route, net.calibrate(route, self._batches(drawn(data.train, self.bn_images))))
             answers = torch.cat([forward(x).argmax(1) for x in self._batches(holdout)])
         correct = int((answers.cpu().numpy() == holdout.labels).sum())
         return Evaluation(top1=correct / len(holdout), seconds=time.perf_counter() - start)
@@ -89,10 +89,10 @@ class SharedWeights:
 
         torch.set_num_threads(self.trainer.threads)
         data, net = self.trainer.data, self._supernet()
-        path = net.path(arch, self.trainer.small(arch))
+        route = net.route(arch, self.trainer.small(arch))
         with on_gpu.many_shapes(self.trainer.device, data.resolution_px):
-            statistics = net.calibrate(path, self._batches(drawn(data.train, self.bn_images)))
-        return {name: value.cpu() for name, value in net.state_dict_of(path, statistics).items()}
+            statistics = net.calibrate(route, self._batches(drawn(data.train, self.bn_images)))
+        return {name: value.cpu() for name, value in net.state_dict_of(route, statistics).items()}
 
     def _batches(self, split: "Split"):
         import torch

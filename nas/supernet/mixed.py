@@ -22,7 +22,7 @@ from itertools import product
 
 import numpy as np
 
-from nas.supernet.paths import Mean, Path, Step, Stretch, keyed, with_done
+from nas.supernet.routes import Mean, Route, Step, Stretch, keyed, with_done
 from search_spaces.arch import Block
 from search_spaces.ops import Op
 from search_spaces.space import SearchSpace
@@ -34,29 +34,29 @@ class Mixtures:
     """The networks of a space, and what lies between them.
 
     Args:
-        path: gives the way of a point (C,) through the shared weights.
+        route: gives the way of a point (C,) through the shared weights.
         kernels: see `nas.supernet.phases.KERNELS`.
 
     Attributes:
         operators: (C,) bools, see `operators`.
     """
 
-    def __init__(self, space: SearchSpace, path: Callable[[np.ndarray], Path], kernels: str) -> None:
+    def __init__(self, space: SearchSpace, route: Callable[[np.ndarray], Route], kernels: str) -> None:
         self.space, self.operators = space, operators(space)
-        self._path, self._kernels = path, kernels
+        self._route, self._kernels = route, kernels
         number = {choice.name: c for c, choice in enumerate(space.choices)}
         self._columns = [[number[name] for name in layer.choices] for layer in space.declared().variants()]
         self._blocks: dict[tuple[int, ...], tuple[Block, ...]] = {}
 
-    def path(self, point: np.ndarray, mixed: np.ndarray) -> Path:
+    def route(self, point: np.ndarray, mixed: np.ndarray) -> Route:
         """The way of the network `point` (C,), with all operators of the choices `mixed` (C,) averaged.
 
         Options are left out that would change the channels or the image's size from one layer to the next. The result's
-        `Path.arch` is that of the point.
+        `Route.arch` is that of the point.
         """
-        path = self._path(point)
+        route = self._route(point)
         if not mixed.any():
-            return path
+            return route
         columns = [[c for c in columns if mixed[c]] for columns in self._columns]
         options = [list(product(*(range(len(self.space.choices[c].options)) for c in own))) for own in columns]
         points = [np.repeat(point[None], len(own), axis=0) for own in options]
@@ -70,11 +70,11 @@ class Mixtures:
             last += len(blocks)
             if blocks:
                 steps = averaged(layer, [v for v in variants if _fits(v, blocks)], self._kernels)
-                stretches.append(Stretch(layer, blocks[0].in_ch, last, steps, path.arch.norm_eps))
-        return replace(path, stretches=tuple(stretches))
+                stretches.append(Stretch(layer, blocks[0].in_ch, last, steps, route.arch.norm_eps))
+        return replace(route, stretches=tuple(stretches))
 
     def spread(self, point: np.ndarray, mixed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-        """(n, C) networks that the one of `path` is the average of, drawn at random."""
+        """(n, C) networks that the one of `route` is the average of, drawn at random."""
         return np.where(mixed, self.space.sample(rng, n), point)
 
     def _look_at(self, point: np.ndarray, columns: list[list[int]], options: list[list[tuple[int, ...]]]) -> None:
@@ -91,7 +91,7 @@ class Mixtures:
         """The blocks of a layer for a point's options, for the images of the data set."""
         key = (layer, *point[self._columns[layer]].tolist())
         if key not in self._blocks:
-            blocks = self._path(point).arch.blocks  # of all layers
+            blocks = self._route(point).arch.blocks  # of all layers
             lengths = map(len, self.space.declared().blocks(point))
             for number, (columns, length) in enumerate(zip(self._columns, lengths, strict=True)):
                 self._blocks[number, *point[columns].tolist()], blocks = blocks[:length], blocks[length:]

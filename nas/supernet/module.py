@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.supernet.paths import Mean, Path, Step, Stretch, keyed, with_done
+from nas.supernet.routes import Mean, Route, Step, Stretch, keyed, with_done
 from search_spaces import torch_ops
 from search_spaces.arch import Arch
 from search_spaces.layout import Layout
@@ -26,7 +26,7 @@ from search_spaces.ops import Conv, Linear, Op
 __all__ = ["Statistics", "Supernet"]
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""Mean and variance (C,) of what each batch norm of a path normalises, by the name of its convolution."""
+"""Mean and variance (C,) of what each batch norm of a route normalises, by the name of its convolution."""
 
 
 class Supernet(nn.Module):
@@ -64,7 +64,7 @@ class Supernet(nn.Module):
             parameters[name] = value.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else value
         self.weights = nn.ParameterDict(parameters)
 
-    def path(self, arch: Arch, small: Arch) -> Path:
+    def route(self, arch: Arch, small: Arch) -> Route:
         """The way of `arch`.
 
         Args:
@@ -87,11 +87,11 @@ class Supernet(nn.Module):
                 source = steps[-1].name
             in_ch = blocks[numbers[0]].in_ch
             stretches.append(Stretch(layer, in_ch, numbers[-1], with_done(steps), small.norm_eps))
-        return Path(small, tuple(stretches))
+        return Route(small, tuple(stretches))
 
-    def forward(self, x: Tensor, path: Path) -> Tensor:
+    def forward(self, x: Tensor, route: Route) -> Tensor:
         """``(N, in_ch, H, W) -> (N, classes)``; batch norm uses the batch's own statistics."""
-        for stretch in path.stretches:
+        for stretch in route.stretches:
             x = self.stretch(x, stretch)
         return x
 
@@ -108,8 +108,8 @@ class Supernet(nn.Module):
         return self._run(x, stretch, convolve)
 
     @torch.no_grad()
-    def calibrate(self, path: Path, batches: Iterable[Tensor]) -> Statistics:
-        """Batch norm's statistics of a path: means over the images of `batches`, ``(N, in_ch, H, W)`` each."""
+    def calibrate(self, route: Route, batches: Iterable[Tensor]) -> Statistics:
+        """Batch norm's statistics of a route: means over the images of `batches`, ``(N, in_ch, H, W)`` each."""
         statistics: dict[str, tuple[Tensor, Tensor]] = {}
         seen, now = 0, 0
 
@@ -120,28 +120,28 @@ class Supernet(nn.Module):
             weight, bias = self._norm_weights(step.key, op)
             if step.name not in statistics:
                 statistics[step.name] = (torch.zeros_like(weight), torch.zeros_like(weight))
-            share, eps = now / (seen + now), path.arch.norm_eps
+            share, eps = now / (seen + now), route.arch.norm_eps
             return F.batch_norm(x, *statistics[step.name], weight, bias, training=True, momentum=share, eps=eps)
 
         for x in batches:
             now = len(x)
-            for stretch in path.stretches:
+            for stretch in route.stretches:
                 x = self._run(x, stretch, convolve)
             seen += now
         return statistics
 
     @torch.no_grad()
-    def folded(self, path: Path, statistics: Statistics) -> Callable[[Tensor], Tensor]:
-        """The path's network for inference, ``(N, in_ch, H, W) -> (N, classes)``, with batch norm folded into its
+    def folded(self, route: Route, statistics: Statistics) -> Callable[[Tensor], Tensor]:
+        """The route's network for inference, ``(N, in_ch, H, W) -> (N, classes)``, with batch norm folded into its
         convolutions."""
         weights: dict[str, tuple[Tensor, Tensor | None]] = {}
-        for step in path.steps:
+        for step in route.steps:
             if isinstance(step.op, Conv):
                 weight, bias = self._conv_weights(step.key, step.op)
                 if step.op.norm:
                     mean, var = statistics[step.name]
                     gamma, beta = self._norm_weights(step.key, step.op)
-                    scale = gamma * torch.rsqrt(var + path.arch.norm_eps)
+                    scale = gamma * torch.rsqrt(var + route.arch.norm_eps)
                     shift = beta - mean * scale
                     weight, bias = weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
                 weights[step.name] = weight.contiguous(memory_format=torch.channels_last), bias
@@ -150,17 +150,17 @@ class Supernet(nn.Module):
             return torch_ops.conv2d(x, op, *weights[step.name])
 
         def forward(x: Tensor) -> Tensor:
-            for stretch in path.stretches:
+            for stretch in route.stretches:
                 x = self._run(x, stretch, convolve)
             return x
 
         return forward
 
     @torch.no_grad()
-    def state_dict_of(self, path: Path, statistics: Statistics) -> dict[str, Tensor]:
-        """The path's weights as the state of ``torch_net.build(path.arch)``."""
+    def state_dict_of(self, route: Route, statistics: Statistics) -> dict[str, Tensor]:
+        """The route's weights as the state of ``torch_net.build(route.arch)``."""
         state: dict[str, Tensor] = {}
-        for step in path.steps:
+        for step in route.steps:
             if isinstance(step.op, Conv):
                 weight, bias = self._conv_weights(step.key, step.op)
                 state[f"{step.name}.conv.weight"] = weight

@@ -1,4 +1,4 @@
-"""`Policy`: draws the networks that shared weights are trained on, and learns with them which are good (mode=joint).
+"""`JointPolicy`: draws the networks that shared weights are trained on, and learns which are good (mode=joint).
 
 TuNAS (arXiv:2008.06120; tunas/mobile_architecture_search.py and controller.py): at every update a network of the policy
 is trained on a batch of `train`; then its accuracy on images of the holdout, four times as many, gives the reward from
@@ -37,12 +37,12 @@ from nas.controllers.reinforce import Reinforce
 from nas.reward import Reward
 from nas.supernet.mixed import Mixtures
 from nas.supernet.module import Supernet
-from nas.supernet.paths import Path
 from nas.supernet.phases import Joint
+from nas.supernet.routes import Route
 from nas.training.datasets import Dataset
 from nas.training.train import normalise
 
-__all__ = ["Drawn", "Learned", "Policy"]
+__all__ = ["Drawn", "JointPolicy", "Learned"]
 
 _SPREAD = 32  # networks
 _EMPTY = float("nan")  # a baseline before the first reward
@@ -61,10 +61,10 @@ class Drawn:
     point: np.ndarray
     chosen: np.ndarray
     mixed: np.ndarray
-    path: Path
+    route: Route
 
 
-class Policy:
+class JointPolicy:
     """Independent logits for every choice, and what they learn from.
 
     Args:
@@ -99,13 +99,13 @@ class Policy:
         replaced = rng.random(len(point)) < self._joint.warmup_probability(step, self.steps)
         point = np.where(replaced, self._mixtures.space.largest, point)
         mixed = replaced & self._mixtures.operators
-        return Drawn(point=point, chosen=~replaced, mixed=mixed, path=self._mixtures.path(point, mixed))
+        return Drawn(point=point, chosen=~replaced, mixed=mixed, route=self._mixtures.route(point, mixed))
 
     def learn(self, net: Supernet, drawn: Drawn, step: int, rng: np.random.Generator, device: str = "cpu") -> None:
         """Measures the network that was trained at update `step`, and shifts the policy by its reward."""
         if not self._joint.same_network:
             drawn = self.draw(step, rng)
-        top1 = self._top1(net, drawn.path, rng, device)
+        top1 = self._top1(net, drawn.route, rng, device)
         networks = drawn.point[None]
         if drawn.mixed.any():
             networks = self._mixtures.spread(drawn.point, drawn.mixed, _SPREAD, rng)
@@ -114,13 +114,13 @@ class Policy:
         self.controller.observe(drawn.point[None], np.array([reward]), chosen=drawn.chosen)
 
     @torch.no_grad()
-    def _top1(self, net: Supernet, path: Path, rng: np.random.Generator, device: str) -> float:
+    def _top1(self, net: Supernet, route: Route, rng: np.random.Generator, device: str) -> float:
         """On some of the holdout's images, no two the same. Batch norm uses their own statistics, as TuNAS's does."""
         held = self._data.holdout
         picked = rng.permutation(len(held))[: self._images]
         x = normalise(torch.from_numpy(held.images[picked]), self._data, device)
         net.eval()  # no dropout
-        answers = net(x, path).argmax(1).cpu().numpy()
+        answers = net(x, route).argmax(1).cpu().numpy()
         net.train()
         return float((answers == held.labels[picked]).mean())
 

@@ -20,7 +20,7 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.supernet.module import Supernet
-    from nas.supernet.policy import Learned, Policy
+    from nas.supernet.policy import JointPolicy, Learned
     from nas.supernet.train import Training
     from search_spaces.layout import Layout
 
@@ -128,14 +128,14 @@ def _training(
 ) -> "Training":
     """The training of the weights of `net`, and with a reward of a policy, from where `file` ends."""
     from nas.supernet.mixed import Mixtures
-    from nas.supernet.policy import Policy
+    from nas.supernet.policy import JointPolicy
     from nas.supernet.train import Training
 
     space, latency, reward = problem.space, problem.latency, problem.reward
 
-    def path(indices: np.ndarray):
+    def route(indices: np.ndarray):
         arch = space.decode(indices)
-        return net.path(arch, trainer.small(arch))
+        return net.route(arch, trainer.small(arch))
 
     band_ms = None if reward else [problem.target_ms * (1 - shared.band), problem.target_ms * (1 + shared.band)]
     draw = within(space, latency, *band_ms) if band_ms else lambda rng: space.sample(rng, 1)[0]
@@ -145,8 +145,8 @@ def _training(
         data=trainer.data,
         recipe=shared.recipe,
         phases=shared.phases,
-        largest=path(space.largest),
-        draw=lambda rng: path(draw(rng)),
+        largest=route(space.largest),
+        draw=lambda rng: route(draw(rng)),
         rng_seed=rng_seed,
         identity=_identity(net, shared, problem, trainer, rng_seed) | {"band_ms": band_ms},
         file=file,
@@ -154,9 +154,9 @@ def _training(
     )
     if reward is None:
         return training
-    policy = Policy(
+    policy = JointPolicy(
         Reinforce(space, rng_seed=rng_seed),
-        mixtures=Mixtures(space, path, shared.kernels),
+        mixtures=Mixtures(space, route, shared.kernels),
         latency_ms=lambda points: latency.latency_ms_batch(space, points),
         reward=reward,
         data=trainer.data,
@@ -268,7 +268,7 @@ def _ticks() -> tuple[int, int]:
 class _Progress:
     """Says now and then how far the training is."""
 
-    def __init__(self, console: Console, steps: int, policy: "Policy | None") -> None:
+    def __init__(self, console: Console, steps: int, policy: "JointPolicy | None") -> None:
         self._console, self._steps, self._policy = console, steps, policy
         self._start: tuple[int, float] | None = None
         self._said, self._phase = 0.0, ""

@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ from torch.nn import functional as F
 
 from nas.supernet import checkpoint
 from nas.supernet.module import Supernet
-from nas.supernet.paths import Path
 from nas.supernet.phases import PHASES, Phase
-from nas.supernet.policy import Drawn, Policy
+from nas.supernet.policy import Drawn, JointPolicy
+from nas.supernet.routes import Route
 from nas.training import on_gpu
 from nas.training.datasets import Dataset, drawn
 from nas.training.recipe import Recipe
@@ -69,14 +69,14 @@ class Training:
     data: Dataset
     recipe: Recipe
     phases: Mapping[str, Phase]
-    largest: Path
-    draw: Callable[[np.random.Generator], Path]
+    largest: Route
+    draw: Callable[[np.random.Generator], Route]
     rng_seed: int
     identity: Mapping[str, Any]
-    file: File
+    file: Path
     device: str = "cpu"
     every_s: float = 30.0
-    policy: Policy | None = None
+    policy: JointPolicy | None = None
     rank: int = 0
     ranks: int = 1
     parallel: Callable[[nn.Module], nn.Module] | None = None
@@ -138,9 +138,9 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
             rng = np.random.default_rng((self.rng_seed, step))  # of what all ranks do alike
             drawn = self.policy.draw(step, rng) if self.policy and phase == "mixed" else None
-            path = self._path(phase, rng) if drawn is None else drawn.path
+            route = self._route(phase, rng) if drawn is None else drawn.route
             with on_gpu.autocast(self.device, self.data.resolution_px):
-                loss = loss_of(step, phase, path, teacher)
+                loss = loss_of(step, phase, route, teacher)
             loss.backward()
             optimizer.step()
             if drawn:
@@ -184,7 +184,7 @@ class Training:
             first = last
         raise ValueError(f"the training has {self.steps} updates; there is no number {step}")
 
-    def _path(self, phase: str, rng: np.random.Generator) -> Path:
+    def _route(self, phase: str, rng: np.random.Generator) -> Route:
         return self.largest if phase == "largest" else self.draw(rng)
 
     def _learn(self, drawn: Drawn, step: int) -> None:
@@ -196,15 +196,15 @@ class Training:
         if self.ranks > 1:
             self.policy.load(_of_the_first(self.policy.tensors()))
 
-    def _loss(self, step: int, phase: str, path: Path, teacher: "Teacher | None") -> Tensor:
+    def _loss(self, step: int, phase: str, route: Route, teacher: "Teacher | None") -> Tensor:
         rng = np.random.default_rng((self.rng_seed, step, 3, self.rank))
         x, y = self._batch(step, rng)
         if phase == "align":
             assert teacher is not None
-            return unlike(self.supernet, path, x, teacher)
+            return unlike(self.supernet, route, x, teacher)
         with torch.random.fork_rng(devices=[]):  # dropout draws from torch's generator
             torch.manual_seed(int(rng.integers(2**62)))
-            return F.cross_entropy(self.supernet(x, path), y, label_smoothing=self.recipe.label_smoothing)
+            return F.cross_entropy(self.supernet(x, route), y, label_smoothing=self.recipe.label_smoothing)
 
     @property
     def _in_epoch(self) -> int:
@@ -251,9 +251,9 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Teacher:
     """A network that stays as it is: its features after each layer of the space, and their variances."""
 
-    def __init__(self, path: Path, weights: Mapping[str, Tensor], batches: Iterator[Tensor], device: str) -> None:
-        self._layer_after = {stretch.last: stretch.layer for stretch in path.stretches}
-        self._net = torch_net.build(path.arch)
+    def __init__(self, route: Route, weights: Mapping[str, Tensor], batches: Iterator[Tensor], device: str) -> None:
+        self._layer_after = {stretch.last: stretch.layer for stretch in route.stretches}
+        self._net = torch_net.build(route.arch)
         self._net.load_state_dict(weights)
         self._net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         features = [self.features(x) for x in batches]
@@ -273,13 +273,13 @@ class Teacher:
         return features
 
 
-def unlike(net: Supernet, path: Path, x: Tensor, teacher: Teacher) -> Tensor:
+def unlike(net: Supernet, route: Route, x: Tensor, teacher: Teacher) -> Tensor:
     """How far the stretches of a network are from the teacher's, each on the teacher's input: the mean over stretches
     and channels of the squared difference, in variances of the teacher's feature. The last stretch, with the classes,
     does not count."""
     features = teacher.features(x)
     losses = []
-    for stretch in path.stretches[:-1]:
+    for stretch in route.stretches[:-1]:
         mine, x_next = net.stretch(x[:, : stretch.in_ch], stretch), features[stretch.layer]
         losses.append(_distance(mine, x_next, teacher.variances[stretch.layer]))
         x = x_next

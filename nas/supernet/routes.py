@@ -8,7 +8,7 @@ from search_spaces.arch import Arch, Block
 from search_spaces.layout import Position
 from search_spaces.ops import Conv, Linear, Op
 
-__all__ = ["Mean", "Path", "Step", "Stretch", "keyed", "with_done"]
+__all__ = ["Mean", "Route", "Step", "Stretch", "keyed", "with_done"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Step:
-    """One operator of a path.
+    """One operator of a route.
 
     Attributes:
         name: like ``blocks.3.expand``, as in `torch_net.Net`.
@@ -59,7 +59,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Path:
+class Route:
     """A network's way through the shared weights.
 
     Attributes:
