@@ -85,10 +85,8 @@ class Tuner(Protocol):
     """What tells how accurate proposals are."""
 
     def evaluate(self, step: int, proposals: Sequence[Proposal], parent_top1: float) -> Mapping[int, float]:
-        """The position of a proposal to its top-1 in [0, 1] after a short fine-tuning; those left out are not kept.
-
-        At least one.
-        """
+        """The top-1 of proposals after a short fine-tuning, in [0, 1], by their position: of at least one. Those
+        left out are not kept."""
         ...
 
     def keep(self, step: int, proposals: Sequence[Proposal], kept: int) -> None:

@@ -84,7 +84,7 @@ def updates(path: Path, identity: Mapping[str, Any]) -> int:
 
 
 def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
-    """Tensors and number of updates."""
+    """The tensors of the file, and the number of updates that made them."""
     from safetensors import SafetensorError, safe_open
 
     try:

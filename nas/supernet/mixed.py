@@ -78,8 +78,8 @@ class Mixtures:
         return np.where(mixed, self.space.sample(rng, n), point)
 
     def _look_at(self, point: np.ndarray, columns: list[list[int]], options: list[list[tuple[int, ...]]]) -> None:
-        """At the blocks of all layers for each of their options, in as few networks as may be: a variant of every layer
-        in each."""
+        """Keeps the blocks of all layers for each of their options, of as few networks as possible: each has another
+        variant of every layer."""
         for i in range(max(map(len, options))):
             variant = point.copy()
             for own, values in zip(columns, options, strict=True):
@@ -155,7 +155,8 @@ def _mean(steps: list[Step], name: str, values: Counter[str]) -> str:
 
 
 def _fits(variant: tuple[Block, ...], blocks: tuple[Block, ...]) -> bool:
-    """Whether a layer may have the one instead of the other."""
+    """Whether `variant` can stand where `blocks` stand: the same channels go in and come out, and where it has
+    no blocks, the image keeps its size."""
     ends = blocks[0].in_ch, blocks[-1].out_ch
     if variant:
         return (variant[0].in_ch, variant[-1].out_ch) == ends
@@ -164,7 +165,7 @@ def _fits(variant: tuple[Block, ...], blocks: tuple[Block, ...]) -> bool:
 
 @lru_cache(maxsize=100_000)
 def _channels(block: Block) -> tuple[int, ...]:
-    """All but those inside squeeze-and-excite, which may be there or not."""
+    """The channels of `block`, but for those inside squeeze-and-excite, which a variant may lack."""
     return tuple(getattr(block, f.name) for f in fields(block) if f.name.endswith("_ch") and f.name != "se_ch")
 
 

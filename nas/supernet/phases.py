@@ -63,7 +63,7 @@ class Joint:
         return _TUNAS_LR * _GROWTH ** ((step - first) / max(1, steps - first))
 
     def warmup_probability(self, step: int, steps: int) -> float:
-        """Of each choice, at update `step` (from 0) of `steps`, to be replaced: falls linearly from 1 to 0."""
+        """The probability that a choice is replaced at update `step` (from 0) of `steps`: falls linearly to 0."""
         last = int(self.warmup * steps)
         return max(0.0, 1 - step / last) if last else 0.0
 

@@ -259,7 +259,7 @@ def _busy_cores(cores: int, seconds: float = 0.5) -> float:
 
 
 def _ticks() -> tuple[int, int]:
-    """For how long all processors together have been busy, and there, in ticks."""
+    """Ticks of all processors together: those in which they were busy, and all."""
     user, nice, system, idle, disks, *rest = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
     busy = user + nice + system + sum(rest)
     return busy, busy + idle + disks

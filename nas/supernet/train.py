@@ -188,7 +188,7 @@ class Training:
         return self.largest if phase == "largest" else self.draw(rng)
 
     def _learn(self, drawn: Drawn, step: int) -> None:
-        """The policy, from the network that was just trained."""
+        """Teaches the policy by the network that was just trained."""
         assert self.policy
         if self.rank == 0:
             rng = np.random.default_rng((self.rng_seed, step, 2))
