@@ -30,7 +30,7 @@ def deliver(
 
     ``best.json`` is the network as it was searched; ``trained.json`` as it was trained, for the images and classes of
     the data set; ``best.safetensors`` its weights (`torch_net.load`); ``best.onnx`` its graph, which reads pixels and
-    normalises them itself; ``preprocess.json`` and ``labels.txt`` say how a picture becomes its input, and what its
+    normalises them itself; ``preprocess.json`` and ``labels.txt`` say preprocessing a picture becomes its input, and what its
     outputs are.
 
     Args:
@@ -60,10 +60,10 @@ def restored(
 
     try:
         net, about = torch_net.read(Path(run_dir) / torch_net.WEIGHTS)
-        found = json.loads(about["training"]) if "training" in about else training  # earlier versions did not say it
+        said = json.loads(about["training"]) if "training" in about else training  # earlier versions did not say it
     except ValueError:
         return False
-    if net.arch != trained or found != training:
+    if net.arch != trained or said != training:
         return False
     _write_others(Path(run_dir), net, data, searched)
     return True
@@ -73,17 +73,17 @@ def _write_others(run_dir: Path, net: "Net", data: Dataset, searched: Arch) -> N
     from search_spaces import onnx_net
 
     names = [" ".join(name.encode(errors="replace").decode().split()) for name in data.class_names]  # a line each
-    how = _preprocessing(data)
+    preprocessing = _preprocessing(data)
     write_text(run_dir / "best.json", text.to_json(searched))
     write_text(run_dir / "trained.json", text.to_json(net.arch))
-    write_json(run_dir / "preprocess.json", how)
+    write_json(run_dir / "preprocess.json", preprocessing)
     write_text(run_dir / "labels.txt", "".join(f"{name}\n" for name in names))
     onnx_net.export(
         net.arch,
         run_dir / "best.onnx",
         net=net,
         pixels=onnx_net.Pixels(mean=data.mean, std=data.std),
-        about={"preprocess": json.dumps(how), "labels": json.dumps(names), "arch": text.to_json(net.arch)},
+        about={"preprocess": json.dumps(preprocessing), "labels": json.dumps(names), "arch": text.to_json(net.arch)},
         examples=_examples(net, data),
     )
 

@@ -11,11 +11,11 @@ __all__ = ["front", "hypervolume"]
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
     """The trials that no other beats in both top-1 and latency, fastest first; of equals the earliest."""
-    found: list[Trial] = []
+    best: list[Trial] = []
     for trial in sorted((t for t in trials if t.status == "ok"), key=lambda t: (t.latency_ms, -t.top1, t.sample)):
-        if not found or trial.top1 > found[-1].top1:
-            found.append(trial)
-    return found
+        if not best or trial.top1 > best[-1].top1:
+            best.append(trial)
+    return best
 
 
 def hypervolume(top1: np.ndarray, latency_ms: np.ndarray, *, reference_ms: float) -> float:
