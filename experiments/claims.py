@@ -62,13 +62,13 @@ class Section:
     @property
     def tables(self) -> list[list[tuple[int, str]]]:
         """The rows of each table, with their line numbers."""
-        found: list[list[tuple[int, str]]] = []
+        grouped: list[list[tuple[int, str]]] = []
         for line, kind, text in self.parts:
             if kind == "row":
-                if not found or line != found[-1][-1][0] + 1:
-                    found.append([])
-                found[-1].append((line, text))
-        return found
+                if not grouped or line != grouped[-1][-1][0] + 1:
+                    grouped.append([])
+                grouped[-1].append((line, text))
+        return grouped
 
     def add(self, line: int, kind: str, text: str) -> None:
         """A line; lines of text that follow each other are one part."""
@@ -81,30 +81,30 @@ class Section:
 
 def sections(markdown: str) -> list[Section]:
     """Of a text in Markdown; code is left out, but for its comments."""
-    found, fence, in_table = [Section()], None, False
+    cut, fence, in_table = [Section()], None, False
     for number, line in enumerate(markdown.splitlines(), 1):
         if line.lstrip().startswith("```"):
             fence = None if fence is not None else line.strip().removeprefix("```")
         elif fence == "text":
-            found[-1].add(number, "printed", line.strip())
+            cut[-1].add(number, "printed", line.strip())
         elif fence is not None:
-            found[-1].add(number, "code", line.partition(" # ")[0])
+            cut[-1].add(number, "code", line.partition(" # ")[0])
             if fence == "" and " # " in line:
-                found[-1].add(number, "text", line.partition(" # ")[2])
+                cut[-1].add(number, "text", line.partition(" # ")[2])
         elif line.startswith("    "):
-            found[-1].add(number, "command", line.strip())
+            cut[-1].add(number, "command", line.strip())
         elif line.startswith("|"):
             if in_table and not set(line) <= set("|-: "):
-                found[-1].add(number, "row", line)
+                cut[-1].add(number, "row", line)
             in_table = True
             continue
         else:
             if line.startswith("#"):
-                found.append(Section())
+                cut.append(Section())
             if line:
-                found[-1].add(number, "text", line)
+                cut[-1].add(number, "text", line)
         in_table = False
-    return found
+    return cut
 
 
 def links(text: str) -> list[str]:
@@ -196,14 +196,14 @@ def _misplaced(table: Sequence[tuple[int, str]], files: Sequence[Path], names: s
     """Rows that are no row of a result where most rows of the table are one, and columns that are of several."""
     lines = [(line, [_numbers(cell) for cell in _cells(row)]) for line, row in table]
     lines = [(line, cells) for line, cells in lines if any(cells)]
-    found = [
+    matching = [
         [(file, row) for file in files for row in _rows(file) if all(_has(row, n) for cell in cells for n in cell)]
         for _, cells in lines
     ]
-    if 2 * sum(map(bool, found)) <= len(found):
+    if 2 * sum(map(bool, matching)) <= len(matching):
         return
     columns: dict[int, set[tuple[Path, int]]] = {}
-    for (line, cells), rows in zip(lines, found, strict=True):
+    for (line, cells), rows in zip(lines, matching, strict=True):
         if not rows:
             yield f"{line}: this row is {names} as one row"
             continue

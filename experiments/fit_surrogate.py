@@ -151,12 +151,12 @@ def _numbers(indices: np.ndarray, u: np.ndarray) -> list[list[float]]:
     _, effects = _ridge(np.hstack(one_hot).astype(float), u, RIDGE_Z)
     per_choice = np.split(effects, np.cumsum([x.shape[1] for x in one_hot])[:-1])
     spread = [np.concatenate([[0.0], own])[column].std() for own, column in zip(per_choice, indices.T, strict=True)]
-    found = []
+    z = []
     for own, column, deviation in zip(per_choice, indices.T, spread, strict=True):
         numbers = np.concatenate([[0.0], own])
         weight = max(deviation / max(spread), 0.05) ** IMPORTANCE
-        found.append(((numbers - numbers[column].mean()) / deviation * weight).tolist())
-    return found
+        z.append(((numbers - numbers[column].mean()) / deviation * weight).tolist())
+    return z
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, penalty: np.ndarray | float) -> tuple[float, np.ndarray]:
@@ -178,17 +178,18 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
 
 
-def to_json(found: Surrogate, facts: dict) -> str:
+def to_json(surrogate: Surrogate, facts: dict) -> str:
     """A line for each coefficient of a choice."""
 
     def numbers(values: object) -> str:
         return json.dumps([float(f"{value:.6g}") for value in np.ravel(np.asarray(values))])
 
-    quadratic = ",\n  ".join(numbers(row[: i + 1]) for i, row in enumerate(found.quadratic))
-    z = ",\n  ".join(map(numbers, found.z))
+    quadratic = ",\n  ".join(numbers(row[: i + 1]) for i, row in enumerate(surrogate.quadratic))
+    z = ",\n  ".join(map(numbers, surrogate.z))
     return (
-        f'{{\n "facts": {json.dumps(facts)},\n "ceiling": {found.ceiling},\n "intercept": {found.intercept!r},\n'
-        f' "linear": {numbers(found.linear)},\n "z": [\n  {z}\n ],\n "quadratic": [\n  {quadratic}\n ]\n}}\n'
+        f'{{\n "facts": {json.dumps(facts)},\n "ceiling": {surrogate.ceiling},\n'
+        f' "intercept": {surrogate.intercept!r},\n'
+        f' "linear": {numbers(surrogate.linear)},\n "z": [\n  {z}\n ],\n "quadratic": [\n  {quadratic}\n ]\n}}\n'
     )
 
 

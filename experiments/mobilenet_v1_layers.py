@@ -41,15 +41,15 @@ def shares() -> dict[str, tuple[float, float]]:
 
 def separable_ratios() -> list[tuple[int, int, float, float]]:
     """(input size, output channels, counted ratio, 1/N + 1/D²) of every depthwise-separable block."""
-    found = []
+    ratios = []
     for part in lower(zoo.get("mobilenet_v1")):
         block = part.block
         if isinstance(block, SepConv):
             full = ConvBN(in_ch=block.in_ch, out_ch=block.out_ch, kernel=block.kernel, stride=block.stride)
             _, height, width = part.in_shape
             ratio = cost.unit_madds(part) / cost.unit_madds(unit(full, height, width))
-            found.append((height, block.out_ch, ratio, 1 / block.out_ch + 1 / block.kernel**2))
-    return found
+            ratios.append((height, block.out_ch, ratio, 1 / block.out_ch + 1 / block.kernel**2))
+    return ratios
 
 
 def _kind(node: Node) -> str | None:

@@ -51,7 +51,7 @@ TABLE_7 = (
 
 def detectors() -> list[tuple[Arch, float, float, float]]:
     """Of each row of table 6: the network, parameters without batch norm (M), parameters (M), multiply-adds (B)."""
-    found = []
+    networks = []
     for name, width, halved, classes, *_ in TABLE_6:
         arch = dense.ssdlite(zoo.get(name, width=width), width=width, halve_last=halved, classes=classes)
         norms = sum(
@@ -61,18 +61,18 @@ def detectors() -> list[tuple[Arch, float, float, float]]:
             if isinstance(node.op, Conv) and node.op.norm
         )
         params = cost.params(arch)
-        found.append((arch, (params - norms) / 1e6, params / 1e6, cost.madds(arch) / 1e9))
-    return found
+        networks.append((arch, (params - norms) / 1e6, params / 1e6, cost.madds(arch) / 1e9))
+    return networks
 
 
 def segmenters(size: tuple[int, int] = (1024, 2048)) -> list[tuple[Arch, float, float]]:
     """Of each row of table 7: the network, parameters (M), multiply-adds (B) at `size`."""
-    found = []
+    networks = []
     for name, width, halved, head, filters, *_ in TABLE_7:
         arch = dense.segmentation(zoo.get(name, width=width), head=head, filters=filters, halve_last=halved)
         parts = chain(arch.blocks, size)
-        found.append((arch, cost.params(arch) / 1e6, sum(map(cost.unit_madds, parts)) / 1e9))
-    return found
+        networks.append((arch, cost.params(arch) / 1e6, sum(map(cost.unit_madds, parts)) / 1e9))
+    return networks
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def main() -> None:
     print(f"{'units':12s} {'fitted to networks':28s} {'mean error':>10s} {'largest':>8s}")
     for way, fit, mape, worst in rows:
         print(f"{way:12s} {fit:28s} {mape:10.1%} {worst:8.1%}")
-    found = [
+    figures = [
         {
             **setting,
             "noise %": f"{100 * noise:.2f}",
@@ -67,7 +67,7 @@ def main() -> None:
         for way, fit, mape, worst in rows
     ]
     path = tables.named("unit_timing", setting, DEFAULTS)
-    tables.write(found, path, origin=provenance.of(f"networks {NETWORKS_SEED}, chains 0"))
+    tables.write(figures, path, origin=provenance.of(f"networks {NETWORKS_SEED}, chains 0"))
 
 
 def _measure(machine: Bench, archs: list[Arch], rounds: int) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
@@ -99,7 +99,7 @@ def _measure(machine: Bench, archs: list[Arch], rounds: int) -> tuple[np.ndarray
 
 def _profiled(machine: Bench, chains: list[Arch]) -> tuple[list[Arch], list[list[tuple[float, float, float]]]]:
     """For each chain and unit: ms, kernels, and ms of changes of the memory layout."""
-    found = []
+    timed = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(chains), 16):
             group = chains[start : start + 16]
@@ -112,8 +112,8 @@ def _profiled(machine: Bench, chains: list[Arch]) -> tuple[list[Arch], list[list
                 total, kernels = _fastest(events, len(chain.blocks))
                 plain = [e for e in events if not e["args"]["op_name"].startswith("Reorder")]
                 rest, _ = _fastest(plain, len(chain.blocks))
-                found.append(list(zip(total.tolist(), kernels.tolist(), (total - rest).tolist(), strict=True)))
-    return chains, found
+                timed.append(list(zip(total.tolist(), kernels.tolist(), (total - rest).tolist(), strict=True)))
+    return chains, timed
 
 
 def _fastest(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:

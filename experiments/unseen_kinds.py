@@ -74,22 +74,22 @@ def main() -> None:
     for file, ms, table in (("phones_tflite.csv", "mean_ms", "core"), ("cpus_ncnn.csv", "min_ms", "table_line")):
         measured = read(folder / file, ms, table)
         for title, group in (("a family", _family), ("k x k convolutions", _has_k_by_k)):
-            found = [out for its in measured.values() for out in left_out(its, group)]
-            rows.append({"file": file, "tables": str(len(measured)), "left out": title} | summary(found))
+            networks = [out for its in measured.values() for out in left_out(its, group)]
+            rows.append({"file": file, "tables": str(len(measured)), "left out": title} | summary(networks))
     origin = provenance.of(provenance.NOTHING_RANDOM)
     tables.show("Networks left out of a fit", rows, tables.RESULTS / "unseen_kinds.csv", origin=origin, width=160)
 
 
 def read(path: Path, ms: str, table: str) -> dict[tuple[str, str], list[Measured]]:
     """Networks and their milliseconds, by device and core, or device and table: those of at least `FEWEST` networks."""
-    found: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    tables_of: dict[tuple[str, str], list[Measured]] = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             plain = row["dtype"] in ("fp32", "float") and row["threads"] == "1" and row.get("gpu") in (None, "false")
             arch = _network(row, path.parent) if plain else None
             if arch is not None:
-                found[row["device"], row[table]].append(Measured(arch=arch, ms=float(row[ms]), source_set=""))
-    return {name: its for name, its in found.items() if len(its) >= FEWEST}
+                tables_of[row["device"], row[table]].append(Measured(arch=arch, ms=float(row[ms]), source_set=""))
+    return {name: its for name, its in tables_of.items() if len(its) >= FEWEST}
 
 
 def _network(row: Mapping[str, str], folder: Path) -> Arch | None:

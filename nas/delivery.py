@@ -30,7 +30,7 @@ def deliver(
 
     ``best.json`` is the network as it was searched; ``trained.json`` as it was trained, for the images and classes of
     the data set; ``best.safetensors`` its weights (`torch_net.load`); ``best.onnx`` its graph, which reads pixels and
-    normalises them itself; ``preprocess.json`` and ``labels.txt`` say preprocessing a picture becomes its input, and what its
+    normalises them itself; ``preprocess.json`` and ``labels.txt`` say how a picture becomes its input, and what its
     outputs are.
 
     Args:
