@@ -180,7 +180,7 @@ class Shown:
         self.console.print(table)
 
 
-def _table_3(networks: Networks, here: Here, phones: Mapping[str, LatencyModel]) -> list[Sequence[str]]:
+def _table_3(networks: Networks, here: Here, phones: Mapping[str, LatencyModel]) -> Sequence[Sequence[str]]:
     lines: list[Sequence[str]] = [("network", "MAdds (M)", "params (M)", "P-1 ms", "P-2 ms", "P-3 ms", "here ms")]
     for title, arch in networks.table_3.items():
         _, _, madds_m, params_m, *published_ms = TABLE_3[title]
@@ -192,7 +192,7 @@ def _table_3(networks: Networks, here: Here, phones: Mapping[str, LatencyModel])
     return lines
 
 
-def _table_4(here: Here) -> list[Sequence[str]]:
+def _table_4(here: Here) -> Sequence[Sequence[str]]:
     head = ("network", "P-1 int8 / float32 (paper)", "here int8 ms", "here float32 ms", "here int8 / float32")
     return [head] + [
         (
@@ -206,7 +206,7 @@ def _table_4(here: Here) -> list[Sequence[str]]:
     ]
 
 
-def _table_5(here: Here) -> list[Sequence[str]]:
+def _table_5(here: Here) -> Sequence[Sequence[str]]:
     base, base_ms = TABLE_5[V3_LARGE][0], here.ms[V3_LARGE]
     return [("network", "paper", "paper, not optimised", "here ms", "here", "here, written out")] + [
         (
@@ -221,7 +221,7 @@ def _table_5(here: Here) -> list[Sequence[str]]:
     ]
 
 
-def _figure_5(networks: Networks, here: Here, phones: Mapping[str, LatencyModel]) -> list[Sequence[str]]:
+def _figure_5(networks: Networks, here: Here, phones: Mapping[str, LatencyModel]) -> Sequence[Sequence[str]]:
     both = networks.figure_5.values()
     ms = {name: [phone.latency_ms(arch) for arch in both] for name, phone in phones.items()}
     lines: list[Sequence[str]] = [("device", "before ms", "after ms", "saved ms", "saved")]
@@ -240,7 +240,7 @@ def _saved(networks: Networks) -> str:
     )
 
 
-def _figure_7(networks: Networks, here: Here, phone: LatencyModel) -> list[Sequence[str]]:
+def _figure_7(networks: Networks, here: Here, phone: LatencyModel) -> Sequence[Sequence[str]]:
     lines: list[Sequence[str]] = [("network", "MAdds (M)", "P-1 ms", "here ms")]
     for (name, width, px), arch in networks.figure_7.items():
         on_phone, ours = f"{phone.latency_ms(arch):.1f}", f"{here.ms[name, width, px]:.2f}"

@@ -8,7 +8,7 @@ from search_spaces.arch import Block, MBConv, SepConv
 
 __all__ = ["repeat", "residual"]
 
-_Separable = TypeVar("_Separable", SepConv, MBConv)
+_Separable = TypeVar("_Separable", bound=SepConv | MBConv)
 
 
 def residual(block: _Separable) -> _Separable:
