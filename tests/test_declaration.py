@@ -173,10 +173,10 @@ def test_a_table_prices_and_shared_weights_for_a_declared_space(tmp_path, fake, 
         kernels="centre", band=0.9, images=60, bn_images=48, mode=mode,
     )  # fmt: skip
     target_ms = float(np.median(single))
-    given = {"space": space, "latency": latency, "target_ms": target_ms, "trainer": trainer}
     reward = Reward(name="absolute", target_ms=target_ms)
+    problem = prepare.Problem(space=space, latency=latency, target_ms=target_ms, reward=reward)
     weights, learned = prepare.prepare(
-        tmp_path, shared, **given, rng_seed=0, threads=1, console=new_console(), reward=reward
+        tmp_path, shared, problem, trainer=trainer, rng_seed=0, threads=1, console=new_console()
     )
     evaluator = SharedWeights(
         key=mode, space=space, weights=SerialExecutor().share(weights), trainer=trainer, kernels="centre", images=60,

@@ -9,6 +9,7 @@ from nas.seeds import final_seed
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import Records
+from nas_runtime.run import Run
 from netadapt import final
 from netadapt.final import Contender
 from netadapt.fine_tune import FineTune, Train
@@ -44,7 +45,7 @@ def train(folder, executor, *, how: str, rng_seed: int = 0):
     )
     contenders = [Contender(name="adapted", archs=(ADAPTED,) * 2), Contender(name="seed", archs=(SEED,) * 2)]
     inherited = NET if how == "finetune" else None
-    return final.train(folder, plan, contenders, executor, executor.share(None), inherited)
+    return final.train(Run(folder), plan, contenders, executor, executor.share(None), inherited)
 
 
 @pytest.fixture(autouse=True)

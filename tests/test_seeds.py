@@ -18,7 +18,7 @@ from nas.settings import TrainerSettings
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.trained import Trainings
 from nas.supernet.phases import PHASES, Phase
-from nas.supernet.prepare import SharedPlan, prepare
+from nas.supernet.prepare import Problem, SharedPlan, prepare
 from nas.training import train as training
 from nas.training.recipe import Recipe
 from nas.trial import Trial
@@ -143,7 +143,7 @@ def test_fine_tuning_seeds_the_batches(stripes):
 
     def fine_tuned(rng_seed: int):
         recipe = Recipe(steps=1, batch=16, lr=0.01)
-        task = FineTune(evaluator=evaluator, parent=parent, recipe=recipe, how="l2", rng_seed=rng_seed)
+        task = FineTune(trainer=evaluator, parent=parent, recipe=recipe, inherit="l2", rng_seed=rng_seed)
         return task(TINY).state.weights
 
     changes_with_the_seed(fine_tuned)
@@ -155,7 +155,7 @@ def test_channels_that_a_parent_does_not_have_are_drawn_by_the_seed(stripes):
     parent = SerialExecutor().share(net(narrower))
 
     def inherited(rng_seed: int):
-        return FineTune(evaluator=evaluator, parent=parent, recipe=None, how="l2", rng_seed=rng_seed)(
+        return FineTune(trainer=evaluator, parent=parent, recipe=None, inherit="l2", rng_seed=rng_seed)(
             TINY
         ).state.weights
 
@@ -190,9 +190,7 @@ def test_shared_weights_are_initialised_and_trained_by_the_seed(stripes, tmp_pat
         weights, _ = prepare(
             folder,
             shared,
-            space=space,
-            latency=latency_luts.load("pixel1"),
-            target_ms=10.0,
+            Problem(space=space, latency=latency_luts.load("pixel1"), target_ms=10.0),
             trainer=ProxyTraining(data=stripes, recipe=Recipe()),
             rng_seed=rng_seed,
             threads=1,

@@ -24,7 +24,9 @@ from nas.training.recipe import Recipe
 from nas.training.sources import cifar10, fashion_mnist
 from nas.training.train import new_net, normalise
 from nas_runtime.records import Records
+from nas_runtime.run import Run
 from netadapt import run as netadapt_run
+from netadapt.adapt import Rule
 from netadapt.fine_tune import AndTest, FineTune, Train
 from netadapt.seed import Seed, given_net
 from netadapt.weights import TrainedNet
@@ -81,17 +83,17 @@ def labelled(data: Dataset, arch: Arch, weights, **shares: float) -> Dataset:
 def test_a_proposal_is_measured_on_the_holdout_and_a_final_network_on_the_test_images_too(stripes):
     net = trained()
     data = labelled(stripes, TINY, net.weights, train=0, holdout=1, test=0.5)
-    evaluator = share(ProxyTraining(data=data, recipe=Recipe()))
-    look = FineTune(evaluator=evaluator, parent=share(net), recipe=None, how="l2", rng_seed=0)
+    shared = share(ProxyTraining(data=data, recipe=Recipe()))
+    look = FineTune(trainer=shared, parent=share(net), recipe=None, inherit="l2", rng_seed=0)
     assert look(TINY).top1 == 1.0
-    evaluation = AndTest(evaluator, look)(TINY)
+    evaluation = AndTest(shared, look)(TINY)
     assert (evaluation.top1, evaluation.state[1]) == (1.0, 0.5)
 
 
 def test_a_network_trained_from_scratch_is_measured_on_the_holdout_and_the_test_images(stripes):
     def task(data: Dataset) -> AndTest:
-        evaluator = share(ProxyTraining(data=data, recipe=Recipe()))
-        return AndTest(evaluator, Train(evaluator=evaluator, recipe=RECIPE, rng_seed=3))
+        shared = share(ProxyTraining(data=data, recipe=Recipe()))
+        return AndTest(shared, Train(trainer=shared, recipe=RECIPE, rng_seed=3))
 
     net, _ = task(stripes)(TINY).state
     evaluation = task(labelled(stripes, TINY, net.weights, holdout=1, test=0.5))(TINY)
@@ -131,10 +133,7 @@ def test_an_adaptation_is_judged_on_its_part_of_the_holdout(stripes, tmp_path, i
         seed=Seed(arch=TINY, weights=None),
         latency=SimpleNamespace(latency_ms=lambda arch: float(arch.blocks[1].mid_ch)),
         target_ms=20.0,
-        delta=0.1,
-        decay=1.0,
-        kinds=("expansion",),
-        selection="ratio",
+        rule=Rule(delta=0.1, kinds=("expansion",)),
         inherit="l2",
         rungs=(),
         rng_seed=0,
@@ -143,7 +142,7 @@ def test_an_adaptation_is_judged_on_its_part_of_the_holdout(stripes, tmp_path, i
     )
     found, _ = netadapt_run._adapt(
         Console(quiet=True),
-        tmp_path,
+        Run(tmp_path),
         plan,
         ProxyTraining(data=data, recipe=Recipe()),
         SerialExecutor(),
@@ -189,14 +188,14 @@ def others(split: Split) -> Split:
 
 
 def fine_tuned(data: Dataset):
-    evaluator = share(ProxyTraining(data=data, recipe=Recipe()))
-    task = FineTune(evaluator=evaluator, parent=share(trained()), recipe=RECIPE, how="l2", rng_seed=0)
+    shared = share(ProxyTraining(data=data, recipe=Recipe()))
+    task = FineTune(trainer=shared, parent=share(trained()), recipe=RECIPE, inherit="l2", rng_seed=0)
     return task(TINY).state.weights
 
 
 def from_scratch(data: Dataset):
-    evaluator = share(ProxyTraining(data=data, recipe=Recipe()))
-    return Train(evaluator=evaluator, recipe=RECIPE, rng_seed=0)(TINY).state.weights
+    shared = share(ProxyTraining(data=data, recipe=Recipe()))
+    return Train(trainer=shared, recipe=RECIPE, rng_seed=0)(TINY).state.weights
 
 
 def fully(data: Dataset):
