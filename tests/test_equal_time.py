@@ -4,12 +4,14 @@ import itertools
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from experiments import equal_time, equal_time_searches
 from nas.evaluators.proxy_training import ProxyTraining
+from nas.training import datasets, sources
 
 
 @pytest.fixture
@@ -26,11 +28,19 @@ def seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(equal_time_searches, "CORES", 0.12)
     clock = SimpleNamespace(process_time=map(float, itertools.count()).__next__, time=time.time)
     monkeypatch.setattr(equal_time_searches, "time", clock)
+
+    def load(name, **how):
+        data = sources.load(name, holdout_images=100, **how)
+        return replace(data, test=datasets.part(data.test, 100))
+
+    equal_time_searches.load_data.cache_clear()
+    monkeypatch.setattr(equal_time_searches, "sources", SimpleNamespace(load=load))
     monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", {("mnasnet", "two_stage"): 12})
     monkeypatch.setattr(equal_time, "FINAL", {"fashion_mnist_mini": (1, 192)})
     monkeypatch.setattr(equal_time.tables, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["equal_time", "minutes=1", "seeds=1", "final_seeds=2", "methods=random,shared"])
-    return tmp_path
+    yield tmp_path
+    equal_time_searches.load_data.cache_clear()
 
 
 def test_searches_in_equal_time(seconds, monkeypatch, capsys):
