@@ -1,7 +1,7 @@
 """`python -m latency_luts.bundle device=rpi4 space=mnasnet out=rpi4.zip`: a device's table, without this project on it.
 
 The bundle is a zip file of a folder: chains of the space's units and some whole networks as ONNX graphs, and
-``on_device.py``, one plain program that needs Python 3.9, numpy and onnxruntime. On the device:
+``on_device.py``, a plain program that needs Python 3.9, numpy and onnxruntime. On the device:
 
     python on_device.py
 
@@ -15,6 +15,8 @@ The graphs' weights are random numbers, which the program makes on the device: a
 import json
 import os
 import zipfile
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ __all__ = ["bundle", "read_measured"]
 
 _FORMATS = (1, on_device.FORMAT)  # of what was measured; in the first, times are medians
 _SECTION_STEP = 4096  # bytes; sections of the file of weights begin at multiples of it
+_PROGRAM = Path(on_device.__file__).parent
 _USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224}  # conf/space
 
 
@@ -68,55 +71,82 @@ def bundle(
     Args:
         options: of the command line that stand for `space`, for the command that the device's program tells at its end.
     """
-    from search_spaces import onnx_net
-
     store.check_elsewhere(device, "a bundle")
-    path = Path(path)
     units, samples = units_and_samples(space)
     rng = np.random.default_rng(0)
     found = cover(units, rng, contexts=CONTEXTS)
     chains = [found[i] for i in rng.permutation(len(found))]
-    groups = list(together(chains, CHAINS_TOGETHER))
-    manifest: dict = {
-        "format": on_device.FORMAT,
-        "device": device,
-        "options": options,
-        "threads": threads,
-        "batch": batch,
-        "dtype": dtype,
-        "bursts": BURSTS,
-        "network_bursts": NETWORK_BURSTS,
-        "network_turns": NETWORK_TURNS,
-        "chains": [],
-        "networks": [],
-    }
     references = [zoo.get(name) for name in REFERENCES]
     largest = max(map(largest_bytes, (*references, *chains, *samples.values())))
     weights = WeightsFile(-(-largest // _SECTION_STEP) * _SECTION_STEP)
-    folder = f"{device}_bundle"
-    with complete(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
+    with complete(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
+        content = _Content(file, f"{device}_bundle", weights, batch=batch, dtype=dtype)
+        manifest = {
+            "format": on_device.FORMAT,
+            "device": device,
+            "options": options,
+            "threads": threads,
+            "batch": batch,
+            "dtype": dtype,
+            "bursts": BURSTS,
+            "network_bursts": NETWORK_BURSTS,
+            "network_turns": NETWORK_TURNS,
+            "references": [content.graph(f"{arch.name}.onnx", arch) for arch in references],
+            "chains": content.chains(chains),
+            "networks": content.networks(samples),  # every turn of them, see `on_device`
+            "weights": weights.sections,
+            "section_bytes": weights.section_bytes,
+        }
+        content.text("manifest.json", json.dumps(manifest))
+        for source in sorted(_PROGRAM.glob("*.py")):
+            content.text(
+                "on_device.py" if source.name == "start.py" else f"on_device/{source.name}", source.read_text()
+            )
+    return len(references) + len(chains) + len(samples)
 
-        def add(name: str, arch: Arch) -> dict:
-            model = onnx_net.model(arch, batch=batch, int8=dtype == "int8", stored=weights.place)
-            file.writestr(f"{folder}/{name}", model.SerializeToString())
-            return {"file": name, "in_shape": [batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
 
-        manifest["references"] = [add(f"{arch.name}.onnx", arch) for arch in references]
-        for g, group in enumerate(groups):
-            entries = [
-                {**add(f"chain{g:03d}_{i:02d}.onnx", arch), "keys": [key(unit) for unit in lower(arch)]}
+class _Content:
+    """What is written into the folder `folder` of a bundle's file.
+
+    Args:
+        weights: is told which weights the graphs need.
+    """
+
+    def __init__(self, file: zipfile.ZipFile, folder: str, weights: WeightsFile, *, batch: int, dtype: str) -> None:
+        self._file, self._folder, self._weights = file, folder, weights
+        self._batch, self._dtype = batch, dtype
+
+    def text(self, name: str, content: str | bytes) -> None:
+        self._file.writestr(f"{self._folder}/{name}", content)
+
+    def graph(self, name: str, arch: Arch) -> dict[str, Any]:
+        """Writes the graph of `arch`; gives its entry in the manifest."""
+        from search_spaces import onnx_net
+
+        model = onnx_net.model(arch, batch=self._batch, int8=self._dtype == "int8", stored=self._weights.place)
+        self.text(name, model.SerializeToString())
+        return {"file": name, "in_shape": [self._batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
+
+    def chains(self, chains: Sequence[Arch]) -> list[list[dict[str, Any]]]:
+        """Groups of chains that take turns."""
+        return [
+            [
+                {**self.graph(f"chain{g:03d}_{i:02d}.onnx", arch), "keys": [key(unit) for unit in lower(arch)]}
                 for i, arch in enumerate(group)
             ]
-            manifest["chains"].append(entries)
-        names = list(samples)
-        for group in together(list(samples.values()), NETWORKS_TOGETHER):  # every turn of them, see `on_device`
-            here, names = names[: len(group)], names[len(group) :]
-            entries = [{**add(f"{name}.onnx", arch), "name": name} for name, arch in zip(here, group, strict=True)]
-            manifest["networks"].append(entries)
-        manifest |= {"weights": weights.sections, "section_bytes": weights.section_bytes}
-        file.writestr(f"{folder}/manifest.json", json.dumps(manifest))
-        file.writestr(f"{folder}/on_device.py", Path(on_device.__file__).read_text())
-    return len(REFERENCES) + sum(map(len, groups)) + len(samples)
+            for g, group in enumerate(together(chains, CHAINS_TOGETHER))
+        ]
+
+    def networks(self, networks: Mapping[str, Arch]) -> list[list[dict[str, Any]]]:
+        """Groups of whole networks that take turns."""
+        names = iter(networks)
+        return [
+            [
+                {**self.graph(f"{name}.onnx", arch), "name": name}
+                for name, arch in zip(islice(names, len(group)), group, strict=True)
+            ]
+            for group in together(list(networks.values()), NETWORKS_TOGETHER)
+        ]
 
 
 def read_measured(
@@ -138,7 +168,10 @@ def read_measured(
     try:
         chains: list[ChainTiming] = []
         networks: dict[str, list[NetworkTiming]] = {}
-        for item in _undisturbed(items):
+        undisturbed: dict[tuple[str, int], dict[str, Any]] = {}
+        for item in items:
+            on_device.keep(undisturbed, item)
+        for item in undisturbed.values():
             if "chain" in item:
                 chains.append(_chain(item["chain"]))
             else:
@@ -175,20 +208,6 @@ def _records(file: LineFile) -> list[dict[str, Any]]:
     if not records:
         raise FileError(f"{file.path} is not a file of on_device.py: it is empty")
     return records
-
-
-def _undisturbed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of what was measured several times, the one of the fastest moment."""
-    best: dict[tuple[str, int], dict[str, Any]] = {}
-    for item in items:
-        place = (item["file"], item["turn"])
-        if place not in best or _reference_ms(item) < _reference_ms(best[place]):
-            best[place] = item
-    return list(best.values())
-
-
-def _reference_ms(item: dict[str, Any]) -> float:
-    return float(item.get("chain", item)["reference_ms"])
 
 
 def _chain(fields: dict) -> ChainTiming:

@@ -15,6 +15,7 @@ from latency_luts.on_device import (
     Graph,
     cpu_name,
     profile_chains,
+    runtime,
     time_graphs,
     weights_section,
     write_weights,
@@ -65,10 +66,7 @@ class NetworkTiming:
 
 def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32") -> Identity:
     """This machine, and how it is measured."""
-    import onnxruntime
-
-    runtime = f"onnxruntime {onnxruntime.__version__}"
-    return Identity(cpu=cpu_name(), runtime=runtime, threads=threads, batch=batch, dtype=dtype)
+    return Identity(cpu=cpu_name(), runtime=runtime(), threads=threads, batch=batch, dtype=dtype)
 
 
 class WeightsFile:

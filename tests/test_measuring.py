@@ -18,6 +18,7 @@ import pytest
 from latency_luts import measure, on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
+from latency_luts.on_device import graphs, profiles
 from latency_luts.remote import RemoteBench
 from latency_luts.table import TableError, read
 from search_spaces import onnx_net, spaces, zoo
@@ -94,7 +95,7 @@ def test_kernels_are_given_to_their_blocks():
         ("Mul_463_kernel_time", "Mul"),
         ("ReorderOutput_token_3_kernel_time", "ReorderOutput"),
     ]
-    assert on_device._owners(kernels, 3) == [0, 0, 0, 1, 2, 2, 2, 2]
+    assert profiles._owners(kernels, 3) == [0, 0, 0, 1, 2, 2, 2, 2]
 
 
 def profile(runs_us):
@@ -128,7 +129,7 @@ def test_a_program_that_takes_the_core_away_changes_no_block():
     kernels = [(0, 10), (0, 30), (1, 20), (1, 5)]
     burst = on_device.WARM_RUNS + on_device.BURST_RUNS
     runs = [[(b, us + 4000 * (i == run % 4)) for i, (b, us) in enumerate(kernels)] for run in range(4 * burst)]
-    summary = on_device._summary(*on_device.kernel_times(profile(runs), 2), 2)
+    summary = profiles._summary(*on_device.kernel_times(profile(runs), 2), 2)
     assert summary["ms"] == [0.041, 0.026]
     assert summary["kernels"] == [2, 2]
     assert summary["runs"] == 3 * on_device.BURST_RUNS
@@ -149,7 +150,7 @@ def test_whole_networks_are_timed_by_what_their_thread_works():
     ms, reference_ms = on_device.time_graphs([graph], [graph], bursts=2)
     assert np.nanmin(ms) < 100
     assert reference_ms < 100
-    assert on_device._clock(2) is time.perf_counter  # several threads' work
+    assert graphs._clock(2) is time.perf_counter  # several threads' work
 
 
 def test_the_fastest_run_of_a_network_counts(monkeypatch):

@@ -1,10 +1,13 @@
 """The program of a bundle: what it does when something is wrong, and how it continues."""
 
+import ast
 import errno
 import fcntl
 import json
 import os
+import runpy
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -39,14 +42,20 @@ def unpacked(tmp_path_factory) -> Path:
 
 
 def start(folder, patch, *arguments):
-    """Starts the program there, in this process; gives what it ended with."""
-    patch.setattr(on_device, "__file__", str(folder / "on_device.py"))
-    patch.setattr(os, "sched_setaffinity", lambda pid, cores: None)
-    patch.chdir(folder)
-    try:
-        on_device.main(arguments)
-    except SystemExit as e:
-        return e.code
+    """Starts the program there as a user does, but in this process; gives what it ended with."""
+    program = folder / "on_device.py"
+    with patch.context() as started:
+        started.setattr(os, "sched_setaffinity", lambda pid, cores: None)
+        started.chdir(folder)
+        started.setattr(sys, "argv", [str(program), *arguments])
+        started.setattr(sys, "path", sys.path[:])
+        try:
+            runpy.run_path(str(program), run_name="__main__")
+        except SystemExit as e:
+            return e.code
+        finally:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "on_device"]:
+                del sys.modules[name]
     return None
 
 
@@ -98,6 +107,12 @@ def test_what_is_wrong_is_one_line_and_nothing_is_lost(device, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
         ends("-m pip install onnxruntime")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "numpy", None)
+        ends("-m pip install numpy")
+    (folder / "on_device").rename(folder / "elsewhere")
+    ends("; unzip the bundle again")
+    (folder / "elsewhere").rename(folder / "on_device")
     manifest = folder / "manifest.json"
     whole = manifest.read_text()
     manifest.write_text(whole[:-20])
@@ -110,6 +125,36 @@ def test_what_is_wrong_is_one_line_and_nothing_is_lost(device, monkeypatch):
     manifest.write_text(whole)
     assert run() is None
     assert len(measured.read_bytes().splitlines()) == len(lines)
+
+
+def test_it_needs_nothing_beside_its_folder(device):
+    """Also with `python -I`, which leaves out the program's own folder and the user's packages."""
+    folder, _ = device
+    measured = folder / "measured.jsonl"
+    lines = measured.read_bytes().splitlines(keepends=True)
+    measured.write_bytes(b"".join(lines[:-1]))
+    done = subprocess.run(
+        [sys.executable, "-I", str(folder / "on_device.py")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "done: measured.jsonl. Copy it to where latency_luts is" in done.stdout
+    assert len(measured.read_bytes().splitlines()) == len(lines)
+
+
+def test_it_is_written_for_python_3_9(unpacked):
+    """As far as its grammar tells; annotations are not evaluated."""
+    sources = [unpacked / "on_device.py", *(unpacked / "on_device").glob("*.py")]
+    assert len(sources) == len(list(Path(on_device.__file__).parent.glob("*.py")))
+    for source in sources:
+        tree = ast.parse(source.read_text(), feature_version=(3, 9))
+        assert "strict" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}, source
+        named = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert "__future__" in named or not any(isinstance(node, ast.FunctionDef) for node in tree.body), source
 
 
 @pytest.mark.parametrize("byte", [b"\r", b"\x0b", b"\xff", b"\x85", b"7", "\u2028".encode()])
@@ -150,7 +195,7 @@ def test_a_core_cannot_be_chosen_where_there_are_too_few():
     usable = len(os.sched_getaffinity(0))
     said = f"error: core=0: here are {usable} cores for {usable + 2} threads; leave it out"
     with pytest.raises(SystemExit, match=f"^{said}$"):
-        on_device._pin(usable + 2, "0")
+        on_device.pin(usable + 2, "0")
 
 
 def test_two_programs_do_not_write_one_file(device):

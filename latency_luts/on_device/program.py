@@ -1,0 +1,123 @@
+"""The program of a bundle: measures what its manifest says."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .graphs import Graph, time_graphs
+from .lines import FORMAT, Lines, busy
+from .machine import cpu_name, pin, runtime
+from .profiles import profile_chains
+from .weights import WEIGHTS, write_weights
+
+
+def main(arguments: Sequence[str], folder: Path) -> None:
+    """Measures the bundle in `folder`.
+
+    Raises:
+        SystemExit: what is wrong, in one line. What was measured before stays, and the next start continues.
+        ImportError: ONNX Runtime is missing.
+    """
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if len(options) < len(arguments) or set(options) - {"out", "core", "again"}:
+        raise SystemExit("usage: python on_device.py [out=measured.jsonl] [core=3] [again=busy]")
+    if options.get("again", "busy") != "busy":
+        raise SystemExit(f"error: again={options['again']}: it must be again=busy")
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        head = _head(manifest)
+        pin(manifest["threads"], options.get("core"))
+        with Lines(Path(options.get("out", "measured.jsonl")), head) as out:
+            _measure(folder, manifest, out, again="again" in options)
+            _say_what_next(manifest, out)
+    except FileNotFoundError as e:
+        raise SystemExit(f"error: there is no {e.filename}; unzip the bundle again: it continues then") from None
+    except OSError as e:
+        raise SystemExit(f"error: {e.filename or folder}: {e.strerror or e}") from None
+    except (KeyError, TypeError, ValueError) as e:
+        raise SystemExit(f"error: {folder} is no bundle of this program ({e!r}); unzip it again") from None
+
+
+def _head(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The first line of the file of measurements: what is measured, and on what."""
+    how = {name: manifest[name] for name in ("threads", "batch", "dtype")}
+    return {
+        "format": FORMAT,
+        "device": manifest["device"],
+        "identity": {"cpu": cpu_name(), "runtime": runtime(), **how},
+        "chains": sum(map(len, manifest["chains"])),
+        "networks": sum(map(len, manifest["networks"])) * manifest["network_turns"],
+    }
+
+
+def _measure(folder: Path, manifest: dict[str, Any], out: Lines, *, again: bool) -> None:
+    """Measures what `out` does not have yet, and with `again` also what was disturbed."""
+    due = _due(manifest, out.items.keys() - (busy(out.items) if again else set()))
+    total, finished, start = sum(len(group) for _, group in due), 0, time.monotonic()
+    if total and not (folder / WEIGHTS).exists():
+        print("making random weights", flush=True)
+        sections = {int(section): size_bytes for section, size_bytes in manifest["weights"].items()}
+        write_weights(folder / WEIGHTS, sections, manifest["section_bytes"])
+    for turn, group in due:
+        measure = _measure_chains if turn == 0 else _measure_networks
+        # loaded anew each time: where a graph lies in memory changes its speed
+        references = [_graph(folder, manifest, entry) for entry in manifest["references"]]
+        out.append([{**item, "turn": turn} for item in measure(folder, manifest, group, references)])
+        finished += len(group)
+        left_s = (time.monotonic() - start) / finished * (total - finished)
+        print(f"{finished}/{total} graphs, about {left_s / 60:.1f} minutes left", flush=True)
+
+
+def _due(manifest: dict[str, Any], done: Collection[tuple[str, int]]) -> list[tuple[int, list[dict[str, Any]]]]:
+    """Groups of graphs in order, ``(turn, group)``, without those `done` (file and turn): chains are of turn 0; all
+    networks come once in each further turn, between the chains, so that both see the machine at the same moments."""
+    chains, turns = manifest["chains"], manifest["network_turns"]
+    order, taken = [], 0
+    for i, group in enumerate(chains, 1):
+        order.append((0, group))
+        while taken < round(i / len(chains) * turns):
+            taken += 1
+            order.extend((taken, networks) for networks in manifest["networks"])
+    left = [(turn, [entry for entry in group if (entry["file"], turn) not in done]) for turn, group in order]
+    return [(turn, group) for turn, group in left if group]
+
+
+def _graph(folder: Path, manifest: dict[str, Any], entry: dict[str, Any]) -> Graph:
+    return Graph(str(folder / entry["file"]), entry["in_shape"], manifest["threads"])
+
+
+def _measure_chains(
+    folder: Path, manifest: dict[str, Any], group: list[dict[str, Any]], references: list[Graph]
+) -> list[dict[str, Any]]:
+    chains = [(str(folder / entry["file"]), entry["in_shape"], entry["blocks"]) for entry in group]
+    results, reference_ms = profile_chains(chains, references, threads=manifest["threads"], bursts=manifest["bursts"])
+    return [
+        {"file": entry["file"], "chain": {"keys": entry["keys"], **result, "reference_ms": round(reference_ms, 6)}}
+        for entry, result in zip(group, results)
+    ]
+
+
+def _measure_networks(
+    folder: Path, manifest: dict[str, Any], group: list[dict[str, Any]], references: list[Graph]
+) -> list[dict[str, Any]]:
+    graphs = [_graph(folder, manifest, entry) for entry in group]
+    ms, reference_ms = time_graphs(graphs, references, bursts=manifest["network_bursts"])
+    return [
+        {"file": entry["file"], "network": entry["name"], "ms": float(np.nanmin(row)), "reference_ms": reference_ms}
+        for entry, row in zip(group, ms)
+    ]
+
+
+def _say_what_next(manifest: dict[str, Any], out: Lines) -> None:
+    if disturbed := len(busy(out.items)):
+        print(f"{disturbed} of {len(out.items)} graphs were timed while other programs slowed the machine down;")
+        print(f"when it is quiet, time these once more: python on_device.py out={out.path} again=busy")
+    print(f"done: {out.path}. Copy it to where latency_luts is and run:")
+    words = " ".join(filter(None, ("device=" + manifest["device"], manifest.get("options"))))
+    print(f"python -m latency_luts.build {words} from={out.path.name}")
