@@ -54,35 +54,22 @@ def fold(
     here: bool,
 ) -> MeasuredTable:
     """The table of what was measured before and now; latencies at the machine's speed of the first build."""
-    turns = [timing for timings in measured.networks.values() for timing in timings]
-    seen = [item.reference_ms for item in (*measured.chains, *turns)]
-    level = float(np.median([chain.reference_ms for chain in measured.chains] or seen))
-    base = old.reference_ms if old else float(np.quantile(seen, BEST))
-
+    speed = _speed(measured)
+    base = old.reference_ms if old else speed.best
     contexts = contexts_of(measured, how.dtype)
     before = old.correction if old else Correction(saved_by_mib_ms=what_weights_save(contexts))
-    times_ms = from_memory(contexts, before.saved_by_mib_ms, cache_mib=before.cache_mib, scale=base / level)
+    times_ms = from_memory(contexts, before.saved_by_mib_ms, cache_mib=before.cache_mib, scale=base / speed.middle)
     slower = _slower({name: middle(ms) for name, ms in times_ms.items()}, old) if old else 1.0
     timings = dict(old.units) if old else {}
     whole = {name for name in measured.wanted if len(contexts[name]) >= CONTEXTS}  # of a build that was interrupted
     new = ({key(unit) for unit in units} | whole) - set(timings)
     timings |= {name: _timing(contexts[name], times_ms[name], slower) for name in new}
     noisy = sum(differ(times_ms[name]) for name in new)
-
-    kept = old and (is_corrected(old) or not networks)  # to networks of its own, or validated with this correction
-    if old and kept:
-        correction, fits = old.correction, old.networks
-    else:
-        took_ms = {name: middle([t.ms * base / t.reference_ms for t in its]) for name, its in measured.networks.items()}
-        if old:
-            known_ms = {fit.name: took_ms[fit.name] for fit in old.networks if fit.name in took_ms}
-            now = slowness(old, known_ms, base * slower)
-            took_ms = {name: ms / now for name, ms in took_ms.items()}
-        correction, fits = _fitted(old.networks if old else (), networks, took_ms, timings, before, how.dtype)
-
-    slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
-    drift = float(slowest / fastest) - 1
-    before_drift = old.timed.drift if old and old.timed else 0.0  # of units that stay as they were
+    if noisy > len(units) / 4 or speed.drift > 0.3:
+        log.warning(
+            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; %s "
+            "when it is quiet", speed.drift * 100, noisy, len(units), NOISY * 100,
+            "build again with fresh=true" if here else "measure it again")  # fmt: skip
     provenance = {
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,20 +77,56 @@ def fold(
         "statistic": "fastest run of each kernel, profiled inside networks, middle mean over networks and moments, "
         "with weights from memory",
         "reference_ms": base,
-        "drift": round(max(drift, before_drift), 3),
         "log": measured.id,
-        "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
-    } | (_corrected(old) if old else {})
-    if noisy > len(units) / 4 or drift > 0.3:
-        log.warning(
-            "the machine was busy: its speed varied by %.0f %%, and %d of %d units by more than %.0f %%; %s "
-            "when it is quiet", drift * 100, noisy, len(units), NOISY * 100,
-            "build again with fresh=true" if here else "measure it again")  # fmt: skip
-    table = MeasuredTable(
-        device=device, identity=how, provenance=provenance, units=timings, correction=correction, networks=fits
+        **_doubts(old, speed.drift, noisy),
+    }
+    table = MeasuredTable(device=device, identity=how, provenance=provenance, units=timings, correction=before)
+    if old and (is_corrected(old) or not networks):  # to networks of its own, or validated with this correction
+        return replace(table, provenance=provenance | _corrected(old), networks=old.networks, validation=old.validation)
+    took_ms = _took_ms(measured, old, base, slower)
+    correction, fits = _fitted(old.networks if old else (), networks, took_ms, timings, before, how.dtype)
+    return replace(table, correction=correction, networks=fits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Speed:
+    """How fast the machine was, by what the references took: at its best moments and at the middle one, ms; and by how
+    much it varied, 0.1 is 10 %."""
+
+    best: float
+    middle: float
+    drift: float
+
+
+def _speed(measured: Measurements) -> _Speed:
+    turns = [timing for timings in measured.networks.values() for timing in timings]
+    seen = [item.reference_ms for item in (*measured.chains, *turns)]
+    slowest, fastest = np.quantile(seen, (0.975, 0.025))  # a moment's disturbance harms nothing
+    return _Speed(
+        best=float(np.quantile(seen, BEST)),
+        middle=float(np.median([chain.reference_ms for chain in measured.chains] or seen)),
+        drift=float(slowest / fastest) - 1,
     )
-    return replace(table, validation=old.validation) if old and kept else table
+
+
+def _doubts(old: MeasuredTable | None, drift: float, noisy: int) -> dict[str, Any]:
+    """Of a table, also about units that stay as they were."""
+    before = old.timed.drift if old and old.timed else 0.0
+    return {
+        "drift": round(max(drift, before), 3),
+        "noisy_units": noisy + (old.provenance.get("noisy_units", 0) if old else 0),
+    }
+
+
+def _took_ms(measured: Measurements, old: MeasuredTable | None, base: float, slower: float) -> dict[str, float]:
+    """Each network's ms, at the speed `base` of the table."""
+    took_ms = {name: middle([t.ms * base / t.reference_ms for t in its]) for name, its in measured.networks.items()}
+    if old is None:
+        return took_ms
+    known_ms = {fit.name: took_ms[fit.name] for fit in old.networks if fit.name in took_ms}
+    now = slowness(old, known_ms, base * slower)
+    return {name: ms / now for name, ms in took_ms.items()}
 
 
 def is_corrected(table: MeasuredTable) -> bool:
