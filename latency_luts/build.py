@@ -6,49 +6,30 @@ are timed for the correction. Everything is appended to a log beside the table a
 
 import contextlib
 import hashlib
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latency_luts import classes, store
-from latency_luts.chains import cover
-from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, fold, from_memory, is_corrected, what_weights_save
-from latency_luts.key import key, parse
-from latency_luts.known import known_networks
+from latency_luts.due import lacking, measure_due
+from latency_luts.fold import fold
+from latency_luts.key import key
 from latency_luts.log import Log, Measurements, forget
 from latency_luts.measure import Bench, bench, identity
 from latency_luts.model import LatencyModel
 from latency_luts.options import BuildOptions
-from latency_luts.progress import Bar, bars
+from latency_luts.progress import bars
 from latency_luts.remote import RemoteBench, remote_bench
-from latency_luts.schedule import (
-    BURSTS,
-    CHAINS_TOGETHER,
-    NETWORK_BURSTS,
-    NETWORK_TURNS,
-    NETWORKS_TOGETHER,
-    how_of,
-    network_name,
-    space_of,
-    together,
-    units_and_samples,
-)
+from latency_luts.schedule import how_of, space_of, units_and_samples
 from latency_luts.table import Identity, MeasuredTable, TableError, write
 from nas_runtime.command import run
 from nas_runtime.console import new_console
 from search_spaces.arch import Arch
-from search_spaces.lower import Unit, lower
+from search_spaces.lower import Unit
 from search_spaces.space import SearchSpace
 
 __all__ = ["build", "build_for_space", "build_from", "measure_missing"]
-
-log = logging.getLogger(__name__)
-
-FIT_CHAINS, UNITS_A_FIT_CHAIN = 24, 16  # networks that the correction is fitted to anew when a table gets units later
 
 
 def build_for_space(
@@ -166,39 +147,24 @@ def build(
     how, path = how or identity(), Path(path)
     if machine is None:
         store.check_measured_here(device, path, how)
-    log_path = path.with_name(path.name + ".measured")
     old = None if fresh or not path.exists() else store.read_own(path, how, options=_options(machine))
+    log_path = path.with_name(path.name + ".measured")
     if fresh:
         forget(log_path)
     units = set(units)
-    have = set(old.units) if old else set()
-    new_units = {unit for unit in units if key(unit) not in have}
-    fitted = {n.name for n in old.networks} if old else set()
-    new_networks = {name: arch for name, arch in networks.items() if name not in fitted}
-    if old and is_corrected(old):  # to networks of its own; others would change nothing
-        new_networks = {}
-    if old and not new_units and not new_networks:
+    due = lacking(old, units, networks)
+    if old and not due.units and not due.networks:
         return old
-    measured = Log(log_path, how)
-    if old and old.timed and old.timed.log == measured.id:  # the build was killed when it had written the table
-        measured.remove()
-        measured = Log(log_path, how)
-    neighbours = {parse(name) for name in have}
-    if old and not new_networks and not is_corrected(old):
-        new_networks = _chains_to_fit(new_units, neighbours)
-    known = known_networks(old) if old and new_networks else {}
+    measured = _log(log_path, how, old)
     if progress:
         where = "this machine" if machine is None else "a node of the cluster"
         console = new_console(stderr=True)
-        console.print(f"{device}: measuring {len(new_units)} units on {where}: {how.cpu}, {how.runtime}")
+        console.print(f"{device}: measuring {len(due.units)} units on {where}: {how.cpu}, {how.runtime}")
     try:
         with measured.open():
             with _machine(machine, how) as at_work, bars(progress) as bar:
-                measured.want(map(key, new_units))
-                turns = NetworkTurns(known | new_networks, measured, at_work)
-                _measure_units(new_units, neighbours, measured, at_work, turns, bar)
-                turns.take(1.0)
-            table = fold(device, how, old, measured, units, new_networks, here=machine is None)
+                measure_due(due, measured, at_work, bar)
+            table = fold(device, how, old, measured, units, due.networks, here=machine is None)
             write(table, path)
             measured.remove()
     except KeyboardInterrupt:
@@ -207,78 +173,22 @@ def build(
     return table
 
 
+def _log(path: Path, how: Identity, old: MeasuredTable | None) -> Log:
+    """What was measured for a table before the build was interrupted."""
+    measured = Log(path, how)
+    if old and old.timed and old.timed.log == measured.id:  # the build was killed when it had written the table
+        measured.remove()
+        return Log(path, how)
+    return measured
+
+
 def _options(machine: RemoteBench | None) -> str:
     """Of the command that measures on `machine`, for messages."""
     return "" if machine is None else "ray.address=... ray.resource=..."
 
 
-def _chains_to_fit(units: set[Unit], neighbours: set[Unit]) -> dict[str, Arch]:
-    """Networks made of units that a table gets later, for its correction: one fitted to small networks alone may be
-    several per cent off for large ones. The same ones for the same units; none for a handful of units."""
-    number = min(FIT_CHAINS, len(units) // UNITS_A_FIT_CHAIN)
-    if not number:
-        return {}
-    known = units | neighbours
-    done = {unit: int(unit in neighbours) for unit in known}
-    rng = np.random.default_rng(len(units))
-    found = [chain for chain in cover(known, rng, done=done) if chain.in_ch == 3 and known.issuperset(lower(chain))]
-    return {network_name(found[i]): found[i] for i in rng.permutation(len(found))[:number]}
-
-
 def _machine(machine: RemoteBench | None, how: Identity) -> contextlib.AbstractContextManager[Bench | RemoteBench]:
     return bench(how) if machine is None else contextlib.nullcontext(machine)
-
-
-def _measure_units(
-    units: set[Unit],
-    neighbours: set[Unit],
-    measured: Log,
-    machine: Bench | RemoteBench,
-    turns: "NetworkTurns",
-    bar: Bar,
-) -> None:
-    """Times chains until each of `units` was timed often enough, and once more where its times differ much."""
-    for more in (0, 2):
-        done = contexts_of(measured, measured.identity.dtype)
-        if more:
-            times_ms = from_memory(done, what_weights_save(done))
-            wanted = {unit for unit in units if differ(times_ms[key(unit)])}
-            if not wanted:
-                return
-            log.info(
-                "%d units differ by more than %.0f %% from chain to chain and are timed again", len(wanted), NOISY * 100
-            )
-        else:
-            wanted = units
-        enough = CONTEXTS + more
-        counts = {unit: enough if unit not in wanted else len(done[key(unit)]) for unit in units | neighbours}
-        rng = np.random.default_rng(len(measured.chains))
-        found = cover(list(counts), rng, contexts=enough, done=counts)
-        chains = [found[i] for i in rng.permutation(len(found))]
-        bar(f"{len(wanted)} units" if not more else f"{len(wanted)} units again", len(chains))
-        timed = 0
-        for group in together(chains, CHAINS_TOGETHER):
-            measured.add_chains(machine.time_chains(group, bursts=BURSTS))
-            timed += len(group)
-            if not more:
-                turns.take(timed / len(chains))
-            bar("", len(group))
-
-
-class NetworkTurns:
-    """Whole networks, timed in several turns between the chains: so both see the machine at the same moments."""
-
-    def __init__(self, networks: dict[str, Arch], measured: Log, machine: Bench | RemoteBench) -> None:
-        self._networks, self._measured, self._machine = networks, measured, machine
-
-    def take(self, share: float) -> None:
-        """Takes the turns that are due when `share` of the chains is timed."""
-        for turn in range(1, round(share * NETWORK_TURNS) + 1):
-            due = {n: a for n, a in self._networks.items() if len(self._measured.networks.get(n, [])) < turn}
-            names = iter(due)
-            for group in together(list(due.values()), NETWORKS_TOGETHER):
-                timings = self._machine.time_networks(group, bursts=NETWORK_BURSTS)
-                self._measured.add_networks(dict(zip((next(names) for _ in group), timings, strict=True)))
 
 
 def _main(options: BuildOptions) -> None:

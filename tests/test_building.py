@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import LatencyModel, MissingUnitsError, build, bundle, calibrate, classes, fold, measure, residence
+from latency_luts import (
+    LatencyModel,
+    MissingUnitsError,
+    build,
+    bundle,
+    calibrate,
+    classes,
+    due,
+    fold,
+    measure,
+    residence,
+    schedule,
+)
 from latency_luts.chains import cover
 from latency_luts.key import key
 from latency_luts.known import KNOWN, known_networks
@@ -37,13 +49,13 @@ def test_an_interrupted_build_continues(tmp_path, fake):
     )  # the line that kill -9 cut short
     machine = fake()
     table = build.build("host", units, named(archs[:5]), path)
-    assert before - 1 + machine.chains < 1.2 * len(cover(units, np.random.default_rng(0), contexts=build.CONTEXTS))
+    assert before - 1 + machine.chains < 1.2 * len(cover(units, np.random.default_rng(0), contexts=fold.CONTEXTS))
     assert set(table.units) == {key(each) for each in units}
     assert {timing.ms for timing in table.units.values()} == {1.0}
-    assert min(timing.runs for timing in table.units.values()) >= 5 * build.CONTEXTS
+    assert min(timing.runs for timing in table.units.values()) >= 5 * fold.CONTEXTS
     assert read(path) == table
     assert not log.exists()
-    assert interrupted.networks + machine.networks == 5 * build.NETWORK_TURNS
+    assert interrupted.networks + machine.networks == 5 * schedule.NETWORK_TURNS
     machine = fake()
     assert build.build("host", units, named(archs[:5]), path) == table
     assert (machine.calls, machine.networks) == (0, 0)
@@ -161,7 +173,7 @@ def test_a_table_that_grows_is_corrected_anew(tmp_path, fake):
     machine.network_ms = lambda arch: sum(9.0 if key(unit) in wide else 1.1 for unit in lower(arch))
     table = build.build("host", large.units(), {}, path)
     added = table.networks[len(archs) :]
-    assert len(added) == build.FIT_CHAINS
+    assert len(added) == due.FIT_CHAINS
     assert table.networks[: len(archs)] != first.networks  # fitted anew
     assert max(abs(n.fitted_ms / n.ms - 1) for n in added) < 0.02
     fake(**settings)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latency_luts import build, fold
+from latency_luts import build, due, fold, schedule
 from latency_luts.key import key
 from search_spaces import spaces
 from search_spaces.lower import lower
@@ -54,7 +54,7 @@ def test_later_units_are_scaled_by_those_of_the_table_beside_them(tmp_path, fake
     table = build.build("host", {*lower(archs[7]), *spaces.get("mnasnet", resolution_px=64).units()}, {}, path)
     assert len(table.units) > len(old.units)
     assert {timing.ms for timing in table.units.values()} == {1.0}
-    assert len(table.networks) == 4 + build.FIT_CHAINS
+    assert len(table.networks) == 4 + due.FIT_CHAINS
     assert max(abs(n.fitted_ms / n.ms - 1) for n in table.networks) < 1e-6
     assert [n.ms for n in table.networks[:4]] == [n.ms for n in old.networks]
 
@@ -69,8 +69,8 @@ def test_networks_of_a_table_that_grows_are_scaled_by_those_it_had(tmp_path, fak
     machine = fake()
     machine.network_ms = lambda arch: 1.04 * 1.1 * len(arch.blocks)
     table = build.build("host", large.units(), {}, path)
-    assert machine.networks == build.NETWORK_TURNS * (build.FIT_CHAINS + 10)
-    assert len(table.networks) == 10 + build.FIT_CHAINS
+    assert machine.networks == schedule.NETWORK_TURNS * (due.FIT_CHAINS + 10)
+    assert len(table.networks) == 10 + due.FIT_CHAINS
     assert max(abs(n.ms / (1.1 * len(n.units)) - 1) for n in table.networks) < 1e-6
     assert [n.ms for n in table.networks[:10]] == [n.ms for n in first.networks]
 
@@ -91,7 +91,7 @@ def test_units_whose_times_differ_are_timed_again_and_marked(tmp_path, fake, cap
     fake(unit_ms=lambda name, call: next(moments) if name == noisy else 1.0)
     table = build.build("host", units, named(archs), tmp_path / "host.json")
     assert table.provenance["noisy_units"] == 1
-    assert table.units[noisy].runs >= 5 * (build.CONTEXTS + 2)
+    assert table.units[noisy].runs >= 5 * (fold.CONTEXTS + 2)
 
 
 def test_the_middle_of_a_unit_s_times():
@@ -100,5 +100,5 @@ def test_the_middle_of_a_unit_s_times():
     assert fold.middle([0.0, 2.0, 3.0, 100.0]) == 2.5
     assert fold.middle([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, -9.0]) == 3.0  # one at each end of seven does not count
     rng = np.random.default_rng(0)
-    times = rng.normal(size=(2000, build.CONTEXTS))
+    times = rng.normal(size=(2000, fold.CONTEXTS))
     assert np.std([fold.middle(row) for row in times]) < 0.94 * np.std(np.median(times, axis=1))
