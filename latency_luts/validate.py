@@ -11,7 +11,7 @@ table's speed; how much the two speeds differ is printed beside them.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ __all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
 TURNS = 10  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
 TURNS_AGAIN = 6  # of networks whose turns are farther than this from their middle, on average
 UNSURE = 0.02
+_DRAWS = 100  # for a network that took no part in a fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +69,40 @@ class Measured:
 
 
 def sample(
-    nets: int, *, widths: Sequence[float], resolution_px: int, names: Sequence[str], rng_seed: int
+    nets: int,
+    *,
+    widths: Sequence[float],
+    resolution_px: int,
+    names: Sequence[str],
+    rng_seed: int,
+    fitted: Collection[tuple[str, ...]] = (),
 ) -> list[Arch]:
-    """`nets` networks: those of the zoo, then random ones of the spaces `names` at the base `widths` in turn."""
+    """`nets` networks: those of the zoo, then random ones of the spaces `names` at the base `widths` in turn.
+
+    Args:
+        fitted: networks that a table was fitted to, each by the keys of its units; they are left out.
+
+    Raises:
+        ValueError: a space has hardly any others.
+    """
     rng = np.random.default_rng([rng_seed, 71])  # another stream than the fits'
-    archs = [zoo.get(name, resolution_px=resolution_px) for name in zoo.names(mobile=True)][: nets // 2]
+    known = set(fitted)
+    published = (zoo.get(name, resolution_px=resolution_px) for name in zoo.names(mobile=True))
+    archs = [arch for arch in published if _units(arch) not in known][: nets // 2]
     kinds = [(name, width) for width in widths for name in names]
     for i in range(nets - len(archs)):
         name, width = kinds[i % len(kinds)]
         space = spaces.get(name, base_width=width, resolution_px=resolution_px)
-        arch = space.decode(space.sample(rng, 1)[0])
+        drawn = (space.decode(space.sample(rng, 1)[0]) for _ in range(_DRAWS))
+        arch = next((arch for arch in drawn if _units(arch) not in known), None)
+        if arch is None:
+            raise ValueError(f"space {name!r} of width {width:g} has hardly a network that the table was not fitted to")
         archs.append(replace(arch, name=f"{network_name(arch)} (width {width:g})"))
     return archs
+
+
+def _units(arch: Arch) -> tuple[str, ...]:
+    return tuple(key(unit) for unit in lower(arch))
 
 
 def validate(
@@ -187,8 +210,9 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
     axes.fill_between(ends, ends * 0.9, ends * 1.1, color="0.92", label="within 10 %")
     axes.fill_between(ends, ends * 0.95, ends * 1.05, color="0.82", label="within 5 %")
     axes.plot(ends, ends, color="0.4", linewidth=1)
-    for kind in dict.fromkeys(m.name.split("-")[0] if "(" in m.name else "zoo" for m in measured):
-        its = [i for i, m in enumerate(measured) if (m.name.split("-")[0] if "(" in m.name else "zoo") == kind]
+    kinds = [m.name.split("-")[0] if "(" in m.name else "zoo" for m in measured]
+    for kind in dict.fromkeys(kinds):
+        its = [i for i, each in enumerate(kinds) if each == kind]
         axes.scatter(x[its], y[its], s=18, label=kind)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured, ms", ylabel="predicted, ms")
     ticks = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5) if ends[0] <= m * 10.0**e <= ends[1]]
@@ -202,8 +226,6 @@ def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
 
 
 def _main(options: ValidateOptions) -> None:
-    from rich.table import Table as Rows
-
     from nas_runtime.console import new_console
 
     device, names, resolution_px = options.device, options.spaces, options.resolution_px
@@ -215,7 +237,12 @@ def _main(options: ValidateOptions) -> None:
     table = store.read_own(path, how_of(options))
     check_writable(path.parent)
     archs = sample(
-        options.nets, widths=options.widths, resolution_px=resolution_px, names=names, rng_seed=options.rng_seed
+        options.nets,
+        widths=options.widths,
+        resolution_px=resolution_px,
+        names=names,
+        rng_seed=options.rng_seed,
+        fitted=[fit.units for fit in table.networks],
     )
     made = InterpolatedModel(table) if interpolated else LatencyModel(table)
     measured, model, speed = validate(made, archs, path=path, bursts=options.bursts, progress=True)
@@ -224,6 +251,9 @@ def _main(options: ValidateOptions) -> None:
     assert isinstance(table, MeasuredTable)
     if not interpolated:
         _keep(figures, table, path)
+    title = f"{device}, interpolated" if interpolated else device
+    picture = path.parent / f"{title.replace(', ', '.')}.parity.png"
+    plot(measured, f"{title}: error {figures.mape:.1%} on {figures.nets} networks at {resolution_px} px", picture)
     report = {
         "device": device,
         "model": "interpolated" if interpolated else "table",
@@ -232,37 +262,40 @@ def _main(options: ValidateOptions) -> None:
         "networks_measured": [{**asdict(m), "measured_ms": m.measured_ms} for m in measured],
     }
     write_json(path.parent / store.REPORT, report)
-    title = f"{device}, interpolated" if interpolated else device
-    picture = path.parent / f"{title.replace(', ', '.')}.parity.png"
-    plot(measured, f"{title}: error {figures.mape:.1%} on {figures.nets} networks at {resolution_px} px", picture)
-
     console = new_console()
-    rows = Rows(title=f"{title}: predicted against measured", title_justify="left")
-    rows.add_column("networks", no_wrap=True)
-    for name in ("number", "error", "bias", "within 5 %", "within 10 %", "Kendall τ"):
-        rows.add_column(name, justify="right")
-    kinds = {"all": measured}
-    for name in names:
-        kinds[name] = [m for m in measured if m.name.startswith(f"{name}-")]
-    kinds["zoo"] = [m for m in measured if m.name in zoo.names()]
-    for low, high in ((0, 2), (2, 5), (5, 15), (15, 1e9)):
-        title = f"{low} to {high} ms" if high < 1e9 else f"above {low} ms"
-        kinds[title] = [m for m in measured if low <= m.measured_ms < high]
-    for kind, its in kinds.items():
-        if len(its) > 1:
-            s = summary(its, kind)
-            rows.add_row(kind, str(s.nets), f"{s.mape:.1%}", f"{s.bias:+.1%}", f"{s.within_5pct:.0%}",
-                         f"{s.within_10pct:.0%}", f"{s.kendall_tau:.3f}")  # fmt: skip
-    console.print(rows)
+    console.print(_rows(measured, names, title=f"{title}: predicted against measured"))
     console.print(f"worst: {figures.worst}, {figures.worst_error:+.1%}")
     console.print(
         f"single turns of a network are {figures.noise:.1%} from their middle; the machine is "
         f"{abs(speed - 1):.0%} {'slower' if speed > 1 else 'faster'} than when the table was built"
     )
     if interpolated:
-        lacked = sum(any(key(unit) not in table.units for unit in lower(arch)) for arch in archs)
+        lacked = sum(any(name not in table.units for name in _units(arch)) for arch in archs)
         console.print(f"{lacked} of the networks have units that the table lacks")
     console.print(f"in {path.parent}: {store.REPORT}, {picture.name}" + ("" if interpolated else f", {path.name}"))
+
+
+def _rows(measured: Sequence[Measured], names: Sequence[str], *, title: str):
+    """The figures of all networks, of those of each of the spaces `names`, and of fast and slow ones."""
+    from rich.table import Table as Rows
+
+    rows = Rows(title=title, title_justify="left")
+    rows.add_column("networks", no_wrap=True)
+    for name in ("number", "error", "bias", "within 5 %", "within 10 %", "Kendall τ"):
+        rows.add_column(name, justify="right")
+    kinds = {"all": list(measured)}
+    for name in names:
+        kinds[name] = [m for m in measured if m.name.startswith(f"{name}-")]
+    kinds["zoo"] = [m for m in measured if m.name in zoo.names()]
+    for low, high in ((0, 2), (2, 5), (5, 15), (15, 1e9)):
+        kind = f"{low} to {high} ms" if high < 1e9 else f"above {low} ms"
+        kinds[kind] = [m for m in measured if low <= m.measured_ms < high]
+    for kind, its in kinds.items():
+        if len(its) > 1:
+            s = summary(its, kind)
+            rows.add_row(kind, str(s.nets), f"{s.mape:.1%}", f"{s.bias:+.1%}", f"{s.within_5pct:.0%}",
+                         f"{s.within_10pct:.0%}", f"{s.kendall_tau:.3f}")  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":
