@@ -29,9 +29,9 @@ import numpy as np
 from experiments import options, provenance, tables
 from latency_luts import calibrate
 from latency_luts.calibrate import Measured
-from latency_luts.kinds import kinds_of
 from latency_luts.model import LatencyModel
 from latency_luts.unseen import unseen
+from latency_luts.work import kinds_of
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower

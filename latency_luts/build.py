@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from latency_luts import classes, store
+from latency_luts import last_layers, store
 from latency_luts.due import lacking, measure_due
 from latency_luts.fold import fold
 from latency_luts.key import key
@@ -84,7 +84,7 @@ def build_from(
     content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     measured = Measurements(chains=chains, networks=networks, id=content[:16])
     timed = {name for chain in chains for name in chain.keys}
-    units = classes.as_of_older_bundles(units, timed)
+    units = last_layers.as_of_older_bundles(units, timed)
     if missing := sorted({key(unit) for unit in units} - timed):
         raise TableError(
             f"from={file} lacks {len(missing)} units of this space, as {missing[0]}; give the space.* options that the "

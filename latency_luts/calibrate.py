@@ -26,12 +26,12 @@ from pathlib import Path
 
 from latency_luts import calibrated, store
 from latency_luts.correction import fit_correction
-from latency_luts.kinds import kinds_of
 from latency_luts.model import LatencyModel
 from latency_luts.options import CalibrateOptions
 from latency_luts.origin import Corrected
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, error, write
 from latency_luts.values import short
+from latency_luts.work import kinds_of
 from nas_runtime.command import run
 from nas_runtime.console import brief
 from nas_runtime.files import FileError, read_text

@@ -9,7 +9,6 @@ import numpy as np
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS, NOISY, contexts_of, differ, from_memory, is_corrected, what_weights_save
 from latency_luts.key import key, parse
-from latency_luts.known import known_networks
 from latency_luts.log import Log
 from latency_luts.measure import Bench
 from latency_luts.progress import Bar
@@ -23,6 +22,7 @@ from latency_luts.schedule import (
     network_name,
     together,
 )
+from latency_luts.speed import known_networks
 from latency_luts.table import MeasuredTable
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower

@@ -14,10 +14,10 @@ import numpy as np
 from latency_luts import residence
 from latency_luts.correction import FEWEST, fit_correction
 from latency_luts.key import key, parse
-from latency_luts.known import slowness
 from latency_luts.log import Measurements
 from latency_luts.measure import ChainTiming
 from latency_luts.origin import Corrected
+from latency_luts.speed import slowness
 from latency_luts.table import Correction, Identity, MeasuredTable, NetworkFit, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latency_luts import calibrated, residence, table
-from latency_luts.classes import timing_of_other_classes
 from latency_luts.key import key
+from latency_luts.last_layers import timing_of_other_classes
 from latency_luts.missing import MissingUnitsError, measure_again
 from latency_luts.origin import Corrected, Imported, Measured
 from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError

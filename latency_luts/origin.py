@@ -60,7 +60,7 @@ class Calibrated:
     """Costs fitted to latencies of whole networks; `fitted_to` says which.
 
     Attributes:
-        kinds: of work that these networks have (`latency_luts.kinds`); None: not known, in tables of older versions.
+        kinds: of work that these networks have (`latency_luts.work`); None: not known, in tables of older versions.
     """
 
     fitted_to: str

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from latency_luts import classes
+from latency_luts import last_layers
 from latency_luts.calibrate import published
 from latency_luts.measure import identity
 from latency_luts.options import Measurement
@@ -32,19 +32,19 @@ def units_and_samples(space: SearchSpace) -> tuple[set[Unit], dict[str, Arch]]:
     """What a table for `space` is made of: all its units and those of the MobileNetV3 paper's table 3 for images of the
     same size, and the random networks of the space that the correction is fitted to.
 
-    Last layers are those of `classes.MEASURED`, whatever the space has: they stand for all numbers of classes.
+    Last layers are those of `last_layers.MEASURED`, whatever the space has: they stand for all numbers of classes.
 
     Raises:
         ValueError: the space cannot list its units.
     """
     rows = space.sample(np.random.default_rng(0), FIT_SAMPLES)
-    samples = [rewrite.classes(space.decode(row), classes.MEASURED[-1]) for row in rows]
+    samples = [rewrite.classes(space.decode(row), last_layers.MEASURED[-1]) for row in rows]
     resolution_px = samples[0].resolution_px
     references = {
         rewrite.resolution(item.arch, resolution_px) for item in published("pixel1") if item.source_set == TABLE3
     }
     units = {*space.units(), *(unit for arch in references for unit in lower(arch))}
-    return classes.for_measuring(units), {network_name(arch): arch for arch in samples}
+    return last_layers.for_measuring(units), {network_name(arch): arch for arch in samples}
 
 
 def network_name(arch: Arch) -> str:
@@ -73,7 +73,7 @@ def space_of(options: Space) -> SearchSpace:
         options.name,
         base_width=options.base_width,
         resolution_px=options.resolution_px,
-        classes=classes.MEASURED[-1],
+        classes=last_layers.MEASURED[-1],
     )
 
 

@@ -1,6 +1,6 @@
 """How far the error of a calibrated table holds: the share of a network's time that none of its fit's networks had.
 
-A table's error was measured on networks of the fit's kinds of work (`kinds`). Units of other kinds have a price, by
+A table's error was measured on networks of the fit's kinds of work (`work`). Units of other kinds have a price, by
 the same formula, and no error that was measured on this device. What is known of such prices is from other devices
 (`experiments.unseen_kinds`): see `UNSEEN`.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latency_luts.kinds import kinds
 from latency_luts.model import LatencyModel
 from latency_luts.table import CalibratedTable
+from latency_luts.work import kinds
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 

@@ -23,12 +23,12 @@ from latency_luts.build import measure_missing
 from latency_luts.fold import middle
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key
-from latency_luts.known import known_networks, slowness
 from latency_luts.measure import bench
 from latency_luts.model import LatencyModel
 from latency_luts.options import ValidateOptions
 from latency_luts.progress import bars
 from latency_luts.schedule import NETWORKS_TOGETHER, how_of, network_name, together
+from latency_luts.speed import known_networks, slowness
 from latency_luts.table import MeasuredTable, TableError, Validation, read, write
 from nas_runtime import pictures
 from nas_runtime.command import run

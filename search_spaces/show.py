@@ -25,7 +25,7 @@ __all__ = ["latencies_ms", "main", "network"]
 
 
 def _columns() -> tuple[str, ...]:
-    from latency_luts.overview import COLUMNS
+    from latency_luts.zoo_overview import COLUMNS
 
     return COLUMNS
 
@@ -97,7 +97,7 @@ def show_all(arguments: list[str]) -> None:
     Raises:
         ValueError: an option that is not known, or a value that is not allowed.
     """
-    from latency_luts import overview
+    from latency_luts import zoo_overview
     from nas_runtime.console import new_console, on_terminal
 
     options = read_plain(ZooOptions, arguments)
@@ -109,13 +109,13 @@ def show_all(arguments: list[str]) -> None:
     console = new_console(width=None if on_terminal() else 140)
     if options.measure:
         console.print("timing every network on this machine, which takes a minute (measure=false leaves it out)")
-    rows = overview.rows(measure=options.measure)
-    console.print(overview.table(rows, sort=options.sort))
-    console.print(overview.UNSEEN, soft_wrap=True)
+    rows = zoo_overview.rows(measure=options.measure)
+    console.print(zoo_overview.table(rows, sort=options.sort))
+    console.print(zoo_overview.UNSEEN, soft_wrap=True)
     for row in rows:
         if row.entry.differs:
             console.print(f"* {row.name}: {row.entry.differs}", soft_wrap=True)
-    overview.picture(rows, path)
+    zoo_overview.picture(rows, path)
     console.print(f"picture: {path}")
 
 

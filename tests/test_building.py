@@ -14,17 +14,17 @@ from latency_luts import (
     build,
     bundle,
     calibrate,
-    classes,
     due,
     fold,
+    last_layers,
     measure,
     residence,
     schedule,
 )
 from latency_luts.chains import cover
 from latency_luts.key import key
-from latency_luts.known import KNOWN, known_networks
 from latency_luts.log import Log
+from latency_luts.speed import KNOWN, known_networks
 from latency_luts.table import Correction, Identity, TableError, Validation, read, write
 from nas_runtime.files import FileError
 from search_spaces import rewrite, spaces, zoo
@@ -285,7 +285,7 @@ def test_a_bundle_made_before_last_layers_of_10_classes_still_gives_a_table(tmp_
     older = {unit for arch in archs for unit in lower(arch)}
     chains = [*machine.time_chains(archs, bursts=1)]
     turns = {name: machine.time_networks([arch], bursts=1) for name, arch in networks.items()}
-    monkeypatch.setattr(build, "units_and_samples", lambda space: (classes.for_measuring(older), networks))
+    monkeypatch.setattr(build, "units_and_samples", lambda space: (last_layers.for_measuring(older), networks))
     monkeypatch.setattr(bundle, "read_measured", lambda file: ("board", how, chains, turns))
     file, path = tmp_path / "measured.jsonl", tmp_path / "board.json"
     file.write_text("measured")

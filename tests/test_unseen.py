@@ -10,9 +10,9 @@ import pytest
 import latency_luts
 from latency_luts import calibrate, calibrated
 from latency_luts.calibrate import Measured
-from latency_luts.kinds import kinds, kinds_of
 from latency_luts.table import CalibratedTable, TableError, read, write
 from latency_luts.unseen import UNSEEN, described, of_network, of_networks, unseen
+from latency_luts.work import kinds, kinds_of
 from search_spaces import rewrite, zoo
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.blocks import PlainConv, Pooling
