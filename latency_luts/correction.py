@@ -1,16 +1,56 @@
 """From the sum of a network's units to the network: what running as one graph changes."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from latency_luts.table import Correction, NetworkFit
+from latency_luts import residence
+from latency_luts.values import NetworkFit, check_number
 
-__all__ = ["FEWEST", "fit_correction"]
+__all__ = ["FEWEST", "Correction", "fit_correction"]
 
 FEWEST = 4
 """Networks: two coefficients and their error cannot be told from fewer."""
 _ENOUGH_FOR_THREE = 8  # networks; fewer have two coefficients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """Network latency = scale * (sum of its units - saved) + per_kernel_ms * their kernels + offset_ms.
+
+    Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. Their
+    weights come from memory; those that a network of ``mib`` MiB still finds in the caches, of which there are ``mib *
+    residence.share(mib, cache_mib)``, save ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than
+    weights, which is what an ``offset_ms`` below 0 stands for.
+    """
+
+    scale: float = 1.0
+    per_kernel_ms: float = 0.0
+    offset_ms: float = 0.0
+    saved_by_mib_ms: float = 0.0
+    cache_mib: float = residence.CACHE_MIB
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check_number(f.name, getattr(self, f.name), low=-math.inf)
+
+    def saved_ms(self, mib: np.ndarray | float) -> np.ndarray:
+        """What networks with `mib` MiB of weights save."""
+        return self.saved_by_mib_ms * mib * residence.share(mib, self.cache_mib)
+
+    def network_ms(self, sum_ms: float, kernels: float, saved_ms: float = 0.0) -> float:
+        """Milliseconds of a network: the formula above."""
+        return self.scale * (sum_ms - saved_ms) + self.per_kernel_ms * kernels + self.offset_ms
+
+    def unit_ms(self, ms: float, kernels: float) -> float:
+        """What a unit adds to its network; below 0 where the profiler's time at its kernels is all that was seen."""
+        return self.scale * ms + self.per_kernel_ms * kernels
+
+    def whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
+        """What a network with `mib` MiB of weights has on top of its units."""
+        return self.offset_ms - self.scale * self.saved_ms(mib)
 
 
 def fit_correction(

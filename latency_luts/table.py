@@ -15,8 +15,8 @@ from typing import Any
 
 from latency_luts import key as keys
 from latency_luts import origin as origins
+from latency_luts.correction import Correction
 from latency_luts.values import (
-    Correction,
     Error,
     FamilyError,
     Identity,
