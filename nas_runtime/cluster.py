@@ -12,7 +12,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class ResourceError(ValueError):
 
 
 @contextlib.contextmanager
-def start(num_cpus: float) -> Iterator[Any]:
+def start(num_cpus: float) -> Generator[Any]:
     """The module ``ray``, in a cluster of our own on this machine, with its own token, that ends with the block and
     writes nothing outside its folder. A cluster that this process has joined already is used, and goes on.
 
@@ -83,7 +83,7 @@ def start(num_cpus: float) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def join(address: str) -> Iterator[Any]:
+def join(address: str) -> Generator[Any]:
     """The module ``ray``, in the cluster at `address`, with this user's token if it wants one.
 
     Raises:
@@ -163,7 +163,7 @@ def _check_loopback() -> None:
 
 
 @contextlib.contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
+def _temporary_files_in(folder: Path) -> Generator[None]:
     """Processes that are started inside have their temporary files in `folder`: it goes also when they are killed."""
     folder.mkdir()
     before = os.environ.get("TMPDIR")
@@ -178,7 +178,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _in_groups_of_their_own() -> Iterator[None]:
+def _in_groups_of_their_own() -> Generator[None]:
     """Ray's processes that are started inside do not get the signals that a terminal or a batch system sends to all of
     a command's: Ray ends a program the hard way whose other processes go first."""
     services: Any = sys.modules.get("ray._private.services")

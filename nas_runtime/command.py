@@ -106,7 +106,7 @@ def page(kind: type[CommandOptions]) -> str:
 
 def _choices(kind: type[CommandOptions], chosen: Mapping[str, str], arguments: Sequence[str]) -> dict[str, help.Choice]:
     """The groups of the command that stand in folders, with the names of the files that fit it."""
-    found = {}
+    found: dict[str, help.Choice] = {}
     for name, fits in groups_of(kind).items():
         if files := choices(name, arguments):
             names = [file for file, shipped in files.items() if not shipped or fits(file)]

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from nas_runtime import plugins
 from nas_runtime.console import brief, did_you_mean
 from nas_runtime.errors import full_error, one_line
 from nas_runtime.options import no_option
+from nas_runtime.plain import is_mapping
 
 __all__ = ["ConfigError", "choices", "compose", "conf_dir", "overview", "plain", "run_hydra"]
 
@@ -58,7 +59,7 @@ def plain(config: Any) -> dict[str, Any]:
         name = str(getattr(e, "full_key", "") or "settings")
         value: Any = OmegaConf.to_container(config, resolve=False)
         for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+            value = value.get(part) if is_mapping(value) else None
         raise ConfigError(f"{name}={brief(value)}: {brief(str(e).splitlines()[0], most=200)}") from None
 
 
@@ -135,7 +136,7 @@ def run_hydra(job: Callable[[Any, str | None], None], config_name: str, argument
 
 
 @contextmanager
-def _explained(config_name: str, arguments: Sequence[str]) -> Iterator[None]:
+def _explained(config_name: str, arguments: Sequence[str]) -> Generator[None]:
     """Inside, what Hydra and OmegaConf raise becomes a `ConfigError`; as it is with ``HYDRA_FULL_ERROR=1``."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -232,7 +233,8 @@ def _parsed(arguments: Sequence[str]) -> list[Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser, found = OverridesParser.create(), []
+    parser = OverridesParser.create()
+    found: list[Any] = []
     for argument in arguments:
         if not argument.startswith("-") and "=" in argument:
             with suppress(HydraException):
@@ -294,7 +296,7 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 @contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
+def _environment(name: str, value: str | None) -> Generator[None]:
     before = os.environ.get(name)
     try:
         _set(name, value)
@@ -311,7 +313,7 @@ def _set(name: str, value: str | None) -> None:
 
 
 @contextmanager
-def _arguments(arguments: Sequence[str]) -> Iterator[None]:
+def _arguments(arguments: Sequence[str]) -> Generator[None]:
     before = sys.argv
     sys.argv = [before[0], *arguments]
     try:

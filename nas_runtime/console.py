@@ -52,7 +52,8 @@ def _plain() -> "type[Console]":
 
     class Plain(Console):
         def render_str(self, text: str, **options: Any) -> "Text":
-            return super().render_str(shown(text), **{**options, "markup": False, "emoji": False, "highlight": False})
+            as_it_is: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+            return super().render_str(shown(text), **(options | as_it_is))
 
     return Plain
 

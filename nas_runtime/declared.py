@@ -12,11 +12,12 @@ The annotation declares the settings, the dataclass checks their values. What ha
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from nas_runtime.console import brief, did_you_mean
+from nas_runtime.plain import is_mapping
 
 __all__ = ["build", "call", "check_call", "defaults", "settings_class"]
 
@@ -48,17 +49,18 @@ def build(function: Callable[..., Any], what: str, *given: Any, settings: Any = 
     Raises:
         ValueError: no such setting, or a function that cannot be called so.
     """
-    kind, settings = settings_class(function, what), {} if settings is None else settings
+    kind = settings_class(function, what)
+    values: Any = {} if settings is None else settings
     known = sorted(field.name for field in fields(kind)) if kind else []
     allowed = ", ".join(known) or "none, it has no settings"
-    if not isinstance(settings, Mapping):
-        raise ValueError(f"{what}: settings={brief(settings)}; give {{name: value}}, allowed: {allowed}")
-    for name in settings:
+    if not is_mapping(values):
+        raise ValueError(f"{what}: settings={brief(values)}; give {{name: value}}, allowed: {allowed}")
+    for name in values:
         if name not in known:
             hint = did_you_mean(str(name), known)
             raise ValueError(f"{what} has no setting {brief(name)!r}{hint}; allowed: {allowed}")
     if kind:
-        named["settings"] = kind(**settings)
+        named["settings"] = kind(**values)
     return call(function, what, *given, **named)
 
 

@@ -5,7 +5,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class FileError(ValueError):
 
 
 @contextlib.contextmanager
-def complete(path: Path) -> Iterator[Path]:
+def complete(path: Path) -> Generator[Path]:
     """Gives a name to write to; what stands there becomes the file `path` when the block ends, and is removed if the
     block raises. So `path` is complete or unchanged at any moment.
 
@@ -138,7 +138,7 @@ def check_name(name: str, of: str) -> str:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, of: str) -> Iterator[None]:
+def only_writer(folder: Path, of: str) -> Generator[None]:
     """Inside, this block alone writes to `folder`; reading needs no permission. The lock leaves no file, and ends with
     the process at the latest.
 

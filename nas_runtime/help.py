@@ -8,6 +8,7 @@ from typing import Any
 
 from nas_runtime.kinds import written
 from nas_runtime.options import CommandOptions, Declared, Options, declared
+from nas_runtime.plain import is_list, is_mapping
 
 __all__ = ["Choice", "plain", "shown", "table", "text"]
 
@@ -90,7 +91,7 @@ def plain(about: str, *kinds: type[Options]) -> str:
 
 def shown(value: Any) -> str:
     """A value as it is written on a command line."""
-    if isinstance(value, list):
+    if is_list(value):
         return f"[{','.join(map(shown, value))}]"
     return written(value)
 
@@ -108,7 +109,7 @@ def _options(
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

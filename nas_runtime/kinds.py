@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from nas_runtime.console import brief, did_you_mean
+from nas_runtime.plain import is_list, is_mapping
 from nas_runtime.registry import DOTTED, Registry, is_dotted
 
 __all__ = [
@@ -232,9 +233,11 @@ class _Free(Mark):
         return "names with values"
 
     def read(self, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict | None) or not all(isinstance(name, str) for name in value or ()):
+        if value is None:
+            return {}
+        if not is_mapping(value) or not all(isinstance(name, str) for name in value):
             raise ValueError
-        return value or {}
+        return dict(value)
 
     def refusal(self, value: Any) -> str:
         return ": it must be names with values; leave it out, or set its values one by one"
@@ -309,7 +312,7 @@ def written(value: Any) -> str:
 def _items(value: Any, empty: bool) -> list[Any]:
     if value is None and empty:
         return []
-    return value if isinstance(value, list) else [value]
+    return value if is_list(value) else [value]
 
 
 def _is_number(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from nas_runtime.files import FileError, lock
@@ -60,7 +60,7 @@ class LineFile:
         return lines
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Generator[None]:
         """Inside, nothing else writes to the file; reading needs no permission. The lock ends with the process at the
         latest.
 

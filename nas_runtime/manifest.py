@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,6 +10,7 @@ from typing import Any
 
 from nas_runtime.console import brief
 from nas_runtime.files import FileError, read_json, write_json
+from nas_runtime.plain import is_mapping
 
 __all__ = ["FILE", "FORMAT", "Manifest", "RunError", "check", "keep", "read"]
 
@@ -64,7 +64,7 @@ def read(path: Path) -> Manifest | None:
 
 
 def _check_format(path: Path, found: Any) -> None:
-    if not isinstance(found, Mapping) or not isinstance(found.get("format"), int):
+    if not is_mapping(found) or not isinstance(found.get("format"), int):
         raise RunError(f"{path / FILE} is not a run's; restore it, or use another folder")
     if found["format"] > FORMAT:
         raise RunError(

@@ -15,6 +15,7 @@ composed config into the model, and says in one line what is wrong with it. `nas
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -24,6 +25,7 @@ from pydantic.fields import FieldInfo
 from nas_runtime.console import brief, did_you_mean
 from nas_runtime.declared import settings_class
 from nas_runtime.kinds import Among, Kind, kind_of, written
+from nas_runtime.plain import is_mapping
 from nas_runtime.registry import Registry
 
 __all__ = [
@@ -63,6 +65,11 @@ class CommandOptions(Options):
     def written(self) -> Mapping[str, Any]:
         """The composed config, plain, as ``config.yaml`` of a run keeps it."""
         return self._written
+
+    def are_of(self, config: Mapping[str, Any], arguments: Sequence[str]) -> None:
+        """Keeps what these options were read from."""
+        self._written = MappingProxyType(dict(config))
+        self._given = frozenset(argument.lstrip("+~").partition("=")[0] for argument in arguments)
 
     def given(self, name: str) -> bool:
         """Whether the command line sets `name` itself: ``dataset=...``, but not ``dataset.path=...``."""
@@ -140,15 +147,14 @@ def read(kind: type[C], config: Mapping[str, Any], arguments: Sequence[str] = ()
     if missing := [name for name in known if _at(config, name) == "???"]:
         raise ValueError(f"no {missing[0]}: add {missing[0]}=, {known[missing[0]].meaning}")
     options = _model(kind, config, "", known)
-    options._written = MappingProxyType(dict(config))
-    options._given = frozenset(argument.lstrip("+~").partition("=")[0] for argument in arguments)
+    options.are_of(config, arguments)
     return options
 
 
 def declared(kind: type[Options], values: Any, prefix: str = "") -> Iterator[tuple[str, Declared]]:
     """The dotted names of all options and what is declared of them, for the groups that `values` has chosen."""
     for name, field in _fields(kind):
-        value = values.get(name) if isinstance(values, Mapping) else None
+        value = values.get(name) if is_mapping(values) else None
         if groups := _groups(field):
             if value is not None or type(None) not in get_args(field.annotation):
                 its = dict(declared(_chosen(groups, value), value, f"{prefix}{name}."))
@@ -164,13 +170,17 @@ def declared(kind: type[Options], values: Any, prefix: str = "") -> Iterator[tup
 
 def groups_of(kind: type[Options]) -> dict[str, Callable[[str], bool]]:
     """The groups in `kind`, and whether each can have that ``name``."""
-    found = {}
+    fitting: dict[str, Callable[[str], bool]] = {}
     for name, field in _fields(kind):
         if groups := _groups(field):
             fields = [group.model_fields.get("name") for group in groups]
-            named = [get_args(its.annotation) if its else () for its in fields]
-            found[name] = lambda file, named=named: not all(named) or any(file in names for names in named)
-    return found
+            fitting[name] = partial(_fits, [get_args(its.annotation) if its else () for its in fields])
+    return fitting
+
+
+def _fits(named: Sequence[Sequence[str]], file: str) -> bool:
+    """Whether a file of this name is for one of the groups with these names; a group without any takes every name."""
+    return not all(named) or any(file in names for names in named)
 
 
 def read_plain(kind: type[G], arguments: Sequence[str]) -> G:
@@ -212,7 +222,7 @@ def _groups(field: FieldInfo) -> list[type[Options]]:
 
 def _chosen(groups: Sequence[type[Options]], value: Any) -> type[Options]:
     """That of `groups` whose ``name`` is that of `value`; the last, where there is none."""
-    name = value.get("name") if isinstance(value, Mapping) else None
+    name = value.get("name") if is_mapping(value) else None
     named = [kind for kind in groups[:-1] if name in get_args(kind.model_fields["name"].annotation)]
     return (*named, groups[-1])[0]
 
@@ -235,7 +245,7 @@ def _model(kind: type[G], values: Mapping[str, Any], prefix: str, options: Mappi
         if field.is_required():
             found.setdefault(name, None)
         value = found.get(name)
-        if (groups := _groups(field)) and isinstance(value, Mapping):
+        if (groups := _groups(field)) and is_mapping(value):
             found[name] = _model(_chosen(groups, value), value, f"{prefix}{name}.", options)
     try:
         return kind.model_validate(found)
@@ -274,5 +284,5 @@ def _scalar(text: str) -> Any:
 
 def _at(values: Any, name: str) -> Any:
     for part in name.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
+        values = values.get(part) if is_mapping(values) else None
     return values

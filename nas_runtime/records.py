@@ -7,12 +7,13 @@ left out; any other damage is an error that names the line, and the file is left
 import contextlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from nas_runtime.files import FileError, parse_json
 from nas_runtime.lines import LineFile
+from nas_runtime.plain import is_mapping
 
 __all__ = ["JournalError", "Records"]
 
@@ -47,7 +48,7 @@ class Records:
         self._take()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Generator[None]:
         """Inside, nothing else writes to the file. What another writer has added before is in `records`.
 
         Raises:
@@ -84,15 +85,12 @@ class Records:
             raise self._damage(self._lines + 1)
 
     def _record(self, raw: bytes) -> dict[str, Any]:
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             item = parse_json(raw.decode())
             record = item["record"]
-            intact = isinstance(record, dict) and item["crc32"] == _checksum(json.dumps(record))
-        except (ValueError, KeyError, TypeError):
-            intact, record = False, {}
-        if not intact:
-            raise self._damage(self._lines)
-        return record
+            if is_mapping(record) and item["crc32"] == _checksum(json.dumps(record)):
+                return dict(record)
+        raise self._damage(self._lines)
 
     def _damage(self, line: int) -> JournalError:
         return JournalError(

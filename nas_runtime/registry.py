@@ -21,7 +21,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from nas_runtime.console import brief, did_you_mean
 
@@ -54,7 +54,7 @@ class Registry:
         """Those that are shipped, in their order, and those of installed packages. Imports none of them."""
         return (*self.shipped, *sorted(set(_entry_points(self.group)) - set(self.shipped)))
 
-    def get(self, name: str) -> Any:
+    def get(self, name: object) -> Any:
         """What `name` stands for.
 
         Raises:
@@ -81,7 +81,7 @@ class Registry:
         return _load(declared[0].value, f"{self.kind} {name} of {declared[0].package}")
 
 
-def is_dotted(name: object) -> bool:
+def is_dotted(name: object) -> TypeGuard[str]:
     """Whether `name` says itself where it is to be found: ``package.module:attribute``."""
     return isinstance(name, str) and ":" in name
 

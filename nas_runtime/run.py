@@ -7,7 +7,7 @@ writes nothing; one process at a time writes.
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from nas_runtime import manifest
 from nas_runtime.files import FileError, only_writer, read_json, read_text, write_json, write_text
 from nas_runtime.manifest import RunError
+from nas_runtime.plain import is_mapping
 from nas_runtime.records import Records
 
 __all__ = ["Run", "RunError", "Stage", "look", "open_run", "open_shared"]
@@ -34,7 +35,7 @@ class Stage:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self._path = path
-        kept = {"stages": []} if (found := read_json(path)) is None else found
+        kept: dict[str, Any] = {"stages": []} if (found := read_json(path)) is None else found
         self._identity = json.loads(json.dumps(identity))
         try:
             mine = [stage["values"] for stage in kept["stages"] if stage["identity"] == self._identity]
@@ -126,7 +127,7 @@ def _config_of(path: Path) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError, yaml.YAMLError) as e:  # ValueError: also of a date that is none
         why = " ".join(str(e).split())
         raise RunError(f"{path / 'config.yaml'} cannot be read ({why}); restore it, or use another folder") from None
-    if not isinstance(config, Mapping):
+    if not is_mapping(config):
         raise RunError(f"{path / 'config.yaml'} is not a run's; restore it, or use another folder")
     return config
 
@@ -139,7 +140,7 @@ def open_run(
     kind: str,
     may_differ: Iterable[str],
     environment: Callable[[], Mapping[str, Any]],
-) -> Iterator[Run]:
+) -> Generator[Run]:
     """The run in the directory `path`, which no other process writes to meanwhile.
 
     ``config.yaml`` has the settings of the latest call, ``run.json`` and ``environment.json`` kind, command and machine
@@ -183,7 +184,7 @@ def open_run(
 
 
 @contextlib.contextmanager
-def open_shared(path: Path, *, kind: str) -> Iterator[Run]:
+def open_shared(path: Path, *, kind: str) -> Generator[Run]:
     """The directory `path`, which calls with many settings share (an experiment's), and no other process writes to
     meanwhile. It has no config: each of its records says what it is of.
 
@@ -226,7 +227,7 @@ def _new(kind: str) -> Path:
 def _first_difference(
     before: Any, now: Any, ignored: Iterable[str] = (), prefix: str = ""
 ) -> tuple[str, Any, Any] | None:
-    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+    if not (is_mapping(before) and is_mapping(now)):
         return None if before == now else (prefix, before, now)
     for name in dict.fromkeys((*before, *now)):
         if name in ignored:

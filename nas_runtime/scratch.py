@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from nas_runtime.signals import held_back
@@ -16,7 +16,7 @@ _LOCK = "lock"
 
 
 @contextlib.contextmanager
-def private_folder(prefix: str, *, longest_bytes: int = 4096) -> Iterator[Path]:
+def private_folder(prefix: str, *, longest_bytes: int = 4096) -> Generator[Path]:
     """A new folder, which is removed when the block ends; where the process is killed, by the next one that asks for
     a folder with the same prefix.
 

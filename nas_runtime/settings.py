@@ -1,3 +1,4 @@
+# pyright: basic
 """What every command of the project reads its settings with, and how errors become one clear line.
 
 Hydra stays in the command modules: each turns its config into plain objects at once.

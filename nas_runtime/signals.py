@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from nas_runtime.console import shown
@@ -17,14 +17,14 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Generator[None]:
     """Inside, each of the three signals raises KeyboardInterrupt in the main thread; if that leaves the block, the
     program ends with one line on standard error, which has the message of the KeyboardInterrupt if it has one, and
     128 + the signal's number as its exit code, as shells have it.
 
     A signal that is ignored stays so, like SIGHUP under ``nohup``.
     """
-    received = []
+    received: list[int] = []
     before = _handlers()
 
     def on_signal(number: int, frame: Any) -> None:
@@ -48,13 +48,13 @@ def interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_back(*, most_s: float = 20.0) -> Iterator[None]:
+def held_back(*, most_s: float = 20.0) -> Generator[None]:
     """A signal that arrives inside takes effect when the block ends, so that starting or tidying up is done in full.
 
     Args:
         most_s: later ones take effect at once: whoever waits for a block that hangs can end it.
     """
-    begun, received = time.monotonic(), []
+    begun, received = time.monotonic(), list[int]()
     before = _handlers()
 
     def on_signal(number: int, frame: Any) -> None:
@@ -74,7 +74,7 @@ def held_back(*, most_s: float = 20.0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
+def kept() -> Generator[None]:
     """The handlers of signals are afterwards what they were before, whatever a library installs inside.
 
     Ray takes SIGTERM for itself, for Python and once more below it, where it prints addresses of machine code. In a
