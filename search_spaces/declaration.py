@@ -217,13 +217,13 @@ class Declaration:
                 )
             picks = dict(zip(columns, np.indices(options).reshape(len(columns), n), strict=True))  # (N,) each
             read = np.broadcast_to(reads[tuple(picks[c] for c in before)], n)
-            own = [picks[c] for c in plan.columns]
-            numbers = np.ravel_multi_index([read, *own], [len(shapes), *(sizes[c] for c in plan.columns)])
+            rows = np.stack([read, *(picks[c] for c in plan.columns)])
+            numbers = np.ravel_multi_index(tuple(rows), [len(shapes), *(sizes[c] for c in plan.columns)])
             _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
-            given = [(shapes[read[i]], tuple(int(pick[i]) for pick in own)) for i in first]
-            units = tuple(chain(plan.blocks(shape[0], own_picks), shape[1:]) for shape, own_picks in given)
+            different = [(shapes[number], own) for number, *own in rows[:, first].T.tolist()]
+            units = tuple(chain(plan.new_blocks(shape[0], own), shape[1:]) for shape, own in different)
             yield Variants(choices=tuple(names[c] for c in columns), units=units, index=index)
-            after = [its[-1].out_shape if its else shape for its, (shape, _) in zip(units, given, strict=True)]
+            after = [its[-1].out_shape if its else shape for its, (shape, _) in zip(units, different, strict=True)]
             shapes = sorted(set(after))
             reads = np.array([shapes.index(shape) for shape in after])[index].reshape(options)
             before, reads = _what_matters(columns, reads)
@@ -262,19 +262,25 @@ class _Plan:
         self._known: dict[tuple[int, ...], tuple[Block, ...]] = {}
 
     def blocks(self, in_ch: int, picks: tuple[int, ...]) -> tuple[Block, ...]:
-        """For one index of each of `columns`.
+        """For one index of each of `columns`; remembered.
 
         Raises:
             ValueError: they cannot be built.
         """
         key = (in_ch, *picks)
         if key not in self._known:
-            chosen = {name: values[i] for (name, values), i in zip(self._values, picks, strict=True)}
-            try:
-                self._known[key] = _blocks(self._layer.build, in_ch, **self._layer.fixed, **chosen)
-            except (TypeError, ValueError) as e:
-                raise ValueError(f"{self.where}: {e}") from e
+            self._known[key] = self.new_blocks(in_ch, picks)
         return self._known[key]
+
+    def new_blocks(self, in_ch: int, picks: Sequence[int]) -> tuple[Block, ...]:
+        """As `blocks`, built anew: of all options at once there are too many to be worth remembering."""
+        arguments = dict(self._layer.fixed)
+        for (name, values), i in zip(self._values, picks, strict=True):
+            arguments[name] = values[i]
+        try:
+            return _blocks(self._layer.build, in_ch, **arguments)
+        except (TypeError, ValueError) as e:
+            raise ValueError(f"{self.where}: {e}") from e
 
 
 def _blocks(
@@ -288,7 +294,7 @@ def _blocks(
         if i and "stride" in arguments:
             arguments["stride"] = 1
         made = build(in_ch=in_ch, **arguments)
-        blocks += () if made is None else made if isinstance(made, Sequence) else (made,)
+        blocks += () if made is None else made if isinstance(made, tuple | list) else (made,)
         in_ch = blocks[-1].out_ch if blocks else in_ch
     return tuple(blocks)
 
