@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas_runtime.console import brief, counted
-from search_spaces.parts import check_text
+from search_spaces.blocks.fields import check_text
 
 __all__ = ["Choice", "Indices", "check_indices", "listed"]
 

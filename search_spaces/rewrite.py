@@ -5,8 +5,8 @@ from typing import Any
 
 from search_spaces.arch import Arch, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.blocks import ConvClassifier, DenseClassifier, MixedMBConv, ShuffleUnit, ShuffleUnitV2
+from search_spaces.blocks.fields import MAX_CHANNELS
 from search_spaces.lower import chain
-from search_spaces.parts import MAX_CHANNELS
 
 MAX_WIDTH = 16
 _HEADS = (Classifier, DenseClassifier, ConvClassifier)

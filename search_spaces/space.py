@@ -11,10 +11,10 @@ import numpy as np
 
 from nas_runtime.console import did_you_mean
 from search_spaces.arch import Arch
+from search_spaces.blocks.fields import MAX_CHANNELS, MAX_SIZE_PX, check_text
 from search_spaces.choice import Choice, Indices, check_indices, listed
 from search_spaces.declaration import Declaration, Layer, OneOf
 from search_spaces.lower import Unit
-from search_spaces.parts import MAX_CHANNELS, MAX_SIZE_PX, check_text
 
 __all__ = ["Choice", "Indices", "Layer", "OneOf", "SearchSpace", "check_skeleton", "declare"]
 

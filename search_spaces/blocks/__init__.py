@@ -1,32 +1,26 @@
-"""Blocks of the families around MobileNet.
+"""The kinds of blocks: each is frozen data that checks its values and knows its operators."""
 
-Like those of `search_spaces.arch`, each is frozen data that knows its operators.
-"""
-
-from search_spaces.blocks.layers import (
-    Branches,
-    ConvClassifier,
-    DenseClassifier,
-    Flat,
-    GlobalAverage,
-    PlainConv,
-    Pooling,
-    Resample,
-)
-from search_spaces.blocks.units import Bottleneck, MixedMBConv, PartialMBConv, ShuffleUnit, ShuffleUnitV2
+from search_spaces.blocks.families import Bottleneck, MixedMBConv, PartialMBConv, ShuffleUnit, ShuffleUnitV2
+from search_spaces.blocks.heads import Classifier, ConvClassifier, DenseClassifier
+from search_spaces.blocks.layers import Branches, Flat, GlobalAverage, PlainConv, Pooling, Resample
+from search_spaces.blocks.mobile import ConvBN, MBConv, SepConv
 
 __all__ = [
     "Bottleneck",
     "Branches",
+    "Classifier",
+    "ConvBN",
     "ConvClassifier",
     "DenseClassifier",
     "Flat",
     "GlobalAverage",
+    "MBConv",
     "MixedMBConv",
     "PartialMBConv",
     "PlainConv",
     "Pooling",
     "Resample",
+    "SepConv",
     "ShuffleUnit",
     "ShuffleUnitV2",
 ]

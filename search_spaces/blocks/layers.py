@@ -1,15 +1,15 @@
-"""Single layers of any shape, chains of blocks side by side, and heads other than `arch.Classifier`."""
+"""Single layers of any shape, and chains of blocks side by side."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from search_spaces.ops import Add, Concat, Conv, Dropout, Expand, Flatten, GlobalPool, Linear, Op, Pool, Scale, Upsample
-from search_spaces.parts import check
+from search_spaces.blocks.fields import check
+from search_spaces.ops import Add, Concat, Conv, Expand, Flatten, GlobalPool, Op, Pool, Scale, Upsample
 
 if TYPE_CHECKING:
     from search_spaces.arch import Block
 
-__all__ = ["Branches", "ConvClassifier", "DenseClassifier", "Flat", "GlobalAverage", "PlainConv", "Pooling", "Resample"]
+__all__ = ["Branches", "Flat", "GlobalAverage", "PlainConv", "Pooling", "Resample"]
 
 _MAX_BRANCHES = 64
 _MAX_BRANCH_BLOCKS = 1000
@@ -210,47 +210,3 @@ class Flat:
 
     def ops(self) -> tuple[Op, ...]:
         return (Flatten(name="flat", inputs=("input",)),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseClassifier:
-    """The head of AlexNet and VGG: linear layers on the whole feature map of ``size_px`` x ``size_px``, with ReLU and
-    dropout after each hidden one."""
-
-    in_ch: int
-    out_ch: int
-    size_px: int
-    hidden_ch: int = 4096
-    hidden_layers: int = 2
-    dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def ops(self) -> tuple[Op, ...]:
-        ops: list[Op] = []
-        source, features = "input", self.in_ch * self.size_px**2
-        for i in range(self.hidden_layers):
-            hidden = Linear(name=f"hidden{i}", inputs=(source,), in_ch=features, out_ch=self.hidden_ch, act="relu")
-            ops += [hidden, Dropout(name=f"dropout{i}", inputs=(hidden.name,), rate=self.dropout)]
-            source, features = ops[-1].name, self.hidden_ch
-        return (*ops, Linear(name="linear", inputs=(source,), in_ch=features, out_ch=self.out_ch))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvClassifier:
-    """SqueezeNet's head: dropout, a 1x1 convolution to the classes with ReLU, and its average over all positions."""
-
-    in_ch: int
-    out_ch: int
-    dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def ops(self) -> tuple[Op, ...]:
-        return (
-            Dropout(name="dropout", inputs=("input",), rate=self.dropout),
-            Conv(name="conv", inputs=("dropout",), in_ch=self.in_ch, out_ch=self.out_ch, norm=False, act="relu"),
-            GlobalPool(name="pool", inputs=("conv",), flat=True),
-        )

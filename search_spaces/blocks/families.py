@@ -1,10 +1,11 @@
-"""Units of several layers with a shortcut: bottlenecks, shuffled groups, mixed kernels."""
+"""Blocks of the families around MobileNet: bottlenecks, shuffled groups, mixed kernels."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search_spaces.blocks.fields import check
+from search_spaces.blocks.graph import shortcut, squeeze_excite
 from search_spaces.ops import Act, Add, Concat, Conv, Op, Pool, Shuffle, Slice
-from search_spaces.parts import check, shortcut, squeeze_excite
 
 __all__ = ["Bottleneck", "MixedMBConv", "PartialMBConv", "ShuffleUnit", "ShuffleUnitV2"]
 
@@ -164,7 +165,7 @@ class MixedMBConv:
     """An inverted residual block whose depthwise convolution has several kernel sizes, each on its share of the
     channels (MixConv, arXiv:1907.09595), and whose pointwise ones may be grouped (MixNet, FBNet).
 
-    Arguments as `arch.MBConv`, and:
+    Arguments as `mobile.MBConv`, and:
 
     Args:
         kernels: odd kernel sizes; the expansion is split evenly among them, the first gets what remains.

@@ -1,12 +1,13 @@
-"""What kinds of blocks have in common: pieces of their graphs, and the check of their values."""
+"""The fields that kinds of blocks have: what their values may be."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from functools import cache
+from typing import Any
 
 from nas_runtime.console import brief, shown
-from search_spaces.ops import ACTIVATIONS, POOLS, Add, Conv, GlobalPool, Op, Pool, Scale
+from search_spaces.ops import ACTIVATIONS, POOLS
 
-__all__ = ["GATES", "MAX_CHANNELS", "MAX_SIZE_PX", "SKIPS", "check", "check_text", "shortcut", "squeeze_excite"]
+__all__ = ["GATES", "MAX_CHANNELS", "MAX_SIZE_PX", "SKIPS", "check", "check_text"]
 
 SKIPS = ("none", "identity", "pool")
 GATES = ("sigmoid", "hard_sigmoid")
@@ -17,41 +18,6 @@ MAX_SIZE_PX = 65_536
 """Of a network's images, and of anything that is measured in their pixels."""
 _MAX_STEP = 4096  # of kernels, strides and the like
 _MAX_NAME = 200
-
-
-class Gated(Protocol):
-    """A block that may have squeeze-and-excite."""
-
-    @property
-    def se_ch(self) -> int: ...
-    @property
-    def se_act(self) -> str: ...
-    @property
-    def se_gate(self) -> str: ...
-
-
-def squeeze_excite(source: Op, ch: int, block: Gated) -> tuple[Op, ...]:
-    """Squeeze-and-excite (arXiv:1709.01507) of `block` on the `ch` channels of `source`; nothing if it has none."""
-    if not block.se_ch:
-        return ()
-    reduce = Conv(name="se_reduce", inputs=("se_pool",), in_ch=ch, out_ch=block.se_ch, norm=False, act=block.se_act)
-    return (
-        GlobalPool(name="se_pool", inputs=(source.name,)),
-        reduce,
-        Conv(name="se_expand", inputs=("se_reduce",), in_ch=block.se_ch, out_ch=ch, norm=False, act=block.se_gate),
-        Scale(name="se_scale", inputs=(source.name, "se_expand")),
-    )
-
-
-def shortcut(skip: str, last: str, stride: int) -> tuple[Op, ...]:
-    """The sum of the operator `last` and the block's input, or its pooled input; nothing if `skip` is none."""
-    if skip == "none":
-        return ()
-    if skip == "identity":
-        return (Add(name="residual", inputs=(last, "input")),)
-    pool = Pool(name="shortcut", inputs=("input",), kernel=3, stride=stride)
-    return (pool, Add(name="residual", inputs=(last, "shortcut")))
-
 
 _CHANNELS = ("in_ch", "mid_ch", "out_ch", "groups", "first_groups")
 _RANGES = dict.fromkeys(_CHANNELS, (1, MAX_CHANNELS)) | dict.fromkeys(("se_ch", "hidden_ch"), (0, MAX_CHANNELS))
@@ -69,11 +35,9 @@ def check(block: Any) -> None:
     same is equal.
     """
     kind, fields = type(block).__name__, type(block).__dataclass_fields__
-    for ranges, ending in ((_RANGES, ""), (_OPTIONAL, ", or nothing")):
-        for name, (least, most) in ranges.items():
-            value = getattr(block, name) if name in fields else least
-            if (value is None and ending) or (type(value) is int and least <= value <= most):
-                continue
+    for name, least, most, ending in _whole_numbers(type(block)):
+        value = getattr(block, name)
+        if not (type(value) is int and least <= value <= most) and not (value is None and ending):
             raise ValueError(
                 f"{kind}: {name} is {value!r}; it must be a whole number of at least {least} and at most {most}{ending}"
             )
@@ -99,6 +63,15 @@ def check(block: Any) -> None:
         )
     if skip == "identity" and block.stride != 1:
         raise ValueError(f"{kind}: skip='identity' needs stride 1, not {block.stride}; use 'pool' or 'none'")
+
+
+@cache
+def _whole_numbers(kind: type) -> tuple[tuple[str, int, int, str], ...]:
+    """Of its fields that are whole numbers the name, the least and the most, and what a message says where there may be
+    none."""
+    found = [(name, *limits, "") for name, limits in _RANGES.items()]
+    found += [(name, *limits, ", or nothing") for name, limits in _OPTIONAL.items()]
+    return tuple(each for each in found if each[0] in kind.__dataclass_fields__)
 
 
 def check_text(text: Any, of: str) -> None:
