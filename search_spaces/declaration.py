@@ -82,11 +82,11 @@ class Layer:
         ValueError: `build` is no function.
     """
 
-    build: Callable[..., Block | Sequence[Block] | None]
+    build: Callable[..., Block | tuple[Block, ...] | None]
     fixed: Mapping[str, Any]
     chosen: Mapping[str, OneOf]
 
-    def __init__(self, build: Callable[..., Block | Sequence[Block] | None], /, **arguments: Any) -> None:
+    def __init__(self, build: Callable[..., Block | tuple[Block, ...] | None], /, **arguments: Any) -> None:
         if not callable(build):
             raise ValueError(f"a layer is built by {build!r}; give a kind of blocks, or a function that gives one")
         chosen = {name: value for name, value in arguments.items() if isinstance(value, OneOf)}
@@ -279,12 +279,12 @@ class _Plan:
             arguments[name] = values[i]
         try:
             return _blocks(self._layer.build, in_ch, **arguments)
-        except (TypeError, ValueError) as e:
+        except (AttributeError, TypeError, ValueError) as e:
             raise ValueError(f"{self.where}: {e}") from e
 
 
 def _blocks(
-    build: Callable[..., Block | Sequence[Block] | None], in_ch: int, *, repeat: int = 1, **arguments: Any
+    build: Callable[..., Block | tuple[Block, ...] | None], in_ch: int, *, repeat: int = 1, **arguments: Any
 ) -> tuple[Block, ...]:
     """The blocks of a layer that stands there `repeat` times."""
     if not isinstance(repeat, int) or not 0 <= repeat <= _MOST_REPEATS:
@@ -294,7 +294,10 @@ def _blocks(
         if i and "stride" in arguments:
             arguments["stride"] = 1
         made = build(in_ch=in_ch, **arguments)
-        blocks += () if made is None else made if isinstance(made, tuple | list) else (made,)
+        if isinstance(made, tuple):
+            blocks += made
+        elif made is not None:
+            blocks.append(made)
         in_ch = blocks[-1].out_ch if blocks else in_ch
     return tuple(blocks)
 

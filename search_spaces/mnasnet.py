@@ -20,7 +20,7 @@ What the paper leaves open, and what stands here:
 - MnasNet-A1 itself is not a point of the space: its 112 filters are 1.17 of MobileNetV2's 96.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from search_spaces.arch import Block, Classifier, ConvBN, MBConv, SepConv
@@ -83,6 +83,6 @@ def mbconv(expansion: int, *, in_ch: int, out_ch: int, kernel: int, stride: int,
     )
 
 
-def head(in_ch: int, mid_ch: int, classes: int) -> Sequence[Block]:
+def head(in_ch: int, mid_ch: int, classes: int) -> tuple[Block, ...]:
     """A 1x1 convolution to `mid_ch` channels and the classes."""
     return ConvBN(in_ch=in_ch, out_ch=mid_ch, kernel=1), Classifier(in_ch=mid_ch, out_ch=classes)

@@ -241,6 +241,10 @@ def space(*layers, resolution_px=32, **stem):
     return declare("s", [Layer(ConvBN, **{"out_ch": 8, "kernel": 3, **stem}), *layers], resolution_px=resolution_px)
 
 
+def a_list(in_ch):
+    return [ConvBN(in_ch=in_ch, out_ch=8, kernel=3)]
+
+
 KERNEL = OneOf("kernel", (3, 5))
 
 
@@ -256,6 +260,7 @@ KERNEL = OneOf("kernel", (3, 5))
         (lambda: space(), "space 's' has no choices"),
         (lambda: space(kernel=OneOf("kernel", (4, 6))), r"layer 1 \(ConvBN\): ConvBN: kernel is 6; it must be odd"),
         (lambda: space(kernl=KERNEL), r"layer 1 \(ConvBN\): .*unexpected keyword argument 'kernl'"),
+        (lambda: space(Layer(a_list), kernel=KERNEL), r"layer 2 \(a_list\): 'list' object has no attribute 'out_ch'"),
         (
             lambda: space(Layer(perhaps, op="3"), kernel=KERNEL),
             r"layer 2 \(perhaps\): .*missing 1 required positional argument: 'act'",

@@ -69,8 +69,8 @@ def check(block: Any) -> None:
 def _whole_numbers(kind: type) -> tuple[tuple[str, int, int, str], ...]:
     """Of its fields that are whole numbers the name, the least and the most, and what a message says where there may be
     none."""
-    found = [(name, *limits, "") for name, limits in _RANGES.items()]
-    found += [(name, *limits, ", or nothing") for name, limits in _OPTIONAL.items()]
+    found = [(name, least, most, "") for name, (least, most) in _RANGES.items()]
+    found += [(name, least, most, ", or nothing") for name, (least, most) in _OPTIONAL.items()]
     return tuple(each for each in found if each[0] in kind.__dataclass_fields__)
 
 
