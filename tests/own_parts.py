@@ -8,6 +8,8 @@ import numpy as np
 from nas.controllers.random import Random
 from nas.training.datasets import Dataset, Split, cut_holdout, make
 from nas.training.sources import DataFacts, Source, Wanted, facts_of, holdout_of
+from search_spaces import cost
+from search_spaces.arch import Arch
 from search_spaces.mnasnet import mnasnet
 from search_spaces.space import SearchSpace
 
@@ -132,3 +134,39 @@ def read_too_early(wanted: Wanted) -> Dataset:
 
 
 LOOKED_AT = Source(look=look, load=read_too_early)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThriftySettings:
+    weight: float = 1.0
+
+
+class Thrifty:
+    """An evaluator that likes networks of few parameters."""
+
+    accuracy = "1 for a network without parameters"
+    classes = 10
+
+    def __init__(self, settings: ThriftySettings | None = None, *, rng_seed: int = 0) -> None:
+        self.settings, self.rng_seed = settings or ThriftySettings(), rng_seed
+
+    def evaluate(self, arch: Arch) -> float:
+        noise = np.random.default_rng([self.rng_seed, cost.params(arch)]).random() / 100
+        return 0.99 / (1 + self.settings.weight * cost.params(arch) / 1e6) + noise
+
+
+class Undecided:
+    """An evaluator that says other things each time."""
+
+    def __init__(self, *, rng_seed: int = 0) -> None:
+        self._rng = np.random.default_rng(rng_seed)
+
+    def evaluate(self, arch: Arch) -> float:
+        return self._rng.random()
+
+
+class Speechless:
+    """No evaluator."""
+
+    def __init__(self, *, rng_seed: int = 0) -> None:
+        self.rng_seed = rng_seed

@@ -16,12 +16,15 @@ from nas.testing.controllers import CONTROLLER_CHECKS, check_controller
 from nas.testing.data import check_dataset
 from nas.testing.rewards import check_reward
 from nas.testing.spaces import SPACE_CHECKS, check_space
+from nas.testing.strategies import check_evaluator, check_strategy
 
 __all__ = [
     "CONTROLLER_CHECKS",
     "SPACE_CHECKS",
     "check_controller",
     "check_dataset",
+    "check_evaluator",
     "check_reward",
     "check_space",
+    "check_strategy",
 ]

@@ -1,14 +1,12 @@
 """What is promised of every controller (`nas.controllers.Controller`)."""
 
-import random
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nas.controllers import Controller
-from nas.testing.promise import promise, refused
+from nas.testing.promise import global_random_states, promise, refused
 from search_spaces import zoo
 from search_spaces.space import Choice, SearchSpace
 
@@ -71,9 +69,9 @@ def the_seed_decides(make: MakeController) -> None:
 
 
 def global_random_states_are_left_alone(make: MakeController) -> None:
-    space, before = small_space(3, 3), _global_states()
+    space, before = small_space(3, 3), global_random_states()
     _driven(make(space, rng_seed=5), space, 2)
-    promise(_global_states() == before, "random numbers must come from a generator of its own, made of rng_seed")
+    promise(global_random_states() == before, "random numbers must come from a generator of its own, made of rng_seed")
 
 
 def states_are_exact(make: MakeController) -> None:
@@ -208,16 +206,6 @@ def _driven(controller: Controller, space: SearchSpace, rounds: int) -> np.ndarr
 
 def _rewards(indices: np.ndarray) -> np.ndarray:
     return indices.sum(axis=1) / 10
-
-
-def _global_states() -> Mapping[str, Any]:
-    """Of the generators that all programs share."""
-    numpy: Any = np.random.get_state(legacy=False)
-    numbers = [*numpy["state"]["key"].tolist(), numpy["state"]["pos"]]
-    states: dict[str, Any] = {"random": random.getstate(), "numpy": numbers}
-    if torch := sys.modules.get("torch"):
-        states["torch"] = torch.get_rng_state().tolist()
-    return states
 
 
 def _kind(value: Any) -> str:

@@ -1,9 +1,14 @@
 """How a promise is checked."""
 
-from collections.abc import Iterator
+import random
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["promise", "refused"]
+import numpy as np
+
+__all__ = ["global_random_states", "promise", "refused"]
 
 
 def promise(kept: object, what: str) -> None:
@@ -26,3 +31,13 @@ def refused(what: str) -> Iterator[None]:
     except Exception as e:
         raise AssertionError(f"{what} must be refused with a ValueError, not with {type(e).__name__}: {e}") from e
     raise AssertionError(f"{what} must be refused with a ValueError, and was accepted")
+
+
+def global_random_states() -> Mapping[str, Any]:
+    """Of the generators that all programs share."""
+    numpy: Any = np.random.get_state(legacy=False)
+    numbers = [*numpy["state"]["key"].tolist(), numpy["state"]["pos"]]
+    states: dict[str, Any] = {"random": random.getstate(), "numpy": numbers}
+    if torch := sys.modules.get("torch"):
+        states["torch"] = torch.get_rng_state().tolist()
+    return states
