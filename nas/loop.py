@@ -59,10 +59,7 @@ def search(
         evaluate_again: see `sample`.
 
     Raises:
-        ValueError: `samples` or `batch` cannot be.
-        JournalError: the journal belongs to another search, or was written with another reward.
-        FileError: another search is writing to the journal.
-        EvaluationError: `nas.recorder.MAX_FAILURES_IN_A_ROW` evaluations of this call failed one after the other.
+        ValueError: `samples` or `batch` cannot be; or as `sample` does.
     """
     objective = Objective(
         latency_ms=latency_ms,
@@ -95,6 +92,11 @@ def sample(
     Args:
         evaluate_again: gives for n = 1, 2, ... what evaluates a network that was evaluated n times before, like a
             training with another seed. None: such a network is not evaluated again, its first result counts again.
+
+    Raises:
+        JournalError: the journal belongs to another search, or was written with another reward.
+        FileError: another search is writing to the journal.
+        EvaluationError: `nas.recorder.MAX_FAILURES_IN_A_ROW` evaluations of this call failed one after the other.
     """
     controller, objective, batch = sampling.controller, sampling.objective, sampling.batch
     runner = executor or SerialExecutor()
