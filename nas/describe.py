@@ -38,7 +38,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"evaluation  {strategy.describe(plan.samples)}\n"
         f"controller  {strategy.policy or _controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
         f"executor {plan.executor.describe()}\n"
-        f"estimate    {strategy.estimate(plan, sampled[:20])}"
+        f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
     for note in strategy.notes:

@@ -10,6 +10,7 @@ from latency_luts.table import MeasuredTable
 from nas.job import Job
 from nas.reach import reach
 from nas.references import references, sizes
+from nas.strategies.contract import Task
 from nas_runtime.run import Run
 from search_spaces import spaces, zoo
 from search_spaces.arch import Classifier
@@ -37,6 +38,19 @@ class Plan(Job):
 
     latency: LatencyModel
     target_ms: float
+
+    @property
+    def task(self) -> Task:
+        """What the strategy judges networks for."""
+        return Task(
+            space=self.space,
+            latency=self.latency,
+            target_ms=self.target_ms,
+            reward=self.reward,
+            controller=self.controller,
+            executor=self.executor,
+            rng_seed=self.rng_seed,
+        )
 
 
 def make_plan(job: Job, latency: LatencyModel) -> Plan:

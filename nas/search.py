@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
     with open_run(plan.run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=about) as here:
         keep_table(here, plan.latency)
         with _journal(here, plan, console) as journal, plan.executor.open() as executor:
-            judge = plan.strategy.open(plan, here, executor, console)
+            judge = plan.strategy.open(plan.task, here, executor, console)
             trials, reward = _search(here, plan, judge, journal, console)
             decided = judge.decide(trials, reward)
         result = Result(

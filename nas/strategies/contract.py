@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from latency_luts import LatencyModel
 from nas.controllers import Controller
 from nas.reward import Reward
+from nas.settings import ExecutorSettings
 from nas.trial import Trial
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -14,13 +16,30 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.executor import Executor
-    from nas.job import Job
-    from nas.plan import Plan
     from nas.recorder import Sampling
     from nas.report.summary import Finalist
     from nas_runtime.run import Run
 
-__all__ = ["Judge", "Outcome", "Strategy"]
+__all__ = ["Judge", "Outcome", "Strategy", "Task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the networks of a search are judged for, and with.
+
+    Attributes:
+        target_ms: what the reward's target is.
+        controller: proposes networks, unless the strategy has one of its own.
+        executor: where evaluations run; opened already.
+    """
+
+    space: SearchSpace
+    latency: LatencyModel
+    target_ms: float
+    reward: Reward
+    controller: Controller
+    executor: ExecutorSettings
+    rng_seed: int
 
 
 class Strategy(Protocol):
@@ -67,15 +86,17 @@ class Strategy(Protocol):
         """What networks like `arch` are trained on, and what their latencies are for, in words."""
         ...
 
-    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
         """How long the search will take, in words.
 
         Args:
-            networks: some of those that it may sample.
+            samples: how many networks it samples.
+            networks: some of those that it may be.
+            executor: where they are evaluated.
         """
         ...
 
-    def open(self, plan: "Plan", run: "Run", executor: "Executor", console: "Console") -> "Judge":
+    def open(self, task: Task, run: "Run", executor: "Executor", console: "Console") -> "Judge":
         """Gets ready to judge: reads the data, trains weights, evaluates published networks. What was done before, as
         the run's stages know, is not done again.
 

@@ -10,6 +10,8 @@ from nas.estimate import pace
 from nas.executor import Evaluate, Executor
 from nas.recorder import Sampling
 from nas.references import REFERENCES, references
+from nas.settings import ExecutorSettings
+from nas.strategies.contract import Task
 from nas.strategies.reading import ENGINES, NO_TUNE, read_trainings
 from nas.strategies.trained import TrainedJudge, Trainings, describe_images
 from nas.trial import Trial
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.evaluators.proxy_training import ProxyTraining
-    from nas.job import Job
-    from nas.plan import Plan
     from nas_runtime.run import Run
     from nas_runtime.settings import Settings
 
@@ -78,53 +78,53 @@ class OwnTraining:
     def describe_images(self, arch: Arch) -> str:
         return describe_images(arch, self.trainings.facts)
 
-    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
         trainings = self.trainings
-        speed = pace(networks, trainings.facts, trainings.trainer, job.executor)
-        epochs = (job.samples + len(REFERENCES)) * trainings.trainer.recipe.epochs / speed.at_once
+        speed = pace(networks, trainings.facts, trainings.trainer, executor)
+        epochs = (samples + len(REFERENCES)) * trainings.trainer.recipe.epochs / speed.at_once
         epochs += speed.rounds(trainings.finalists + len(REFERENCES)) * trainings.final_epochs
         minutes = speed.minutes(epochs * speed.epoch_s, final_epochs=trainings.final_epochs)
         return f"{'at most' if self.tune else 'about'} {minutes:.1f} minutes"
 
-    def open(self, plan: "Plan", run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
+    def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
         trainer = self.trainings.load(console)
-        evaluate = functools.partial(trainer.evaluate, rng_seed=plan.rng_seed)
-        identity = {**trainer.identity(), "rng_seed": plan.rng_seed}
+        evaluate = functools.partial(trainer.evaluate, rng_seed=task.rng_seed)
+        identity = {**trainer.identity(), "rng_seed": task.rng_seed}
         return TrainedJudge(
-            plan=plan,
+            task=task,
             run=run,
             executor=executor,
             console=console,
             trainings=self.trainings,
             trainer=trainer,
-            controller=plan.controller,
-            sample=self._by_tune(plan, run, trainer) if self.tune else self._by_loop(plan, trainer, executor),
-            final=self.trainings.from_scratch(trainer, plan.rng_seed),
+            controller=task.controller,
+            sample=self._by_tune(task, run, trainer) if self.tune else self._by_loop(task, trainer, executor),
+            final=self.trainings.from_scratch(trainer, task.rng_seed),
             references=finish.references(
                 run.stage("references", identity),
-                references(plan.space),
+                references(task.space),
                 evaluate,
                 executor,
-                plan.latency,
-                plan.reward,
+                task.latency,
+                task.reward,
             ),
         )
 
-    def _by_loop(self, plan: "Plan", trainer: "ProxyTraining", executor: Executor) -> Callable[[Sampling], list[Trial]]:
+    def _by_loop(self, task: Task, trainer: "ProxyTraining", executor: Executor) -> Callable[[Sampling], list[Trial]]:
         def with_seed(number: int) -> Evaluate:
-            return functools.partial(trainer.evaluate, rng_seed=plan.rng_seed + number)
+            return functools.partial(trainer.evaluate, rng_seed=task.rng_seed + number)
 
         return functools.partial(
             loop.sample, evaluate=with_seed(0), executor=executor, evaluate_again=with_seed if self.again else None
         )
 
-    def _by_tune(self, plan: "Plan", run: "Run", trainer: "ProxyTraining") -> Callable[[Sampling], list[Trial]]:
+    def _by_tune(self, task: Task, run: "Run", trainer: "ProxyTraining") -> Callable[[Sampling], list[Trial]]:
         return functools.partial(
             _search_with_tune(),
             trainer=trainer,
-            rng_seed=plan.rng_seed,
+            rng_seed=task.rng_seed,
             storage=run.path.resolve(),
-            executor=plan.executor,
+            executor=task.executor,
             grace_epochs=self.tune,
         )
 

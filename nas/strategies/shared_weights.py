@@ -12,6 +12,7 @@ from nas.finish import FinalTrainings
 from nas.references import REFERENCES
 from nas.seeds import final_seed
 from nas.settings import ExecutorSettings, read_executor, read_recipe
+from nas.strategies.contract import Task
 from nas.strategies.reading import read_trainings
 from nas.strategies.trained import TrainedJudge, Trainings, describe_images
 from nas.supernet.phases import KERNELS, MODES, PHASES, Phase, Workers
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.evaluators.shared_weights import SharedWeights
-    from nas.job import Job
-    from nas.plan import Plan
     from nas.supernet.policy import Learned
     from nas_runtime.run import Run
     from nas_runtime.settings import Settings
@@ -77,14 +76,14 @@ class Shared:
     def describe_images(self, arch: Arch) -> str:
         return describe_images(arch, self.trainings.facts)
 
-    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
         trainings, shared = self.trainings, self.shared
         looked_at = shared.images + shared.bn_images
         speed = pace(
             networks,
             trainings.facts,
             trainings.trainer,
-            job.executor,
+            executor,
             shared_batch=shared.recipe.batch,
             looked_at=looked_at,
         )
@@ -92,7 +91,7 @@ class Shared:
         rounds = [trainings.finalists, len(REFERENCES) + 1] if inherits else [trainings.finalists + len(REFERENCES)]
         seconds = sum(map(speed.rounds, rounds)) * trainings.final_epochs * speed.epoch_s
         seconds += self._updates_cost() * shared.recipe.epochs * trainings.facts.train_images * speed.shared_image_s
-        seconds += job.samples * looked_at * speed.look_s / speed.at_once
+        seconds += samples * looked_at * speed.look_s / speed.at_once
         return f"about {speed.minutes(seconds, final_epochs=trainings.final_epochs):.1f} minutes"
 
     def _updates_cost(self) -> float:
@@ -104,30 +103,30 @@ class Shared:
         warmup = max(0.0, shared.joint.warmup - 1 + shares["mixed"] / sum(shares.values()))
         return (1 + INFERENCE_SHARE * shared.joint.reward_batches) * (1 + (_WARMUP_COST - 1) * warmup)
 
-    def open(self, plan: "Plan", run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
+    def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
         trainer = self.trainings.load(console)
-        here, learned = self._trained(plan, run, trainer, console)
+        here, learned = self._trained(task, run, trainer, console)
         supernet = replace(here, weights=executor.share(here.weights.get()))
         inherits = self.trainings.final_start == "inherited"
         return TrainedJudge(
-            plan=plan,
+            task=task,
             run=run,
             executor=executor,
             console=console,
             trainings=self.trainings,
             trainer=trainer,
-            controller=learned or plan.controller,
+            controller=learned or task.controller,
             sample=functools.partial(
                 loop.sample,
-                evaluate=functools.partial(supernet.evaluate, rng_seed=plan.rng_seed),
+                evaluate=functools.partial(supernet.evaluate, rng_seed=task.rng_seed),
                 executor=executor,
             ),
-            final=self._final(supernet, trainer, plan.rng_seed),
+            final=self._final(supernet, trainer, task.rng_seed),
             inherited=here.inherited if inherits else None,
         )
 
     def _trained(
-        self, plan: "Plan", run: "Run", trainer: "ProxyTraining", console: "Console"
+        self, task: Task, run: "Run", trainer: "ProxyTraining", console: "Console"
     ) -> "tuple[SharedWeights, Learned | None]":
         """What evaluates with the trained weights in this process, and the controller that learned with them."""
         from nas.evaluators.shared_weights import SharedWeights
@@ -136,15 +135,15 @@ class Shared:
         weights, learned = prepare(
             run.path,
             self.shared,
-            Problem(space=plan.space, latency=plan.latency, target_ms=plan.target_ms, reward=plan.reward),
+            Problem(space=task.space, latency=task.latency, target_ms=task.target_ms, reward=task.reward),
             trainer=trainer,
-            rng_seed=plan.rng_seed,
-            threads=plan.executor.workers_here,
+            rng_seed=task.rng_seed,
+            threads=task.executor.workers_here,
             console=console,
         )
         supernet = SharedWeights(
             key=f"{run.path.resolve()} {(run.path / FILE).stat().st_mtime_ns}",
-            space=plan.space,
+            space=task.space,
             weights=SerialExecutor().share(weights),
             trainer=trainer,
             kernels=self.shared.kernels,

@@ -15,7 +15,7 @@ from nas.report import notes
 from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.settings import DataSettings, TrainerSettings
-from nas.strategies.contract import Outcome
+from nas.strategies.contract import Outcome, Task
 from nas.trial import Trial
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.executor import Executor
-    from nas.plan import Plan
     from nas.training.sources import DataFacts
     from nas_runtime.run import Run
 
@@ -103,7 +102,7 @@ class TrainedJudge:
         inherited: gives the weights that a final training begins with; None: from scratch.
     """
 
-    plan: "Plan"
+    task: Task
     run: "Run"
     executor: "Executor"
     console: "Console"
@@ -123,10 +122,10 @@ class TrainedJudge:
             run=self.run,
             executor=self.executor,
             console=self.console,
-            latency=self.plan.latency,
+            latency=self.task.latency,
             epochs=self.trainings.final_epochs,
             networks=self.trainings.finalists,
-            beside=references(self.plan.space),
+            beside=references(self.task.space),
         )
         with _longer(self.executor, self.trainings.final_epochs / self.trainer.recipe.epochs):
             finalists, compared = last.hold(trials, reward, self.final)
@@ -137,7 +136,7 @@ class TrainedJudge:
             self.trainer,
             epochs=self.trainings.final_epochs,
             start=self.trainings.final_start,
-            rng_seed=final_seed(self.plan.rng_seed),
+            rng_seed=final_seed(self.task.rng_seed),
             console=self.console,
             inherited=self.inherited,
         )

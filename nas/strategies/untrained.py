@@ -9,7 +9,8 @@ from nas.controllers import Controller
 from nas.executor import Evaluate, Executor
 from nas.recorder import Sampling
 from nas.reward import Reward
-from nas.strategies.contract import Outcome
+from nas.settings import ExecutorSettings
+from nas.strategies.contract import Outcome, Task
 from nas.trial import Trial
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -18,8 +19,6 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.job import Job
-    from nas.plan import Plan
     from nas_runtime.run import Run
 
 __all__ = ["Untrained"]
@@ -65,13 +64,13 @@ class Untrained:
     def describe_images(self, arch: Arch) -> str:
         return f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes"
 
-    def estimate(self, job: "Job", networks: Sequence[Arch]) -> str:
-        return f"about {job.samples * _SAMPLE_S / 60:.1f} minutes"
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
+        return f"about {samples * _SAMPLE_S / 60:.1f} minutes"
 
-    def open(self, plan: "Plan", run: "Run", executor: Executor, console: "Console") -> "_Judge":
+    def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> "_Judge":
         return _Judge(
-            controller=plan.controller,
-            evaluate=self.evaluator(plan.rng_seed),
+            controller=task.controller,
+            evaluate=self.evaluator(task.rng_seed),
             executor=executor,
             caution=self.caution,
         )

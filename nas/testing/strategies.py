@@ -98,7 +98,7 @@ def _check_words(strategy: Strategy, plan: Plan) -> None:
         "sample_accuracy": strategy.sample_accuracy,
         "describe": strategy.describe(plan.samples),
         "describe_images": strategy.describe_images(networks[0]),
-        "estimate": strategy.estimate(plan, networks),
+        "estimate": strategy.estimate(plan.samples, networks, plan.executor),
         **{f"notes[{i}]": note for i, note in enumerate(strategy.notes)},
     }
     for name, words in said.items():
@@ -138,7 +138,7 @@ def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list
         plan.executor.open() as executor,
     ):
         assert isinstance(executor, SerialExecutor)
-        judge = strategy.open(plan, run, executor, console)
+        judge = strategy.open(plan.task, run, executor, console)
         sampling = Sampling(
             space=space,
             controller=judge.controller,
