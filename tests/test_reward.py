@@ -58,6 +58,19 @@ def test_a_reward_is_the_function_of_its_name():
     }
 
 
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"name": "soft", "w": -0.15}, "ACC × (LAT/TAR)^-0.15"),
+        ({"name": "soft", "w": 0.0, "w_above": -0.3}, "ACC × (LAT/TAR)^0, ^-0.3 above the target"),
+        ({"name": "hard"}, "ACC below the target, ACC × (LAT/TAR)^-1 above it"),
+        ({"name": "absolute", "beta": -0.1}, "ACC - 0.1 × |LAT/TAR - 1|"),
+    ],
+)
+def test_a_reward_in_words(parameters, words):
+    assert Reward(target_ms=75, **parameters).describe() == words
+
+
 @pytest.mark.parametrize("w", [-0.02, -0.5])
 def test_an_adjusted_reward_has_its_best_at_the_target(w):
     """Where log ACC is a - b / latency, soft's best latency is b / -w: 200 or 8, while the target is 40."""
