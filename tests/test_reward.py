@@ -95,6 +95,7 @@ def test_an_adjusted_reward_has_its_best_at_the_target(w):
     ("latency_ms", "bent"),
     [
         ([40, 40, 40, 40, 40, 90], False),  # the sixth has the least reward: only the best five count
+        ([41.3, 41.3, 41.3, 40, 40, 40], True),  # of six the middle would be at the target
         ([40, 44, 44, 44, 44, 40], True),  # the best alone is at the target
         ([41.1] * 6, False),  # 2.75 % off
         ([41.3] * 6, True),  # 3.25 %
@@ -124,6 +125,16 @@ def test_the_best_fiftieth_counts_where_there_are_many():
     latency_ms[3:8] = 40.0
     assert reward.adjusted(before, top1, latency_ms) == before
     assert reward.adjusted(before, top1[:200], latency_ms[:200]) != before  # of the best 5 two
+    latency_ms[:8] = [40.0] * 4 + [80.0] * 4
+    assert reward.adjusted(before, top1, latency_ms) != before  # of the best 8 four, of 7 they would be most
+    assert reward.adjusted(before, top1[:399], latency_ms[:399]) == before
+
+
+def test_of_equal_rewards_the_first_count_and_each_network_has_both_figures():
+    plain = Reward(name="soft", target_ms=40, w=0.0)
+    assert reward.adjusted(plain, [0.5] * 40, [40.0] * 5 + [80.0] * 35) == plain
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        reward.adjusted(plain, [0.5, 0.6], [40.0])
 
 
 def test_a_reward_may_cost_more_above_the_target():
@@ -145,6 +156,7 @@ def test_a_reward_may_cost_more_above_the_target():
         (lambda: reward.soft(0.7, 10, target_ms=75, w=math.nan), "w=nan: it must be a number"),
         (lambda: reward.soft(0.7, 10, target_ms=75, w=-math.inf), "w=-inf: it must be a number"),
         (lambda: reward.absolute(0.7, 10, target_ms=75, beta=math.nan), "beta=nan: it must be a number"),
+        (lambda: reward.absolute(0.7, 10, target_ms=75, beta=-math.inf), "beta=-inf: it must be a number"),
         (lambda: reward.soft(math.nan, 90, target_ms=75), "w=-0.07: the reward of top-1 nan at 90 ms is not finite"),
         (lambda: reward.absolute(0.7, 1e200, target_ms=1e-200), "beta=-0.2: the reward of top-1 0.7 at 1e.200 ms is"),
         (
