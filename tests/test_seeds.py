@@ -1,6 +1,7 @@
 """Seeds of samples, final trainings, adaptations, shared weights and controllers: another one, something else."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from nas.seeds import final_seed
 from nas.settings import TrainerSettings
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.trained import Trainings
+from nas.supernet import train as supernet_train
 from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import Problem, SharedPlan, prepare
 from nas.training import train as training
@@ -201,15 +203,40 @@ def test_shared_weights_are_initialised_and_trained_by_the_seed(stripes, tmp_pat
     changes_with_the_seed(trained)
 
 
-def test_a_training_of_shared_weights_draws_networks_and_batches_by_the_seed(tmp_path):
-    changes_with_the_seed(lambda rng_seed: of_one_update(tmp_path, rng_seed))
+def test_all_that_a_training_of_shared_weights_draws_is_drawn_by_the_seed(tmp_path, monkeypatch):
+    """The network of an update, its images and how they are shifted, and the images that the policy is shown."""
+    todo = supernet_training(tmp_path, steps=1, phases=ONLY_MIXED, joint=True)
+    policy, augmented, seen = type(todo.policy), supernet_train.augmented, {}
+
+    def draw(self, step, rng):
+        seen["network"] = state_of(rng)
+        return policy_draw(self, step, rng)
+
+    def learn(self, net, drawn, step, rng, device="cpu"):
+        seen["measured"] = state_of(rng)
+
+    def shifted(split, picked, data, *, rng, **how):
+        seen["images"], seen["shifts"] = np.array(picked), state_of(rng)
+        return augmented(split, picked, data, rng=rng, **how)
+
+    policy_draw = policy.draw
+    monkeypatch.setattr(policy, "draw", draw)
+    monkeypatch.setattr(policy, "learn", learn)
+    monkeypatch.setattr(supernet_train, "augmented", shifted)
+
+    def drawn(rng_seed: int):
+        todo.file.unlink(missing_ok=True)
+        replace(todo, rng_seed=rng_seed).run()
+        return dict(seen)
+
+    runs = {name: drawn(rng_seed) for name, rng_seed in (("first", 5), ("same", 5), ("other", 6))}
+    for what in ("network", "images", "shifts", "measured"):
+        assert np.array_equal(runs["first"][what], runs["same"][what]), what
+        assert not np.array_equal(runs["first"][what], runs["other"][what]), what
 
 
-def of_one_update(folder, rng_seed: int):
-    todo = supernet_training(folder, steps=1, phases=ONLY_MIXED, rng_seed=rng_seed)
-    todo.file.unlink(missing_ok=True)
-    todo.run()
-    return {name: weight.detach().numpy() for name, weight in todo.supernet.weights.items()}
+def state_of(rng: np.random.Generator) -> np.ndarray:
+    return np.array(str(rng.bit_generator.state["state"]["state"]))
 
 
 @pytest.mark.parametrize("controller", controllers.names())
