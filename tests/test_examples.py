@@ -80,6 +80,12 @@ def test_all_are_found_by_the_names_of_their_entry_points(environment, tmp_path)
     assert len(trials) == 2
 
 
+def test_an_evaluator_is_found_by_the_name_of_its_entry_point(environment, tmp_path):
+    given = ("+target=pixel1_small", "evaluator=naswot", "evaluator.settings.pictures=8", "samples=4", "batch=2")
+    told = run(["-m", "nas.search", *given, "executor=serial", "run_dir=run"], cwd=tmp_path, path=environment)
+    assert "NASWOT's score s of the untrained network, as s / (s + 500)" in told
+
+
 def test_all_are_found_by_dotted_names_in_the_current_directory(sources, tmp_path):
     for name in EXAMPLES:
         for module in (sources / name).glob("[!t]*.py"):
@@ -96,6 +102,8 @@ def test_all_are_found_by_dotted_names_in_the_current_directory(sources, tmp_pat
         "annealing:Anneal",
     ):
         assert said in told
+    given = ("+target=pixel1_small", "evaluator=without_training:Naswot", "dry_run=true")
+    assert "NASWOT" in run(["-m", "nas.search", *given], cwd=tmp_path, path=tmp_path)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

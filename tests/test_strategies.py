@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nas.settings import DataSettings, TrainerSettings
+from nas.settings import DataSettings, TrainerSettings, read_executor
 from nas.strategies import plugged
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.shared_weights import Shared
@@ -65,6 +65,9 @@ def test_an_evaluator_of_ones_own_is_a_strategy():
     check_evaluator(own_parts.Thrifty)
     check_strategy(thrifty)
     strategy = thrifty("Thrifty", "evaluator.settings.weight=0", "rng_seed=3")
+    executor = read_executor(Settings(compose("search", ["executor=serial"])))
+    takes = strategy.estimate(1000, [], executor)
+    assert takes == "as long as evaluator tests.own_parts:Thrifty takes for 1,000 networks"
     assert (strategy.classes, strategy.accuracy) == (10, "1 for a network without parameters")
     arch = spaces.get("mnasnet", base_width=0.35).decode([0] * 42)
     assert strategy.evaluator(3)(arch) == pytest.approx(1.0, abs=0.01)

@@ -43,4 +43,4 @@ def read(name: str, judge: Any, settings: "Settings") -> "Strategy":
 
     accuracy = getattr(made, "accuracy", f"top-1 as {name} says")
     classes = getattr(made, "classes", _CLASSES)
-    return Untrained(name=what, evaluator=evaluator, classes=classes, accuracy=accuracy, about=accuracy)
+    return Untrained(name=what, evaluator=evaluator, classes=classes, accuracy=accuracy, about=accuracy, fast=False)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Untrained"]
 
-_SAMPLE_S = 0.004  # with its controller, decoding, latency and journal
+_SAMPLE_S = 0.004  # of a fast function, with controller, decoding, latency and journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Untrained:
         about: what a person should know of them, in one line.
         caution: what a person should know before believing the result.
         space: the only one whose networks it can judge; "": any.
+        fast: whether the function takes no time to speak of.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Untrained:
     about: str
     caution: str = ""
     space: str = ""
+    fast: bool = True
     notes: Sequence[str] = field(default=(), init=False)
     policy: str = field(default="", init=False)
 
@@ -65,6 +67,8 @@ class Untrained:
         return f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes"
 
     def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
+        if not self.fast:
+            return f"as long as {self.name} takes for {counted(samples, 'network')}"
         return f"about {samples * _SAMPLE_S / 60:.1f} minutes"
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> "_Judge":

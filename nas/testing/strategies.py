@@ -12,15 +12,12 @@ import numpy as np
 
 import latency_luts
 from nas import controllers
-from nas.executor import SerialExecutor
-from nas.job import MAY_DIFFER, Job, Target
 from nas.journal import Journal
 from nas.objective import Objective
-from nas.plan import Plan, make_plan
 from nas.recorder import Sampling
 from nas.reward import Reward
 from nas.settings import ExecutorSettings
-from nas.strategies.contract import Outcome, Strategy
+from nas.strategies.contract import Outcome, Strategy, Task
 from nas.testing.promise import global_random_states, promise
 from nas.trial import Evaluation, Trial
 from nas_runtime.console import new_console
@@ -45,7 +42,9 @@ def check_evaluator(make: Callable[..., Any], *, space: SearchSpace | None = Non
     """
     space = space or spaces.get("mnasnet", base_width=0.35)
     archs = [space.decode(point) for point in space.sample(np.random.default_rng(0), 3)]
-    judge, before = make(rng_seed=0), global_random_states()
+    judge = make(rng_seed=0)
+    judge.evaluate(archs[0])  # imports what it needs
+    before = global_random_states()
     found = [judge.evaluate(arch) for arch in archs]
     promise(global_random_states() == before, "random numbers must come from a generator of its own, made of rng_seed")
     top1 = [value.top1 if isinstance(value, Evaluation) else value for value in found]
@@ -82,7 +81,7 @@ def check_strategy(make: Callable[[], Strategy], *, space: SearchSpace | None = 
     strategy.check(space)
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder) / "first", Path(folder) / "second"
-        _check_words(strategy, _plan(strategy, space, first))
+        _check_words(strategy, _task(space))
         trials, outcome = _played(strategy, space, first)
         _check_outcome(outcome, trials)
         for again, where in ((first, "continued"), (second, "done again with the same seed")):
@@ -91,14 +90,14 @@ def check_strategy(make: Callable[[], Strategy], *, space: SearchSpace | None = 
             promise(same_outcome.winner.arch == outcome.winner.arch, f"{where}, a search must have the same winner")
 
 
-def _check_words(strategy: Strategy, plan: Plan) -> None:
-    networks = [plan.space.decode(point) for point in plan.space.sample(np.random.default_rng(0), 5)]
+def _check_words(strategy: Strategy, task: Task) -> None:
+    networks = [task.space.decode(point) for point in task.space.sample(np.random.default_rng(0), 5)]
     said = {
         "accuracy": strategy.accuracy,
         "sample_accuracy": strategy.sample_accuracy,
-        "describe": strategy.describe(plan.samples),
+        "describe": strategy.describe(_SAMPLES),
         "describe_images": strategy.describe_images(networks[0]),
-        "estimate": strategy.estimate(plan.samples, networks, plan.executor),
+        "estimate": strategy.estimate(_SAMPLES, networks, task.executor),
         **{f"notes[{i}]": note for i, note in enumerate(strategy.notes)},
     }
     for name, words in said.items():
@@ -126,25 +125,25 @@ def _check_outcome(outcome: Outcome, trials: Sequence[Trial]) -> None:
 
 def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list[Trial], Outcome]:
     """The search in `run_dir`, from its beginning or from where it is, to its end."""
-    plan, console = _plan(strategy, space, run_dir), new_console(file=(run_dir.parent / "said.txt").open("a"))
+    task, console = _task(space), new_console(file=(run_dir.parent / "said.txt").open("a"))
     objective = Objective(
-        latency_ms=plan.latency.latency_ms,
-        latency_ms_batch=partial(plan.latency.latency_ms_batch, space),
-        reward=plan.reward,
+        latency_ms=task.latency.latency_ms,
+        latency_ms_batch=partial(task.latency.latency_ms_batch, space),
+        reward=task.reward,
     )
+    config = {"space": {"name": space.name}}
     with (
         console.file,
-        open_run(run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=dict) as run,
-        plan.executor.open() as executor,
+        open_run(run_dir, config, kind="search", may_differ=(), environment=dict) as run,
+        task.executor.open() as executor,
     ):
-        assert isinstance(executor, SerialExecutor)
-        judge = strategy.open(plan.task, run, executor, console)
+        judge = strategy.open(task, run, executor, console)
         sampling = Sampling(
             space=space,
             controller=judge.controller,
             objective=objective,
-            samples=plan.samples,
-            batch=plan.batch,
+            samples=_SAMPLES,
+            batch=2,
             journal=Journal(run_dir / "journal.jsonl", space.decode),
         )
         trials = judge.search(sampling)
@@ -155,34 +154,21 @@ def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list
         return trials, outcome
 
 
-def _plan(strategy: Strategy, space: SearchSpace, run_dir: Path) -> Plan:
+def _task(space: SearchSpace) -> Task:
     latency = latency_luts.load("pixel1")
     points = space.sample(np.random.default_rng(0), 100)
     target_ms = float(np.median(latency.latency_ms_batch(space, points)))
-    job = Job(
+    return Task(
         space=space,
-        base_width=1.0,
-        target=Target(device="pixel1", ms=target_ms, like=None),
-        tables_dir=None,
-        table_error=1.0,
-        reward=Reward(name="absolute", target_ms=1.0),
-        adjust_after=None,
-        samples=_SAMPLES,
-        batch=2,
-        controller_name="random",
+        latency=latency,
+        target_ms=target_ms,
+        reward=Reward(name="absolute", target_ms=target_ms),
         controller=controllers.make("random", space),
-        strategy=strategy,
         executor=ExecutorSettings(
             kind="serial", workers=None, retries=0, address=None, num_cpus=1, num_gpus=0, timeout_s=3600
         ),
-        tensorboard=False,
         rng_seed=0,
-        run_dir=run_dir,
-        resumed=False,
-        config={"space": {"name": space.name}},
-        dry_run=False,
     )
-    return make_plan(job, latency)
 
 
 def _figures(trials: Sequence[Trial]) -> list[dict[str, Any]]:
