@@ -220,10 +220,12 @@ class Declaration:
             rows = np.stack([read, *(picks[c] for c in plan.columns)])
             numbers = np.ravel_multi_index(tuple(rows), [len(shapes), *(sizes[c] for c in plan.columns)])
             _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
-            different = [(shapes[number], own) for number, *own in rows[:, first].T.tolist()]
-            units = tuple(chain(plan.new_blocks(shape[0], own), shape[1:]) for shape, own in different)
-            yield Variants(choices=tuple(names[c] for c in columns), units=units, index=index)
-            after = [its[-1].out_shape if its else shape for its, (shape, _) in zip(units, different, strict=True)]
+            units, after = [], []
+            for number, *own in zip(*rows[:, first].tolist(), strict=True):
+                in_ch, height, width = shapes[number]
+                units.append(chain(plan.new_blocks(in_ch, own), (height, width)))
+                after.append(units[-1][-1].out_shape if units[-1] else shapes[number])
+            yield Variants(choices=tuple(names[c] for c in columns), units=tuple(units), index=index)
             shapes = sorted(set(after))
             reads = np.array([shapes.index(shape) for shape in after])[index].reshape(options)
             before, reads = _what_matters(columns, reads)
@@ -278,15 +280,16 @@ class _Plan:
         for (name, values), i in zip(self._values, picks, strict=True):
             arguments[name] = values[i]
         try:
-            return _blocks(self._layer.build, in_ch, **arguments)
+            return _blocks(self._layer.build, in_ch, arguments)
         except (AttributeError, TypeError, ValueError) as e:
             raise ValueError(f"{self.where}: {e}") from e
 
 
 def _blocks(
-    build: Callable[..., Block | tuple[Block, ...] | None], in_ch: int, *, repeat: int = 1, **arguments: Any
+    build: Callable[..., Block | tuple[Block, ...] | None], in_ch: int, arguments: dict[str, Any]
 ) -> tuple[Block, ...]:
-    """The blocks of a layer that stands there `repeat` times."""
+    """The blocks of a layer."""
+    repeat = arguments.pop("repeat", 1)
     if not isinstance(repeat, int) or not 0 <= repeat <= _MOST_REPEATS:
         raise ValueError(f"repeat is {repeat!r}; allowed: whole numbers from 0 to {_MOST_REPEATS}")
     blocks: list[Block] = []

@@ -1,6 +1,6 @@
 """The fields that kinds of blocks have: what their values may be."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -41,12 +41,12 @@ def check(block: Any) -> None:
             raise ValueError(
                 f"{kind}: {name} is {value!r}; it must be a whole number of at least {least} and at most {most}{ending}"
             )
-    for name in {"norm", "ceil", "shuffle", "expand"} & fields.keys():
+    for name, allowed in _words(type(block)):
+        if (value := getattr(block, name)) not in allowed:
+            raise ValueError(f"{kind}: {name} is {value!r}; allowed: {', '.join(allowed)}")
+    for name in _flags(type(block)):
         if not isinstance(getattr(block, name), bool):
             raise ValueError(f"{kind}: {name} is {getattr(block, name)!r}; it must be true or false")
-    for name, allowed in _ALLOWED.items():
-        if name in fields:
-            _one_of(kind, name, getattr(block, name), allowed)
     if "kernel" in fields and getattr(block, "pad", None) is None and block.kernel % 2 == 0:
         raise ValueError(f"{kind}: kernel is {block.kernel}; it must be odd")
     if "se_ch" in fields and not block.se_ch:
@@ -74,6 +74,18 @@ def _whole_numbers(kind: type) -> tuple[tuple[str, int, int, str], ...]:
     return tuple(each for each in found if each[0] in kind.__dataclass_fields__)
 
 
+@cache
+def _words(kind: type) -> tuple[tuple[str, Collection[str]], ...]:
+    """Its fields that are one of several words, with these."""
+    return tuple((name, allowed) for name, allowed in _ALLOWED.items() if name in kind.__dataclass_fields__)
+
+
+@cache
+def _flags(kind: type) -> tuple[str, ...]:
+    """Its fields that are true or false."""
+    return tuple(name for name in ("norm", "ceil", "shuffle", "expand") if name in kind.__dataclass_fields__)
+
+
 def check_text(text: Any, of: str) -> None:
     """Refuses a name that is no text on one line; any language's letters are fine.
 
@@ -84,8 +96,3 @@ def check_text(text: Any, of: str) -> None:
         raise ValueError(
             f"{of} is {brief(repr(text))}; it must be a text of up to {_MAX_NAME} characters, no control ones"
         )
-
-
-def _one_of(kind: str, name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{kind}: {name} is {value!r}; allowed: {', '.join(allowed)}")
