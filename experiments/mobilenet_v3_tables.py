@@ -27,7 +27,7 @@ from rich.table import Table
 import latency_luts
 from experiments import options, provenance, tables
 from latency_luts import LatencyModel
-from latency_luts.measure import bench, identity
+from latency_luts.measure import identity, onnx_bench
 from nas_runtime import pictures
 from nas_runtime.console import new_console
 from search_spaces import cost, redesign, zoo
@@ -252,7 +252,7 @@ def _timed(
     archs: Sequence[Arch], bursts: int, *, dtype: str = "fp32", plain_hard_swish: bool = False
 ) -> tuple[list[float], float]:
     """Milliseconds of each, and of the references that took turns with them."""
-    with bench(identity(dtype=dtype), plain_hard_swish=plain_hard_swish) as machine:
+    with onnx_bench(identity(dtype=dtype), plain_hard_swish=plain_hard_swish) as machine:
         timings = machine.time_networks(archs, bursts=bursts)
     return [timing.ms for timing in timings], timings[0].reference_ms
 

@@ -28,7 +28,7 @@ from experiments import options, provenance, tables
 from latency_luts import on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
-from latency_luts.measure import Bench, bench, identity
+from latency_luts.measure import OnnxBench, identity, onnx_bench
 from search_spaces import cost, spaces, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
@@ -44,7 +44,7 @@ def main() -> None:
     archs = [space.decode(row) for row in space.sample(np.random.default_rng(NETWORKS_SEED), setting["networks"])]
     archs += [zoo.get(name, resolution_px=px) for name in ("mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v2")]
     start = time.perf_counter()
-    with bench(identity()) as machine:
+    with onnx_bench(identity()) as machine:
         whole_ms, ways = _measure(machine, archs, setting["rounds"])
     halves = [np.median(whole_ms[i::2], axis=0) for i in (0, 1)]
     noise = float(np.abs(halves[0] / halves[1] - 1).mean())
@@ -70,7 +70,7 @@ def main() -> None:
     tables.write(figures, path, origin=provenance.of(f"networks {NETWORKS_SEED}, chains 0"))
 
 
-def _measure(machine: Bench, archs: list[Arch], rounds: int) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
+def _measure(machine: OnnxBench, archs: list[Arch], rounds: int) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
     """(turns, networks) ms, and for each way the value of each unit by its key."""
     units = sorted({unit for arch in archs for unit in lower(arch)}, key=key)
     graphs = machine.graphs(archs)
@@ -97,7 +97,7 @@ def _measure(machine: Bench, archs: list[Arch], rounds: int) -> tuple[np.ndarray
     }
 
 
-def _profiled(machine: Bench, chains: list[Arch]) -> tuple[list[Arch], list[list[tuple[float, float, float]]]]:
+def _profiled(machine: OnnxBench, chains: list[Arch]) -> tuple[list[Arch], list[list[tuple[float, float, float]]]]:
     """For each chain and unit: ms, kernels, and ms of changes of the memory layout."""
     timed = []
     with tempfile.TemporaryDirectory() as folder:

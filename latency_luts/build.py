@@ -15,16 +15,17 @@ from latency_luts import last_layers, store
 from latency_luts.due import lacking, measure_due
 from latency_luts.fold import fold
 from latency_luts.key import key
-from latency_luts.log import Log, Measurements, forget
+from latency_luts.log import Log, forget
 from latency_luts.measure import Bench, bench, identity
+from latency_luts.measurements import Measurements
 from latency_luts.model import LatencyModel
 from latency_luts.options import BuildOptions
 from latency_luts.progress import bars
-from latency_luts.remote import RemoteBench, remote_bench
+from latency_luts.remote import remote_bench
 from latency_luts.schedule import how_of, space_of, units_and_samples
-from latency_luts.table import Identity, MeasuredTable, TableError, write
+from latency_luts.table import ONNXRUNTIME, Identity, MeasuredTable, TableError, write
 from nas_runtime.command import run
-from nas_runtime.console import new_console
+from nas_runtime.console import brief, new_console
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit
 from search_spaces.space import SearchSpace
@@ -38,7 +39,7 @@ def build_for_space(
     device: str = "host",
     tables_dir: str | os.PathLike[str] | None = None,
     how: Identity | None = None,
-    machine: RemoteBench | None = None,
+    machine: Bench | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> LatencyModel:
@@ -50,7 +51,7 @@ def build_for_space(
     Raises:
         TableError: the device's table was measured on another machine, with another runtime or in another way; or
             `device` is not this machine (see `store.check_measured_here`).
-        ValueError: the space cannot list its units.
+        ValueError: the space cannot list its units, or the table's runtime is not installed.
     """
     units, samples = units_and_samples(space)
     path = store.own_path(device, tables_dir=tables_dir)
@@ -114,7 +115,7 @@ def measure_missing(
     if not isinstance(table, MeasuredTable):
         raise TableError(f"the table of {table.device!r} is {table.kind}, not measured: it has no units to add to")
     its = table.identity
-    here = identity(threads=its.threads, batch=its.batch, dtype=its.dtype)
+    here = identity(threads=its.threads, batch=its.batch, dtype=its.dtype, runtime=its.runtime_name)
     return LatencyModel(build(table.device, units, {}, path, how=here, progress=progress))
 
 
@@ -125,7 +126,7 @@ def build(
     path: str | os.PathLike[str],
     *,
     how: Identity | None = None,
-    machine: RemoteBench | None = None,
+    machine: Bench | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> MeasuredTable:
@@ -134,7 +135,7 @@ def build(
     Args:
         networks: whole networks made of these units; they are timed end to end to fit the correction, together
             with those of the table.
-        how: what is measured: this machine, one thread, batch 1 and fp32 if None.
+        how: what is measured: if None this machine, one thread, batch 1 and fp32, with the runtime of the table.
         machine: measures on another machine, which is `how`.
         fresh: forget what was measured before.
         progress: say what is measured, and show a progress bar with the time left.
@@ -144,7 +145,8 @@ def build(
             `device` is not this machine, and there is no `machine`.
         KeyboardInterrupt: with what to do, in words.
     """
-    how, path = how or identity(), Path(path)
+    path = Path(path)
+    how = how or identity(runtime=ONNXRUNTIME if fresh else store.runtime_of(path))
     if machine is None:
         store.check_measured_here(device, path, how)
     old = None if fresh or not path.exists() else store.read_own(path, how, options=_options(machine))
@@ -182,12 +184,12 @@ def _log(path: Path, how: Identity, old: MeasuredTable | None) -> Log:
     return measured
 
 
-def _options(machine: RemoteBench | None) -> str:
+def _options(machine: Bench | None) -> str:
     """Of the command that measures on `machine`, for messages."""
     return "" if machine is None else "ray.address=... ray.resource=..."
 
 
-def _machine(machine: RemoteBench | None, how: Identity) -> contextlib.AbstractContextManager[Bench | RemoteBench]:
+def _machine(machine: Bench | None, how: Identity) -> contextlib.AbstractContextManager[Bench]:
     return bench(how) if machine is None else contextlib.nullcontext(machine)
 
 
@@ -196,7 +198,12 @@ def _main(options: BuildOptions) -> None:
     path = store.own_path(device, tables_dir=options.tables_dir)
     space = space_of(options.space)
     if file is not None or address is not None:
-        store.check_elsewhere(device, "from=" if file is not None else "ray.address=")
+        option = "from=" if file is not None else "ray.address="
+        store.check_elsewhere(device, option)
+        if options.runtime != ONNXRUNTIME:
+            raise ValueError(
+                f"runtime={brief(options.runtime)} runs on this machine only; leave {option} or runtime= out"
+            )
     where: dict[str, Any] = {"device": device, "tables_dir": options.tables_dir, "fresh": options.fresh}
     if file is not None:
         model = LatencyModel(build_from(file, device=device, space=space, path=path, fresh=options.fresh))

@@ -26,7 +26,8 @@ from latency_luts import on_device, store
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS
 from latency_luts.key import key, parse
-from latency_luts.measure import REFERENCES, ChainTiming, NetworkTiming, WeightsFile, largest_bytes
+from latency_luts.measure import WeightsFile, largest_bytes
+from latency_luts.measurements import REFERENCES, ChainTiming, NetworkTiming
 from latency_luts.options import BundleOptions
 from latency_luts.schedule import (
     BURSTS,

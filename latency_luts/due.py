@@ -12,7 +12,6 @@ from latency_luts.key import key, parse
 from latency_luts.log import Log
 from latency_luts.measure import Bench
 from latency_luts.progress import Bar
-from latency_luts.remote import RemoteBench
 from latency_luts.schedule import (
     BURSTS,
     CHAINS_TOGETHER,
@@ -79,7 +78,7 @@ def _chains_to_fit(units: set[Unit], neighbours: set[Unit]) -> dict[str, Arch]:
     return {network_name(found[i]): found[i] for i in rng.permutation(len(found))[:number]}
 
 
-def measure_due(due: Due, measured: Log, machine: Bench | RemoteBench, bar: Bar) -> None:
+def measure_due(due: Due, measured: Log, machine: Bench, bar: Bar) -> None:
     """Times chains until each unit that is due was timed often enough, and once more where its times differ much; the
     networks between them."""
     measured.want(map(key, due.units))
@@ -115,7 +114,7 @@ def _time_chains(
     chains: Sequence[Arch],
     title: str,
     measured: Log,
-    machine: Bench | RemoteBench,
+    machine: Bench,
     turns: "_NetworkTurns",
     bar: Bar,
 ) -> None:
@@ -131,7 +130,7 @@ def _time_chains(
 class _NetworkTurns:
     """Whole networks, timed in several turns between the chains: so both see the machine at the same moments."""
 
-    def __init__(self, networks: dict[str, Arch], measured: Log, machine: Bench | RemoteBench) -> None:
+    def __init__(self, networks: dict[str, Arch], measured: Log, machine: Bench) -> None:
         self._networks, self._measured, self._machine = networks, measured, machine
 
     def take(self, share: float) -> None:

@@ -14,11 +14,10 @@ import numpy as np
 from latency_luts import residence
 from latency_luts.correction import FEWEST, fit_correction
 from latency_luts.key import key, parse
-from latency_luts.log import Measurements
-from latency_luts.measure import ChainTiming
+from latency_luts.measurements import ChainTiming, Measurements
 from latency_luts.origin import Corrected
 from latency_luts.speed import slowness
-from latency_luts.table import Correction, Identity, MeasuredTable, NetworkFit, Timing
+from latency_luts.table import ONNXRUNTIME, Correction, Identity, MeasuredTable, NetworkFit, Timing
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
@@ -40,6 +39,11 @@ CONTEXTS = 7  # how many times a unit is timed, each time in another chain
 LEAST_NEIGHBOURS = 8  # units of the table, measured beside new ones, that say how fast the machine is now
 NOISY = 0.15  # units whose contexts' middle half spans more are measured again, then marked
 BEST = 0.1  # of the moments: a new table has the machine's speed in these
+_STATISTIC = (
+    "fastest run of each kernel, profiled inside networks, middle mean over networks and moments, with weights from "
+    "memory"
+)
+_STATISTIC_OF_CALLS = "fastest call of each unit by itself, middle mean over moments"
 ROUNDS = 4  # of medians in turn, which settle then
 
 
@@ -74,8 +78,7 @@ def fold(
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform() if here else how.cpu,
-        "statistic": "fastest run of each kernel, profiled inside networks, middle mean over networks and moments, "
-        "with weights from memory",
+        "statistic": _STATISTIC if how.runtime_name == ONNXRUNTIME else _STATISTIC_OF_CALLS,
         "reference_ms": base,
         "log": measured.id,
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),

@@ -1,35 +1,17 @@
 """The log of a build: every measurement is appended at once, so that an interrupted build continues after it."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from latency_luts.key import parse
-from latency_luts.measure import ChainTiming, NetworkTiming
+from latency_luts.measurements import ChainTiming, Measurements, NetworkTiming
 from latency_luts.table import Identity, TableError
 from nas_runtime.lines import LineFile
 from nas_runtime.records import JournalError, Records
 
-__all__ = ["Log", "Measurements", "forget"]
-
-
-@dataclass(kw_only=True)
-class Measurements:
-    """What was measured for one table.
-
-    Attributes:
-        chains: all chains, in the order of measurement.
-        networks: whole networks by name, each timed several times.
-        wanted: keys of the units that they were made for; chains may hold other units beside them.
-        id: tells them from others: a table says which it was made of last.
-    """
-
-    chains: list[ChainTiming] = field(default_factory=list)
-    networks: dict[str, list[NetworkTiming]] = field(default_factory=dict)
-    wanted: set[str] = field(default_factory=set)
-    id: str = field(default_factory=lambda: os.urandom(8).hex())
+__all__ = ["Log", "forget"]
 
 
 class Log(Measurements):

@@ -3,70 +3,71 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from latency_luts import runtime as runtimes
+from latency_luts.by_calls import CallBench
 from latency_luts.key import key
+from latency_luts.measurements import REFERENCES, ChainTiming, NetworkTiming
 from latency_luts.on_device import (
     SECTION_BYTES,
     WEIGHTS,
     Graph,
     cpu_name,
     profile_chains,
-    runtime,
     time_graphs,
     weights_section,
     write_weights,
 )
-from latency_luts.table import Identity
+from latency_luts.table import ONNXRUNTIME, Identity
+from nas_runtime.console import brief
 from nas_runtime.scratch import private_folder
-from search_spaces import cost
+from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = [
-    "REFERENCES",
-    "Bench",
-    "ChainTiming",
-    "NetworkTiming",
-    "WeightsFile",
-    "bench",
-    "identity",
-    "largest_bytes",
-    "pinned_core",
-]
-
-REFERENCES = ("mobilenet_v3_small", "mobilenet_v2")  # one waits for memory more, the other computes more
+__all__ = ["Bench", "OnnxBench", "WeightsFile", "bench", "identity", "largest_bytes", "onnx_bench", "pinned_core"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChainTiming:
-    """The units of one chain: keys, ms, spread of the runs and kernels, in order.
+class Bench(Protocol):
+    """Times networks; made by `bench`, or on another machine by `remote.remote_bench`."""
 
-    `reference_ms` is what the references took meanwhile.
+    def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
+        """Times the units of some chains that take turns."""
+        ...
+
+    def time_networks(self, archs: Sequence[Arch], *, bursts: int) -> list[NetworkTiming]:
+        """Times whole networks that take turns."""
+        ...
+
+
+def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32", runtime: str = ONNXRUNTIME) -> Identity:
+    """This machine, and how it is measured.
+
+    Raises:
+        ValueError: there is no such runtime, or it is not timed in this way.
     """
-
-    keys: tuple[str, ...]
-    ms: tuple[float, ...]
-    spread: tuple[float, ...]
-    kernels: tuple[int, ...]
-    runs: int
-    reference_ms: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkTiming:
-    """A network as one graph: the fastest of its bursts, and the references' ms meanwhile."""
-
-    ms: float
-    reference_ms: float
+    if runtime != ONNXRUNTIME and (threads, dtype) != (1, "fp32"):
+        raise ValueError(
+            f"runtime={brief(runtime)} with threads={threads} dtype={dtype}: runtimes other than {ONNXRUNTIME} are "
+            "timed on one thread with fp32; leave threads and dtype out"
+        )
+    version = runtimes.get(runtime).version
+    return Identity(cpu=cpu_name(), runtime=f"{runtime} {version}", threads=threads, batch=batch, dtype=dtype)
 
 
-def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32") -> Identity:
-    """This machine, and how it is measured."""
-    return Identity(cpu=cpu_name(), runtime=runtime(), threads=threads, batch=batch, dtype=dtype)
+@contextlib.contextmanager
+def bench(how: Identity) -> Iterator[Bench]:
+    """What times networks on the machine `how`, pinned to as many cores as it has threads."""
+    if how.runtime_name == ONNXRUNTIME:
+        with onnx_bench(how) as machine:
+            yield machine
+    else:
+        with pinned_core():
+            yield CallBench(runtimes.get(how.runtime_name), batch=how.batch)
 
 
 class WeightsFile:
@@ -97,12 +98,10 @@ def largest_bytes(arch: Arch) -> int:
     return 4 * max(cost.node_params(node) for unit in lower(arch) for node in unit.nodes)
 
 
-class Bench:
-    """Times networks with their references; made by `bench`."""
+class OnnxBench:
+    """Times networks with ONNX Runtime, chains with its profiler; made by `onnx_bench`."""
 
     def __init__(self, how: Identity, folder: Path, *, plain_hard_swish: bool = False) -> None:
-        from search_spaces import zoo
-
         self.how, self._folder, self._plain_hard_swish = how, folder, False
         self._weights, self._written = WeightsFile(), dict[int, int]()
         references = [zoo.get(name) for name in REFERENCES]
@@ -174,14 +173,14 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(how: Identity, *, plain_hard_swish: bool = False) -> Iterator[Bench]:
-    """A `Bench` for the machine `how`, pinned to as many cores as it has threads.
+def onnx_bench(how: Identity, *, plain_hard_swish: bool = False) -> Iterator[OnnxBench]:
+    """An `OnnxBench` for the machine `how`, pinned to as many cores as it has threads.
 
     Args:
         plain_hard_swish: see `onnx_net.model`.
     """
     with private_folder("nas-bench-") as folder, pinned_core(how.threads):  # gigabytes: also those of killed builds go
-        yield Bench(how, folder, plain_hard_swish=plain_hard_swish)
+        yield OnnxBench(how, folder, plain_hard_swish=plain_hard_swish)
 
 
 @contextlib.contextmanager

@@ -72,5 +72,4 @@ def _measure(table: MeasuredTable, device: str, options: str) -> str:
 
 def _named(table: MeasuredTable, device: str) -> str:
     """The options of a device and of how it was measured, where that is not as usual."""
-    its, usual = vars(table.identity), {"threads": 1, "batch": 1, "dtype": "fp32"}
-    return " ".join([f"device={device}", *(f"{name}={its[name]}" for name in usual if its[name] != usual[name])])
+    return " ".join([f"device={device}", *(f"{name}={value}" for name, value in table.identity.options().items())])

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nas_runtime.kinds import AnyPath, Numbers, Several, Text
+from latency_luts.runtime import RUNTIMES
+from nas_runtime.kinds import AnyPath, Numbers, Several, Text, named_in
 from nas_runtime.options import CommandOptions, Options
 from search_spaces.options import Space
 
@@ -16,6 +17,7 @@ __all__ = [
     "CompareOptions",
     "ImportOptions",
     "Measurement",
+    "MeasurementHere",
     "MeasuringNode",
     "ShowOptions",
     "TablesDir",
@@ -45,6 +47,14 @@ class Measurement(Options):
     dtype: Literal["fp32", "int8"] = Field(description="of its weights; int8: static quantization, weights per channel")
 
 
+class MeasurementHere(Measurement):
+    """How they are timed on this machine, where anybody's runtime may run them."""
+
+    runtime: Annotated[str, named_in(RUNTIMES)] = Field(
+        description="what runs them, which is part of what a table is, too; others than onnxruntime: one thread, fp32"
+    )
+
+
 class MeasuringNode(Options):
     """A node of a Ray cluster that is measured instead of this machine."""
 
@@ -52,7 +62,7 @@ class MeasuringNode(Options):
     resource: Text | None = Field(description="the resource that only this node of the cluster has; null: none")
 
 
-class BuildOptions(CommandOptions, Measurement):
+class BuildOptions(CommandOptions, MeasurementHere):
     """Measures the networks of a search space, unit by unit, and saves the table of their latencies."""
 
     command, config = "latency_luts.build", "lut"
@@ -78,7 +88,7 @@ class BundleOptions(CommandOptions, Measurement):
     out: AnyPath | None = Field(description="the bundle; null: <device>.zip in the current directory")
 
 
-class ValidateOptions(CommandOptions, Measurement):
+class ValidateOptions(CommandOptions, MeasurementHere):
     """Times random networks, and those of the zoo, and says how wrong a table of this machine is about them."""
 
     command, config = "latency_luts.validate", "validate"

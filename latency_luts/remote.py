@@ -9,7 +9,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from latency_luts.measure import Bench, ChainTiming, NetworkTiming, bench, identity
+from latency_luts.measure import Bench, bench, identity
+from latency_luts.measurements import ChainTiming, NetworkTiming
 from latency_luts.table import Identity, TableError
 from nas_runtime.cluster import join
 from search_spaces.arch import Arch

@@ -8,7 +8,7 @@ import numpy as np
 from latency_luts import last_layers
 from latency_luts.calibrate import published
 from latency_luts.measure import identity
-from latency_luts.options import Measurement
+from latency_luts.options import MeasurementHere
 from latency_luts.table import Identity
 from search_spaces import cost, rewrite, spaces, text
 from search_spaces.arch import Arch
@@ -77,6 +77,10 @@ def space_of(options: Space) -> SearchSpace:
     )
 
 
-def how_of(options: Measurement) -> Identity:
-    """This machine, measured as a command asks."""
-    return identity(threads=options.threads, batch=options.batch, dtype=options.dtype)
+def how_of(options: MeasurementHere) -> Identity:
+    """This machine, measured as a command asks.
+
+    Raises:
+        ValueError: see `measure.identity`.
+    """
+    return identity(threads=options.threads, batch=options.batch, dtype=options.dtype, runtime=options.runtime)

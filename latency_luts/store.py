@@ -5,7 +5,7 @@ from pathlib import Path
 
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
-from latency_luts.table import Identity, MeasuredTable, TableError, read
+from latency_luts.table import ONNXRUNTIME, Identity, MeasuredTable, TableError, read
 from nas_runtime.console import brief, did_you_mean
 from nas_runtime.files import check_name
 
@@ -18,6 +18,7 @@ __all__ = [
     "names",
     "own_path",
     "read_own",
+    "runtime_of",
     "table_path",
     "user_tables_dir",
 ]
@@ -183,14 +184,27 @@ def read_own(path: str | os.PathLike[str], how: Identity, *, options: str = "") 
     return table
 
 
+def runtime_of(path: str | os.PathLike[str]) -> str:
+    """The name of the runtime that the table in the file `path` was measured with; ONNX Runtime if there is none."""
+    table = read(path) if os.path.exists(path) else None
+    if isinstance(table, MeasuredTable) and table.timed:
+        return table.identity.runtime_name
+    return ONNXRUNTIME
+
+
 def _difference(table: MeasuredTable, now: Identity, options: str) -> str:
     """What `table` was measured with and what is here, where they differ, and what to do."""
     was = table.identity
     changed = [name for name in vars(was) if getattr(was, name) != getattr(now, name)]
     before, here = (", ".join(f"{name} {getattr(x, name)}" for name in changed) for x in (was, now))
     words = f"{before}, but here is {here}"
-    given = " ".join(f"{name}={getattr(was, name)}" for name in ("threads", "batch", "dtype") if name in changed)
-    command = " ".join(filter(None, (f"python -m latency_luts.build device={table.device}", options, "fresh=true")))
+    choices = {"threads": was.threads, "batch": was.batch, "dtype": was.dtype}
+    if was.runtime_name != now.runtime_name:
+        choices["runtime"] = was.runtime_name
+    given = " ".join(f"{name}={value}" for name, value in choices.items() if name in changed)
+    runtime = "" if now.runtime_name == ONNXRUNTIME else f"runtime={now.runtime_name}"
+    build = f"python -m latency_luts.build device={table.device}"
+    command = " ".join(filter(None, (build, runtime, options, "fresh=true")))
     if "cpu" in changed and table.device != HOST:
         return f"{words}; only that machine can add to it or validate it: take another device name"
     if given:

@@ -17,6 +17,7 @@ from latency_luts import key as keys
 from latency_luts import origin as origins
 from latency_luts.correction import Correction
 from latency_luts.values import (
+    ONNXRUNTIME,
     Error,
     FamilyError,
     Identity,
@@ -30,6 +31,7 @@ from latency_luts.values import (
 from nas_runtime.files import FileError, check_name, read_text, write_text
 
 __all__ = [
+    "ONNXRUNTIME",
     "CalibratedTable",
     "Correction",
     "Error",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "ONNXRUNTIME",
     "Error",
     "FamilyError",
     "Identity",
@@ -17,11 +18,17 @@ __all__ = [
 ]
 
 LONGEST = 200  # characters of a value in a message
+ONNXRUNTIME = "onnxruntime"
+"""The runtime of tables that name no other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a latency depends on besides the network. Tables of different identities are never mixed."""
+    """What a latency depends on besides the network. Tables of different identities are never mixed.
+
+    Attributes:
+        runtime: its name (see `latency_luts.runtime`) and version: ``onnxruntime 1.20.1``, ``my_runtime:Runtime 2.0``.
+    """
 
     cpu: str
     runtime: str
@@ -38,6 +45,17 @@ class Identity:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {short(value)}; it must be a whole number of at least 1")
 
+    @property
+    def runtime_name(self) -> str:
+        """Of the runtime, without its version."""
+        return self.runtime.rpartition(" ")[0] or self.runtime
+
+    def options(self) -> dict[str, str]:
+        """Those of `latency_luts.build` that are not as usual."""
+        its = {"threads": self.threads, "batch": self.batch, "dtype": self.dtype, "runtime": self.runtime_name}
+        usual = {"threads": 1, "batch": 1, "dtype": "fp32", "runtime": ONNXRUNTIME}
+        return {name: str(value) for name, value in its.items() if value != usual[name]}
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -47,7 +65,7 @@ class Timing:
         ms: milliseconds, the middle of those in the networks that it was timed in, as if all weights came from memory.
         spread: of its runs, interquartile range / median.
         runs: how many.
-        kernels: how many kernels the runtime runs for it; 0 if unknown.
+        kernels: how many kernels the runtime runs for it, or calls if it was timed by itself; 0 if unknown.
     """
 
     ms: float

@@ -3,7 +3,7 @@
 import numpy as np
 
 from latency_luts.key import key
-from latency_luts.measure import ChainTiming, NetworkTiming
+from latency_luts.measurements import ChainTiming, NetworkTiming
 from latency_luts.residence import CACHE_MIB
 from latency_luts.table import Identity
 from search_spaces import cost

@@ -5,7 +5,7 @@ import pytest
 from latency_luts import build, fold
 from latency_luts.fold import Context
 from latency_luts.key import key
-from latency_luts.measure import ChainTiming
+from latency_luts.measurements import ChainTiming
 from latency_luts.table import Identity, MeasuredTable, Timing
 from search_spaces import zoo
 from search_spaces.lower import lower

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from latency_luts import build, schedule, validate
+from latency_luts import build, validate
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.key import key
 from latency_luts.options import ValidateOptions
@@ -14,7 +14,6 @@ from search_spaces import zoo
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower, unit
 from tests.conftest import options_of
-from tests.fake_machine import HERE
 
 DRAWN = {"widths": [0.35], "resolution_px": 32, "names": ["mnasnet"], "rng_seed": 0}
 
@@ -37,10 +36,9 @@ def test_validation_draws_no_network_of_the_fit(monkeypatch):
         validate.sample(40, **DRAWN)
 
 
-def test_a_table_is_not_validated_by_networks_of_its_own_fit(tmp_path, fake, monkeypatch):
+def test_a_table_is_not_validated_by_networks_of_its_own_fit(tmp_path, fake):
     drawn = validate.sample(10, **DRAWN)
     fake()
-    monkeypatch.setattr(schedule, "identity", lambda **how: Identity(**{**vars(HERE), **how}))
     build.build("host", {each for arch in drawn for each in lower(arch)}, {a.name: a for a in drawn},
                 tmp_path / "host.json")  # fmt: skip
     asked = {"nets": 10, "bursts": 4, "resolution_px": 32, "widths": [0.35], "spaces": ["mnasnet"]}

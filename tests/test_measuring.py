@@ -18,6 +18,7 @@ import pytest
 from latency_luts import measure, on_device
 from latency_luts.chains import cover
 from latency_luts.key import key
+from latency_luts.measurements import NetworkTiming
 from latency_luts.on_device import graphs, profiles
 from latency_luts.remote import RemoteBench
 from latency_luts.table import TableError, read
@@ -159,7 +160,7 @@ def test_the_fastest_run_of_a_network_counts(monkeypatch):
     monkeypatch.setattr(on_device.Graph, "burst", lambda self: next(took_s))
     with measure.bench(measure.identity()) as machine:
         (timing,) = machine.time_networks([arch], bursts=12)
-    assert timing == measure.NetworkTiming(ms=2.0, reference_ms=pytest.approx(2.0))
+    assert timing == NetworkTiming(ms=2.0, reference_ms=pytest.approx(2.0))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])

@@ -156,7 +156,7 @@ def test_a_validation_is_of_the_table_that_is_there(tmp_path, fake):
 def test_what_cannot_be_is_refused_before_anything_is_measured(tmp_path, fake, monkeypatch, option, message):
     archs = random_archs(4, rng_seed=0, resolution_px=32)
     machine = fake()
-    monkeypatch.setattr(schedule, "identity", lambda **how: Identity(**{**vars(HERE), **how}))
+    monkeypatch.setattr(schedule, "identity", lambda **how: Identity(**{**vars(HERE), **how, "runtime": HERE.runtime}))
     build.build("host", {each for a in archs for each in lower(a)}, named(archs), tmp_path / "host.json")
     before = (machine.chains, machine.networks)
     values = {"device": "host", "nets": 10, "bursts": 4, "resolution_px": 32, "widths": [0.35], "spaces": ["mnasnet"]}

@@ -1,0 +1,77 @@
+"""Timing with any runtime, by plain calls."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import numpy as np
+
+from latency_luts.key import key
+from latency_luts.measurements import REFERENCES, ChainTiming, NetworkTiming
+from latency_luts.on_device import burst, time_graphs
+from latency_luts.runtime import Runtime
+from search_spaces import zoo
+from search_spaces.arch import Arch
+from search_spaces.lower import Unit, lower
+
+__all__ = ["CallBench"]
+
+
+class CallBench:
+    """Times networks by plain calls of a runtime, and each unit of a chain as a network of its own.
+
+    A unit by itself finds its weights in the caches, and a call has a time of its own: a table's correction takes both
+    off, on the whole (`experiments.unit_timing`: 3.6 % off on networks, where units in chains are 1.7 %).
+    """
+
+    def __init__(self, runtime: Runtime, *, batch: int) -> None:
+        self._runtime, self._batch = runtime, batch
+
+    def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
+        """Times the units of some chains; all take turns."""
+        units = [lower(chain) for chain in chains]
+        alone = [Arch(name="unit", resolution_px=unit.in_shape[1], blocks=(unit.block,)) for unit in chain(*units)]
+        ms, reference_ms = self._times(alone, bursts)
+        rows = iter(ms)
+        return [_by_itself(its, np.stack([next(rows) for _ in its]), reference_ms) for its in units]
+
+    def time_networks(self, archs: Sequence[Arch], *, bursts: int) -> list[NetworkTiming]:
+        """Times whole networks that take turns."""
+        ms, reference_ms = self._times(archs, bursts)
+        return [NetworkTiming(ms=float(np.nanmin(row)), reference_ms=reference_ms) for row in ms]
+
+    def _times(self, archs: Sequence[Arch], bursts: int) -> tuple[np.ndarray, float]:
+        """(archs, bursts) ms, and the references' ms; see `on_device.time_graphs`."""
+        references = [zoo.get(name) for name in REFERENCES]
+        calls, others = ([_Call(self._runtime.prepare(arch, batch=self._batch)) for arch in its]
+                         for its in (archs, references))  # fmt: skip
+        return time_graphs(calls, others, bursts=bursts)
+
+
+def _by_itself(units: Sequence[Unit], ms: np.ndarray, reference_ms: float) -> ChainTiming:
+    """Of units that were each timed by itself, in `ms` (units, bursts)."""
+    low, middle, high = np.nanquantile(ms, (0.25, 0.5, 0.75), axis=1)
+    return ChainTiming(
+        keys=tuple(map(key, units)),
+        ms=tuple(np.nanmin(ms, axis=1).round(6).tolist()),
+        spread=tuple(((high - low) / middle).round(4).tolist()),
+        kernels=(1,) * len(units),
+        runs=int(np.isfinite(ms).sum(axis=1).min()),
+        reference_ms=round(reference_ms, 6),
+    )
+
+
+class _Call:
+    """A function that takes turns. By a clock that goes on: a runtime may compute in threads of its own."""
+
+    def __init__(self, run: Callable[[], object]) -> None:
+        self._run = run
+
+    def burst(self) -> float:
+        """Seconds of one call; see `on_device.burst`."""
+        return burst(self._run_s)
+
+    def _run_s(self) -> float:
+        start = time.perf_counter()
+        self._run()
+        return time.perf_counter() - start
