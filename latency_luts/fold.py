@@ -44,7 +44,7 @@ _STATISTIC = (
     "memory"
 )
 _STATISTIC_OF_CALLS = "fastest call of each unit by itself, middle mean over moments"
-ROUNDS = 4  # of medians in turn, which settle then
+ROUNDS = 4  # iterations of medians in turn; converged by then
 
 
 def fold(

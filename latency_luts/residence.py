@@ -18,7 +18,7 @@ __all__ = ["CACHE_MIB", "saved_by_mib_ms", "share", "weights_mib"]
 CACHE_MIB = 6.0  # weights that leave 1 / e of themselves; on a server's CPU 4 to 12 fit nearly as well
 _LEAST = 4  # times in different chains; a unit with fewer says little
 _FAR = 0.2  # more than this beside what is expected is a disturbance
-_ROUNDS = 10  # of least squares, which settle then
+_ROUNDS = 10  # iterations of least squares; converged by then
 _SURE = 2  # standard errors; less is taken for chance
 
 

@@ -38,7 +38,7 @@ from search_spaces import spaces, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["Measured", "kendall_tau", "sample", "summary", "validate"]
+__all__ = ["Comparison", "kendall_tau", "sample", "summary", "validate"]
 
 TURNS = 10  # of all networks, each with graphs loaded anew: where a graph lies in memory changes its speed
 TURNS_AGAIN = 6  # of networks whose turns are farther than this from their middle, on average
@@ -47,7 +47,7 @@ _DRAWS = 100  # for a network that took no part in a fit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Comparison:
     """A network: what the table says, and what it took in each turn, at the table's speed."""
 
     name: str
@@ -107,7 +107,7 @@ def _units(arch: Arch) -> tuple[str, ...]:
 
 def validate(
     model: LatencyModel, archs: Sequence[Arch], *, path: Path, bursts: int, progress: bool = False
-) -> tuple[list[Measured], LatencyModel, float]:
+) -> tuple[list[Comparison], LatencyModel, float]:
     """What each of `archs` takes on this machine, beside what `model` says, whose table is in the file `path`.
 
     Returns:
@@ -121,9 +121,9 @@ def validate(
     known = known_networks(table)
     turns_ms: list[list[float]] = [[] for _ in archs]
 
-    def measured() -> list[Measured]:
+    def measured() -> list[Comparison]:
         return [
-            Measured(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
+            Comparison(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
             for arch, ms in zip(archs, turns_ms, strict=True)
         ]
 
@@ -150,7 +150,7 @@ def validate(
     return measured(), model, float(np.median(speeds))
 
 
-def summary(measured: Sequence[Measured], networks: str) -> Validation:
+def summary(measured: Sequence[Comparison], networks: str) -> Validation:
     """The figures of a validation."""
     off = np.array([m.error for m in measured])
     worst = max(measured, key=lambda m: abs(m.error))
@@ -198,7 +198,7 @@ def _keep(figures: Validation, table: MeasuredTable, path: Path) -> None:
     write(replace(now, validation=figures), path)
 
 
-def plot(measured: Sequence[Measured], title: str, path: Path) -> None:
+def plot(measured: Sequence[Comparison], title: str, path: Path) -> None:
     """A picture of predicted against measured latencies, with lines 5 and 10 % off."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -275,7 +275,7 @@ def _main(options: ValidateOptions) -> None:
     console.print(f"in {path.parent}: {store.REPORT}, {picture.name}" + ("" if interpolated else f", {path.name}"))
 
 
-def _rows(measured: Sequence[Measured], names: Sequence[str], *, title: str):
+def _rows(measured: Sequence[Comparison], names: Sequence[str], *, title: str):
     """The figures of all networks, of those of each of the spaces `names`, and of fast and slow ones."""
     from rich.table import Table as Rows
 

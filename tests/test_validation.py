@@ -28,7 +28,7 @@ def test_kendall_tau():
 
 def test_validation_figures():
     measured = [
-        validate.Measured(name=name, predicted_ms=p, turns_ms=(9.8, 10.0, 10.0, 10.1))
+        validate.Comparison(name=name, predicted_ms=p, turns_ms=(9.8, 10.0, 10.0, 10.1))
         for name, p in (("a", 10.2), ("b", 9.3), ("c", 12.0), ("d", 10.4))
     ]
     figures = validate.summary(measured, "these")
@@ -111,7 +111,7 @@ def test_a_table_says_its_latest_validation(tmp_path, fake):
     fake()
     archs = random_archs(4, rng_seed=0)
     table = build.build("host", lower(archs[0]), named([archs[0]] * 4), tmp_path / "host.json")
-    figures = validate.summary([validate.Measured(name="a", predicted_ms=11.0, turns_ms=(10.0,))] * 2, "these")
+    figures = validate.summary([validate.Comparison(name="a", predicted_ms=11.0, turns_ms=(10.0,))] * 2, "these")
     write(replace(table, validation=figures), tmp_path / "host.json")
     model = latency_luts.load("host", tables_dir=tmp_path)
     assert isinstance(model.table, MeasuredTable)
@@ -124,7 +124,7 @@ def test_a_validation_is_of_the_table_that_is_there(tmp_path, fake):
     archs, path = random_archs(6, rng_seed=0), tmp_path / "host.json"
     fake()
     table = build.build("host", {each for a in archs for each in lower(a)}, named(archs), path)
-    figures = validate.summary([validate.Measured(name="a", predicted_ms=11.0, turns_ms=(10.0,))] * 2, "these")
+    figures = validate.summary([validate.Comparison(name="a", predicted_ms=11.0, turns_ms=(10.0,))] * 2, "these")
     grown = build.build("host", {unit(ConvBN(in_ch=8, out_ch=24, kernel=5), 9, 9)}, {}, path)
     validate._keep(figures, table, path)
     kept = read(path)
@@ -171,7 +171,7 @@ def test_a_table_that_is_too_wrong_is_used_only_if_that_is_accepted(tmp_path, fa
     fake()
     table = build.build("host", {each for a in archs for each in lower(a)}, named(archs), tmp_path / "host.json")
     latency_luts.LatencyModel(table).check_error(0.01)
-    figures = validate.summary([validate.Measured(name="a", predicted_ms=11.24, turns_ms=(10.0,))] * 2, "these")
+    figures = validate.summary([validate.Comparison(name="a", predicted_ms=11.24, turns_ms=(10.0,))] * 2, "these")
     wrong = latency_luts.LatencyModel(replace(table, validation=figures))
     with pytest.raises(
         TableError,
