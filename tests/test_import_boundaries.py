@@ -32,8 +32,9 @@ ONLY_IN = {
 
 # commands may show what is above them: the only imports against the order
 SHOWN = {"search_spaces/show.py": {"latency_luts"}}
-# imports what others name, as "module:attribute" in the arguments of `Registry` or on the command line
-LOADER = "nas_runtime/registry.py"
+# import what others name: "module:attribute" in the arguments of `Registry` or on the command line, and public names of
+# a package, always from that package
+LOADERS = ("nas_runtime/registry.py", "nas_runtime/lazy.py")
 
 
 def imported(source: str) -> set[str]:
@@ -57,7 +58,7 @@ def imported(source: str) -> set[str]:
 
 def violations(path: str, source: str) -> list[str]:
     package = path.split("/")[0]
-    above = {*ORDER[ORDER.index(package) + 1 :], "?"} - SHOWN.get(path, set()) - ({"?"} if path == LOADER else set())
+    above = {*ORDER[ORDER.index(package) + 1 :], "?"} - SHOWN.get(path, set()) - ({"?"} if path in LOADERS else set())
     names = imported(source)
     wrong = [f"{path} imports {name}" for name in sorted(names & above)]
     return wrong + [f"{path} imports {name}" for name in sorted(names & set(ONLY_IN)) if path not in ONLY_IN[name]]

@@ -70,7 +70,6 @@ def look_mini(wanted: Wanted) -> DataFacts:
         class_names=CLASS_NAMES,
         train_images=MINI_IMAGES["train"],
         holdout_images=_mini_holdout(wanted),
-        test_images=MINI_IMAGES["test"],
     )
 
 
@@ -97,7 +96,7 @@ def _mini_holdout(wanted: Wanted) -> int:
 
 def look(wanted: Wanted) -> DataFacts:
     _folder(wanted)
-    images, test = FILES["train-images-idx3-ubyte"].shape[0], FILES["t10k-images-idx3-ubyte"].shape[0]
+    images = FILES["train-images-idx3-ubyte"].shape[0]
     held = holdout_of(wanted, images, _HOLDOUT)
     return DataFacts(
         name=wanted.name,
@@ -106,7 +105,6 @@ def look(wanted: Wanted) -> DataFacts:
         class_names=CLASS_NAMES,
         train_images=images - held,
         holdout_images=held,
-        test_images=test,
     )
 
 

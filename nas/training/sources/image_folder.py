@@ -80,7 +80,6 @@ def _facts(wanted: Wanted, folders: dict[str, ClassFolders]) -> DataFacts:
         class_names=tuple(classes),
         train_images=images - held,
         holdout_images=held,
-        test_images=sum(test),
         resize="shorter_side",
         notes=(
             *(note for own in folders.values() for note in own.notes),

@@ -56,7 +56,6 @@ class DataFacts:
     class_names: tuple[str, ...]
     train_images: int
     holdout_images: int
-    test_images: int
     resize: Resize = "none"
     notes: tuple[str, ...] = ()
 
@@ -94,7 +93,6 @@ def facts_of(data: Dataset) -> DataFacts:
         class_names=data.class_names,
         train_images=len(data.train),
         holdout_images=len(data.holdout),
-        test_images=len(data.test),
         resize=data.resize,
         notes=data.notes,
     )
