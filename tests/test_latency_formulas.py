@@ -1,17 +1,13 @@
-"""Formulas of latency models by hand: what a unit is made of, what caches save, and what is left out of a fit."""
+"""Formulas of latency models by hand: what a unit is made of, what caches save, and what a correction adds."""
 
 import math
 
-import numpy as np
 import pytest
 
 from latency_luts import calibrated, interpolated, residence
-from latency_luts.interpolated import InterpolatedModel
-from latency_luts.key import key
-from latency_luts.table import Correction, Identity, MeasuredTable, Timing
-from search_spaces import spaces
+from latency_luts.table import Correction
 from search_spaces.arch import Classifier, MBConv, SepConv
-from search_spaces.lower import Unit, unit
+from search_spaces.lower import unit
 
 EXPANDED = MBConv(in_ch=8, mid_ch=24, out_ch=8, kernel=3, stride=2)  # 12 px to 6
 GATED = MBConv(in_ch=8, mid_ch=24, out_ch=8, kernel=5, se_ch=4, skip="identity")  # 12 px
@@ -65,26 +61,3 @@ def test_the_correction_s_pieces_add_up_to_its_formula():
     assert correction.network_ms(10.0, 30, saved_ms) == pytest.approx(1.2 * (10 - saved_ms) - 0.3 + 0.5)
     units = correction.unit_ms(7.0, 10) + correction.unit_ms(3.0, 20)
     assert units + float(correction.whole_ms(4.0)) == pytest.approx(correction.network_ms(10.0, 30, saved_ms))
-
-
-def test_units_are_predicted_without_those_of_their_width():
-    """The units of one width take five times as long as all others say, and their own times do not help."""
-    units = sorted(spaces.get("mnasnet", base_width=0.5, resolution_px=96).units(), key=key)[::8]
-    odd = widths(units[20])
-    slow = [each for each in units if widths(each) == odd]
-
-    def ms(each: Unit) -> float:
-        return float(calibrated.features(each) @ [1e-7, 1e-5, 1e-8, 0.01]) * (5 if each in slow else 1)
-
-    identity = Identity(cpu="x", runtime="y", threads=1, batch=1, dtype="fp32")
-    timings = {key(each): Timing(ms(each), 0.0, 1) for each in units}
-    table = MeasuredTable(device="made_up", identity=identity, provenance={}, units=timings)
-    errors = InterpolatedModel(table).left_out_errors
-    assert len(errors) == len(units)
-    assert (errors < -0.5).sum() >= len(slow) > 0
-    assert np.median(np.abs(errors)) < 0.2
-
-
-def widths(each: Unit) -> tuple[int, ...]:
-    block = each.block
-    return (block.in_ch, getattr(block, "mid_ch", 0), block.out_ch)
