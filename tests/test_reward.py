@@ -20,6 +20,10 @@ def test_at_the_target_the_reward_is_the_accuracy():
     assert reward.hard(0.7, 75, target_ms=75) == pytest.approx(0.7)
 
 
+def test_latencies_and_targets_may_be_parts_of_a_millisecond():
+    assert reward.absolute(0.7, 0.5, target_ms=0.25, beta=-0.1) == pytest.approx(0.6)
+
+
 def test_hard_is_a_limit():
     assert reward.hard(0.7, 10, target_ms=75) == pytest.approx(0.7)
     assert reward.hard(0.7, 150, target_ms=75) == pytest.approx(0.35)
@@ -152,6 +156,8 @@ def test_a_reward_may_cost_more_above_the_target():
         (lambda: reward.soft(0.7, 0, target_ms=75), "latency 0 ms, target 75 ms: both must be above 0"),
         (lambda: reward.hard(0.7, 10, target_ms=-1), "both must be above 0"),
         (lambda: reward.hard(0.7, 10, target_ms=math.inf), "both must be above 0 and finite"),
+        (lambda: reward.hard(0.7, 10, target_ms=0), "latency 10 ms, target 0 ms: both must be above 0 and finite"),
+        (lambda: reward.absolute(0.7, math.inf, target_ms=75), "latency inf ms, target 75 ms: both must be above 0"),
         (lambda: reward.soft(0.7, math.nan, target_ms=10), "both must be above 0 and finite"),
         (lambda: reward.soft(0.7, 10, target_ms=75, w=math.nan), "w=nan: it must be a number"),
         (lambda: reward.soft(0.7, 10, target_ms=75, w=-math.inf), "w=-inf: it must be a number"),

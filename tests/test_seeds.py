@@ -92,6 +92,8 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         latency=SimpleNamespace(latency_ms=lambda arch: 1.0),
     )
     monkeypatch.setattr("nas.references.REFERENCES", {})
+    beside = []
+    monkeypatch.setattr("nas.finish.references", lambda stage, archs, evaluate, *_: beside.append(evaluate) or {})
     run, executor, console = Run(tmp_path, resumed=False), SerialExecutor(), Console(quiet=True)
     judge = OwnTraining(trainings=trainings, again=True).open(plan, run, executor, console)
     how = judge.sample.keywords
@@ -118,6 +120,8 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         judge.trainer.evaluate(arch, rng_seed)
         assert same(begun[-1], begins)
     assert not same(sample, again)
+    beside[0](arch)  # published networks, as samples are
+    assert same(begun[-1], sample)
 
 
 # ---- adaptations
