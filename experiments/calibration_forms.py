@@ -66,13 +66,13 @@ def forms() -> dict[str, Form]:
         "multiply-adds and operators": ("madds", "operators"),
         "multiply-adds": ("madds",),
     }
-    found: dict[str, Form] = {name: _plain(its) for name, its in plain.items()}
+    by_name: dict[str, Form] = {name: _plain(its) for name, its in plain.items()}
     for bend in BENDS:
-        found[f"roofline, r = {bend}"] = lambda c, r=bend: (_roof(c["dense"] + c["depthwise"], c, r), c["operators"])
-        found[f"roofline, r = {bend}, and rows"] = lambda c, r=bend: (
+        by_name[f"roofline, r = {bend}"] = lambda c, r=bend: (_roof(c["dense"] + c["depthwise"], c, r), c["operators"])
+        by_name[f"roofline, r = {bend}, and rows"] = lambda c, r=bend: (
             _roof(c["dense"], c, r) * (c["rows"] == 0), c["rows"], c["bytes"], c["operators"]
         )  # fmt: skip
-    return found
+    return by_name
 
 
 def _plain(names: Sequence[str]) -> Form:

@@ -193,17 +193,17 @@ def _trainer(setting: Setting) -> ProxyTraining:
     return ProxyTraining(data=data, recipe=Recipe(epochs=setting.reference), device=setting.where.device)
 
 
-def _row(setting: Setting, variant: str, found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    rewards = [REWARD(one["scratch"], one["ms"]) for one in found]
+def _row(setting: Setting, variant: str, trainings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    rewards = [REWARD(one["scratch"], one["ms"]) for one in trainings]
     learned = variant != RANDOM
     return {
         "variant": variant,
-        "ms": _mean([one["ms"] for one in found], digits=1),
-        "inherited top-1 %": _mean([100 * one["inherited"] for one in found]) if learned else "",
-        "from scratch %": _mean([100 * one["scratch"] for one in found]),
+        "ms": _mean([one["ms"] for one in trainings], digits=1),
+        "inherited top-1 %": _mean([100 * one["inherited"] for one in trainings]) if learned else "",
+        "from scratch %": _mean([100 * one["scratch"] for one in trainings]),
         "reward": _mean([100 * reward for reward in rewards]),
-        "undecided %": _mean([100 * one["entropy"] for one in found], digits=0) if learned else "",
-        "seeds agree %": f"{100 * (_agreement(setting, found) if learned else _chance(setting)):.0f}",
+        "undecided %": _mean([100 * one["entropy"] for one in trainings], digits=0) if learned else "",
+        "seeds agree %": f"{100 * (_agreement(setting, trainings) if learned else _chance(setting)):.0f}",
     }
 
 
@@ -211,9 +211,9 @@ def _mean(values: Sequence[float], digits: int = 1) -> str:
     return f"{np.mean(values):.{digits}f} ± {half_width(values):.{digits}f}"
 
 
-def _agreement(setting: Setting, found: Sequence[Mapping[str, Any]]) -> float:
+def _agreement(setting: Setting, trainings: Sequence[Mapping[str, Any]]) -> float:
     """In what share of the choices that matter in both networks two seeds took the same option, on average."""
-    points = np.array([one["point"] for one in found])
+    points = np.array([one["point"] for one in trainings])
     active = setting.where.search_space.active(points)
     same = [(points[a] == points[b])[active[a] & active[b]].mean() for a, b in combinations(range(len(points)), 2)]
     return float(np.mean(same))

@@ -65,8 +65,8 @@ def _evaluate(job: tuple[dict, Arch, int]) -> tuple[float, float]:
     setting, arch, seed = job
     data = sources.load("fashion_mnist_mini", train_images=setting["images"])
     recipe = Recipe(epochs=setting["epochs"], batch=setting["batch"], lr=setting["lr"], crop_px=setting["crop_px"])
-    evaluator = ProxyTraining(data=data, recipe=recipe, min_px=setting["min_px"], dropout=setting["dropout"])
-    evaluation = evaluator.evaluate(arch, rng_seed=seed)
+    trainer = ProxyTraining(data=data, recipe=recipe, min_px=setting["min_px"], dropout=setting["dropout"])
+    evaluation = trainer.evaluate(arch, rng_seed=seed)
     return evaluation.top1, evaluation.seconds
 
 

@@ -145,13 +145,13 @@ def main() -> None:
 
 def _chosen(trainings: tuple[str, ...]) -> list[Proxy]:
     """Trainings by what the command line calls them: ``4x5000``."""
-    found = []
+    proxies = []
     for name in filter(None, trainings):
         epochs, _, images = name.partition("x")
         if not (epochs.isdecimal() and images.isdecimal() and int(epochs) and int(images)):
             sys.exit(f"error: trainings={name}; it must be epochs x images, like 4x5000")
-        found.append(Proxy(epochs=int(epochs), images=int(images)))
-    return found
+        proxies.append(Proxy(epochs=int(epochs), images=int(images)))
+    return proxies
 
 
 def tau_of(cheap: np.ndarray, long: np.ndarray) -> tuple[float, float]:
@@ -222,8 +222,8 @@ def pool(where: Where) -> Executor:
 
 def _train(proxy: Proxy, number: int, seed: int, where: Where) -> tuple[float, float]:
     data = _data(where, proxy.images, proxy.px)
-    evaluator = ProxyTraining(data=data, recipe=Recipe(epochs=proxy.epochs), device=where.device)
-    evaluation = evaluator.evaluate(network(number, where.space), rng_seed=seed)
+    trainer = ProxyTraining(data=data, recipe=Recipe(epochs=proxy.epochs), device=where.device)
+    evaluation = trainer.evaluate(network(number, where.space), rng_seed=seed)
     return evaluation.top1, evaluation.seconds / (1 if where.device == "cpu" else ON_A_GPU)
 
 

@@ -79,11 +79,11 @@ def g2() -> list[Case]:
         4: (128, (32.9, 8.7, 2.1)),
         8: (180, (27.8, 7.5, 1.8)),
     }
-    found = []
+    cases = []
     for groups, (c, papers) in rows.items():
         for times, paper in zip((1, 2, 4), papers, strict=True):
             channels = -(-c * times // groups) * groups
-            found.append(
+            cases.append(
                 Case(
                     guideline="G2",
                     row=f"g = {groups}",
@@ -92,7 +92,7 @@ def g2() -> list[Case]:
                     paper=paper,
                 )
             )
-    return found
+    return cases
 
 
 def g3() -> list[Case]:
@@ -103,7 +103,7 @@ def g3() -> list[Case]:
         "2 in parallel": (33.4, 9.1, 2.2),
         "4 in parallel": (35.0, 8.4, 2.1),
     }
-    found = []
+    cases = []
     for row, paper in papers.items():
         k = int(row[0])
         for c, images in zip((64, 128, 256), paper, strict=True):
@@ -112,8 +112,8 @@ def g3() -> list[Case]:
             else:
                 width = round(c / k**0.5)
                 blocks = (_conv(width, width),) * k
-            found.append(Case(guideline="G3", row=row, column=f"c = {c}", arch=_stack(blocks), paper=images))
-    return found
+            cases.append(Case(guideline="G3", row=row, column=f"c = {c}", arch=_stack(blocks), paper=images))
+    return cases
 
 
 def g4() -> list[Case]:
@@ -123,7 +123,7 @@ def g4() -> list[Case]:
         ("no", "yes"): (57.3, 18.2, 5.1),
         ("no", "no"): (66.3, 20.2, 5.4),
     }
-    found = []
+    cases = []
     for (relu, shortcut), paper in papers.items():
         act = "relu" if relu == "yes" else "none"
         for c, images in zip((32, 64, 128), paper, strict=True):
@@ -133,8 +133,8 @@ def g4() -> list[Case]:
             else:
                 blocks = (_conv(c, mid, act=act), _conv(mid, mid, 3, act=act), _conv(mid, c, act=act))
             row = f"ReLU {relu}, shortcut {shortcut}"
-            found.append(Case(guideline="G4", row=row, column=f"c = {c}", arch=_stack(blocks), paper=images))
-    return found
+            cases.append(Case(guideline="G4", row=row, column=f"c = {c}", arch=_stack(blocks), paper=images))
+    return cases
 
 
 def main() -> None:

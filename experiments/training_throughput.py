@@ -28,10 +28,10 @@ def main() -> None:
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=IMAGES)
     recipe = Recipe(epochs=1)
-    evaluator = ProxyTraining(data=data, recipe=recipe)
+    trainer = ProxyTraining(data=data, recipe=recipe)
     print(f"{'network':22s} {'bare':>8s} {'train()':>8s}  ratio   (images a second, medians of {TURNS} turns)")
     for name, width in (("mobilenet_v3_small", 1.0), ("mnasnet_small", 1.0), ("mobilenet_v2", 0.35)):
-        net = new_net(evaluator.small(zoo.get(name, width=width)), rng_seed=0)
+        net = new_net(trainer.small(zoo.get(name, width=width)), rng_seed=0)
         x, y = next(batches(data.train, data, recipe, rng=np.random.default_rng(0), device="cpu"))
         bare, ours = [], []
         for _ in range(TURNS):
