@@ -23,7 +23,7 @@ import numpy as np
 from experiments import options, provenance, tables
 from experiments.unseen_kinds import read
 from latency_luts import calibrate, calibrated
-from latency_luts.calibrate import Measured
+from latency_luts.calibrate import KnownLatency
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -87,7 +87,7 @@ def _roof(madds: np.ndarray, c: Columns, bend: float) -> np.ndarray:
     return np.maximum(madds, bend * (c["bytes"] + c["weights"]))
 
 
-def errors(measured: Sequence[Measured], form: Form) -> tuple[float, float]:
+def errors(measured: Sequence[KnownLatency], form: Form) -> tuple[float, float]:
     """Mean errors with a network, and with its whole family left out."""
     archs, y = [item.arch for item in measured], np.array([item.ms for item in measured])
     x = np.array([[np.sum(column) for column in form(columns(arch))] for arch in archs])

@@ -28,7 +28,7 @@ import numpy as np
 
 from experiments import options, provenance, tables
 from latency_luts import calibrate
-from latency_luts.calibrate import Measured
+from latency_luts.calibrate import KnownLatency
 from latency_luts.model import LatencyModel
 from latency_luts.unseen import unseen
 from latency_luts.work import kinds_of
@@ -80,15 +80,15 @@ def main() -> None:
     tables.show("Networks left out of a fit", rows, tables.RESULTS / "unseen_kinds.csv", origin=origin, width=160)
 
 
-def read(path: Path, ms: str, table: str) -> dict[tuple[str, str], list[Measured]]:
+def read(path: Path, ms: str, table: str) -> dict[tuple[str, str], list[KnownLatency]]:
     """Networks and their milliseconds, by device and core, or device and table: those of at least `FEWEST` networks."""
-    tables_of: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    tables_of: dict[tuple[str, str], list[KnownLatency]] = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             plain = row["dtype"] in ("fp32", "float") and row["threads"] == "1" and row.get("gpu") in (None, "false")
             arch = _network(row, path.parent) if plain else None
             if arch is not None:
-                tables_of[row["device"], row[table]].append(Measured(arch=arch, ms=float(row[ms]), source_set=""))
+                tables_of[row["device"], row[table]].append(KnownLatency(arch=arch, ms=float(row[ms]), source_set=""))
     return {name: its for name, its in tables_of.items() if len(its) >= FEWEST}
 
 
@@ -112,7 +112,7 @@ def _has_k_by_k(arch: Arch) -> str:
     return "kxk" if any(re.fullmatch(r"(?!1x1)\d+x\d+ convolution", kind) for kind in kinds_of(lower(arch))) else ""
 
 
-def left_out(measured: Sequence[Measured], group: Callable[[Arch], str]) -> Iterator[LeftOut]:
+def left_out(measured: Sequence[KnownLatency], group: Callable[[Arch], str]) -> Iterator[LeftOut]:
     """Each network of `measured`, predicted by a fit to those of other groups."""
     groups = [group(item.arch) for item in measured]
     for name in sorted(set(filter(None, groups))):
@@ -123,7 +123,7 @@ def left_out(measured: Sequence[Measured], group: Callable[[Arch], str]) -> Iter
         yield from (_compared(model, item) for item, its in zip(measured, groups, strict=True) if its == name)
 
 
-def _compared(model: LatencyModel, item: Measured) -> LeftOut:
+def _compared(model: LatencyModel, item: KnownLatency) -> LeftOut:
     its = unseen(model, item.arch)
     assert its is not None
     ms = model.latency_ms(item.arch)

@@ -40,7 +40,7 @@ from search_spaces.arch import Arch
 from search_spaces.lower import lower
 from search_spaces.zoo.published import TABLE3
 
-__all__ = ["Measured", "calibrate", "correct", "published", "read_csv"]
+__all__ = ["KnownLatency", "calibrate", "correct", "published", "read_csv"]
 
 
 MOST_ERROR = 0.30
@@ -51,7 +51,7 @@ _LARGEST_FILE = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class KnownLatency:
     """A network and its latency on a device, in the set-up `source_set`."""
 
     arch: Arch
@@ -59,14 +59,14 @@ class Measured:
     source_set: str
 
 
-def published(device: str) -> tuple[Measured, ...]:
+def published(device: str) -> tuple[KnownLatency, ...]:
     """What the zoo knows of `device`.
 
     Raises:
         ValueError: nothing.
     """
     found = tuple(
-        Measured(
+        KnownLatency(
             arch=zoo.get(name, width=row.width, resolution_px=row.resolution_px), ms=row.ms, source_set=row.source_set
         )
         for name in zoo.names()
@@ -82,7 +82,7 @@ def published(device: str) -> tuple[Measured, ...]:
     return found
 
 
-def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[Measured, ...], tuple[str, ...]]:
+def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[KnownLatency, ...], tuple[str, ...]]:
     """The networks of a file with a latency on `device`, and the names of those that are not in the zoo.
 
     Raises:
@@ -106,7 +106,7 @@ def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[Measured,
             f"latencies={path} needs the columns network and {device}_ms (or latency_ms); it has "
             f"{short(', '.join(names), quoted=False)}"
         )
-    found: dict[tuple[Arch, str], Measured] = {}
+    found: dict[tuple[Arch, str], KnownLatency] = {}
     unknown = []
     for line, row in rows:
         where = f"latencies={path}, line {line}"
@@ -126,7 +126,7 @@ def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[Measured,
         source_set = row.get("source_set") or ""
         if (arch, source_set) in found:
             raise ValueError(f"{where}: {short(name)} at {resolution_px} px stands twice; keep one line of it")
-        found[arch, source_set] = Measured(arch=arch, ms=ms, source_set=source_set)
+        found[arch, source_set] = KnownLatency(arch=arch, ms=ms, source_set=source_set)
     if not found:
         hint = f" ({', '.join(map(named_alike, unknown[:3]))} not known)" if unknown else ""
         raise ValueError(f"latencies={path} has no latency of {device!r} for a network of the zoo{hint}")
@@ -140,7 +140,7 @@ def named_alike(name: str) -> str:
 
 
 def calibrate(
-    device: str, measured: Sequence[Measured], *, reference: str | None = None, made_by: str = ""
+    device: str, measured: Sequence[KnownLatency], *, reference: str | None = None, made_by: str = ""
 ) -> CalibratedTable:
     """The table of `device` from latencies of whole networks.
 
@@ -175,7 +175,7 @@ def calibrate(
     )
 
 
-def correct(device: str, table: MeasuredTable, measured: Sequence[Measured], *, source: str = "") -> MeasuredTable:
+def correct(device: str, table: MeasuredTable, measured: Sequence[KnownLatency], *, source: str = "") -> MeasuredTable:
     """`table` under the name `device`, its scale and offset fitted to `measured`.
 
     Args:

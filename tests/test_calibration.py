@@ -152,7 +152,9 @@ def test_a_borrowed_table_is_corrected_by_a_few_networks():
     archs = random_archs(5, rng_seed=0)
     table = measured_table(archs, ms=2.0, correction=Correction(offset_ms=-0.5, saved_by_mib_ms=0.1))
     borrowed = latency_luts.LatencyModel(table)
-    measured = [calibrate.Measured(arch=arch, ms=1.5 * borrowed.latency_ms(arch) + 1, source_set="") for arch in archs]
+    measured = [
+        calibrate.KnownLatency(arch=arch, ms=1.5 * borrowed.latency_ms(arch) + 1, source_set="") for arch in archs
+    ]
     corrected = calibrate.correct("board", table, measured)
     assert corrected.units == table.units
     assert latency_luts.LatencyModel(corrected).latency_ms(archs[0]) == pytest.approx(measured[0].ms)
@@ -165,7 +167,7 @@ def test_latencies_that_do_not_grow_with_the_table_s_are_refused():
     archs = random_archs(5, rng_seed=0)
     table = measured_table(archs, ms=2.0)
     ms = latency_luts.LatencyModel(table).latency_ms
-    falling = [calibrate.Measured(arch=arch, ms=100 - ms(arch), source_set="") for arch in archs]
+    falling = [calibrate.KnownLatency(arch=arch, ms=100 - ms(arch), source_set="") for arch in archs]
     with pytest.raises(ValueError, match="the latencies do not grow with those of the table of 'test': networks that"):
         calibrate.correct("board", table, falling)
 
@@ -173,7 +175,7 @@ def test_latencies_that_do_not_grow_with_the_table_s_are_refused():
 def test_a_table_that_is_corrected_twice_says_whose_units_it_has():
     archs = random_archs(5, rng_seed=0)
     table = replace(measured_table(archs, ms=2.0), device="rpi4", provenance={"reference_ms": 2.0})
-    timed = [calibrate.Measured(arch=arch, ms=3.0 * len(arch.blocks), source_set="") for arch in archs]
+    timed = [calibrate.KnownLatency(arch=arch, ms=3.0 * len(arch.blocks), source_set="") for arch in archs]
     once = calibrate.correct("mine", table, timed, source="five.csv")
     twice = calibrate.correct("mine", once, timed, source="more.csv")
     said = "mine: corrected to 5 networks of more.csv; its units are those of rpi4, measured on test cpu"

@@ -9,7 +9,7 @@ import pytest
 
 import latency_luts
 from latency_luts import calibrate, calibrated
-from latency_luts.calibrate import Measured
+from latency_luts.calibrate import KnownLatency
 from latency_luts.table import CalibratedTable, TableError, read, write
 from latency_luts.unseen import UNSEEN, described, of_network, of_networks, unseen
 from latency_luts.work import kinds, kinds_of
@@ -110,12 +110,12 @@ def test_families():
     assert len({zoo.family(name) for name in zoo.names()}) == len(zoo._FAMILIES)
 
 
-def made_up(costs=(1e-7, 1e-5, 1e-8, 0.01)) -> list[Measured]:
+def made_up(costs=(1e-7, 1e-5, 1e-8, 0.01)) -> list[KnownLatency]:
     """Random networks of three families in two set-ups, with noise; family c is alone in its set-up d."""
     rng = np.random.default_rng(0)
     archs = [replace(arch, name=f"{'abc'[i % 3]} {i}") for i, arch in enumerate(random_archs(30, rng_seed=0))]
     return [
-        Measured(
+        KnownLatency(
             arch=arch,
             ms=float(calibrated.network_features(arch) @ np.array(costs)) * float(np.exp(0.1 * rng.standard_normal())),
             source_set="d" if arch.name in ("c 26", "c 29") else "s",
@@ -162,7 +162,9 @@ def test_one_family_says_nothing_of_others():
 def test_what_no_network_has_is_free():
     """Networks without a depthwise convolution, as ResNets, tell nothing of its price."""
     archs = [zoo.get("resnet50", resolution_px=32 * i) for i in range(2, 8)]
-    table = calibrate.calibrate("big", [Measured(arch=arch, ms=9.0 + i, source_set="") for i, arch in enumerate(archs)])
+    table = calibrate.calibrate(
+        "big", [KnownLatency(arch=arch, ms=9.0 + i, source_set="") for i, arch in enumerate(archs)]
+    )
     assert table.costs["depthwise_row"] == 0
     assert max(table.costs.values()) > 0
 
