@@ -1,4 +1,4 @@
-"""`Block` and `Arch`: a network as a frozen, hashable value.
+"""`Arch`: a network as a frozen, hashable value, made of blocks (`search_spaces.blocks`).
 
 Channel counts are explicit (``in_ch``, ``mid_ch``, ``out_ch``, ``se_ch``), never ratios, so that a
 narrowed network is just another `Arch`. A block knows the operators it is made of (`Block.ops`) and
@@ -6,27 +6,9 @@ nothing about shapes, tensors or files.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
-from search_spaces.blocks import (
-    Bottleneck,
-    Branches,
-    Classifier,
-    ConvBN,
-    ConvClassifier,
-    DenseClassifier,
-    Flat,
-    GlobalAverage,
-    MBConv,
-    MixedMBConv,
-    PartialMBConv,
-    PlainConv,
-    Pooling,
-    Resample,
-    SepConv,
-    ShuffleUnit,
-    ShuffleUnitV2,
-)
+from search_spaces.blocks import BLOCKS, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.blocks.fields import MAX_SIZE_PX, SKIPS, check_text
 
 __all__ = [
@@ -45,30 +27,7 @@ __all__ = [
 
 MAX_BLOCKS = 10_000
 
-
-Block = (
-    ConvBN
-    | SepConv
-    | MBConv
-    | Classifier
-    | MixedMBConv
-    | PartialMBConv
-    | ShuffleUnit
-    | ShuffleUnitV2
-    | Bottleneck
-    | PlainConv
-    | Pooling
-    | Branches
-    | DenseClassifier
-    | ConvClassifier
-    | Resample
-    | GlobalAverage
-    | Flat
-)
-
 Mobile = ConvBN | SepConv | MBConv  # what search spaces are made of, and NetAdapt narrows
-
-BLOCKS: dict[str, type[Block]] = {cls.__name__: cls for cls in get_args(Block)}
 
 
 @dataclass(frozen=True, kw_only=True)
