@@ -29,7 +29,8 @@ class OneOf:
     """A choice where it stands in a layer: one of several values.
 
     Args:
-        name: of the choice. The same name is the same choice, wherever it stands.
+        name: of the choice. The same name is the same choice, wherever it stands; its values may differ from place to
+            place, as the channels of a width for all layers.
         options: the values; or {option: value}, where the layer gets something else than what is recorded and shown.
         largest: the option of the largest network, which shared weights are trained on first. If None the largest
             number, or the last option where they are not all numbers.
@@ -146,10 +147,10 @@ class Declaration:
         found: dict[str, OneOf] = {}
         for leaf in self._all_leaves():
             before = found.pop(leaf.name, leaf)
-            if before != leaf:
+            if (before.options, before.largest) != (leaf.options, leaf.largest):
                 raise ValueError(
                     f"space {self.name!r}: {leaf.name!r} is one of {listed(before.options)} in one place and one of "
-                    f"{listed(leaf.options)} in another, or their values differ; give two choices two names"
+                    f"{listed(leaf.options)} in another, or has two largest ones; give two choices two names"
                 )
             found[leaf.name] = leaf
         return found
@@ -172,7 +173,7 @@ class Declaration:
             if repeat and not all(repeat.values):
                 there = tuple(option for option, n in zip(repeat.options, repeat.values, strict=True) if n)
                 for leaf in layer.chosen.values():
-                    if leaf != repeat and layers[leaf.name] == 1:
+                    if leaf.name != repeat.name and layers[leaf.name] == 1:
                         found[leaf.name] = Choice(leaf.name, leaf.options, when=(repeat.name, there))
         return tuple(found.values())
 

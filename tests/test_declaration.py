@@ -223,6 +223,33 @@ def test_the_images_size_may_be_a_choice():
     assert space.units() == {unit for px in (0, 1) for k in (0, 1) for unit in lower(space.decode([px, k]))}
 
 
+def test_a_choice_for_the_whole_network_may_mean_something_else_in_each_layer():
+    width = {ch: OneOf("width", {0.5: ch // 2, 1.0: ch}) for ch in (16, 32)}
+    size = OneOf("size", (32, 48))
+    layers = [
+        Layer(ConvBN, out_ch=width[16], kernel=3, stride=2),
+        Layer(ConvBN, out_ch=width[32], kernel=3, repeat=OneOf("there", (True, False))),
+        Layer(ConvBN, out_ch=size, kernel=OneOf("kernel", (3, 5)), repeat=OneOf("there", {True: 0, False: 1})),
+        Layer(Classifier, out_ch=10),
+    ]
+    space = declare("wide", layers, resolution_px=size)
+    channels = {
+        (width, there): [block.out_ch for block in space.decode(space.encode(options)).blocks]
+        for width in (0.5, 1.0)
+        for there in (True, False)
+        if (options := {"size": 48, "width": width, "there": there, "kernel": 3})
+    }
+    assert channels == {
+        (0.5, True): [8, 16, 10], (0.5, False): [8, 48, 10], (1.0, True): [16, 32, 10], (1.0, False): [16, 48, 10],
+    }  # fmt: skip
+    conditions = {choice.name: choice.when for choice in space.choices}
+    assert conditions == {"width": None, "size": None, "there": None, "kernel": ("there", (False,))}
+    decided = [layer.choices for layer in space.declared().variants()]
+    reads = ("width", "size", "there")
+    assert decided == [("width", "size"), reads, ("width", "size", "kernel", "there"), reads]
+    assert len(space.units()) == len({unit for point in np.ndindex(2, 2, 2, 2) for unit in lower(space.decode(point))})
+
+
 def test_what_reads_the_same_does_not_depend_on_how_it_came_about():
     """Two choices of filters that cancel out, and a kernel that changes neither channels nor size."""
     layers = [
@@ -267,7 +294,7 @@ KERNEL = OneOf("kernel", (3, 5))
         ),
         (
             lambda: space(Layer(ConvBN, out_ch=8, kernel=OneOf("kernel", (3, 7))), kernel=KERNEL),
-            "'kernel' is one of 3, 5 in one place and one of 3, 7 in another, or their values differ",
+            "'kernel' is one of 3, 5 in one place and one of 3, 7 in another, or has two largest",
         ),
         (
             lambda: space(Layer(ConvBN, out_ch=8, kernel=3, repeat=OneOf("n", (1, 2.5)))),
