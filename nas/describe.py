@@ -19,7 +19,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
     rng = np.random.default_rng(0)
     sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
     reach = ""
-    target = f"what {plan.target.like} takes" if plan.target.ms is None else f"{plan.target.ms:.1f} ms"
+    target = f"what {plan.target.like} takes" if plan.target.target_ms is None else f"{plan.target.target_ms:.1f} ms"
     target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
     if isinstance(plan, Plan):
         spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))

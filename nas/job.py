@@ -7,33 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from nas import controllers
 from nas.controllers import Controller
+from nas.options import Target
 from nas.reward import Reward
-from nas.settings import ExecutorSettings, read_executor
+from nas.search_options import SearchOptions
+from nas.settings import ExecutorSettings, executor_of
 from nas.strategies import read_strategy
+from nas_runtime.compose import choices
 from nas_runtime.run import look
-from nas_runtime.settings import Settings, conf_dir
-from search_spaces import spaces, zoo
+from search_spaces import spaces
+from search_spaces.options import Space
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from nas.strategies.contract import Strategy
 
-__all__ = ["MAY_DIFFER", "Job", "Target", "read_job", "read_target"]
+__all__ = ["MAY_DIFFER", "Job", "read_job"]
 
 MAY_DIFFER = (
     *("samples", "executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run", "final", "tensorboard"),
     "table_error",
 )
 """Settings that change how, how far or where a search runs, but not what it finds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A device, and how many milliseconds a network may take there: `ms`, or what the network `like` takes."""
-
-    device: str
-    ms: float | None
-    like: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,96 +67,64 @@ class Job:
     dry_run: bool
 
 
-def read_job(settings: Settings) -> Job:
+def read_job(options: SearchOptions) -> Job:
     """What the command line asks for. Writes, measures and trains nothing.
 
     Raises:
-        ValueError: a value that is not allowed, or does not go with another; a data set that is not there; a run
-            directory that holds something else.
+        ValueError: a value does not go with another; a data set is not there; a run directory holds something else.
     """
-    target, strategy = read_target(settings), read_strategy(settings)
-    rng_seed = settings.integer("rng_seed", low=0, high=2**63 - 1)
-    space = _read_space(settings, strategy.classes)
+    target, strategy = _target(options), read_strategy(options)
+    space = _space(options.space, strategy.classes)
     strategy.check(space)
-    run_dir, config = settings.path("run_dir"), _config(settings, space)
+    config = _config(options, space)
     return Job(
         space=space,
-        base_width=settings.number("space.base_width", above=0, high=4),
+        base_width=options.space.base_width,
         target=target,
-        tables_dir=settings.path("tables_dir"),
-        table_error=settings.number("table_error", above=0, high=10),
-        reward=_read_reward(settings),
-        adjust_after=_read_adjust_after(settings),
-        samples=settings.integer("samples", low=1, high=10_000_000),
-        batch=settings.integer("batch", low=1, high=100_000),
-        controller_name=settings.text("controller.name"),
+        tables_dir=options.tables_dir,
+        table_error=options.table_error,
+        reward=Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta),
+        adjust_after=_adjust_after(options),
+        samples=options.samples,
+        batch=options.batch,
+        controller_name=options.controller.name,
         controller=controllers.make(
-            settings.text("controller.name"),
-            space,
-            rng_seed=rng_seed,
-            settings=settings.mapping("controller.settings"),
+            options.controller.name, space, rng_seed=options.rng_seed, settings=options.controller.settings
         ),
         strategy=strategy,
-        executor=read_executor(settings),
-        tensorboard=settings.flag("tensorboard"),
-        rng_seed=rng_seed,
-        run_dir=run_dir,
-        resumed=look(run_dir, config, kind="search", may_differ=MAY_DIFFER),
+        executor=executor_of(options, options.ray),
+        tensorboard=options.tensorboard,
+        rng_seed=options.rng_seed,
+        run_dir=options.run_dir,
+        resumed=look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER),
         config=config,
-        dry_run=settings.flag("dry_run"),
+        dry_run=options.dry_run,
     )
 
 
-def read_target(settings: Settings) -> Target:
-    """The target of ``+target=NAME``.
-
-    Raises:
-        ValueError: there is none, or it says neither milliseconds nor a network.
-    """
-    if settings.value("target") is None:
-        names = sorted(path.stem for path in (conf_dir() / "target").glob("*.yaml"))
-        raise ValueError(f"no target: add +target=NAME; there are: {', '.join(names)}")
-    ms = None if settings.value("target.target_ms") is None else settings.number("target.target_ms", above=0, high=1e7)
-    like = None if settings.value("target.like") is None else settings.choice("target.like", zoo.names())
-    if ms is None and like is None:
-        raise ValueError(
-            "the target says neither target.target_ms, milliseconds, nor target.like, a network of the zoo; give one"
-        )
-    return Target(device=settings.text("target.device"), ms=ms, like=like)
+def _target(options: SearchOptions) -> Target:
+    if options.target is None:
+        raise ValueError(f"no target: add +target=NAME; there are: {', '.join(sorted(choices('target', [])))}")
+    return options.target
 
 
-def _read_space(settings: Settings, classes: int) -> SearchSpace:
-    """The search space; its networks have as many classes as the data, unless the config gives a number."""
-    if settings.value("space.classes") is not None:
-        classes = settings.integer("space.classes", low=2, high=1_000_000)
+def _space(options: Space, classes: int) -> SearchSpace:
+    """The search space; its networks have as many classes as the data, unless the options give a number."""
     return spaces.get(
-        settings.text("space.name"),
-        base_width=settings.number("space.base_width", above=0, high=4),
-        resolution_px=settings.integer("space.resolution_px", low=32, high=4096),
-        classes=classes,
+        options.name,
+        base_width=options.base_width,
+        resolution_px=options.resolution_px,
+        classes=classes if options.classes is None else options.classes,
     )
 
 
-def _config(settings: Settings, space: SearchSpace) -> dict[str, Any]:
-    """All settings, with the number of classes that the search is for."""
-    config = dict(settings.value(""))
+def _config(options: SearchOptions, space: SearchSpace) -> dict[str, Any]:
+    """All options, with the number of classes that the search is for."""
     classes = space.decode([0] * len(space.choices)).blocks[-1].out_ch
-    return {**config, "space": {**config["space"], "classes": classes}}
+    return {**options.written, "space": {**options.written["space"], "classes": classes}}
 
 
-def _read_reward(settings: Settings) -> Reward:
-    return Reward(
-        name=settings.text("reward"),
-        target_ms=1.0,
-        w=settings.number("w", low=-10, high=0),
-        w_above=None if settings.value("w_above") is None else settings.number("w_above", low=-10, high=0),
-        beta=-settings.number("beta", above=0, high=1000),
-    )
-
-
-def _read_adjust_after(settings: Settings) -> int | None:
-    if settings.value("adjust_after") is None:
-        return None
-    if settings.value("reward") != "soft":
-        raise ValueError(f"adjust_after bends reward=soft, not reward={settings.value('reward')}; leave it out")
-    return settings.integer("adjust_after", low=1)
+def _adjust_after(options: SearchOptions) -> int | None:
+    if options.adjust_after is not None and options.reward != "soft":
+        raise ValueError(f"adjust_after bends reward=soft, not reward={options.reward}; leave it out")
+    return options.adjust_after

@@ -1,10 +1,11 @@
-"""Groups of options that several commands have; conf/ has their values."""
+"""Groups of options: data, trainings, evaluators, where they run; conf/ has their values."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from latency_luts.options import TablesDir
+from nas.supernet.phases import KERNELS, PHASES
 from nas.training import sources
 from nas_runtime.kinds import Among, AnyPath, Text, named_in
 from nas_runtime.options import Options
@@ -22,6 +23,9 @@ __all__ = [
     "Ray",
     "Run",
     "Running",
+    "SharedTraining",
+    "SharedWeights",
+    "Surrogate",
     "Target",
     "Trainer",
     "Usual",
@@ -61,7 +65,7 @@ class Data(Options):
     holdout_images: int | None = Field(
         ge=1,
         le=10**9,
-        description="cut from the training images, to select networks by; null: its usual number",
+        description="cut from the training images, to select networks by; null: as the data set has it",
     )
     resolution_px: int | None = Field(
         ge=8, le=4096, description="height and width that images are resized to; null: as they are"
@@ -114,6 +118,60 @@ class ProxyTraining(Trainer):
     name: Literal["proxy_training"] = Field(description="of the evaluator")
 
 
+class Phase(Options):
+    """A phase of the training of shared weights."""
+
+    share: float = Field(ge=0, le=1e6, description="its share of all updates")
+    lr: float = Field(gt=0, le=10, description="peak learning rate")
+
+
+class SharedTraining(Options):
+    """How weights that all networks share are trained, and networks evaluated with them."""
+
+    epochs: int = Field(ge=1, le=1_000_000, description="of the training of the shared weights, all phases together")
+    batch: int = Field(ge=2, le=65_536, description="images of an update of the shared weights")
+    band: float = Field(
+        gt=0,
+        le=1000,
+        description="how far from the target's latency random networks may be that are trained: 0.5 is half of it",
+    )
+    kernels: Annotated[str, Among(lambda: KERNELS)] | None = Field(
+        description="centre: small kernels are the largest one's centre; own: they are not; null: own with mode=joint"
+    )
+    images: int = Field(ge=1, le=10_000_000, description="of the holdout, for one evaluation")
+    bn_images: int = Field(ge=2, le=10_000_000, description="for a network's own statistics of batch norm")
+    largest: Phase = Field(description="phase 1, the largest network alone")
+    align: Phase = Field(description="phase 2, stretches of random networks learn what the largest one's compute")
+    mixed: Phase = Field(description="phase 3, random networks as a whole")
+
+    @model_validator(mode="after")
+    def _begins_with_the_largest(self) -> "SharedTraining":
+        shares = {name: getattr(self, name).share for name in PHASES}
+        if not sum(shares.values()) or (shares["align"] and not shares["largest"]):
+            raise ValueError(
+                f"evaluator.shared: shares {', '.join(f'{name} {share:g}' for name, share in shares.items())}; "
+                "allowed: some above 0, and with align also largest"
+            )
+        return self
+
+
+class SharedWeights(Trainer):
+    """One set of weights for all networks of the space, each of which is evaluated with its part of them.
+
+    Batch and learning rate outside `shared` are those of final trainings.
+    """
+
+    name: Literal["shared_weights"] = Field(description="of the evaluator")
+    shared: SharedTraining
+
+
+class Surrogate(Options):
+    """ImageNet accuracy, predicted in microseconds; only for space=accel_nasbench."""
+
+    name: Literal["surrogate"] = Field(description="of the evaluator")
+    search: Usual
+
+
 class Ray(Options):
     """Where and how evaluations run with executor=ray."""
 
@@ -135,7 +193,6 @@ class Running(Options):
     retries: int = Field(
         ge=0, le=1000, description="of an evaluation that fails or takes too long; then it is recorded as failed"
     )
-    ray: Ray
 
 
 class Run(Options):

@@ -71,8 +71,8 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
 
 
 def _target_ms(job: Job, latency: LatencyModel) -> float:
-    if job.target.ms is not None:
-        return job.target.ms
+    if job.target.target_ms is not None:
+        return job.target.target_ms
     assert job.target.like
     return latency.latency_ms(zoo.get(job.target.like, **sizes(job.space)))
 

@@ -24,16 +24,17 @@ from nas.recorder import Sampling
 from nas.report import notes
 from nas.report.watch import watching
 from nas.reward import Reward, adjusted
+from nas.search_options import SearchOptions
 from nas.strategies.contract import Judge, Outcome
 from nas.trial import Trial
+from nas_runtime.command import run
 from nas_runtime.console import counted, new_console
 from nas_runtime.run import Run, open_run
-from nas_runtime.settings import Settings, run
 
 
-def main(settings: Settings) -> None:
+def main(options: SearchOptions) -> None:
     console, started = new_console(), time.perf_counter()
-    job = read_job(settings)
+    job = read_job(options)
     if job.dry_run and not has_table(job):
         describe(console, job)
         return
@@ -118,4 +119,4 @@ def _notes(plan: Plan, judge: Judge, trials: Sequence[Trial], decided: Outcome, 
 
 
 if __name__ == "__main__":
-    run(main, "search")
+    run(main, SearchOptions)

@@ -1,17 +1,15 @@
 """What the commands of nas and netadapt read from their configs in the same way, as plain objects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.executor import Executor, SerialExecutor
-from nas.options import Data as DataSettings
-from nas.options import Running, Trainer
+from nas.options import Ray, Running, Trainer
 from nas.training.recipe import Recipe
 from nas_runtime.cluster import available_cpus
 from nas_runtime.console import counted
-from nas_runtime.settings import Settings
 from search_spaces import rewrite
 from search_spaces.arch import Arch
 
@@ -20,21 +18,7 @@ if TYPE_CHECKING:
     from nas.training.datasets import Dataset
     from nas.training.sources import DataFacts
 
-__all__ = [
-    "EXECUTORS",
-    "DataSettings",
-    "ExecutorSettings",
-    "TrainerSettings",
-    "executor_of",
-    "read_data",
-    "read_executor",
-    "read_recipe",
-    "read_trainer",
-    "recipe_of",
-    "trainer_of",
-]
-
-EXECUTORS = ("ray", "serial")
+__all__ = ["ExecutorSettings", "TrainerSettings", "executor_of", "recipe_of", "trainer_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +54,7 @@ class ExecutorSettings:
     """Where evaluations run.
 
     Attributes:
-        kind: one of `EXECUTORS`.
+        kind: ray, or serial.
         workers: evaluations at a time; None: one for each CPU, or what a cluster has room for.
         retries: of an evaluation that fails.
         address: host:port of a Ray cluster; None: one of our own.
@@ -154,73 +138,14 @@ def trainer_of(options: Trainer) -> TrainerSettings:
     )
 
 
-def executor_of(options: Running) -> ExecutorSettings:
+def executor_of(options: Running, ray: Ray) -> ExecutorSettings:
     """Where evaluations run, as a command asks for it."""
     return ExecutorSettings(
         kind=options.executor,
         workers=options.workers,
         retries=options.retries,
-        address=options.ray.address,
-        num_cpus=options.ray.num_cpus,
-        num_gpus=options.ray.num_gpus,
-        timeout_s=options.ray.timeout_s,
-    )
-
-
-def read_recipe(settings: Settings) -> Recipe:
-    return Recipe(
-        epochs=settings.integer("evaluator.epochs", low=1, high=100_000),
-        batch=settings.integer("evaluator.batch", low=2, high=65_536),
-        lr=settings.number("evaluator.lr", above=0, high=10),
-        weight_decay=settings.number("evaluator.weight_decay", low=0, high=10),
-        label_smoothing=settings.number("evaluator.label_smoothing", low=0, high=0.9),
-        crop_px=settings.integer("evaluator.crop_px", low=0, high=64),
-    )
-
-
-def read_trainer(settings: Settings, allowed: Sequence[str] = ("proxy_training",)) -> TrainerSettings:
-    """How networks are trained by themselves, where the config names one of the `allowed` evaluators.
-
-    Raises:
-        ValueError: a wrong value, or a GPU is asked for where there is none.
-    """
-    settings.choice("evaluator.name", allowed)
-    device = settings.choice("evaluator.device", ("cpu", "cuda"))
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError("evaluator.device=cuda: torch finds no GPU here; use evaluator.device=cpu")
-    return TrainerSettings(
-        recipe=read_recipe(settings),
-        min_px=settings.integer("evaluator.min_px", low=1, high=1024),
-        dropout=settings.number("evaluator.dropout", low=0, high=0.9),
-        device=device,
-        threads=settings.integer("evaluator.threads", low=1, high=1024),
-    )
-
-
-def read_data(settings: Settings) -> DataSettings:
-    def optional(name: str) -> int | None:
-        return None if settings.value(f"dataset.{name}") is None else settings.integer(f"dataset.{name}", low=1)
-
-    return DataSettings(
-        name=settings.text("dataset.name"),
-        path=settings.path("dataset.path"),
-        download=settings.flag("dataset.download"),
-        train_images=optional("train_images"),
-        holdout_images=optional("holdout_images"),
-        resolution_px=optional("resolution_px"),
-    )
-
-
-def read_executor(settings: Settings) -> ExecutorSettings:
-    return ExecutorSettings(
-        kind=settings.choice("executor", EXECUTORS),
-        workers=None if settings.value("workers") is None else settings.integer("workers", low=1, high=10_000),
-        retries=settings.integer("retries", low=0, high=1000),
-        address=None if settings.value("ray.address") is None else settings.text("ray.address"),
-        num_cpus=settings.number("ray.num_cpus", low=0, high=10_000),
-        num_gpus=settings.number("ray.num_gpus", low=0, high=10_000),
-        timeout_s=settings.number("ray.timeout_s", above=0, high=1e8),
+        address=ray.address,
+        num_cpus=ray.num_cpus,
+        num_gpus=ray.num_gpus,
+        timeout_s=ray.timeout_s,
     )

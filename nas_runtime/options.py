@@ -151,13 +151,16 @@ def read(kind: type[C], config: Mapping[str, Any], arguments: Sequence[str] = ()
     return options
 
 
-def declared(kind: type[Options], values: Any, prefix: str = "") -> Iterator[tuple[str, Declared]]:
-    """The dotted names of all options and what is declared of them, for the groups that `values` has chosen."""
+def declared(kind: type[Options], values: Any, prefix: str = "", about: str = "") -> Iterator[tuple[str, Declared]]:
+    """The dotted names of all options and what is declared of them, for the groups that `values` has chosen.
+
+    What a field that is a group says `about` it stands before the meanings of its options.
+    """
     for name, field in _fields(kind):
         value = values.get(name) if is_mapping(values) else None
         if groups := _groups(field):
             if value is not None or type(None) not in get_args(field.annotation):
-                its = dict(declared(_chosen(groups, value), value, f"{prefix}{name}."))
+                its = dict(declared(_chosen(groups, value), value, f"{prefix}{name}.", field.description or ""))
                 if len(groups) > 1:
                     its[f"{prefix}{name}.name"] = _any_name(groups)
                 yield from its.items()
@@ -165,7 +168,8 @@ def declared(kind: type[Options], values: Any, prefix: str = "") -> Iterator[tup
             for setting, its in marks[0].of(str(_at(values, "name"))).items():
                 yield f"{prefix}{name}.{setting}", its
         else:
-            yield f"{prefix}{name}", Declared(kind_of(field), field.description or "")
+            meaning = ": ".join(filter(None, [about, field.description]))
+            yield f"{prefix}{name}", Declared(kind_of(field), meaning)
 
 
 def groups_of(kind: type[Options]) -> dict[str, Callable[[str], bool]]:
@@ -231,7 +235,8 @@ def _any_name(groups: Sequence[type[Options]]) -> Declared:
     """The option ``name`` by which one of `groups` is chosen."""
     fields = [kind.model_fields["name"] for kind in groups]
     kinds = [kind for field in fields if isinstance(kind := kind_of(field), Among)]
-    return Declared(Among(lambda: [name for kind in kinds for name in kind.names()]), fields[0].description or "")
+    among = kinds[-1] if kinds[-1].more else Among(lambda: [name for kind in kinds for name in kind.names()])
+    return Declared(among, fields[0].description or "")
 
 
 def _model(kind: type[G], values: Mapping[str, Any], prefix: str, options: Mapping[str, Declared]) -> G:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nas.options import Data, ProxyTraining, Run, Running, Target
+from nas.options import Data, ProxyTraining, Ray, Run, Running, Target
 from nas_runtime.kinds import Among, AnyPath, Mark, Several, Text
 from nas_runtime.options import CommandOptions, Options
 from netadapt.channels import KINDS
@@ -87,6 +87,7 @@ class NetadaptOptions(CommandOptions, Run, Running):
     final_repeats: int = Field(
         ge=1, le=1000, description="last trainings of each network, with seeds of their own; tables then have a spread"
     )
+    ray: Ray
     compare: Annotated[tuple[str, ...], Several(lambda: COMPARED, empty=True)] = Field(
         description="trained beside it: the seed, the seed scaled uniformly, steps drawn by chance, MobileNetV3"
     )

@@ -112,7 +112,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
         repeats=options.final_repeats,
         compare=options.compare,
         rng_seed=options.rng_seed,
-        executor=executor_of(options),
+        executor=executor_of(options, options.ray),
         run_dir=options.run_dir,
         config=config,
         dry_run=options.dry_run,

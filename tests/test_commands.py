@@ -18,8 +18,9 @@ import netadapt.run
 from latency_luts.key import key
 from latency_luts.table import Identity, MeasuredTable, Timing, write
 from nas.journal import Journal
+from nas.search_options import SearchOptions
+from nas_runtime.command import call
 from nas_runtime.run import Run
-from nas_runtime.settings import call
 from search_spaces import onnx_net, show, spaces, text, torch_net, zoo
 from search_spaces.lower import lower
 
@@ -196,8 +197,8 @@ def test_reading_a_run_writes_nothing(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(run_dir.parent)
     its = ["+target=pixel1_small", "w=-0.15", *TINY, "executor=serial", "run_dir=run", "dry_run=true"]
     with unchanged(run_dir):
-        assert call(nas.search.main, "search", its) == 0
-        assert call(nas.search.main, "search", [*its, "epochs=2"]) == 1
+        assert call(nas.search.main, SearchOptions, its) == 0
+        assert call(nas.search.main, SearchOptions, [*its, "epochs=2"]) == 1
         assert call(netadapt.run.main, "netadapt", ["seed=run", "dry_run=true"]) == 0
         assert call(netadapt.run.main, "netadapt", ["seed=mnasnet_a1", "run_dir=run"]) == 1
         assert "run holds a run of search, not of netadapt; use another run_dir, or" in capsys.readouterr().err

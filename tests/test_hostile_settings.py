@@ -24,12 +24,11 @@ from latency_luts.options import (
     ValidateOptions,
 )
 from latency_luts.table import Identity, MeasuredTable, Timing, write
-from nas_runtime.compose import compose
-from nas_runtime.compose import plain as plain_config
+from nas.search_options import SearchOptions
+from nas_runtime.compose import compose, plain
 from nas_runtime.console import brief, shown
 from nas_runtime.errors import one_line
 from nas_runtime.options import CommandOptions, read
-from nas_runtime.settings import Settings
 from netadapt.options import NetadaptOptions
 from search_spaces import zoo
 from search_spaces.lower import lower
@@ -42,10 +41,10 @@ HOSTILE = {
     "more than one": ([], [1], {}, ["x", "x"], {"x": 1}, [None]),
 }
 LENGTH = 700  # characters of a message: some list what is allowed
-COMMANDS: dict[str, tuple[Callable[[Any], None], Any, list[str]]] = {
-    "search": (nas.search.main, "search", ["+target=pixel1_small", "dry_run=true"]),
+COMMANDS: dict[str, tuple[Callable[[Any], None], type[CommandOptions], list[str]]] = {
+    "search": (nas.search.main, SearchOptions, ["+target=pixel1_small", "dry_run=true"]),
     "shared": (
-        *(nas.search.main, "search"),
+        *(nas.search.main, SearchOptions),
         ["+target=pixel1_small", "dry_run=true", "evaluator=shared_weights", "controller=bayesian"],
     ),
     "netadapt": (
@@ -105,19 +104,17 @@ def names(config: Any, prefix: str = "") -> Iterator[str]:
 def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
     """What is wrong with how `command` takes each of ``values(i)`` for its setting number i."""
     task, kind, overrides = COMMANDS[command]
-    typed = not isinstance(kind, str)
-    config = compose(kind.config if typed else kind, overrides)
-    call = (lambda: task(read(kind, plain_config(config)))) if typed else (lambda: task(Settings(config)))
+    config = compose(kind.config, overrides)
     OmegaConf.set_struct(config, False)
     wrong = []
     with contextlib.suppress(BegunError):
-        call()  # it works as it stands
-    plain = OmegaConf.to_container(config)
-    for i, name in enumerate(names(plain)):
+        task(read(kind, plain(config)))  # it works as it stands
+    before = OmegaConf.to_container(config)
+    for i, name in enumerate(names(before)):
         for value in values(i):
             OmegaConf.update(config, name, value, merge=False)
             try:
-                call()
+                task(read(kind, plain(config)))
             except BegunError:
                 pass
             except (ValueError, OSError) as e:
@@ -128,8 +125,8 @@ def check(command: str, values: Callable[[int], list[Any]]) -> list[str]:
                     wrong.append(f"{name}={brief(value)} is not named: {said[:200]!r}")
             except BaseException as e:
                 wrong.append(f"{name}={brief(value)}: {type(e).__name__}: {str(e)[:200]}")
-        OmegaConf.update(config, name, reduce(getitem, name.split("."), plain), merge=False)
-    assert OmegaConf.to_container(config) == plain
+        OmegaConf.update(config, name, reduce(getitem, name.split("."), before), merge=False)
+    assert OmegaConf.to_container(config) == before
     return wrong
 
 

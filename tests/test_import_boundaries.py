@@ -20,7 +20,7 @@ ONLY_IN = {
         "nas/tune_searcher.py",
     },
     "hydra": {"nas_runtime/compose.py", "nas_runtime/plugins.py"},
-    "omegaconf": {"nas_runtime/compose.py", "nas_runtime/settings.py"},
+    "omegaconf": {"nas_runtime/compose.py"},
     "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py"},
     "onnxruntime": {
         "latency_luts/on_device/graphs.py",
@@ -85,7 +85,7 @@ def test_imports_flow_one_way():
         ("search_spaces/spaces.py", "Registry('space', 'group', {'mine': 'nas.space:make'})"),
         ("nas_runtime/registry.py", "import nas"),
         ("search_spaces/show.py", "import latency_luts, nas"),
-        ("nas_runtime/settings.py", "from search_spaces import zoo"),
+        ("nas_runtime/options.py", "from search_spaces import zoo"),
     ],
 )
 def test_the_check_can_fail(path, source):

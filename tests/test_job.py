@@ -11,8 +11,10 @@ from nas import plan as plans
 from nas.job import Job, read_job
 from nas.plan import make_plan, open_latency
 from nas.references import references
-from nas_runtime.compose import compose
-from nas_runtime.settings import Settings, call
+from nas.search_options import SearchOptions
+from nas_runtime.command import call
+from nas_runtime.compose import compose, plain
+from nas_runtime.options import read
 from search_spaces import rewrite, spaces, zoo
 from search_spaces.lower import lower
 
@@ -20,7 +22,7 @@ SMALL = "+target=pixel1_small"
 
 
 def job(*arguments: str, config: str = "search") -> Job:
-    return read_job(Settings(compose(config, list(arguments)), arguments))
+    return read_job(read(SearchOptions, plain(compose(config, list(arguments))), arguments))
 
 
 def planned(*arguments: str) -> plans.Plan:
@@ -64,7 +66,7 @@ def test_the_plan_names_both_sizes(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import nas.search
 
-    assert call(nas.search.main, "search", [SMALL, "dry_run=true", "space.resolution_px=160"]) == 0
+    assert call(nas.search.main, SearchOptions, [SMALL, "dry_run=true", "space.resolution_px=160"]) == 0
     assert "latencies are for 160 px and 10 classes; trainings use 28 px and 10 classes" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -108,7 +110,7 @@ def test_options_are_checked_before_this_machine_is_measured(arguments, message,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "build_for_space", measured)
     for more in ([], ["dry_run=true"]):
-        assert call(nas.search.main, "search", ["+target=host_small", "tables_dir=.", *arguments, *more]) == 1
+        assert call(nas.search.main, SearchOptions, ["+target=host_small", "tables_dir=.", *arguments, *more]) == 1
         assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -117,7 +119,7 @@ def test_a_dry_run_without_a_table_says_that_it_will_be_measured(tmp_path, monke
     import nas.search
 
     monkeypatch.chdir(tmp_path)
-    assert call(nas.search.main, "search", ["+target=host_small", "tables_dir=.", "dry_run=true"]) == 0
+    assert call(nas.search.main, SearchOptions, ["+target=host_small", "tables_dir=.", "dry_run=true"]) == 0
     printed = capsys.readouterr().out
     assert "target      what mobilenet_v3_small takes on host, whose table is measured first" in printed
     assert "estimate    about" in printed
@@ -129,7 +131,7 @@ def test_a_plan_says_what_the_error_of_its_latencies_was_measured_on(space, unse
     import nas.search
 
     monkeypatch.chdir(tmp_path)
-    assert call(nas.search.main, "search", ["+target=pixel1_large", f"space={space}", "dry_run=true"]) == 0
+    assert call(nas.search.main, SearchOptions, ["+target=pixel1_large", f"space={space}", "dry_run=true"]) == 0
     printed = capsys.readouterr().out
     assert " ms on pixel1\nlatency     pixel1: calibrated to" in printed
     assert "with the network's whole family left out (4 families)\n" in printed
@@ -141,10 +143,10 @@ def test_another_devices_table_is_not_read_from_a_run(tmp_path, capsys, monkeypa
 
     monkeypatch.chdir(tmp_path)
     tiny = ["space=accel_nasbench", "evaluator=surrogate", "samples=8", "run_dir=run"]
-    assert call(nas.search.main, "search", ["+target=pixel1_large", *tiny]) == 0
+    assert call(nas.search.main, SearchOptions, ["+target=pixel1_large", *tiny]) == 0
     capsys.readouterr()
     other = ["+target=pixel1_large", "target.device=pixel2", *tiny, "dry_run=true"]
-    assert call(nas.search.main, "search", other) == 1
+    assert call(nas.search.main, SearchOptions, other) == 1
     assert "run holds a run with target.device=pixel1, not target.device=pixel2" in capsys.readouterr().err
 
 
@@ -185,7 +187,7 @@ def test_the_plan_of_a_search_by_ray_tune_says_that_trainings_end_early(tmp_path
     import nas.search
 
     monkeypatch.chdir(tmp_path)
-    assert call(nas.search.main, "search", [SMALL, "dry_run=true", "engine=tune", "grace_epochs=2"]) == 0
+    assert call(nas.search.main, SearchOptions, [SMALL, "dry_run=true", "engine=tune", "grace_epochs=2"]) == 0
     plan = capsys.readouterr().out
     assert "of which ASHA stops the worse after 2 epochs or later, then" in plan
     assert "estimate    at most " in plan

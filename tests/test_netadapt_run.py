@@ -14,6 +14,7 @@ import latency_luts
 import nas.search
 import netadapt.run
 from latency_luts import table
+from nas.search_options import SearchOptions
 from nas.seeds import final_seed
 from nas_runtime.command import call
 from netadapt.options import NetadaptOptions
@@ -77,7 +78,7 @@ def test_reading_a_run_writes_nothing(adapted, monkeypatch, capsys):
         its = ["seed=mnasnet_small", *TINY, "run_dir=run", "dry_run=true"]
         assert call(netadapt.run.main, NetadaptOptions, its) == 0
         assert call(netadapt.run.main, NetadaptOptions, ["seed=run", "dry_run=true"]) == 0
-        assert call(nas.search.main, "search", ["+target=pixel1_small", "run_dir=run"]) == 1
+        assert call(nas.search.main, SearchOptions, ["+target=pixel1_small", "run_dir=run"]) == 1
         assert "run holds a run of netadapt, not of search; use another run_dir, or" in capsys.readouterr().err
         assert torch_net.load(cwd / "run").arch.classes == 10
 

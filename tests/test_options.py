@@ -16,6 +16,7 @@ from latency_luts.options import (
     ShowOptions,
     ValidateOptions,
 )
+from nas.search_options import SearchOptions
 from nas_runtime.command import call, described, page
 from nas_runtime.compose import choices, overview
 from nas_runtime.kinds import Among, AnyPath, Free, Numbers, Several, Text
@@ -24,7 +25,16 @@ from netadapt.options import NetadaptOptions
 from search_spaces.show import NetworkOptions
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = [BuildOptions, BundleOptions, CalibrateOptions, ImportOptions, NetadaptOptions, ShowOptions, ValidateOptions]
+COMMANDS = [
+    BuildOptions,
+    BundleOptions,
+    CalibrateOptions,
+    ImportOptions,
+    NetadaptOptions,
+    SearchOptions,
+    ShowOptions,
+    ValidateOptions,
+]
 
 
 def leaves(values: dict, prefix: str = "") -> set[str]:
@@ -208,6 +218,12 @@ def test_values_have_their_types():
         ({"widths": [0]}, "widths=[0]: it must be numbers above 0, up to 4, like [0.5,1]"),
         ({"text": ""}, "text=: it must be a text of at most 1000 characters"),
         ({"text": 5}, "text=5: it must be a text of at most 1000 characters; write '\"5\"'"),
+        ({"text": "y" * 10_000}, "text=yyyyy"),
+        ({"dtype": "y" * 10_000}, "dtype=yyyyy"),
+        ({"count": "a\nb\x1b[2J"}, "count=a b\\x1b[2J: it must be a whole number"),
+        ({"path": "~nobody-of-that-name/x"}, "path=~nobody-of-that-name/x: it must be a path"),
+        ({"path": ""}, "path=: it must be a path of at most 1000 characters, or null"),
+        ({"path": 5}, "path=5: it must be a path of at most 1000 characters; write '\"5\"', or null"),
         ({"path": "a\0b"}, "path=a\\x00b: it must be a path"),
         ({"settings": 5}, "settings=5: it must be names with values"),
         ({"settings": {5: 5}}, "settings={5: 5}: it must be names with values"),

@@ -14,6 +14,7 @@ from nas import controllers
 from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.job import read_job
+from nas.search_options import SearchOptions
 from nas.seeds import final_seed
 from nas.settings import TrainerSettings
 from nas.strategies.own_training import OwnTraining
@@ -24,9 +25,9 @@ from nas.supernet.prepare import Problem, SharedPlan, prepare
 from nas.training import train as training
 from nas.training.recipe import Recipe
 from nas.trial import Trial
-from nas_runtime.compose import compose
+from nas_runtime.compose import compose, plain
+from nas_runtime.options import read
 from nas_runtime.run import Run
-from nas_runtime.settings import Settings
 from netadapt import seed
 from netadapt.channels import groups, narrow
 from netadapt.fine_tune import FineTune
@@ -247,7 +248,7 @@ def state_of(rng: np.random.Generator) -> np.ndarray:
 def test_a_job_seeds_its_controller(controller):
     def proposed(rng_seed: int):
         arguments = ["+target=pixel1_small", f"controller={controller}", f"rng_seed={rng_seed}"]
-        job = read_job(Settings(compose("search", arguments), arguments))
+        job = read_job(read(SearchOptions, plain(compose("search", arguments)), arguments))
         assert job.rng_seed == rng_seed
         return {"points": job.controller.propose(4)}
 

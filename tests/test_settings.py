@@ -10,8 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 
 import nas.search
-from nas_runtime.compose import compose, conf_dir
-from nas_runtime.settings import Settings, call
+from nas.search_options import SearchOptions
+from nas_runtime.command import call
+from nas_runtime.compose import compose, conf_dir, plain
+from nas_runtime.options import read
 
 ROOT = Path(__file__).parents[1]
 TARGET = "+target=pixel1_small"
@@ -25,12 +27,12 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def reads_nothing(settings: Settings) -> None:
+def reads_nothing(options: SearchOptions) -> None:
     pass
 
 
-def reads_w(settings: Settings) -> None:
-    print("w is", settings.number("w", low=-10, high=0))
+def reads_w(options: SearchOptions) -> None:
+    print("w is", options.w)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def reads_w(settings: Settings) -> None:
     ],
 )
 def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
-    assert call(reads_nothing, "search", arguments) == 1
+    assert call(reads_nothing, SearchOptions, arguments) == 1
     printed = capfd.readouterr().err
     assert printed.startswith(f"error: {message}")
     assert printed.count("\n") == 1
@@ -88,7 +90,7 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
         ([TARGET, "samples=0"], "samples=0: it must be a whole number at least 1"),
         ([TARGET, "samples=1.5"], "samples=1.5: it must be a whole number at least 1"),
         ([TARGET, "epochs=0"], "evaluator.epochs=0: it must be a whole number at least 1"),
-        ([TARGET, "reward=sofd"], "no reward 'sofd'; did you mean soft?; there are: soft, hard"),
+        ([TARGET, "reward=sofd"], "reward=sofd; did you mean soft?; allowed: soft, hard"),
         ([TARGET, "target.device=pixel9"], "no latency table for device 'pixel9'; did you mean pixel"),
         ([TARGET, "target.target_ms=-3"], "target.target_ms=-3: it must be a number above 0"),
         ([TARGET, "target.target_ms=1"], "the target, 1 ms, is below all networks of this space, which"),
@@ -96,7 +98,8 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
             [TARGET, "evaluator=shared_weights", "evaluator.shared.largest.share=0"],
             "evaluator.shared: shares largest 0, align 0.2, mixed 0.7; allowed: some above 0, and with align also",
         ),
-        ([TARGET, "evaluator=surrogate", "duplicates=train"], "the surrogate knows the networks of"),
+        ([TARGET, "evaluator=surrogate"], "the surrogate knows the networks of"),
+        ([TARGET, "evaluator=surrogate", "duplicates=train"], "duplicates=train is for evaluator=proxy_training"),
         ([TARGET, "space.base_width=0"], "space.base_width=0: it must be a number above 0"),
         ([TARGET, "executor=dask"], "executor=dask; allowed: ray, serial"),
         ([TARGET, "dataset=cifar10"], "data set 'cifar10' needs dataset.path="),
@@ -106,7 +109,7 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
     ],
 )
 def test_what_no_search_can_be_made_of(here, capfd, arguments, message):
-    assert call(nas.search.main, "search", arguments) == 1
+    assert call(nas.search.main, SearchOptions, arguments) == 1
     printed = capfd.readouterr().err
     assert printed.startswith(f"error: {message}")
     assert printed.count("\n") == 1
@@ -114,28 +117,28 @@ def test_what_no_search_can_be_made_of(here, capfd, arguments, message):
 
 
 def test_a_sweep_goes_on_after_a_job_that_fails(here, capfd):
-    assert call(reads_w, "search", ["-m", TARGET, "w=-1,0.5,-2"]) == 1
+    assert call(reads_w, SearchOptions, ["-m", TARGET, "w=-1,0.5,-2"]) == 1
     out, err = capfd.readouterr()
     assert out == (f"job 0: {TARGET} w=-1\nw is -1.0\njob 1: {TARGET} w=0.5\njob 2: {TARGET} w=-2\nw is -2.0\n")
     line = f"error: job 1 ({TARGET} w=0.5): w=0.5: it must be a number at least -10 and at most 0\n"
     assert err == f"{line}1 of 3 jobs failed:\n{line}"
-    assert call(reads_w, "search", ["-m", TARGET, "w=-1,-2"]) == 0
+    assert call(reads_w, SearchOptions, ["-m", TARGET, "w=-1,-2"]) == 0
     assert list(here.iterdir()) == []  # no multirun/
 
 
 def test_full_errors(here, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(Exception, match="Could not override 'sampels'"):
-        call(reads_w, "search", [TARGET, "sampels=3"])
+        call(reads_w, SearchOptions, [TARGET, "sampels=3"])
     with pytest.raises(ValueError, match="w=1: it must be"):
-        call(reads_w, "search", [TARGET, "w=1"])
+        call(reads_w, SearchOptions, [TARGET, "w=1"])
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--help"], "python -m nas.search is powered by Hydra"),
+        (["--help"], "usage: python -m nas.search [name=value ...] [+target=NAME]"),
         (["--cfg", "job", TARGET], "target_ms: 15.8"),
         (["--info", "defaults"], "fashion_mnist_mini"),
         (["--shell-completion", "install=bash"], "complete"),
@@ -144,72 +147,52 @@ def test_full_errors(here, monkeypatch):
 )
 def test_what_hydra_offers(here, capfd, arguments, part):
     with contextlib.suppress(SystemExit):  # of Hydra
-        call(reads_nothing, "search", arguments)
+        call(reads_nothing, SearchOptions, arguments)
     assert part in capfd.readouterr().out
     assert list(here.iterdir()) == []
 
 
 def test_own_configs(here, capfd):
-    """Files of one's own beside conf/ are found, and their settings known."""
+    """Files of one's own beside conf/ are found, and what they set is known."""
     (here / "target").mkdir()
-    (here / "target" / "mine.yaml").write_text("name: mine\ndevice: pixel1\ntarget_ms: 7\n")
+    (here / "target" / "mine.yaml").write_text(
+        "name: mine\ndevice: pixel1\ntarget_ms: 7\nlike: null\nbase_width: 0.35\n"
+    )
+    (here / "target" / "typo.yaml").write_text("name: typo\ndevice: pixel1\ntarget_mss: 7\nbase_width: 0.35\n")
     (here / "lab").mkdir()
+    (here / "lab" / "quick.yaml").write_text("# @package _global_\nsamples: 3\n")
     (here / "lab" / "a.yaml").write_text("colour: red\n")
 
-    def task(settings: Settings) -> None:
-        print(settings.number("target.target_ms"), settings.value("lab.colour"))
+    def task(options: SearchOptions) -> None:
+        assert options.target
+        print(options.target.target_ms, options.samples)
 
-    assert call(task, "search", ["-cd", ".", "+target=mine", "+lab=a"]) == 0
-    assert capfd.readouterr().out == "7.0 red\n"
-    assert call(task, "search", ["-cd", ".", "+target=mien"]) == 1
-    assert "no target 'mien'; did you mean mine?; allowed: host_large" in capfd.readouterr().err
+    assert call(task, SearchOptions, ["-cd", ".", "+target=mine", "+lab=quick"]) == 0
+    assert capfd.readouterr().out == "7.0 3\n"
+    for arguments, message in {
+        ("+target=mien",): "no target 'mien'; did you mean mine?; allowed: host_large",
+        ("+target=typo",): "no setting 'target.target_mss'; did you mean target.target_ms?",
+        ("+target=mine", "+lab=a"): "no setting 'lab'; ",
+        ("+target=mine", "+lab=quik"): "no lab 'quik'; did you mean quick?",
+    }.items():
+        assert call(task, SearchOptions, ["-cd", ".", *arguments]) == 1
+        assert message in capfd.readouterr().err
 
 
 def test_all_targets_have_the_same_settings():
     files = sorted((conf_dir() / "target").glob("*.yaml"))
     assert len(files) == 4
     assert {tuple(OmegaConf.load(file)) for file in files} == {("name", "device", "target_ms", "like", "base_width")}
-    settings = Settings(compose("search", [TARGET, "target.target_ms=null", "target.like=mobilenet_v3_small"]))
-    assert settings.value("target.target_ms") is None
-
-
-def of(value: object) -> Settings:
-    return Settings(OmegaConf.create({"x": value}))
-
-
-@pytest.mark.parametrize(
-    ("read", "message"),
-    [
-        (lambda: of(10**400).number("x"), "x=10{59}... \\(401 characters\\): it must be a number"),
-        (lambda: of(float("inf")).number("x", low=0), "x=inf: it must be a number at least 0"),
-        (lambda: of(True).number("x", above=0), "x=True: it must be a number above 0"),
-        (lambda: of(10**9 + 1).integer("x", low=1), "x=1000000001: .* at least 1 and at most 1000000000"),
-        (lambda: of("a\nb\x1b[2J").integer("x"), r"x=a b\\x1b\[2J: it must be a whole number"),
-        (lambda: of(LONG).choice("x", ("a", "b")), r"x=x{60}... \(10,000 characters\); allowed: a, b"),
-        (lambda: of(5).text("x"), "x=5: it must be a text of at most 1000 characters; write '\"5\"'"),
-        (lambda: of(5).path("x"), "x=5: it must be a path of at most 1000 characters; write '\"5\"'"),
-        (lambda: of("a\0b").path("x"), r"x=a\\x00b: it must be a path"),
-        (lambda: of("~nobody-of-that-name/x").path("x"), "x=~nobody-of-that-name/x: it must be a path"),
-        (lambda: of("").path("x"), "x=: it must be a path"),
-        (lambda: of(LONG).path("x"), "it must be a path of at most 1000"),
-        (lambda: of([1]).mapping("x"), r"x=\[1\]: it must be names with values"),
-        (lambda: of("${nowhere}").value("x"), "x=.{nowhere}: Interpolation key 'nowhere' not found$"),
-        (lambda: of("${nowhere}").value(""), "x=.{nowhere}: Interpolation key 'nowhere' not found$"),
-        (lambda: of([float("nan")]).numbers("x", above=0, high=1), r"x=\[nan\]: it must be numbers above 0"),
-    ],
-)
-def test_values_that_cannot_be(read, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        read()
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
+    options = read(SearchOptions, plain(compose("search", [TARGET, "target.target_ms=null", "target.like=mnasnet_a1"])))
+    assert options.target
+    assert options.target.target_ms is None
 
 
 def test_memory_that_is_not_there_is_one_line(here, capfd):
-    def task(settings: Settings) -> None:
+    def task(options: SearchOptions) -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 
-    assert call(task, "search", [TARGET]) == 1
+    assert call(task, SearchOptions, [TARGET]) == 1
     assert capfd.readouterr().err == "error: not enough memory; give smaller numbers (Unable to allocate 7 TiB)\n"
 
 
@@ -219,11 +202,12 @@ def test_a_reader_that_goes_away(show):
     code = f"""
 import time
 from nas_runtime.console import new_console
-from nas_runtime.settings import run
+from latency_luts.options import BuildOptions
+from nas_runtime.command import run
 def task(settings):
     for _ in range(1000):
         {show}
-run(task, "lut")
+run(task, BuildOptions)
 """
     read, write = os.pipe()
     os.close(read)

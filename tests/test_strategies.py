@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from nas.settings import DataSettings, TrainerSettings, read_executor
+from nas.options import Data
+from nas.search_options import SearchOptions
+from nas.settings import TrainerSettings, executor_of
 from nas.strategies import plugged
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.shared_weights import Shared
@@ -15,8 +17,8 @@ from nas.supernet.phases import Phase
 from nas.supernet.prepare import SharedPlan
 from nas.testing import check_evaluator, check_strategy
 from nas.training.recipe import Recipe
-from nas_runtime.compose import compose
-from nas_runtime.settings import Settings
+from nas_runtime.compose import compose, plain
+from nas_runtime.options import read
 from search_spaces import spaces
 from search_spaces.arch import Classifier, ConvBN, SepConv
 from search_spaces.space import Layer, OneOf, declare
@@ -26,7 +28,7 @@ RECIPE = Recipe(epochs=1, batch=20)
 
 
 def trainings():
-    data = DataSettings(
+    data = Data(
         name="tests.own_parts:noise",
         path=None,
         download=False,
@@ -38,9 +40,13 @@ def trainings():
     return Trainings(data=data, facts=data.look(), trainer=trainer, final_epochs=1, finalists=2, final_start="scratch")
 
 
+def options(*arguments) -> SearchOptions:
+    return read(SearchOptions, plain(compose("search", arguments)))
+
+
 def thrifty(name="Thrifty", *settings):
     arguments = [f"evaluator=tests.own_parts:{name}", *settings]
-    return plugged.read(f"tests.own_parts:{name}", getattr(own_parts, name), Settings(compose("search", arguments)))
+    return plugged.read(getattr(own_parts, name), options(*arguments))
 
 
 def test_own_training():
@@ -58,14 +64,15 @@ def test_shared_weights():
 
 
 def test_the_surrogate():
-    check_strategy(lambda: read_surrogate(Settings(compose("search", []))), space=spaces.get("accel_nasbench"))
+    check_strategy(lambda: read_surrogate(options()), space=spaces.get("accel_nasbench"))
 
 
 def test_an_evaluator_of_ones_own_is_a_strategy():
     check_evaluator(own_parts.Thrifty)
     check_strategy(thrifty)
     strategy = thrifty("Thrifty", "evaluator.settings.weight=0", "rng_seed=3")
-    executor = read_executor(Settings(compose("search", ["executor=serial"])))
+    asked = options("executor=serial")
+    executor = executor_of(asked, asked.ray)
     takes = strategy.estimate(1000, [], executor)
     assert takes == "as long as evaluator tests.own_parts:Thrifty takes for 1,000 networks"
     assert (strategy.classes, strategy.accuracy) == (10, "1 for a network without parameters")
@@ -85,7 +92,7 @@ def test_a_strategy_of_ones_own_is_taken_as_it_is():
             judge = own_parts.Thrifty(rng_seed=rng_seed)
             super().__init__(name="x", evaluator=lambda seed: judge.evaluate, classes=10, accuracy="a", about="b")
 
-    strategy = plugged.read("whole", Whole, Settings(compose("search", ["evaluator=tests.own_parts:Speechless"])))
+    strategy = plugged.read(Whole, options("evaluator=tests.own_parts:Speechless"))
     assert isinstance(strategy, Whole)
 
 

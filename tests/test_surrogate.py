@@ -8,7 +8,8 @@ import pytest
 import nas.search
 from experiments import fit_surrogate
 from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
-from nas_runtime.settings import call
+from nas.search_options import SearchOptions
+from nas_runtime.command import call
 from search_spaces import rewrite, spaces, zoo
 from tests.test_commands import command, journal
 
@@ -154,6 +155,6 @@ def test_a_search_with_the_surrogate(tmp_path):
 )
 def test_wrong_settings(settings, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert call(nas.search.main, "search", [*SEARCH, *settings]) == 1
+    assert call(nas.search.main, SearchOptions, [*SEARCH, *settings]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

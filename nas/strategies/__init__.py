@@ -1,6 +1,6 @@
 """Strategies: how a search judges networks, by name.
 
-Each that is shipped is a module with a function ``read(settings)``, which gives a `contract.Strategy`; those of others
+Each that is shipped is a module with a function ``read(options)``, which gives a `contract.Strategy`; those of others
 are read by `plugged`.
 """
 
@@ -11,8 +11,8 @@ from nas.strategies.reading import check_unused
 from nas_runtime.registry import Registry
 
 if TYPE_CHECKING:
+    from nas.search_options import SearchOptions
     from nas.strategies.contract import Strategy
-    from nas_runtime.settings import Settings
 
 __all__ = ["EVALUATORS", "names", "read_strategy"]
 
@@ -33,13 +33,13 @@ def names() -> tuple[str, ...]:
     return EVALUATORS.names()
 
 
-def read_strategy(settings: "Settings") -> "Strategy":
+def read_strategy(options: "SearchOptions") -> "Strategy":
     """The strategy that the command line asks for.
 
     Raises:
-        ValueError: a value that is not allowed, or does not go with another; a data set that is not there.
+        ValueError: a value does not go with another; a data set is not there.
     """
-    name = settings.text("evaluator.name")
+    name = options.evaluator.name
     evaluator = EVALUATORS.get(name)
-    check_unused(settings, name)
-    return evaluator(settings) if name in EVALUATORS.shipped else plugged.read(name, evaluator, settings)
+    check_unused(options)
+    return evaluator(options) if name in EVALUATORS.shipped else plugged.read(evaluator, options)

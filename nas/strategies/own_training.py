@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from nas import finish, loop
 from nas.estimate import pace
 from nas.executor import Evaluate, Executor
+from nas.options import ProxyTraining as ProxyTrainingOptions
 from nas.recorder import Sampling
 from nas.references import REFERENCES, references
 from nas.settings import ExecutorSettings
 from nas.strategies.contract import Task
-from nas.strategies.reading import ENGINES, NO_TUNE, read_trainings
+from nas.strategies.reading import NO_TUNE, read_trainings
 from nas.strategies.trained import TrainedJudge, Trainings, describe_images
 from nas.trial import Trial
 from nas_runtime.console import brief, counted
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.evaluators.proxy_training import ProxyTraining
+    from nas.search_options import SearchOptions
     from nas_runtime.run import Run
-    from nas_runtime.settings import Settings
 
 __all__ = ["OwnTraining", "read"]
 
@@ -129,25 +130,26 @@ class OwnTraining:
         )
 
 
-def read(settings: "Settings") -> OwnTraining:
+def read(options: "SearchOptions") -> OwnTraining:
     """The strategy as the command line asks for it.
 
     Raises:
-        ValueError: a value that is not allowed, or does not go with another.
+        ValueError: a value does not go with another; a data set is not there.
     """
-    again = settings.choice("duplicates", ("reuse", "train")) == "train"
+    assert isinstance(options.evaluator, ProxyTrainingOptions)
     return OwnTraining(
-        trainings=read_trainings(settings, evaluator="proxy_training"), again=again, tune=_read_tune(settings, again)
+        trainings=read_trainings(options, options.evaluator),
+        again=options.duplicates == "train",
+        tune=_read_tune(options),
     )
 
 
-def _read_tune(settings: "Settings", again: bool) -> int | None:
-    grace_epochs = settings.integer("grace_epochs", low=1, high=100_000)
-    if settings.choice("engine", ENGINES) == "loop":
+def _read_tune(options: "SearchOptions") -> int | None:
+    if options.engine == "loop":
         return None
-    if settings.value("executor") != "ray" or settings.value("adjust_after") is not None or again:
+    if options.executor != "ray" or options.adjust_after is not None or options.duplicates == "train":
         raise ValueError(NO_TUNE)
-    return grace_epochs
+    return options.grace_epochs
 
 
 def _search_with_tune() -> Callable[..., list[Trial]]:

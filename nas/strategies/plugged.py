@@ -13,26 +13,27 @@ from nas.strategies.untrained import Untrained
 from nas_runtime.declared import build
 
 if TYPE_CHECKING:
+    from nas.search_options import SearchOptions
     from nas.strategies.contract import Strategy
-    from nas_runtime.settings import Settings
 
 __all__ = ["read"]
 
 _CLASSES = 1000
 
 
-def read(name: str, judge: Any, settings: "Settings") -> "Strategy":
-    """The strategy of somebody's evaluator `judge`, which was found by `name`.
+def read(judge: Any, options: "SearchOptions") -> "Strategy":
+    """The strategy of somebody's evaluator `judge`.
 
     Raises:
         ValueError: it cannot be made so, or has no method ``evaluate``.
     """
-    what, own = f"evaluator {name}", settings.mapping("evaluator.settings")
+    name, own = options.evaluator.name, getattr(options.evaluator, "settings", {})
+    what = f"evaluator {name}"
 
     def make(rng_seed: int) -> Any:
         return build(judge, what, rng_seed=rng_seed, settings=own)
 
-    made = make(settings.integer("rng_seed", low=0, high=2**63 - 1))
+    made = make(options.rng_seed)
     if callable(getattr(made, "open", None)):
         return made
     if not callable(getattr(made, "evaluate", None)):

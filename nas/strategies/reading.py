@@ -1,55 +1,53 @@
-"""What the strategies read from a search's settings."""
+"""What the strategies take from a search's options."""
 
 from typing import TYPE_CHECKING
 
-from nas.settings import read_data, read_trainer
-from nas.strategies.trained import STARTS, Trainings
-from nas.supernet.phases import MODES
+from nas.options import SharedWeights, Trainer
+from nas.settings import trainer_of
+from nas.strategies.trained import Trainings
 
 if TYPE_CHECKING:
-    from nas_runtime.settings import Settings
+    from nas.search_options import SearchOptions
 
-__all__ = ["ENGINES", "NO_TUNE", "check_unused", "read_trainings"]
+__all__ = ["NO_TUNE", "check_unused", "read_trainings"]
 
-ENGINES = ("loop", "tune")
 NO_TUNE = "engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after"
 
 
-def read_trainings(settings: "Settings", *, evaluator: str) -> Trainings:
+def read_trainings(options: "SearchOptions", evaluator: Trainer) -> Trainings:
     """The data and trainings of `evaluator`.
 
     Raises:
-        ValueError: a value that is not allowed; a data set that is not there.
+        ValueError: a value does not go with another; a data set is not there.
     """
-    data, trainer = read_data(settings), read_trainer(settings, [evaluator])
     return Trainings(
-        data=data,
-        facts=data.look(),
-        trainer=trainer,
-        final_epochs=settings.integer("final.epochs", low=1, high=100_000),
-        finalists=settings.integer("final.networks", low=1, high=10_000),
-        final_start=_read_start(settings, shared=evaluator == "shared_weights"),
+        data=options.dataset,
+        facts=options.dataset.look(),
+        trainer=trainer_of(evaluator),
+        final_epochs=options.final.epochs,
+        finalists=options.final.networks,
+        final_start=_start(options.final.start, shared=isinstance(evaluator, SharedWeights)),
     )
 
 
-def check_unused(settings: "Settings", evaluator: str) -> None:
-    """Refuses settings that mean nothing to `evaluator`.
+def check_unused(options: "SearchOptions") -> None:
+    """Refuses options that mean nothing to the evaluator.
 
     Raises:
-        ValueError: there are some, or a value is not allowed.
+        ValueError: there are some.
     """
-    if settings.choice("mode", MODES) == "joint" and evaluator != "shared_weights":
+    evaluator = options.evaluator.name
+    if options.mode == "joint" and evaluator != "shared_weights":
         raise ValueError("mode=joint is for evaluator=shared_weights, whose weights and controller it trains together")
-    if settings.choice("duplicates", ("reuse", "train")) == "train" and evaluator != "proxy_training":
+    if options.duplicates == "train" and evaluator != "proxy_training":
         raise ValueError("duplicates=train is for evaluator=proxy_training: others give the same answer again")
-    if settings.choice("engine", ENGINES) == "tune" and evaluator != "proxy_training":
+    if options.engine == "tune" and evaluator != "proxy_training":
         raise ValueError(NO_TUNE)
 
 
-def _read_start(settings: "Settings", *, shared: bool) -> str:
-    if settings.value("final.start") is None:
+def _start(start: str | None, *, shared: bool) -> str:
+    if start is None:
         return "inherited" if shared else "scratch"
-    start = settings.choice("final.start", STARTS)
     if start == "inherited" and not shared:
         raise ValueError("final.start=inherited is for evaluator=shared_weights; without, only final.start=scratch")
     return start

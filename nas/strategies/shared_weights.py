@@ -9,13 +9,14 @@ from nas import loop
 from nas.estimate import INFERENCE_SHARE, pace
 from nas.executor import Executor, SerialExecutor
 from nas.finish import FinalTrainings
+from nas.options import SharedWeights as SharedWeightsOptions
 from nas.references import REFERENCES
 from nas.seeds import final_seed
-from nas.settings import ExecutorSettings, read_executor, read_recipe
+from nas.settings import ExecutorSettings, recipe_of
 from nas.strategies.contract import Task
 from nas.strategies.reading import read_trainings
 from nas.strategies.trained import TrainedJudge, Trainings, describe_images
-from nas.supernet.phases import KERNELS, MODES, PHASES, Phase, Workers
+from nas.supernet.phases import PHASES, Phase, Workers
 from nas.supernet.prepare import SharedPlan
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from nas.evaluators.proxy_training import ProxyTraining
     from nas.evaluators.shared_weights import SharedWeights
+    from nas.search_options import SearchOptions
     from nas.supernet.policy import Learned
     from nas_runtime.run import Run
-    from nas_runtime.settings import Settings
 
 __all__ = ["Shared", "read"]
 
@@ -169,60 +170,41 @@ def _plain(shared: SharedPlan) -> dict[str, Any]:
     return {name: value for name, value in asdict(shared).items() if name not in ("workers", "images", "bn_images")}
 
 
-def read(settings: "Settings") -> Shared:
+def read(options: "SearchOptions") -> Shared:
     """The strategy as the command line asks for it.
 
     Raises:
-        ValueError: a value that is not allowed, or does not go with another.
+        ValueError: a value does not go with another; a data set is not there.
     """
-    return Shared(trainings=read_trainings(settings, evaluator="shared_weights"), shared=_read_shared(settings))
+    assert isinstance(options.evaluator, SharedWeightsOptions)
+    return Shared(trainings=read_trainings(options, options.evaluator), shared=_read_shared(options, options.evaluator))
 
 
-def _read_shared(settings: "Settings") -> SharedPlan:
-    mode = settings.choice("mode", MODES)
-    if mode == "joint" and settings.value("adjust_after") is not None:
+def _read_shared(options: "SearchOptions", evaluator: SharedWeightsOptions) -> SharedPlan:
+    mode, shared = options.mode, evaluator.shared
+    if mode == "joint" and options.adjust_after is not None:
         raise ValueError("adjust_after is not for mode=joint; reward=absolute lands on the target")
-    if mode == "joint" and settings.value("controller.name") not in ("rnn_ppo", "reinforce"):
+    if mode == "joint" and options.controller.name not in ("rnn_ppo", "reinforce"):
         raise ValueError(
-            f"mode=joint trains controller=reinforce, not {settings.value('controller.name')}; leave controller= out"
+            f"mode=joint trains controller=reinforce, not {options.controller.name}; leave controller= out"
         )
-    at = "evaluator.shared"
-    recipe = replace(
-        read_recipe(settings),
-        epochs=settings.integer(f"{at}.epochs", low=1, high=1_000_000),
-        batch=settings.integer(f"{at}.batch", low=2, high=65_536),
-    )
-    shares = {name: settings.number(f"{at}.{name}.share", low=0, high=1e6) for name in PHASES}
-    if not sum(shares.values()) or (shares["align"] and not shares["largest"]):
-        raise ValueError(
-            f"{at}: shares {', '.join(f'{name} {share:g}' for name, share in shares.items())}; allowed: some above 0, "
-            "and with align also largest"
-        )
-    if mode == "joint" and not shares["mixed"]:
-        raise ValueError(f"mode=joint learns in the phase mixed; {at}.mixed.share must be above 0")
+    if mode == "joint" and not shared.mixed.share:
+        raise ValueError("mode=joint learns in the phase mixed; evaluator.shared.mixed.share must be above 0")
     return SharedPlan(
-        recipe=recipe,
-        phases={
-            name: Phase(share=share, lr=settings.number(f"{at}.{name}.lr", above=0, high=10))
-            for name, share in shares.items()
-        },
-        kernels=_read_kernels(settings, mode),
-        band=settings.number(f"{at}.band", above=0, high=1000),
-        images=settings.integer(f"{at}.images", low=1, high=10_000_000),
-        bn_images=settings.integer(f"{at}.bn_images", low=2, high=10_000_000),
+        recipe=replace(recipe_of(evaluator), epochs=shared.epochs, batch=shared.batch),
+        phases={name: Phase(**dict(getattr(shared, name))) for name in PHASES},
+        kernels=shared.kernels or ("own" if mode == "joint" else "centre"),
+        band=shared.band,
+        images=shared.images,
+        bn_images=shared.bn_images,
         mode=mode,
-        workers=_read_train_workers(settings, read_executor(settings), recipe.batch),
+        workers=_read_train_workers(options, evaluator),
     )
 
 
-def _read_kernels(settings: "Settings", mode: str) -> str:
-    if settings.value("evaluator.shared.kernels") is None:
-        return "own" if mode == "joint" else "centre"
-    return settings.choice("evaluator.shared.kernels", KERNELS)
-
-
-def _read_train_workers(settings: "Settings", executor: ExecutorSettings, batch: int) -> Workers | None:
-    count = settings.integer("ray.train_workers", low=1, high=10_000)
+def _read_train_workers(options: "SearchOptions", evaluator: SharedWeightsOptions) -> Workers | None:
+    ray, batch = options.ray, evaluator.shared.batch
+    count = ray.train_workers
     if count == 1:
         return None
     if batch % count or batch < 2 * count:
@@ -230,10 +212,10 @@ def _read_train_workers(settings: "Settings", executor: ExecutorSettings, batch:
             f"ray.train_workers={count} cannot share batches of evaluator.shared.batch={batch} evenly, with 2 images "
             "or more for each; change one of them"
         )
-    if executor.num_gpus not in (0, 1):
+    if ray.num_gpus not in (0, 1):
         raise ValueError("ray.train_workers takes whole GPUs: ray.num_gpus=1 for each worker, or 0")
-    if settings.value("evaluator.device") == "cuda" and not executor.num_gpus:
+    if evaluator.device == "cuda" and not ray.num_gpus:
         raise ValueError("evaluator.device=cuda with ray.train_workers takes ray.num_gpus=1")
-    if executor.kind != "ray":
-        raise ValueError(f"ray.train_workers={count} takes executor=ray, not {executor.kind}")
-    return Workers(count=count, num_cpus=executor.num_cpus, num_gpus=executor.num_gpus, retries=executor.retries)
+    if options.executor != "ray":
+        raise ValueError(f"ray.train_workers={count} takes executor=ray, not {options.executor}")
+    return Workers(count=count, num_cpus=ray.num_cpus, num_gpus=ray.num_gpus, retries=options.retries)

@@ -8,14 +8,14 @@ from nas.executor import Evaluate
 from nas.strategies.untrained import Untrained
 
 if TYPE_CHECKING:
-    from nas_runtime.settings import Settings
+    from nas.search_options import SearchOptions
 
 __all__ = ["read"]
 
 _CLASSES = 1000
 
 
-def read(settings: "Settings") -> Untrained:
+def read(options: "SearchOptions") -> Untrained:
     """The strategy as the command line asks for it.
 
     Raises:

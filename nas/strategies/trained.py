@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from nas import finish
 from nas.controllers import Controller
 from nas.finish import FinalTrainings, LastRound
+from nas.options import Data
 from nas.recorder import Sampling
 from nas.references import references
 from nas.report import notes
 from nas.reward import Reward
 from nas.seeds import final_seed
-from nas.settings import DataSettings, TrainerSettings
+from nas.settings import TrainerSettings
 from nas.strategies.contract import Outcome, Task
 from nas.trial import Trial
 from nas_runtime.console import counted
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
     from nas.training.sources import DataFacts
     from nas_runtime.run import Run
 
-__all__ = ["STARTS", "TrainedJudge", "Trainings", "describe_images"]
+__all__ = ["TrainedJudge", "Trainings", "describe_images"]
 
-STARTS = ("scratch", "inherited")
 """What final trainings may begin with."""
 
 
@@ -46,10 +46,10 @@ class Trainings:
         trainer: how networks are trained by themselves.
         final_epochs: of the final training.
         finalists: so many of the best samples get it; the winner is the best of them.
-        final_start: one of `STARTS`.
+        final_start: scratch, or inherited.
     """
 
-    data: DataSettings
+    data: Data
     facts: "DataFacts"
     trainer: TrainerSettings
     final_epochs: int

@@ -1,0 +1,91 @@
+"""The options of a search; conf/ has their values."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nas import controllers
+from nas import reward as rewards
+from nas.options import Data, ProxyTraining, Ray, Run, Running, SharedWeights, Surrogate, Target, Usual
+from nas.strategies import EVALUATORS
+from nas_runtime.kinds import Free, named_in
+from nas_runtime.options import CommandOptions, Options, settings_in
+from search_spaces.options import Space
+
+__all__ = ["Controller", "Final", "OwnEvaluator", "SearchOptions", "SearchRay"]
+
+
+class Controller(Options):
+    """What proposes networks."""
+
+    name: Annotated[str, named_in(controllers.CONTROLLERS)] = Field(description="of the controller")
+    settings: Annotated[Free, settings_in(controllers.CONTROLLERS)] = Field(description="the controller's own")
+
+
+class OwnEvaluator(Options):
+    """An evaluator of somebody else (`nas.strategies.plugged`)."""
+
+    name: Annotated[str, named_in(EVALUATORS)] = Field(description="of the evaluator")
+    settings: Annotated[Free, settings_in(EVALUATORS)] = Field(description="the evaluator's own")
+    search: Usual
+
+
+class Final(Options):
+    """The last round, which finds the winner."""
+
+    networks: int = Field(ge=1, le=10_000, description="the best samples, which are trained for longer; the best wins")
+    epochs: int = Field(ge=1, le=100_000, description="of these trainings")
+    start: Literal["scratch", "inherited"] | None = Field(
+        description="what they begin with; inherited: the shared weights; null: these, if there are any"
+    )
+
+
+class SearchRay(Ray):
+    """Where and how evaluations run with executor=ray, and shared weights are trained."""
+
+    train_workers: int = Field(
+        ge=1, le=10_000, description="so many train shared weights together, each on its part of every batch"
+    )
+
+
+class SearchOptions(CommandOptions, Run, Running):
+    """Searches for a network that is accurate and fast enough on a device."""
+
+    command, config = "nas.search", "search"
+
+    target: Target | None
+    space: Space
+    controller: Controller
+    evaluator: ProxyTraining | SharedWeights | Surrogate | OwnEvaluator
+    dataset: Data
+    reward: Annotated[str, named_in(rewards.REWARDS)] = Field(
+        description="soft: ACC x (LAT/TAR)^w; hard: the target is a limit; absolute: ACC - beta x |LAT/TAR - 1|"
+    )
+    w: float = Field(
+        ge=-10, le=0, description="of soft; MnasNet and MobileNetV3-Large: -0.07, MobileNetV3-Small: -0.15"
+    )
+    w_above: float | None = Field(ge=-10, le=0, description="of soft, above the target (the paper's beta); null: w")
+    beta: float = Field(
+        gt=0, le=1000, description="of absolute; 0.1 in TuNAS's code, where networks are trained for longer"
+    )
+    adjust_after: int | None = Field(
+        ge=1,
+        le=10**9,
+        description="with soft: samples after which w changes once, if they miss the target; null: never",
+    )
+    samples: int = Field(ge=1, le=10_000_000, description="networks to sample")
+    batch: int = Field(ge=1, le=100_000, description="samples between two updates of the controller")
+    epochs: int = Field(ge=1, le=100_000, description="of each sample's training")
+    final: Final
+    engine: Literal["loop", "tune"] = Field(
+        description="tune: by Ray Tune, whose ASHA stops the worse half of the networks early"
+    )
+    grace_epochs: int = Field(ge=1, le=100_000, description="with engine=tune: none is stopped before")
+    mode: Literal["two_stage", "joint"] = Field(
+        description="of shared weights: two_stage: weights, then a controller; joint: both at once, as TuNAS does"
+    )
+    duplicates: Literal["reuse", "train"] = Field(
+        description="a network that is sampled again is not trained again; train: it is, with another seed"
+    )
+    ray: SearchRay
+    tensorboard: bool = Field(description="whether scalars are written to the run directory's folder tensorboard")
