@@ -170,3 +170,12 @@ class Speechless:
 
     def __init__(self, *, rng_seed: int = 0) -> None:
         self.rng_seed = rng_seed
+
+
+READS: list[Wanted] = []
+
+
+def slow(wanted: Wanted) -> Dataset:
+    """Notes each time that it is read."""
+    READS.append(wanted)
+    return noise(wanted)

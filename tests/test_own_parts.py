@@ -156,6 +156,14 @@ def test_a_function_is_a_data_set():
     assert facts.classes == 3
 
 
+def test_what_must_be_read_to_be_known_is_read_once():
+    own_parts.READS.clear()
+    facts = sources.look(mine("slow"), resolution_px=12, holdout_images=15)
+    data = sources.load(mine("slow"), resolution_px=12, holdout_images=15)
+    assert sources.facts_of(data) == facts
+    assert len(own_parts.READS) == 1
+
+
 def test_what_can_be_told_before_is_not_read():
     assert sources.look(mine("LOOKED_AT")).train_images == 80
     with pytest.raises(AssertionError, match="read, though"):

@@ -75,6 +75,7 @@ def test_an_entry_point_is_found_by_its_name(run, declared):
     declared("platform_aware_nas.controllers", sleepy=SLEEPY)
     code, [(controller,)], _ = run("controller=sleepy", "controller.settings.depth=1", names=["controller"])
     assert (code, controller) == (0, {"name": "sleepy", "settings": {"nights": 7, "depth": 1}})
+    run(f"controller={SLEEPY}")
     code, _, err = run("controller=slepy")
     assert code == 1
     assert (
@@ -82,6 +83,7 @@ def test_an_entry_point_is_found_by_its_name(run, declared):
         in err
     )
     assert "your own: package.module:attribute" in err
+    assert SLEEPY not in err  # which was asked for before, and is no name that others know
 
 
 def test_sweeps(run):
