@@ -75,6 +75,13 @@ def test_without_a_network_that_was_trained_on_nothing_is_said():
     assert np.isnan(told([ok(0.5, 0.7), stopped(0.4, 0.6)], 1)).all()  # nor what comes after that
 
 
+def test_epochs_beyond_the_end_add_nothing():
+    """The whole trainings had two epochs; one that was longer says nothing of their end."""
+    outcomes = [ok(0.4, 0.6), stopped(0.1, 0.3, 0.9), stopped(0.1)]
+    assert told(outcomes, 1) == pytest.approx([0.3])
+    assert np.isnan(told(outcomes, 2)[0])
+
+
 def test_what_diverged_is_as_bad_as_the_worst():
     assert told([ok(0.5), DIVERGED], 1) == [0.0]
     assert told([ok(-3.0), DIVERGED, ok(5.0)], 3) == pytest.approx([-3.0, -3.0, 5.0])
@@ -83,6 +90,7 @@ def test_what_diverged_is_as_bad_as_the_worst():
     )  # a stopped one is a network
     assert told([ok(0.5), Outcome(status="diverged", without=-0.25)], 1) == [-0.25]
     assert told([DIVERGED], 1) == [0.0]
+    assert told([ok(-3.0), DIVERGED], 1) == [-3.0]  # the worst of all, not of the last ones
 
 
 def test_what_failed_says_nothing():
