@@ -178,6 +178,8 @@ def test_the_training_of_a_seed_network_seeds_weights_and_batches(stripes, tmp_p
 
     changes_with_the_seed(trained)
     assert [same(begun[0], other) for other in begun] == [True, True, False]
+    weights = [name for name, value in begun[0][0].items() if value.ndim == 4]
+    assert not any(torch.equal(begun[0][0][name], begun[2][0][name]) for name in weights)
     assert not np.array_equal(begun[0][1], begun[2][1])
 
 

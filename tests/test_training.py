@@ -42,6 +42,28 @@ def test_another_seed_is_another_training(evaluator, stripes):
     assert not torch.equal(trained(0, 0), trained(0, 1))
 
 
+def test_dropout_draws_by_the_seed(stripes):
+    class Drawing(torch.nn.Module):
+        """Draws where dropout would."""
+
+        def __init__(self):
+            super().__init__()
+            self.linear, self.drawn = torch.nn.Linear(144, 3), []
+
+        def forward(self, x):
+            self.drawn.append(torch.rand(()).item())
+            return self.linear(x.flatten(1))
+
+    def drawn(rng_seed: int) -> list[float]:
+        net = Drawing()
+        train(net, stripes.train, stripes, Recipe(steps=2, batch=16), rng_seed=rng_seed)
+        return net.drawn
+
+    first, same, other = drawn(0), drawn(0), drawn(1)
+    assert first == same
+    assert not set(first) & set(other)
+
+
 def test_an_evaluation_seeds_the_weights_and_the_batches(evaluator, monkeypatch):
     seeds = []
     new, learn = training.new_net, training.train
