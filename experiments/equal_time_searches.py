@@ -13,17 +13,17 @@ import latency_luts
 from experiments.proxy_validation import Where
 from experiments.shared_weights_ranking import VARIANTS
 from nas import controllers, finish
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import Evaluate, SerialExecutor
 from nas.journal import Journal
 from nas.loop import best, search
 from nas.references import references
 from nas.reward import Reward
 from nas.supernet import prepare
+from nas.supernet.evaluator import SharedWeights
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas.trial import Evaluation, Trial
 from nas_runtime.console import new_console
 from nas_runtime.files import read_json, write_json
@@ -202,7 +202,7 @@ def _trials_within(
     return trials
 
 
-def _seconds_of_a_finalist(job: Job, trainer: ProxyTraining) -> float:
+def _seconds_of_a_finalist(job: Job, trainer: Trainer) -> float:
     """What one ordinary training takes on this machine: measured once, kept."""
     path = job.folder / "ordinary.json"
     record = read_json(path)
@@ -226,7 +226,7 @@ def _best_finalist(job: Job, trials: Sequence[Trial], count: int, train: Evaluat
     return best(trained), sum(known[t.sample]["seconds"] for t in chosen)
 
 
-def with_shared_weights(job: Job, trainer: ProxyTraining) -> tuple[float, SharedWeights, controllers.Controller | None]:
+def with_shared_weights(job: Job, trainer: Trainer) -> tuple[float, SharedWeights, controllers.Controller | None]:
     """The seconds that the training of the shared weights took, in all calls, what evaluates with them, and the
     controller that was trained with them. Trains nothing and writes nothing where that is done."""
     path, checkpoint = job.folder / "training.json", job.folder / prepare.FILE
@@ -275,9 +275,9 @@ def latency() -> latency_luts.LatencyModel:
     return latency_luts.load("pixel1")
 
 
-def trainer_for(where: Where, epochs: int, images: int) -> ProxyTraining:
+def trainer_for(where: Where, epochs: int, images: int) -> Trainer:
     """What trains networks for so many epochs of so many images."""
-    return ProxyTraining(data=_load_data(where, images), recipe=Recipe(epochs=epochs))
+    return Trainer(data=_load_data(where, images), recipe=Recipe(epochs=epochs))
 
 
 @cache

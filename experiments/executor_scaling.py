@@ -17,11 +17,11 @@ from functools import partial
 import numpy as np
 
 from experiments import options, provenance, tables
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import Evaluate, SerialExecutor
 from nas.executor_ray import RayExecutor
 from nas.training import sources
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas_runtime.cluster import available_cpus
 from search_spaces import spaces
 from search_spaces.arch import Arch
@@ -32,7 +32,7 @@ NETWORKS_SEED = 3
 def main() -> None:
     given = options.read({"images": 2500, "rounds": 8})
     data = sources.load("fashion_mnist_mini", train_images=given["images"])
-    train = partial(ProxyTraining(data=data, recipe=Recipe(epochs=1)).evaluate, rng_seed=0)
+    train = partial(Trainer(data=data, recipe=Recipe(epochs=1)).evaluate, rng_seed=0)
     workers = [n for n in (2**i for i in range(16)) if n <= available_cpus()]
     space = spaces.get("mnasnet", base_width=0.35)
     drawn = space.sample(np.random.default_rng(NETWORKS_SEED), workers[-1] * given["rounds"])

@@ -3,11 +3,11 @@
 `path` is Accel-NASBench's table of networks and their accuracies after a short training on ImageNet: columns `expand`,
 `kernel`, `layers`, `se` (a digit for each of 7 blocks) and `top1_percent`. It prints how far predictions are off for
 networks that were left out of the fit (five folds; networks that stand several times are one): for all, and for those
-of the best predictions, among which a search ends. It writes nas/evaluators/accel_nasbench.json and
+of the best predictions, among which a search ends. It writes nas/accel_nasbench.json and
 experiments/results/fit_surrogate.csv.
 
 How: a ridge regression to -log(ceiling - top1) gives every option a main effect. These, standardised in each choice
-and weighted by the choice's importance, are the numbers z of `nas.evaluators.surrogate`; a second ridge regression, on
+and weighted by the choice's importance, are the numbers z of `nas.surrogate`; a second ridge regression, on
 z and all products of two, is the polynomial. The weights make products of unimportant choices cost more.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import options, provenance, tables
-from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
+from nas.surrogate import COEFFICIENTS, Surrogate
 from nas_runtime.files import write_text
 from search_spaces import spaces
 

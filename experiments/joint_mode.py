@@ -41,15 +41,15 @@ from experiments import options, provenance, proxy_validation, tables
 from experiments.intervals import half_width
 from experiments.proxy_validation import TARGET_MS, Where, network
 from experiments.shared_weights_ranking import VARIANTS as PHASES_OF
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
 from nas.reward import Reward
 from nas.seeds import final_seed
+from nas.supernet.evaluator import SharedWeights
 from nas.supernet.phases import Joint
 from nas.supernet.prepare import Problem, SharedPlan, prepare
 from nas.training import sources
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas_runtime.console import counted, new_console
 from nas_runtime.files import read_json, write_json
 from search_spaces.arch import Arch
@@ -187,10 +187,10 @@ def _from_scratch(setting: Setting, arch: Arch, seed: int) -> float:
     return _trainer(setting).evaluate(arch, rng_seed=final_seed(seed)).top1
 
 
-def _trainer(setting: Setting) -> ProxyTraining:
+def _trainer(setting: Setting) -> Trainer:
     path = Path(setting.where.path) if setting.where.path else None
     data = sources.load(setting.where.dataset, path=path, train_images=setting.images)
-    return ProxyTraining(data=data, recipe=Recipe(epochs=setting.reference), device=setting.where.device)
+    return Trainer(data=data, recipe=Recipe(epochs=setting.reference), device=setting.where.device)
 
 
 def _row(setting: Setting, variant: str, trainings: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -22,11 +22,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import options, provenance, tables
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.executor_ray import RayExecutor
 from nas.training import datasets, sources
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas_runtime.cluster import available_cpus
 from netadapt import weights
 from netadapt.fine_tune import FineTune, Train
@@ -84,10 +84,10 @@ def _proposals(n: int) -> list[Arch]:
     return [p.arch for p in propose(seed, cost.madds, cut_ms=0.01 * cost.madds(seed))][:n]
 
 
-def _trainer() -> ProxyTraining:
+def _trainer() -> Trainer:
     data = sources.load("fashion_mnist_mini")
     data = replace(data, holdout=datasets.part(data.holdout, HOLDOUT_IMAGES))
-    return ProxyTraining(data=data, recipe=Recipe())
+    return Trainer(data=data, recipe=Recipe())
 
 
 def _parent(arch: Arch) -> weights.TrainedNet:

@@ -22,11 +22,11 @@ import numpy as np
 
 import latency_luts
 from experiments import options, provenance, tables
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import Shared
 from nas.executor_ray import RayExecutor
 from nas.training import datasets, sources
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas.trial import Evaluation
 from nas_runtime.run import Run
 from netadapt import seed as seeds
@@ -52,7 +52,7 @@ class Look:
 
     def __call__(self, arch: Arch) -> Evaluation:
         evaluation = self.fine_tune(arch)
-        trainer: ProxyTraining = self.trainer.get()
+        trainer: Trainer = self.trainer.get()
         holdout = trainer.data.holdout
         parts = [measured_top1(evaluation.state, trainer, datasets.part(holdout, n)) for n in PARTS[:-1]]
         return replace(evaluation, state=[*parts, evaluation.top1])
@@ -60,7 +60,7 @@ class Look:
 
 def main() -> None:
     setting = options.read(DEFAULTS, {"redesign": ("", "mobilenet_v3", *redesign.REDESIGNS)})
-    trainer = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
+    trainer = Trainer(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
     seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
     parent = seeds.trained_net(seed, trainer, trainer.recipe, threads=2, rng_seed=0)
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def looked(
-    run: Run, setting: dict, trainer: ProxyTraining, parent: TrainedNet, proposals: list[Proposal]
+    run: Run, setting: dict, trainer: Trainer, parent: TrainedNet, proposals: list[Proposal]
 ) -> dict[tuple[int, int, str], list[float]]:
     """The top-1 on each of `PARTS` by (updates, seed of the images, group) of all looks and the reference."""
     name = "-".join(str(v) for v in setting.values() if v != "")

@@ -18,9 +18,9 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from experiments import options, provenance, tables
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import sources
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from search_spaces import spaces, zoo
 from search_spaces.arch import Arch
 
@@ -65,7 +65,7 @@ def _evaluate(job: tuple[dict, Arch, int]) -> tuple[float, float]:
     setting, arch, seed = job
     data = sources.load("fashion_mnist_mini", train_images=setting["images"])
     recipe = Recipe(epochs=setting["epochs"], batch=setting["batch"], lr=setting["lr"], crop_px=setting["crop_px"])
-    trainer = ProxyTraining(data=data, recipe=recipe, min_px=setting["min_px"], dropout=setting["dropout"])
+    trainer = Trainer(data=data, recipe=recipe, min_px=setting["min_px"], dropout=setting["dropout"])
     evaluation = trainer.evaluate(arch, rng_seed=seed)
     return evaluation.top1, evaluation.seconds
 

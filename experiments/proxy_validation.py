@@ -28,11 +28,11 @@ import numpy as np
 import latency_luts
 from experiments import options, provenance, tables
 from latency_luts.validate import kendall_tau
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.report import plots
 from nas.training import sources
 from nas.training.datasets import Dataset
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas_runtime.run import Run
 from search_spaces import spaces
 from search_spaces.arch import Arch
@@ -222,7 +222,7 @@ def pool(where: Where) -> Executor:
 
 def _train(proxy: Proxy, number: int, seed: int, where: Where) -> tuple[float, float]:
     data = _data(where, proxy.images, proxy.px)
-    trainer = ProxyTraining(data=data, recipe=Recipe(epochs=proxy.epochs), device=where.device)
+    trainer = Trainer(data=data, recipe=Recipe(epochs=proxy.epochs), device=where.device)
     evaluation = trainer.evaluate(network(number, where.space), rng_seed=seed)
     return evaluation.top1, evaluation.seconds / (1 if where.device == "cpu" else ON_A_GPU)
 

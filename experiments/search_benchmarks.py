@@ -8,7 +8,7 @@
     cells_absolute  ACC - 0.2 x |MAdds/100 M - 1| of these
 
 The first four are of the space accel_nasbench with latencies of the pixel1 table; accuracies are those of
-`nas.evaluators.surrogate`, which stand for short trainings on ImageNet, and `Benchmark.error` says which differences
+`nas.surrogate`, which stand for short trainings on ImageNet, and `Benchmark.error` says which differences
 are within its error. The settings of `bayesian` were chosen on them.
 
 The cells (arXiv:2001.00326) were trained on CIFAR-10, one by one. Their accuracies are read from a CSV file with the
@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 
 import latency_luts
-from nas.evaluators.surrogate import Surrogate
 from nas.reward import Reward
+from nas.surrogate import Surrogate
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.space import Choice, Indices, SearchSpace

@@ -43,15 +43,15 @@ from safetensors import safe_open
 import latency_luts
 from experiments import options, provenance, proxy_validation, tables
 from experiments.proxy_validation import NETWORKS_SEED, TARGET_MS, Proxy, Where, network, tau_of, trained
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
+from nas.supernet.evaluator import SharedWeights
 from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import FILE, Problem, SharedPlan, prepare
 from nas.supernet.train import Teacher, unlike
 from nas.training import on_gpu, sources
 from nas.training.recipe import Recipe
 from nas.training.train import normalise, top1, train
+from nas.training.trainer import Trainer
 from nas_runtime.console import new_console
 from nas_runtime.files import read_json, write_json
 from nas_runtime.records import Records
@@ -215,7 +215,7 @@ def _folder(training: Training, where: Where) -> Path:
 def _evaluator(training: Training, where: Where) -> SharedWeights:
     """What evaluates with the shared weights, which are trained if they are not there."""
     data = sources.load(where.dataset, path=Path(where.path) if where.path else None, train_images=training.images)
-    trainer, variant = ProxyTraining(data=data, recipe=Recipe(), device=where.device), VARIANTS[training.variant]
+    trainer, variant = Trainer(data=data, recipe=Recipe(), device=where.device), VARIANTS[training.variant]
     plan = SharedPlan(
         recipe=Recipe(epochs=training.epochs, batch=training.batch),
         phases=variant.phases,

@@ -23,9 +23,8 @@ import latency_luts
 from experiments import options
 from experiments.proxy_validation import ALLOWED
 from experiments.training_throughput import bare_loop, rate
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
+from nas.supernet.evaluator import SharedWeights
 from nas.supernet.module import Supernet
 from nas.supernet.phases import Phase
 from nas.supernet.prepare import within
@@ -33,6 +32,7 @@ from nas.supernet.train import Training
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas.training.train import batches, new_net
+from nas.training.trainer import Trainer
 from search_spaces import spaces
 from search_spaces.arch import Arch
 from search_spaces.layout import Layout
@@ -53,7 +53,7 @@ def main() -> None:
     given = options.read(DEFAULTS, {"device": ALLOWED["device"]})
     torch.set_num_threads(1)
     recipe = Recipe(steps=given["updates"], batch=given["batch"])
-    trainer = ProxyTraining(data=sources.load("fashion_mnist_mini"), recipe=recipe, device=given["device"])
+    trainer = Trainer(data=sources.load("fashion_mnist_mini"), recipe=recipe, device=given["device"])
     space, latency = spaces.get("mnasnet", base_width=0.35), latency_luts.load("pixel1")
     draw = within(space, latency, TARGET_MS * (1 - BAND), TARGET_MS * (1 + BAND))
     rates = _rates(trainer, space, draw, given["turns"])
@@ -69,7 +69,7 @@ def main() -> None:
     )
 
 
-def _rates(trainer: ProxyTraining, space: SearchSpace, draw: Draw, turns: int) -> dict[str, list[float]]:
+def _rates(trainer: Trainer, space: SearchSpace, draw: Draw, turns: int) -> dict[str, list[float]]:
     """Images a second of each way to train, by turn."""
     data, recipe = trainer.data, trainer.recipe
     x, y = next(batches(data.train, data, recipe, rng=np.random.default_rng(0), device=trainer.device))
@@ -86,9 +86,7 @@ def _rates(trainer: ProxyTraining, space: SearchSpace, draw: Draw, turns: int) -
     return rates
 
 
-def _training(
-    trainer: ProxyTraining, space: SearchSpace, draw: Draw, shares: dict[str, float], folder: Path
-) -> Training:
+def _training(trainer: Trainer, space: SearchSpace, draw: Draw, shares: dict[str, float], folder: Path) -> Training:
     net = _supernet(trainer, space)
 
     def route(indices: np.ndarray):
@@ -110,12 +108,12 @@ def _training(
     )
 
 
-def _supernet(trainer: ProxyTraining, space: SearchSpace) -> Supernet:
+def _supernet(trainer: Trainer, space: SearchSpace) -> Supernet:
     data, generator = trainer.data, torch.Generator().manual_seed(0)
     return Supernet(Layout(space), in_ch=data.channels, classes=data.classes, generator=generator)
 
 
-def _seconds(trainer: ProxyTraining, space: SearchSpace, draw: Draw, networks: int) -> list[float]:
+def _seconds(trainer: Trainer, space: SearchSpace, draw: Draw, networks: int) -> list[float]:
     """Of an evaluation, one for each network; the first, which builds what all use, is not among them."""
     weights = {name: weight.detach().numpy() for name, weight in _supernet(trainer, space).weights.items()}
     evaluator = SharedWeights(

@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional as F
 
 from experiments import options
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas.training.train import batches, new_net, new_optimizer, train
+from nas.training.trainer import Trainer
 from search_spaces import zoo
 
 IMAGES, TURNS = 1280, 7
@@ -28,7 +28,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=IMAGES)
     recipe = Recipe(epochs=1)
-    trainer = ProxyTraining(data=data, recipe=recipe)
+    trainer = Trainer(data=data, recipe=recipe)
     print(f"{'network':22s} {'bare':>8s} {'train()':>8s}  ratio   (images a second, medians of {TURNS} turns)")
     for name, width in (("mobilenet_v3_small", 1.0), ("mnasnet_small", 1.0), ("mobilenet_v2", 0.35)):
         net = new_net(trainer.small(zoo.get(name, width=width)), rng_seed=0)

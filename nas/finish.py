@@ -22,7 +22,7 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.trainer import Trainer
 
 __all__ = [
     "FROM_SCRATCH",
@@ -199,7 +199,7 @@ def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dic
 def deliver(
     run: Run,
     winner: Arch,
-    trainer: "ProxyTraining",
+    trainer: "Trainer",
     *,
     epochs: int,
     start: str,

@@ -27,7 +27,7 @@ __all__ = [
     "SharedWeights",
     "Surrogate",
     "Target",
-    "Trainer",
+    "TrainingOptions",
     "Usual",
 ]
 
@@ -96,7 +96,7 @@ class Usual(Options):
     executor: Literal["ray", "serial"] = Field(description="executor=, unless it is given")
 
 
-class Trainer(Options):
+class TrainingOptions(Options):
     """How networks are trained by themselves."""
 
     epochs: int = Field(ge=1, le=100_000, description="of each training")
@@ -112,7 +112,7 @@ class Trainer(Options):
     search: Usual
 
 
-class ProxyTraining(Trainer):
+class ProxyTraining(TrainingOptions):
     """A short training of each network by itself."""
 
     name: Literal["proxy_training"] = Field(description="of the evaluator")
@@ -155,7 +155,7 @@ class SharedTraining(Options):
         return self
 
 
-class SharedWeights(Trainer):
+class SharedWeights(TrainingOptions):
     """One set of weights for all networks of the space, each of which is evaluated with its part of them.
 
     Batch and learning rate outside `shared` are those of final trainings.

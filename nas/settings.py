@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.executor import Executor, SerialExecutor
-from nas.options import Ray, Running, Trainer
+from nas.options import Ray, Running, TrainingOptions
 from nas.training.recipe import Recipe
 from nas_runtime.cluster import available_cpus
 from nas_runtime.console import counted
@@ -14,16 +14,16 @@ from search_spaces import rewrite
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
-    from nas.evaluators.proxy_training import ProxyTraining
     from nas.training.datasets import Dataset
     from nas.training.sources import DataFacts
+    from nas.training.trainer import Trainer
 
 __all__ = ["ExecutorSettings", "TrainerSettings", "executor_of", "recipe_of", "trainer_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """How networks are trained by themselves; see `nas.evaluators.proxy_training.ProxyTraining`."""
+    """How networks are trained by themselves; see `nas.training.trainer.Trainer`."""
 
     recipe: Recipe
     min_px: int
@@ -42,11 +42,11 @@ class TrainerSettings:
             dropout_rate=self.dropout,
         )
 
-    def on(self, data: "Dataset") -> "ProxyTraining":
+    def on(self, data: "Dataset") -> "Trainer":
         """What trains networks on `data`."""
-        from nas.evaluators.proxy_training import ProxyTraining
+        from nas.training.trainer import Trainer
 
-        return ProxyTraining(data=data, **vars(self))
+        return Trainer(data=data, **vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class ExecutorSettings:
             yield executor
 
 
-def recipe_of(options: Trainer) -> Recipe:
+def recipe_of(options: TrainingOptions) -> Recipe:
     """A training as a command asks for it."""
     return Recipe(
         epochs=options.epochs,
@@ -118,7 +118,7 @@ def recipe_of(options: Trainer) -> Recipe:
     )
 
 
-def trainer_of(options: Trainer) -> TrainerSettings:
+def trainer_of(options: TrainingOptions) -> TrainerSettings:
     """How networks are trained by themselves, as a command asks for it.
 
     Raises:

@@ -35,8 +35,8 @@ from nas.tune_searcher import ControllerSearcher
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas.evaluators.proxy_training import ProxyTraining
     from nas.settings import ExecutorSettings
+    from nas.training.trainer import Trainer
 
 __all__ = ["ControllerSearcher", "StalledError", "search_with_tune"]
 
@@ -47,7 +47,7 @@ class StalledError(ValueError):
 
 def search_with_tune(
     sampling: Sampling,
-    trainer: "ProxyTraining",
+    trainer: "Trainer",
     *,
     rng_seed: int,
     storage: Path,
@@ -191,7 +191,7 @@ class _Ledger:
 
 
 def _train(
-    config: dict[str, Any], *, space: SearchSpace, objective: Objective[Any], trainer: "ProxyTraining", rng_seed: int
+    config: dict[str, Any], *, space: SearchSpace, objective: Objective[Any], trainer: "Trainer", rng_seed: int
 ) -> None:
     """A trial: trains the network and reports after each epoch."""
     arch = space.decode(config["indices"])

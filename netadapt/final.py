@@ -21,7 +21,7 @@ from search_spaces import cost, text, timm_notation
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
-    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.trainer import Trainer
 
 __all__ = ["CHANCES", "Contender", "contenders", "result", "time_here", "train"]
 
@@ -253,13 +253,13 @@ def _by_chance(plan: Plan, adaptation: Adaptation, n: int) -> list[Arch]:
     ]
 
 
-def _delivered(run: Run, trainer: "ProxyTraining", arch: Arch, training: Mapping[str, Any]) -> bool:
+def _delivered(run: Run, trainer: "Trainer", arch: Arch, training: Mapping[str, Any]) -> bool:
     """Whether the run's files are of this training of `arch`."""
     trained = trainer.small(arch)
     return delivery.restored(run.path, trainer.data, searched=arch, trained=trained, training=training)
 
 
-def _deliver(run: Run, trainer: "ProxyTraining", net: TrainedNet, arch: Arch, training: Mapping[str, Any]) -> None:
+def _deliver(run: Run, trainer: "Trainer", net: TrainedNet, arch: Arch, training: Mapping[str, Any]) -> None:
     import torch
 
     from search_spaces.torch_net import Net

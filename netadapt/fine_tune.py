@@ -15,10 +15,10 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nas.evaluators.proxy_training import ProxyTraining
     from nas.training.datasets import Split
     from nas.training.recipe import Recipe
     from nas.training.train import Moments
+    from nas.training.trainer import Trainer
     from search_spaces.torch_net import Net
 
 __all__ = ["AndTest", "FineTune", "Train", "measured_top1"]
@@ -29,7 +29,7 @@ class FineTune:
     """Inherits weights, fine-tunes, and answers top-1 on the holdout; the evaluation carries the `TrainedNet`.
 
     Attributes:
-        trainer: a shared `ProxyTraining`: data, device, threads.
+        trainer: a shared `Trainer`: data, device, threads.
         parent: a shared `TrainedNet`.
         recipe: with `steps`; None: top-1 right after inheritance.
         inherit: which channels stay, see `netadapt.inherit.inherit`.
@@ -49,7 +49,7 @@ class FineTune:
         from search_spaces.torch_net import Net
 
         start = time.perf_counter()
-        trainer: ProxyTraining = self.trainer.get()
+        trainer: Trainer = self.trainer.get()
         parent: TrainedNet = self.parent.get()
         torch.set_num_threads(trainer.threads)
         small = trainer.small(arch)
@@ -82,7 +82,7 @@ class Train:
         from nas.training.train import new_net
 
         start = time.perf_counter()
-        trainer: ProxyTraining = self.trainer.get()
+        trainer: Trainer = self.trainer.get()
         torch.set_num_threads(self.threads or trainer.threads)
         net = new_net(trainer.small(arch), rng_seed=self.rng_seed)
         return _trained(net, trainer, self.recipe, self.rng_seed, start)
@@ -103,11 +103,11 @@ class AndTest:
         if evaluation.status != "ok":
             return evaluation
         net: TrainedNet = evaluation.state
-        trainer: ProxyTraining = self.trainer.get()
+        trainer: Trainer = self.trainer.get()
         return replace(evaluation, state=(net, measured_top1(net, trainer, trainer.data.test)))
 
 
-def measured_top1(net: TrainedNet, trainer: "ProxyTraining", split: "Split") -> float:
+def measured_top1(net: TrainedNet, trainer: "Trainer", split: "Split") -> float:
     """Top-1 of `net` on `split`, images of the trainer's data set."""
     from nas.training.train import top1
     from search_spaces.torch_net import Net
@@ -119,7 +119,7 @@ def measured_top1(net: TrainedNet, trainer: "ProxyTraining", split: "Split") -> 
 
 def _trained(
     net: "Net",
-    trainer: "ProxyTraining",
+    trainer: "Trainer",
     recipe: "Recipe | None",
     rng_seed: int,
     start: float,

@@ -30,7 +30,7 @@ from netadapt.tuner import Contest, FineTuning
 from netadapt.weights import TrainedNet
 
 if TYPE_CHECKING:
-    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.trainer import Trainer
 
 
 def main(options: NetadaptOptions) -> None:
@@ -71,7 +71,7 @@ def main(options: NetadaptOptions) -> None:
         report.show(console, here.path, result)
 
 
-def _seed_net(console: Console, here: Run, plan: Plan, trainer: "ProxyTraining") -> TrainedNet:
+def _seed_net(console: Console, here: Run, plan: Plan, trainer: "Trainer") -> TrainedNet:
     """The seed with its weights. The run keeps them: an adaptation that is continued has to begin with the same."""
     path = here.path / "steps" / "seed.safetensors"
     if path.exists():
@@ -96,7 +96,7 @@ def _adapt(
     console: Console,
     here: Run,
     plan: Plan,
-    trainer: "ProxyTraining",
+    trainer: "Trainer",
     executor: Executor,
     start: TrainedNet,
     history: Records,

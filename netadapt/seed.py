@@ -21,7 +21,7 @@ from search_spaces import redesign, rewrite, text, zoo
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
-    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.trainer import Trainer
 
 __all__ = ["Seed", "check_fits", "find", "given_net", "trained_net", "unchanged", "with_classes"]
 
@@ -107,7 +107,7 @@ def check_fits(seed: Seed, small: Arch, data: str) -> None:
         raise ValueError(f"{seed.weights}: {e}, for images of {data}") from None
 
 
-def given_net(seed: Seed, trainer: "ProxyTraining") -> TrainedNet:
+def given_net(seed: Seed, trainer: "Trainer") -> TrainedNet:
     """The seed with the weights in its file.
 
     Raises:
@@ -150,7 +150,7 @@ def _arrays(path: Path | None) -> dict[str, np.ndarray]:
         raise ValueError(f"weights={path} cannot be read: {e}") from None
 
 
-def trained_net(seed: Seed, trainer: "ProxyTraining", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
+def trained_net(seed: Seed, trainer: "Trainer", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
     """The seed, trained on the data set; kept in the user's cache under what it depends on.
 
     Raises:

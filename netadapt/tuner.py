@@ -52,7 +52,7 @@ class FineTuning:
     step see the same images in the same order, so that they differ by what was narrowed and by little else.
 
     Args:
-        trainer: a shared `ProxyTraining`.
+        trainer: a shared `Trainer`.
         seed: what the first step starts from.
         history: the records of this adaptation.
         on_evaluation: called with (step, done, total) when `done` of the `total` evaluations of a rung are over.

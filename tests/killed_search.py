@@ -15,11 +15,11 @@ import numpy as np
 
 import latency_luts
 from nas import controllers
-from nas.evaluators.surrogate import Surrogate
 from nas.executor import SerialExecutor
 from nas.journal import Journal
 from nas.loop import search
 from nas.reward import Reward
+from nas.surrogate import Surrogate
 from nas.trial import Evaluation
 from search_spaces import spaces
 

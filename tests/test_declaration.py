@@ -14,15 +14,15 @@ import torch
 from latency_luts import build
 from latency_luts.key import key
 from nas import controllers
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
 from nas.loop import search
 from nas.reward import Reward
 from nas.supernet import prepare
+from nas.supernet.evaluator import SharedWeights
 from nas.supernet.phases import MODES, PHASES, Phase
 from nas.training import sources
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas_runtime.console import new_console
 from search_spaces import cost, spaces, text
 from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
@@ -166,7 +166,7 @@ def test_a_table_prices_and_shared_weights_for_a_declared_space(tmp_path, fake, 
     assert len(set(single)) > 50
     np.testing.assert_allclose(latency.latency_ms_batch(space, points), single, rtol=1e-12)
     data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=60)
-    trainer = ProxyTraining(data=data, recipe=Recipe())
+    trainer = Trainer(data=data, recipe=Recipe())
     shared = prepare.SharedPlan(
         recipe=Recipe(steps=6, batch=16),
         phases={name: Phase(share=1, lr=1e-3) for name in PHASES},

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from experiments import equal_time, equal_time_searches
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import datasets, sources
+from nas.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def seconds(tmp_path, monkeypatch):
 
 def test_searches_in_equal_time(seconds, monkeypatch, capsys):
     inherited = []
-    train_fully = ProxyTraining.train_fully
+    train_fully = Trainer.train_fully
 
     def spied(self, arch, *, state, **how):
         inherited.append(state is not None)
         return train_fully(self, arch, state=state, **how)
 
-    monkeypatch.setattr(ProxyTraining, "train_fully", spied)
+    monkeypatch.setattr(Trainer, "train_fully", spied)
     equal_time.main()
     assert sorted(inherited) == [False] * 7 + [True] * 2  # the control but once; all others with two seeds
     _, rows = equal_time.tables.read(seconds / "equal_time_fashion_mnist_mini_1min.csv")

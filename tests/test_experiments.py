@@ -171,7 +171,7 @@ def test_a_proxy_trains_what_it_is_called(monkeypatch):
         trained.append((arch, len(self.data.train), self.data.resolution_px, self.recipe.epochs, rng_seed))
         return Evaluation(top1=0.25, seconds=3.0)
 
-    monkeypatch.setattr(proxy_validation.ProxyTraining, "evaluate", evaluate)
+    monkeypatch.setattr(proxy_validation.Trainer, "evaluate", evaluate)
     proxy, where = (
         proxy_validation.Proxy(epochs=3, images=100, px=14),
         proxy_validation.Where(dataset="fashion_mnist_mini", path=""),

@@ -9,12 +9,12 @@ from rich.console import Console
 
 import latency_luts
 from nas import finish
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.finish import FinalTrainings, LastRound
 from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas.trial import Evaluation, Trial
 from nas_runtime.run import Run
 from search_spaces import onnx_net, spaces, torch_net, zoo
@@ -143,7 +143,7 @@ def test_what_is_trained_beside_a_training_that_fails_is_kept(tmp_path):
     assert trained[3:] == [broken]
 
 
-class Trainer(ProxyTraining):
+class Recorded(Trainer):
     """Says what it was to train, and trains nothing."""
 
     trained: ClassVar[list] = []
@@ -155,12 +155,12 @@ class Trainer(ProxyTraining):
 
 @pytest.fixture
 def final(tmp_path, stripes):
-    """``final(start)``: the final training of a sample in `tmp_path`, by a `Trainer`."""
-    Trainer.trained.clear()
+    """``final(start)``: the final training of a sample in `tmp_path`, by a `Recorded`."""
+    Recorded.trained.clear()
 
     def run(start="scratch"):
         inherited = {"inherited": lambda arch: "weights", "scratch": None}[start]
-        trainer = Trainer(data=stripes, recipe=Recipe())
+        trainer = Recorded(data=stripes, recipe=Recipe())
         here, console = Run(tmp_path, resumed=False), Console(quiet=True)
         return finish.deliver(
             here,
@@ -178,7 +178,7 @@ def final(tmp_path, stripes):
 
 def test_final_json_vouches_for_no_other_trainings_files(final, monkeypatch):
     assert final("inherited") == final("inherited")
-    assert Trainer.trained == ["weights"]
+    assert Recorded.trained == ["weights"]
 
     def killed(*arguments, **options):
         raise KeyboardInterrupt
@@ -188,7 +188,7 @@ def test_final_json_vouches_for_no_other_trainings_files(final, monkeypatch):
         final("scratch")
     monkeypatch.undo()
     final("inherited")  # whose weights the other training has replaced
-    assert Trainer.trained == ["weights", None, "weights"]
+    assert Recorded.trained == ["weights", None, "weights"]
 
 
 def test_a_run_of_an_earlier_version_gets_the_files_that_it_lacks(final, tmp_path):
@@ -200,10 +200,10 @@ def test_a_run_of_an_earlier_version_gets_the_files_that_it_lacks(final, tmp_pat
     torch_net.save(net, tmp_path / torch_net.WEIGHTS)  # which did not say of what training they are
     onnx_net.export(net.arch, tmp_path / "best.onnx", net=net)
     assert final() == record
-    assert Trainer.trained == [None]
+    assert Recorded.trained == [None]
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert after.keys() == files.keys()
     assert all(after[name] == files[name] for name in files.keys() - {torch_net.WEIGHTS})
     (tmp_path / torch_net.WEIGHTS).write_bytes(b"nothing that could be read")
     assert final() == record
-    assert Trainer.trained == [None, None]
+    assert Recorded.trained == [None, None]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
+from nas.supernet.evaluator import SharedWeights
 from nas.supernet.module import Supernet
 from nas.training import on_gpu, sources
 from nas.training.datasets import make
 from nas.training.recipe import Recipe
 from nas.training.train import _moves, _shift_and_flip, augmented, new_net, top1, train
+from nas.training.trainer import Trainer
 from search_spaces import rewrite, spaces, torch_ops, zoo
 from search_spaces.layout import Layout
 from search_spaces.ops import Conv
@@ -193,7 +193,7 @@ def test_inherited_accuracy_is_the_same_on_a_gpu():
             key=device,
             space=space,
             weights=SerialExecutor().share(weights),
-            trainer=ProxyTraining(data=data, recipe=Recipe(), device=device),
+            trainer=Trainer(data=data, recipe=Recipe(), device=device),
             kernels="centre",
             images=1000,
             bn_images=96,

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.training.datasets import Split
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas_runtime.run import Run
 from netadapt import run, seed, weights
 from search_spaces import zoo
@@ -20,14 +20,14 @@ def test_a_trained_seed_is_that_of_its_labels(stripes, tmp_path, monkeypatch):
     monkeypatch.setattr(seed, "cache_dir", lambda: tmp_path)
     turned = Split(stripes.train.images, 2 - stripes.train.labels)
     for data, kept in ((stripes, 1), (stripes, 1), (replace(stripes, train=turned), 2)):
-        evaluator = ProxyTraining(data=data, recipe=Recipe())
+        evaluator = Trainer(data=data, recipe=Recipe())
         seed.trained_net(SEED, evaluator, Recipe(batch=48), threads=1, rng_seed=0)
         assert len(list(tmp_path.iterdir())) == kept
 
 
 @pytest.mark.parametrize("change", [{"norm_eps": 1e-3}, {"blocks": zoo.get("mnasnet_small", width=0.5).blocks}])
 def test_an_adaptation_goes_on_with_the_seed_that_it_began_with(change, stripes, tmp_path):
-    evaluator = ProxyTraining(data=stripes, recipe=Recipe())
+    evaluator = Trainer(data=stripes, recipe=Recipe())
     begun = weights.TrainedNet(arch=evaluator.small(SEED.arch), weights={}, first={}, second={}, updates=0, top1=0.5)
     weights.save(begun, tmp_path / "steps" / "seed.safetensors")
 

@@ -11,7 +11,6 @@ from rich.console import Console
 
 import latency_luts
 from nas import controllers
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import SerialExecutor
 from nas.job import read_job
 from nas.search_options import SearchOptions
@@ -24,6 +23,7 @@ from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import Problem, SharedPlan, prepare
 from nas.training import train as training
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas.trial import Trial
 from nas_runtime.compose import compose, plain
 from nas_runtime.options import read
@@ -145,7 +145,7 @@ def net(arch: Arch) -> TrainedNet:
 
 
 def test_fine_tuning_seeds_the_batches(stripes):
-    evaluator = SerialExecutor().share(ProxyTraining(data=stripes, recipe=Recipe()))
+    evaluator = SerialExecutor().share(Trainer(data=stripes, recipe=Recipe()))
     parent = SerialExecutor().share(net(TINY))
 
     def fine_tuned(rng_seed: int):
@@ -157,7 +157,7 @@ def test_fine_tuning_seeds_the_batches(stripes):
 
 
 def test_channels_that_a_parent_does_not_have_are_drawn_by_the_seed(stripes):
-    evaluator = SerialExecutor().share(ProxyTraining(data=stripes, recipe=Recipe()))
+    evaluator = SerialExecutor().share(Trainer(data=stripes, recipe=Recipe()))
     narrower = narrow(TINY, groups(TINY, ["expansion"])[0], 16)
     parent = SerialExecutor().share(net(narrower))
 
@@ -172,7 +172,7 @@ def test_channels_that_a_parent_does_not_have_are_drawn_by_the_seed(stripes):
 def test_the_training_of_a_seed_network_seeds_weights_and_batches(stripes, tmp_path, monkeypatch, begun):
     def trained(rng_seed: int):
         monkeypatch.setattr(seed, "cache_dir", lambda: tmp_path / str(len(begun)))  # trained each time
-        evaluator = ProxyTraining(data=stripes, recipe=Recipe())
+        evaluator = Trainer(data=stripes, recipe=Recipe())
         given = seed.Seed(arch=TINY, weights=None)
         return seed.trained_net(given, evaluator, Recipe(batch=32), threads=1, rng_seed=rng_seed).weights
 
@@ -200,7 +200,7 @@ def test_shared_weights_are_initialised_and_trained_by_the_seed(stripes, tmp_pat
             folder,
             shared,
             Problem(space=space, latency=latency_luts.load("pixel1"), target_ms=10.0),
-            trainer=ProxyTraining(data=stripes, recipe=Recipe()),
+            trainer=Trainer(data=stripes, recipe=Recipe()),
             rng_seed=rng_seed,
             threads=1,
             console=Console(quiet=True),

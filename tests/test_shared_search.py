@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import latency_luts
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
 from nas.reach import reach
 from nas.supernet import prepare
+from nas.supernet.evaluator import SharedWeights
 from nas.training import sources
 from nas.training.recipe import Recipe
 from nas.training.train import top1
+from nas.training.trainer import Trainer
 from search_spaces import spaces, torch_net
 from tests.test_commands import TINY, command, journal, search
 
@@ -105,7 +105,7 @@ def test_weights_and_controller_are_trained_together(tmp_path):
 def test_an_inherited_network_is_as_accurate_alone():
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=300)
-    trainer = ProxyTraining(data=data, recipe=Recipe())
+    trainer = Trainer(data=data, recipe=Recipe())
     space = spaces.get("mnasnet", base_width=0.35)
     from nas.supernet.module import Supernet
     from search_spaces.layout import Layout

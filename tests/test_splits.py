@@ -14,15 +14,15 @@ from PIL import Image
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from nas.evaluators.proxy_training import ProxyTraining
-from nas.evaluators.shared_weights import SharedWeights
 from nas.executor import SerialExecutor
+from nas.supernet.evaluator import SharedWeights
 from nas.supernet.module import Supernet
 from nas.training import sources
 from nas.training.datasets import Dataset, Split, part
 from nas.training.recipe import Recipe
 from nas.training.sources import cifar10, fashion_mnist
 from nas.training.train import new_net, normalise
+from nas.training.trainer import Trainer
 from nas_runtime.records import Records
 from nas_runtime.run import Run
 from netadapt import run as netadapt_run
@@ -83,7 +83,7 @@ def labelled(data: Dataset, arch: Arch, weights, **shares: float) -> Dataset:
 def test_a_proposal_is_measured_on_the_holdout_and_a_final_network_on_the_test_images_too(stripes):
     net = trained()
     data = labelled(stripes, TINY, net.weights, train=0, holdout=1, test=0.5)
-    shared = share(ProxyTraining(data=data, recipe=Recipe()))
+    shared = share(Trainer(data=data, recipe=Recipe()))
     look = FineTune(trainer=shared, parent=share(net), recipe=None, inherit="l2", rng_seed=0)
     assert look(TINY).top1 == 1.0
     evaluation = AndTest(shared, look)(TINY)
@@ -92,7 +92,7 @@ def test_a_proposal_is_measured_on_the_holdout_and_a_final_network_on_the_test_i
 
 def test_a_network_trained_from_scratch_is_measured_on_the_holdout_and_the_test_images(stripes):
     def task(data: Dataset) -> AndTest:
-        shared = share(ProxyTraining(data=data, recipe=Recipe()))
+        shared = share(Trainer(data=data, recipe=Recipe()))
         return AndTest(shared, Train(trainer=shared, recipe=RECIPE, rng_seed=3))
 
     net, _ = task(stripes)(TINY).state
@@ -101,8 +101,8 @@ def test_a_network_trained_from_scratch_is_measured_on_the_holdout_and_the_test_
 
 
 def test_a_sample_is_measured_on_the_holdout_and_the_winner_on_the_test_images_too(stripes):
-    def trainer(data: Dataset) -> ProxyTraining:
-        return ProxyTraining(data=data, recipe=RECIPE)
+    def trainer(data: Dataset) -> Trainer:
+        return Trainer(data=data, recipe=RECIPE)
 
     net, *_ = trainer(stripes).train_fully(TINY, epochs=1, threads=1, rng_seed=3)
     data = labelled(stripes, TINY, net.state_dict(), holdout=1, test=0.5)
@@ -117,7 +117,7 @@ def test_a_seed_with_weights_is_measured_on_the_holdout(stripes, tmp_path):
     save_file(dict(net.weights), tmp_path / "seed.safetensors")
     data = labelled(stripes, TINY, net.weights, train=0, holdout=0.75, test=0)
     seed = Seed(arch=TINY, weights=tmp_path / "seed.safetensors")
-    assert given_net(seed, ProxyTraining(data=data, recipe=Recipe())).top1 == 0.75
+    assert given_net(seed, Trainer(data=data, recipe=Recipe())).top1 == 0.75
 
 
 @pytest.mark.parametrize(("images", "seed_top1"), [(7, 1.0), (None, 7 / 60)])
@@ -144,7 +144,7 @@ def test_an_adaptation_is_judged_on_its_part_of_the_holdout(stripes, tmp_path, i
         Console(quiet=True),
         Run(tmp_path),
         plan,
-        ProxyTraining(data=data, recipe=Recipe()),
+        Trainer(data=data, recipe=Recipe()),
         SerialExecutor(),
         net,
         Records(tmp_path / "history.jsonl", "history"),
@@ -162,7 +162,7 @@ def shared_weights(data: Dataset, **settings) -> SharedWeights:
         key="splits",
         space=space,
         weights=share({name: weight.detach().numpy() for name, weight in net.weights.items()}),
-        trainer=ProxyTraining(data=data, recipe=RECIPE),
+        trainer=Trainer(data=data, recipe=RECIPE),
         kernels="centre",
         **{"images": 60, "bn_images": 96, **settings},
     )
@@ -188,18 +188,18 @@ def others(split: Split) -> Split:
 
 
 def fine_tuned(data: Dataset):
-    shared = share(ProxyTraining(data=data, recipe=Recipe()))
+    shared = share(Trainer(data=data, recipe=Recipe()))
     task = FineTune(trainer=shared, parent=share(trained()), recipe=RECIPE, inherit="l2", rng_seed=0)
     return task(TINY).state.weights
 
 
 def from_scratch(data: Dataset):
-    shared = share(ProxyTraining(data=data, recipe=Recipe()))
+    shared = share(Trainer(data=data, recipe=Recipe()))
     return Train(trainer=shared, recipe=RECIPE, rng_seed=0)(TINY).state.weights
 
 
 def fully(data: Dataset):
-    net, *_ = ProxyTraining(data=data, recipe=RECIPE).train_fully(TINY, epochs=1, threads=1, rng_seed=0)
+    net, *_ = Trainer(data=data, recipe=RECIPE).train_fully(TINY, epochs=1, threads=1, rng_seed=0)
     return net.state_dict()
 
 

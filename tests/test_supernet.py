@@ -69,12 +69,12 @@ def test_statistics_are_those_of_all_images_together():
 def training(
     folder, *, space: str = "mnasnet", steps: int = 12, dropout: float = 0.0, joint: bool | Joint = False, **changes
 ) -> Training:
-    from nas.evaluators.proxy_training import ProxyTraining
+    from nas.training.trainer import Trainer
 
     torch.set_num_threads(1)
     data = sources.load("fashion_mnist_mini", train_images=96)
     recipe = Recipe(steps=steps, batch=16)
-    trainer = ProxyTraining(data=data, recipe=recipe, dropout=dropout)
+    trainer = Trainer(data=data, recipe=recipe, dropout=dropout)
     supernet = make(space)
     networks = supernet.layout.space
 

@@ -7,8 +7,8 @@ import pytest
 
 import nas.search
 from experiments import fit_surrogate
-from nas.evaluators.surrogate import COEFFICIENTS, Surrogate
 from nas.search_options import SearchOptions
+from nas.surrogate import COEFFICIENTS, Surrogate
 from nas_runtime.command import call
 from search_spaces import rewrite, spaces, zoo
 from tests.test_commands import command, journal

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.training import train as training
 from nas.training.datasets import Split, make
 from nas.training.recipe import Recipe
 from nas.training.train import _shift_and_flip, batches, new_net, normalise, schedule, top1, train
+from nas.training.trainer import Trainer
 from search_spaces import zoo
 
 RECIPE = Recipe(epochs=12, batch=16, crop_px=1)
@@ -16,7 +16,7 @@ RECIPE = Recipe(epochs=12, batch=16, crop_px=1)
 
 @pytest.fixture
 def evaluator(stripes):
-    return ProxyTraining(data=stripes, recipe=RECIPE)
+    return Trainer(data=stripes, recipe=RECIPE)
 
 
 SMALL = zoo.get("mobilenet_v3_small", width=0.35)
@@ -87,9 +87,7 @@ def test_each_accuracy_is_of_its_own_images(stripes):
     """The holdout's labels are all wrong, those of the test images right: what learns has none right of the one and
     most of the other."""
     wrong = Split(stripes.holdout.images, (stripes.holdout.labels + 1) % 3)
-    evaluator = ProxyTraining(
-        data=make("x", train=stripes.train, holdout=wrong, test=stripes.test, classes=3), recipe=RECIPE
-    )
+    evaluator = Trainer(data=make("x", train=stripes.train, holdout=wrong, test=stripes.test, classes=3), recipe=RECIPE)
     seen = []
     evaluation = evaluator.evaluate(SMALL, rng_seed=0, on_epoch=lambda epochs, top1: seen.append((epochs, top1)))
     assert evaluation.top1 < 0.2
@@ -103,7 +101,7 @@ def test_each_accuracy_is_of_its_own_images(stripes):
 def test_a_training_begins_with_given_weights(evaluator, stripes):
     net, holdout_top1, test_top1 = evaluator.train_fully(SMALL, epochs=12, threads=1, rng_seed=0)
     assert holdout_top1 > 0.6  # one third by chance
-    still = ProxyTraining(data=stripes, recipe=Recipe(epochs=1, batch=16, lr=1e-12, weight_decay=0.0))
+    still = Trainer(data=stripes, recipe=Recipe(epochs=1, batch=16, lr=1e-12, weight_decay=0.0))
     assert still.evaluate(SMALL, rng_seed=1, state=net.state_dict()).top1 == pytest.approx(holdout_top1, abs=0.1)
     again = still.train_fully(SMALL, epochs=1, threads=1, rng_seed=1, state=net.state_dict())[2]
     assert again == pytest.approx(test_top1, abs=0.1)
@@ -111,7 +109,7 @@ def test_a_training_begins_with_given_weights(evaluator, stripes):
 
 
 def test_divergence_is_a_result(stripes):
-    evaluator = ProxyTraining(data=stripes, recipe=Recipe(epochs=2, batch=16, lr=1e12))
+    evaluator = Trainer(data=stripes, recipe=Recipe(epochs=2, batch=16, lr=1e12))
     evaluation = evaluator.evaluate(SMALL, rng_seed=0)
     assert (evaluation.status, evaluation.top1) == ("diverged", 0.0)
     with pytest.raises(ValueError, match="the final training diverged"):
@@ -127,7 +125,7 @@ def test_the_search_never_sees_the_test_images(stripes):
         test=Split(255 - stripes.test.images, stripes.test.labels[::-1].copy()),
         classes=3,
     )
-    a, b = (ProxyTraining(data=data, recipe=RECIPE).evaluate(SMALL, rng_seed=0).top1 for data in (stripes, other))
+    a, b = (Trainer(data=data, recipe=RECIPE).evaluate(SMALL, rng_seed=0).top1 for data in (stripes, other))
     assert a == b
 
 

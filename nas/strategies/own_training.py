@@ -23,8 +23,8 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.evaluators.proxy_training import ProxyTraining
     from nas.search_options import SearchOptions
+    from nas.training.trainer import Trainer
     from nas_runtime.run import Run
 
 __all__ = ["OwnTraining", "read"]
@@ -111,7 +111,7 @@ class OwnTraining:
             ),
         )
 
-    def _by_loop(self, task: Task, trainer: "ProxyTraining", executor: Executor) -> Callable[[Sampling], list[Trial]]:
+    def _by_loop(self, task: Task, trainer: "Trainer", executor: Executor) -> Callable[[Sampling], list[Trial]]:
         def with_seed(number: int) -> Evaluate:
             return functools.partial(trainer.evaluate, rng_seed=task.rng_seed + number)
 
@@ -119,7 +119,7 @@ class OwnTraining:
             loop.sample, evaluate=with_seed(0), executor=executor, evaluate_again=with_seed if self.again else None
         )
 
-    def _by_tune(self, task: Task, run: "Run", trainer: "ProxyTraining") -> Callable[[Sampling], list[Trial]]:
+    def _by_tune(self, task: Task, run: "Run", trainer: "Trainer") -> Callable[[Sampling], list[Trial]]:
         return functools.partial(
             _search_with_tune(),
             trainer=trainer,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nas.options import SharedWeights, Trainer
+from nas.options import SharedWeights, TrainingOptions
 from nas.settings import trainer_of
 from nas.strategies.trained import Trainings
 
@@ -14,7 +14,7 @@ __all__ = ["NO_TUNE", "check_unused", "read_trainings"]
 NO_TUNE = "engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after"
 
 
-def read_trainings(options: "SearchOptions", evaluator: Trainer) -> Trainings:
+def read_trainings(options: "SearchOptions", evaluator: TrainingOptions) -> Trainings:
     """The data and trainings of `evaluator`.
 
     Raises:

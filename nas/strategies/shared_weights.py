@@ -25,10 +25,10 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.evaluators.proxy_training import ProxyTraining
-    from nas.evaluators.shared_weights import SharedWeights
     from nas.search_options import SearchOptions
+    from nas.supernet.evaluator import SharedWeights
     from nas.supernet.policy import Learned
+    from nas.training.trainer import Trainer
     from nas_runtime.run import Run
 
 __all__ = ["Shared", "read"]
@@ -127,10 +127,10 @@ class Shared:
         )
 
     def _trained(
-        self, task: Task, run: "Run", trainer: "ProxyTraining", console: "Console"
+        self, task: Task, run: "Run", trainer: "Trainer", console: "Console"
     ) -> "tuple[SharedWeights, Learned | None]":
         """What evaluates with the trained weights in this process, and the controller that learned with them."""
-        from nas.evaluators.shared_weights import SharedWeights
+        from nas.supernet.evaluator import SharedWeights
         from nas.supernet.prepare import FILE, Problem, prepare
 
         weights, learned = prepare(
@@ -153,7 +153,7 @@ class Shared:
         )
         return supernet, learned
 
-    def _final(self, supernet: "SharedWeights", trainer: "ProxyTraining", rng_seed: int) -> FinalTrainings:
+    def _final(self, supernet: "SharedWeights", trainer: "Trainer", rng_seed: int) -> FinalTrainings:
         final = self.trainings.from_scratch(trainer, rng_seed)
         if self.trainings.final_start == "scratch":
             return final

@@ -3,9 +3,9 @@
 import functools
 from typing import TYPE_CHECKING
 
-from nas.evaluators.surrogate import Surrogate
 from nas.executor import Evaluate
 from nas.strategies.untrained import Untrained
+from nas.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from nas.search_options import SearchOptions

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
-    from nas.evaluators.proxy_training import ProxyTraining
     from nas.executor import Executor
     from nas.training.sources import DataFacts
+    from nas.training.trainer import Trainer
     from nas_runtime.run import Run
 
 __all__ = ["TrainedJudge", "Trainings", "describe_images"]
@@ -67,11 +67,11 @@ class Trainings:
         more = " more" * (self.final_start == "inherited")
         return f"then {counted(self.final_epochs, 'epoch')}{more} by the best {self.finalists}"
 
-    def load(self, console: "Console") -> "ProxyTraining":
+    def load(self, console: "Console") -> "Trainer":
         """Reads the data; what trains networks on it."""
         return self.trainer.on(self.data.load(console, self.facts))
 
-    def from_scratch(self, trainer: "ProxyTraining", rng_seed: int) -> FinalTrainings:
+    def from_scratch(self, trainer: "Trainer", rng_seed: int) -> FinalTrainings:
         """The final trainings of a search with `rng_seed`, which have a seed of their own."""
         thoroughly, seed = self.longer(trainer), final_seed(rng_seed)
         return FinalTrainings(
@@ -79,7 +79,7 @@ class Trainings:
             identity={**thoroughly.identity(), "rng_seed": seed, "start": "scratch"},
         )
 
-    def longer(self, trainer: "ProxyTraining") -> "ProxyTraining":
+    def longer(self, trainer: "Trainer") -> "Trainer":
         """`trainer` with the epochs of the final training."""
         return replace(trainer, recipe=replace(trainer.recipe, epochs=self.final_epochs))
 
@@ -107,7 +107,7 @@ class TrainedJudge:
     executor: "Executor"
     console: "Console"
     trainings: Trainings
-    trainer: "ProxyTraining"
+    trainer: "Trainer"
     controller: Controller
     sample: Callable[[Sampling], list[Trial]]
     final: FinalTrainings

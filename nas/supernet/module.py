@@ -69,7 +69,7 @@ class Supernet(nn.Module):
 
         Args:
             arch: a network of the space.
-            small: the same network for the images of the data set (`ProxyTraining.small`).
+            small: the same network for the images of the data set (`Trainer.small`).
 
         Raises:
             ValueError: `arch` is not a network of the space.

@@ -18,10 +18,10 @@ from nas.training.recipe import Recipe
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas.evaluators.proxy_training import ProxyTraining
     from nas.supernet.module import Supernet
     from nas.supernet.policy import JointPolicy, Learned
     from nas.supernet.train import Training
+    from nas.training.trainer import Trainer
     from search_spaces.layout import Layout
 
 __all__ = ["FILE", "Problem", "SharedPlan", "prepare", "within"]
@@ -81,7 +81,7 @@ def prepare(
     shared: SharedPlan,
     problem: Problem,
     *,
-    trainer: "ProxyTraining",
+    trainer: "Trainer",
     rng_seed: int,
     threads: int,
     console: Console,
@@ -122,7 +122,7 @@ def _training(
     net: "Supernet",
     shared: SharedPlan,
     problem: Problem,
-    trainer: "ProxyTraining",
+    trainer: "Trainer",
     rng_seed: int,
     file: Path,
 ) -> "Training":
@@ -168,7 +168,7 @@ def _training(
 
 
 def _identity(
-    net: "Supernet", shared: SharedPlan, problem: Problem, trainer: "ProxyTraining", rng_seed: int
+    net: "Supernet", shared: SharedPlan, problem: Problem, trainer: "Trainer", rng_seed: int
 ) -> dict[str, Any]:
     """What the weights depend on, besides the band that networks are drawn from."""
     data = trainer.data

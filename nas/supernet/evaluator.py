@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.evaluators.proxy_training import ProxyTraining
 from nas.executor import Shared
+from nas.training.trainer import Trainer
 from nas.trial import Evaluation
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace
@@ -45,7 +45,7 @@ class SharedWeights:
     key: str
     space: SearchSpace
     weights: Shared
-    trainer: ProxyTraining
+    trainer: Trainer
     kernels: str
     images: int
     bn_images: int

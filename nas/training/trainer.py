@@ -1,4 +1,4 @@
-"""`ProxyTraining`: the accuracy of a network after a short training on small images.
+"""`Trainer`: the accuracy of a network after a training, short or long, on small images.
 
 MnasNet trains each sampled network for 5 epochs of ImageNet; this trains for seconds on small images, which says less.
 How much it says is measured by ``python -m experiments.proxy_signal`` and ``proxy_validation``.
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from search_spaces.torch_net import Net
 
-__all__ = ["ProxyTraining"]
+__all__ = ["Trainer"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyTraining:
+class Trainer:
     """An evaluator: trains on `data.train`, answers top-1 on `data.holdout`.
 
     Attributes:
