@@ -16,9 +16,11 @@ from latency_luts.options import (
     ShowOptions,
     ValidateOptions,
 )
+from nas import controllers
 from nas.search_options import SearchOptions
 from nas_runtime.command import call, described, page
 from nas_runtime.compose import choices, overview
+from nas_runtime.declared import defaults
 from nas_runtime.kinds import Among, AnyPath, Free, Numbers, Several, Text
 from nas_runtime.options import CommandOptions, Options, declared, groups_of, read, read_plain
 from netadapt.options import NetadaptOptions
@@ -65,6 +67,12 @@ def test_whatever_is_in_conf_is_declared_and_explained(kind):
             assert option.kind.words, name
             assert 0 < len(option.meaning) <= 120, name
             assert "\n" not in option.meaning, name
+
+
+@pytest.mark.parametrize("name", controllers.names())
+def test_controllers_have_the_same_defaults_in_conf_and_in_python(name):
+    values, _ = overview("search", [f"controller={name}"])
+    assert values["controller"]["settings"] == defaults(controllers.CONTROLLERS.get(name), name)
 
 
 @pytest.mark.parametrize("kind", COMMANDS, ids=lambda kind: kind.command)
