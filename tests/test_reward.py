@@ -75,6 +75,34 @@ def test_a_reward_in_words(parameters, words):
     assert Reward(target_ms=75, **parameters).describe() == words
 
 
+def two_lines(top1, latency_ms, target_ms):
+    """Accuracy alone.
+
+    Latency does not count.
+    """
+    return top1
+
+
+def test_a_reward_of_ones_own_is_described_by_its_first_line():
+    name = f"{__name__}:two_lines"
+    assert Reward(name=name, target_ms=75).describe() == f"{name}: Accuracy alone."
+
+
+def test_whether_a_reward_is_linear_is_tried_from_a_hundredth_of_a_millisecond_to_ten_seconds():
+    tried = []
+    assert reward.is_linear(lambda top1, ms: tried.append(ms) or top1 / ms)
+    assert np.unique(tried) == pytest.approx(10 ** np.linspace(-2, 4, 25))
+
+    def from_a_second_on(top1, ms):
+        if ms < 1000:
+            raise ValueError("no reward")
+        return top1
+
+    assert reward.is_linear(from_a_second_on)
+    assert not reward.is_linear(lambda top1, ms: from_a_second_on(top1, ms) ** 2)
+    assert reward.is_linear(lambda top1, ms: from_a_second_on(top1, 0)) is False  # nothing is known
+
+
 @pytest.mark.parametrize("w", [-0.02, -0.5])
 def test_an_adjusted_reward_has_its_best_at_the_target(w):
     """Where log ACC is a - b / latency, soft's best latency is b / -w: 200 or 8, while the target is 40."""
