@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from latency_luts.options import BuildOptions, ValidateOptions
+from nas.search_options import SearchOptions
 from nas_runtime import registry
-from nas_runtime.command import composed
+from nas_runtime.command import call
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/pyproject.toml"))
-CONFIGS = {"nas.search": "search", "latency_luts.build": "lut", "latency_luts.validate": "validate"}
+OPTIONS = {"nas.search": SearchOptions, "latency_luts.build": BuildOptions, "latency_luts.validate": ValidateOptions}
 TINY = (
     *("samples=2", "batch=2", "epochs=1", "final.networks=1", "final.epochs=1", "executor=serial"),
     *("dataset.train_images=64", "dataset.holdout_images=64", "+target=pixel1_small", "space.base_width=1"),
@@ -53,8 +55,13 @@ def run(arguments, *, cwd, path):
     return done.stdout
 
 
+def module_of(folder):
+    (module,) = (path for path in folder.glob("*.py") if not path.name.startswith("test_"))
+    return module
+
+
 def test_there_is_one_of_each_kind():
-    assert EXAMPLES == ["controller", "dataset", "evaluator", "reward", "space"]
+    assert EXAMPLES == ["controller", "dataset", "evaluator", "reward", "runtime", "space"]
 
 
 def test_they_are_what_their_own_tests_say(sources, environment):
@@ -88,8 +95,7 @@ def test_an_evaluator_is_found_by_the_name_of_its_entry_point(environment, tmp_p
 
 def test_all_are_found_by_dotted_names_in_the_current_directory(sources, tmp_path):
     for name in EXAMPLES:
-        for module in (sources / name).glob("[!t]*.py"):
-            shutil.copy(module, tmp_path)
+        shutil.copy(module_of(sources / name), tmp_path)
     names = (
         *("controller=simulated_annealing:Annealing", "space=small_mobilenet:make", "dataset=drawn_shapes:load"),
         "reward=hinge_reward:hinge",
@@ -107,15 +113,16 @@ def test_all_are_found_by_dotted_names_in_the_current_directory(sources, tmp_pat
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_commands_of_their_texts_can_be_composed(name, sources, environment, monkeypatch):
+def test_the_commands_of_their_texts_are_understood(name, sources, environment, monkeypatch):
     monkeypatch.syspath_prepend(environment)
     monkeypatch.chdir(sources / name)
     registry._entry_points.cache_clear()
-    (module,) = (path for path in (sources / name).glob("*.py") if not path.name.startswith("test_"))
-    commands = re.findall(r"^    python -m (\S+) (.*?)(?:  +#.*)?$", module.read_text(), re.MULTILINE)
+    commands = re.findall(
+        r"^    python -m (\S+) (.*?)(?:  +#.*)?$", module_of(sources / name).read_text(), re.MULTILINE
+    )
     assert len(commands) >= 2
     try:
         for command, arguments in commands:
-            assert composed(lambda _: None, CONFIGS[command], arguments.split()) == 0, (command, arguments)
+            assert call(lambda _: None, OPTIONS[command], arguments.split()) == 0, (command, arguments)
     finally:
         registry._entry_points.cache_clear()
