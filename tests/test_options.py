@@ -23,6 +23,8 @@ from nas_runtime.compose import choices, overview
 from nas_runtime.declared import defaults
 from nas_runtime.kinds import Among, AnyPath, Free, Numbers, Several, Text
 from nas_runtime.options import CommandOptions, Options, declared, groups_of, read, read_plain
+from nas_runtime.reference import COMMANDS as COMMANDS_BY_NAME
+from nas_runtime.reference import main as reference
 from netadapt.options import NetadaptOptions
 from search_spaces.show import NetworkOptions
 
@@ -346,3 +348,12 @@ def test_a_page_has_every_option_of_every_group():
         assert f"### space={name}\n" in printed
         assert f"| `space.name` | `{name}` | " in printed
     assert "| `path` | to be given | " in page(ImportOptions)
+
+
+def test_the_reference_has_every_command(capsys):
+    assert {COMMANDS_BY_NAME.get(name) for name in COMMANDS_BY_NAME.shipped} == set(COMMANDS)
+    assert all(COMMANDS_BY_NAME.get(name).command == name for name in COMMANDS_BY_NAME.shipped)
+    reference(["latency_luts.show", "latency_luts.options:BundleOptions"])
+    printed = capsys.readouterr().out
+    assert printed.count("## python -m ") == 2
+    assert "## python -m latency_luts.bundle\n" in printed
