@@ -20,7 +20,7 @@ TINY = ["space.base_width=0.01", "space.resolution_px=32"]
 def built(tmp_path_factory) -> tuple[Path, str]:
     """A table of this machine whose build was killed once: its folder, and what the second build printed."""
     cwd = tmp_path_factory.mktemp("tables")
-    build = ["latency_luts.build", "device=host_here", "tables_dir=.", *TINY]
+    build = ["tests.quickly", "latency_luts.build", "device=host_here", "tables_dir=.", *TINY]
     killed = command("tests.signalled", "SIGKILL", "host_here.json.measured:20", *build, cwd=cwd)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (cwd / "host_here.json.measured").read_text().count('"chain"') > 10
@@ -45,7 +45,7 @@ def test_validate(built):
     cwd, _ = built
     before = len(read(cwd / "host_here.json").units)
     few = ("nets=10", "widths=0.01", "resolution_px=32", "bursts=8")
-    done = command("latency_luts.validate", "device=host_here", *few, "tables_dir=.", cwd=cwd)
+    done = command("tests.quickly", "latency_luts.validate", "device=host_here", *few, "tables_dir=.", cwd=cwd)
     assert done.returncode == 0, done.stderr
     report = json.loads((cwd / "validation.json").read_text())
     assert report["nets"] == 10
@@ -63,7 +63,7 @@ def test_validate(built):
     assert len(table.units) > before
     # an interpolation measures no unit and is not what the table says of itself
     few = ("nets=10", "widths=0.7", "resolution_px=32", "bursts=4", "model=interpolated")
-    done = command("latency_luts.validate", "device=host_here", *few, "tables_dir=.", cwd=cwd)
+    done = command("tests.quickly", "latency_luts.validate", "device=host_here", *few, "tables_dir=.", cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert "of the networks have units that the table lacks" in done.stdout
     assert json.loads((cwd / "validation.json").read_text())["model"] == "interpolated"
