@@ -21,6 +21,7 @@ from nas.journal import Journal
 from nas.search_options import SearchOptions
 from nas_runtime.command import call
 from nas_runtime.run import Run
+from netadapt.options import NetadaptOptions
 from search_spaces import onnx_net, show, spaces, text, torch_net, zoo
 from search_spaces.lower import lower
 
@@ -199,8 +200,8 @@ def test_reading_a_run_writes_nothing(finished, tmp_path, monkeypatch, capsys):
     with unchanged(run_dir):
         assert call(nas.search.main, SearchOptions, its) == 0
         assert call(nas.search.main, SearchOptions, [*its, "epochs=2"]) == 1
-        assert call(netadapt.run.main, "netadapt", ["seed=run", "dry_run=true"]) == 0
-        assert call(netadapt.run.main, "netadapt", ["seed=mnasnet_a1", "run_dir=run"]) == 1
+        assert call(netadapt.run.main, NetadaptOptions, ["seed=run", "dry_run=true"]) == 0
+        assert call(netadapt.run.main, NetadaptOptions, ["seed=mnasnet_a1", "run_dir=run"]) == 1
         assert "run holds a run of search, not of netadapt; use another run_dir, or" in capsys.readouterr().err
         show.main(["run/best.json"])
         run = Run(run_dir)

@@ -33,14 +33,14 @@ def seconds(tmp_path, monkeypatch):
         data = sources.load(name, holdout_images=100, **how)
         return replace(data, test=datasets.part(data.test, 100))
 
-    equal_time_searches.load_data.cache_clear()
+    equal_time_searches._load_data.cache_clear()
     monkeypatch.setattr(equal_time_searches, "sources", SimpleNamespace(load=load))
     monkeypatch.setattr(equal_time_searches, "SHARED_EPOCHS_A_MINUTE", {("mnasnet", "two_stage"): 12})
     monkeypatch.setattr(equal_time, "FINAL", {"fashion_mnist_mini": (1, 192)})
     monkeypatch.setattr(equal_time.tables, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["equal_time", "minutes=1", "seeds=1", "final_seeds=2", "methods=random,shared"])
     yield tmp_path
-    equal_time_searches.load_data.cache_clear()
+    equal_time_searches._load_data.cache_clear()
 
 
 def test_searches_in_equal_time(seconds, monkeypatch, capsys):

@@ -228,7 +228,7 @@ def test_a_look_says_what_load_gives(tmp_path, monkeypatch, name):
         for known in ("name", "resolution_px", "channels", "classes", "class_names", "resize"):
             assert getattr(facts, known) == getattr(data, known), known
         assert set(facts.notes) <= set(data.notes)
-        for split in ("train", "holdout", "test"):
+        for split in ("train", "holdout"):
             assert getattr(facts, f"{split}_images") == len(getattr(data, split))
         assert facts.classes == len(facts.class_names) == (2 if name == "image_folder" else 10)
 

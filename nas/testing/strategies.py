@@ -1,5 +1,6 @@
 """What is promised of every evaluator of one's own (`nas.strategies.plugged`), and of every strategy."""
 
+import io
 import pickle
 import tempfile
 from collections.abc import Callable, Sequence
@@ -125,7 +126,7 @@ def _check_outcome(outcome: Outcome, trials: Sequence[Trial]) -> None:
 
 def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list[Trial], Outcome]:
     """The search in `run_dir`, from its beginning or from where it is, to its end."""
-    task, console = _task(space), new_console(file=(run_dir.parent / "said.txt").open("a"))
+    task, console = _task(space), new_console(file=io.StringIO())
     objective = Objective(
         latency_ms=task.latency.latency_ms,
         latency_ms_batch=partial(task.latency.latency_ms_batch, space),
