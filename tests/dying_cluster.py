@@ -19,8 +19,8 @@ from nas.loop import search
 from nas.reward import Reward
 from nas.trial import Evaluation
 from search_spaces import spaces
-from tests.test_commands import HANGS_S
-from tests.test_kills import lines
+from tests.commands.test_commands import HANGS_S
+from tests.nas.test_kills import lines
 
 SAMPLES = 320
 BEFORE, TOGETHER = 24, 100  # samples before a node is killed, and those that may begin before all four have had one

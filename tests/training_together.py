@@ -18,7 +18,7 @@ from nas.executor_ray import RayExecutor
 from nas.supernet import parallel
 from nas.supernet.phases import Workers
 from nas.supernet.train import Training
-from tests.test_supernet import training
+from tests.nas.test_supernet import training
 
 
 class Halves(Training):
