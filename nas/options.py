@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Data",
-    "ProxyTraining",
+    "ProxyTrainingOptions",
     "Ray",
-    "Run",
+    "RunOptions",
     "Running",
     "SharedTraining",
-    "SharedWeights",
-    "Surrogate",
+    "SharedWeightsOptions",
+    "SurrogateOptions",
     "Target",
     "TrainingOptions",
     "Usual",
@@ -112,7 +112,7 @@ class TrainingOptions(Options):
     search: Usual
 
 
-class ProxyTraining(TrainingOptions):
+class ProxyTrainingOptions(TrainingOptions):
     """A short training of each network by itself."""
 
     name: Literal["proxy_training"] = Field(description="of the evaluator")
@@ -155,7 +155,7 @@ class SharedTraining(Options):
         return self
 
 
-class SharedWeights(TrainingOptions):
+class SharedWeightsOptions(TrainingOptions):
     """One set of weights for all networks of the space, each of which is evaluated with its part of them.
 
     Batch and learning rate outside `shared` are those of final trainings.
@@ -165,7 +165,7 @@ class SharedWeights(TrainingOptions):
     shared: SharedTraining
 
 
-class Surrogate(Options):
+class SurrogateOptions(Options):
     """ImageNet accuracy, predicted in microseconds; only for space=accel_nasbench."""
 
     name: Literal["surrogate"] = Field(description="of the evaluator")
@@ -195,7 +195,7 @@ class Running(Options):
     )
 
 
-class Run(Options):
+class RunOptions(Options):
     """What every run has."""
 
     rng_seed: int = Field(ge=0, le=2**63 - 1, description="of all that is random")

@@ -6,16 +6,26 @@ from pydantic import Field
 
 from nas import controllers
 from nas import reward as rewards
-from nas.options import Data, ProxyTraining, Ray, Run, Running, SharedWeights, Surrogate, Target, Usual
+from nas.options import (
+    Data,
+    ProxyTrainingOptions,
+    Ray,
+    Running,
+    RunOptions,
+    SharedWeightsOptions,
+    SurrogateOptions,
+    Target,
+    Usual,
+)
 from nas.strategies import EVALUATORS
 from nas_runtime.kinds import Free, named_in
 from nas_runtime.options import CommandOptions, Options, settings_in
 from search_spaces.options import Space
 
-__all__ = ["Controller", "Final", "OwnEvaluator", "SearchOptions", "SearchRay"]
+__all__ = ["ControllerOptions", "Final", "OwnEvaluator", "SearchOptions", "SearchRay"]
 
 
-class Controller(Options):
+class ControllerOptions(Options):
     """What proposes networks."""
 
     name: Annotated[str, named_in(controllers.CONTROLLERS)] = Field(description="of the controller")
@@ -48,15 +58,15 @@ class SearchRay(Ray):
     )
 
 
-class SearchOptions(CommandOptions, Run, Running):
+class SearchOptions(CommandOptions, RunOptions, Running):
     """Searches for a network that is accurate and fast enough on a device."""
 
     command, config = "nas.search", "search"
 
     target: Target | None
     space: Space
-    controller: Controller
-    evaluator: ProxyTraining | SharedWeights | Surrogate | OwnEvaluator
+    controller: ControllerOptions
+    evaluator: ProxyTrainingOptions | SharedWeightsOptions | SurrogateOptions | OwnEvaluator
     dataset: Data
     reward: Annotated[str, named_in(rewards.REWARDS)] = Field(
         description="soft: ACC x (LAT/TAR)^w; hard: the target is a limit; absolute: ACC - beta x |LAT/TAR - 1|"

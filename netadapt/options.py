@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nas.options import Data, ProxyTraining, Ray, Run, Running, Target
+from nas.options import Data, ProxyTrainingOptions, Ray, Running, RunOptions, Target
 from nas_runtime.kinds import Among, AnyPath, Mark, Several, Text
 from nas_runtime.options import CommandOptions, Options
 from netadapt.channels import KINDS
@@ -37,7 +37,7 @@ class _Rungs(Mark):
         return ": they must be shares of fine_tune.steps, from 0 to below 1, rising: [0,0.5]"
 
 
-class FineTune(Options):
+class FineTuneOptions(Options):
     """The short training of each proposal, with its inherited weights."""
 
     steps: int = Field(ge=1, le=10_000_000, description="updates of each proposal; the paper's T is 10,000")
@@ -45,13 +45,13 @@ class FineTune(Options):
     holdout_images: int | None = Field(ge=1, le=10**9, description="that proposals are measured on; null: all")
 
 
-class NetadaptOptions(CommandOptions, Run, Running):
+class NetadaptOptions(CommandOptions, RunOptions, Running):
     """Adapts a network to a device, narrowing it layer by layer until it is fast enough."""
 
     command, config = "netadapt.run", "netadapt"
 
     target: Target | None
-    evaluator: ProxyTraining
+    evaluator: ProxyTrainingOptions
     dataset: Data
     seed: Text = Field(description="a network of the zoo (as mnasnet_a1), a run's folder or a network's file")
     width: float = Field(gt=0, le=4, description="width multiplier of a network of the zoo")
@@ -75,7 +75,7 @@ class NetadaptOptions(CommandOptions, Run, Running):
     inherit: Annotated[str, Among(lambda: INHERIT)] = Field(
         description="channels that stay; l2: those with the largest filters; truncate: the first ones"
     )
-    fine_tune: FineTune
+    fine_tune: FineTuneOptions
     rungs: Annotated[tuple[float, ...], _Rungs()] = Field(
         description="successive halving: shares of fine_tune.steps at which the better half of the proposals goes on"
     )

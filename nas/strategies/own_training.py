@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nas import finish, loop
 from nas.estimate import pace
 from nas.executor import Evaluate, Executor
-from nas.options import ProxyTraining as ProxyTrainingOptions
+from nas.options import ProxyTrainingOptions
 from nas.recorder import Sampling
 from nas.references import REFERENCES, references
 from nas.settings import ExecutorSettings

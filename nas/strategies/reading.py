@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nas.options import SharedWeights, TrainingOptions
+from nas.options import SharedWeightsOptions, TrainingOptions
 from nas.settings import trainer_of
 from nas.strategies.trained import Trainings
 
@@ -26,7 +26,7 @@ def read_trainings(options: "SearchOptions", evaluator: TrainingOptions) -> Trai
         trainer=trainer_of(evaluator),
         final_epochs=options.final.epochs,
         finalists=options.final.networks,
-        final_start=_start(options.final.start, shared=isinstance(evaluator, SharedWeights)),
+        final_start=_start(options.final.start, shared=isinstance(evaluator, SharedWeightsOptions)),
     )
 
 

@@ -9,7 +9,7 @@ from nas import loop
 from nas.estimate import INFERENCE_SHARE, pace
 from nas.executor import Executor, SerialExecutor
 from nas.finish import FinalTrainings
-from nas.options import SharedWeights as SharedWeightsOptions
+from nas.options import SharedWeightsOptions
 from nas.references import REFERENCES
 from nas.seeds import final_seed
 from nas.settings import ExecutorSettings, recipe_of
@@ -106,8 +106,8 @@ class Shared:
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
         trainer = self.trainings.load(console)
-        here, learned = self._trained(task, run, trainer, console)
-        supernet = replace(here, weights=executor.share(here.weights.get()))
+        local, learned = self._trained(task, run, trainer, console)
+        supernet = replace(local, weights=executor.share(local.weights.get()))
         inherits = self.trainings.final_start == "inherited"
         return TrainedJudge(
             task=task,
@@ -123,7 +123,7 @@ class Shared:
                 executor=executor,
             ),
             final=self._final(supernet, trainer, task.rng_seed),
-            inherited=here.inherited if inherits else None,
+            inherited=local.inherited if inherits else None,
         )
 
     def _trained(
