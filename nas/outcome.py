@@ -14,7 +14,7 @@ from nas.plan import Plan
 from nas.references import references
 from nas.report import summary
 from nas.reward import Reward
-from nas.strategies.contract import Outcome
+from nas.strategies.contract import Decision
 from nas.trial import Trial
 from nas_runtime.console import counted
 from nas_runtime.files import read_json, write_json, write_text
@@ -28,7 +28,7 @@ class Result:
     """All that a search came to.
 
     Attributes:
-        outcome: what it decides on.
+        decision: the winner, and what it was compared with.
         sampled: name of a published network to its figures, see `summary.row`, by the evaluation that samples had;
             empty where they cannot have it.
         reward: the one that counted at the end.
@@ -37,7 +37,7 @@ class Result:
     """
 
     trials: Sequence[Trial]
-    outcome: Outcome
+    decision: Decision
     sampled: Mapping[str, Mapping[str, Any]]
     reward: Reward
     notes: Sequence[str]
@@ -54,13 +54,13 @@ def write(run_dir: Path, plan: Plan, result: Result) -> None:
     """Writes ``result.json``, the network, the pictures and the report."""
     from nas.report import html, interactive
 
-    outcome, trials = result.outcome, result.trials
-    shown = trials[outcome.winner.sample]  # measured as the samples were
+    decision, trials = result.decision, result.trials
+    shown = trials[decision.winner.sample]  # measured as the samples were
     record = _record(plan, result)
     write_json(run_dir / "result.json", record)
-    write_text(run_dir / "best.json", text.to_json(outcome.winner.arch))
+    write_text(run_dir / "best.json", text.to_json(decision.winner.arch))
     _plot(run_dir, plan, result, shown)
-    compared = {name: arch for name, arch in references(plan.space).items() if name in outcome.references}
+    compared = {name: arch for name, arch in references(plan.space).items() if name in decision.references}
     environment = read_json(run_dir / "environment.json") or {}
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     html.write_report(
@@ -68,7 +68,7 @@ def write(run_dir: Path, plan: Plan, result: Result) -> None:
         record,
         trials,
         pointed=interactive.dots(plan.space, trials, shown, result.sampled, target_ms=plan.target_ms),
-        blocks=interactive.strips({"found": outcome.winner.arch} | compared, plan.latency),
+        blocks=interactive.strips({"found": decision.winner.arch} | compared, plan.latency),
         facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
         f"git commit {environment.get('git_commit')}",
     )
@@ -76,10 +76,12 @@ def write(run_dir: Path, plan: Plan, result: Result) -> None:
 
 def _record(plan: Plan, result: Result) -> dict[str, Any]:
     """What ``result.json`` has."""
-    trials, outcome, winner = result.trials, result.outcome, result.outcome.winner
+    trials, decision, winner = result.trials, result.decision, result.decision.winner
     top1_ms = np.array([[t.top1, t.latency_ms] for t in trials if t.status == "ok"])
-    trained = {f"final_{name}": outcome.final[name] for name in ("holdout_top1", "test_top1") if name in outcome.final}
-    finalists = outcome.finalists
+    trained = {
+        f"final_{name}": decision.final[name] for name in ("holdout_top1", "test_top1") if name in decision.final
+    }
+    finalists = decision.finalists
     return {
         "best": {
             "sample": winner.sample,
@@ -88,11 +90,11 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
             **trained,
             "arch": text.to_dict(winner.arch),
         },
-        "references": outcome.references,
+        "references": decision.references,
         "references_as_samples": result.sampled,
         "finalists": summary.finalist_rows(finalists, result.reward) if finalists else None,
         "agreement": summary.agreement(finalists) if finalists else None,
-        "final_start": outcome.start,
+        "final_start": decision.start,
         "target_ms": plan.target_ms,
         "latency_model": described(plan.latency, winner.arch),
         "accuracy": plan.strategy.accuracy,
@@ -134,13 +136,13 @@ def _plot(run_dir: Path, plan: Plan, result: Result, winner: Trial) -> None:
 
 def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
     """Prints the result."""
-    outcome, winner = result.outcome, result.outcome.winner
-    rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **outcome.references}
+    decision, winner = result.decision, result.decision.winner
+    rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **decision.references}
     accuracy, device = plan.strategy.accuracy, plan.latency.device
     console.print(summary.result_table(rows, target_ms=plan.target_ms, accuracy=accuracy, device=device))
-    if outcome.finalists:
-        console.print(summary.finalists_table(outcome.finalists, result.reward))
-        console.print(summary.agreement(outcome.finalists))
+    if decision.finalists:
+        console.print(summary.finalists_table(decision.finalists, result.reward))
+        console.print(summary.agreement(decision.finalists))
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
     console.print(f"latency model: {described(plan.latency, winner.arch)}")
     console.print(
@@ -148,8 +150,8 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
         f"({result.median_ms / plan.target_ms:.2f} of the target)"
     )
     files = "best.json (the network), "
-    if final := outcome.final:
-        begun = ", from the shared weights on," * (outcome.start == "inherited")
+    if final := decision.final:
+        begun = ", from the shared weights on," * (decision.start == "inherited")
         console.print(
             f"after {counted(final['epochs'], 'epoch')}{begun} the found network has top-1 {final['test_top1']:.1%} on "
             f"the test images ({final['holdout_top1']:.1%} on the holdout)"

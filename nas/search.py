@@ -25,7 +25,7 @@ from nas.report import notes
 from nas.report.watch import watching
 from nas.reward import Reward, adjusted
 from nas.search_options import SearchOptions
-from nas.strategies.contract import Judge, Outcome
+from nas.strategies.contract import Decision, Judge
 from nas.trial import Trial
 from nas_runtime.command import run
 from nas_runtime.console import counted, new_console
@@ -51,7 +51,7 @@ def main(options: SearchOptions) -> None:
             decided = judge.decide(trials, reward)
         result = Result(
             trials=trials,
-            outcome=decided,
+            decision=decided,
             sampled=finish.rewarded(judge.references, reward),
             reward=reward,
             notes=_notes(plan, judge, trials, decided, reward),
@@ -105,7 +105,7 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
         return judge.search(sampling), objective.reward
 
 
-def _notes(plan: Plan, judge: Judge, trials: Sequence[Trial], decided: Outcome, reward: Reward) -> list[str]:
+def _notes(plan: Plan, judge: Judge, trials: Sequence[Trial], decided: Decision, reward: Reward) -> list[str]:
     """What a person should know before believing the result."""
     policy, trains = plan.controller_name in ("rnn_ppo", "reinforce"), bool(decided.final)
     wider, narrower = (can_have(plan, plan.base_width * factor) for factor in (1.25, 0.8))

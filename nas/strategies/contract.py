@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nas.report.summary import Finalist
     from nas_runtime.run import Run
 
-__all__ = ["Judge", "Outcome", "Strategy", "Task"]
+__all__ = ["Decision", "Judge", "Strategy", "Task"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Task:
     Attributes:
         target_ms: what the reward's target is.
         controller: proposes networks, unless the strategy has one of its own.
-        executor: where evaluations run; opened already.
+        executor: where evaluations run, as the settings say.
     """
 
     space: SearchSpace
@@ -125,7 +125,7 @@ class Judge(Protocol):
         """The trials of the search, in order, as `nas.loop.sample` and `nas.tune.search_with_tune` give them."""
         ...
 
-    def decide(self, trials: Sequence[Trial], reward: Reward) -> "Outcome":
+    def decide(self, trials: Sequence[Trial], reward: Reward) -> "Decision":
         """The winner: by final trainings of the best of `trials`, where there are such.
 
         Args:
@@ -142,7 +142,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Decision:
     """What a search decides on.
 
     Attributes:

@@ -16,7 +16,7 @@ from nas.report import notes
 from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.settings import TrainerSettings
-from nas.strategies.contract import Outcome, Task
+from nas.strategies.contract import Decision, Task
 from nas.trial import Trial
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from nas_runtime.run import Run
 
 __all__ = ["TrainedJudge", "Trainings", "describe_images"]
-
-"""What final trainings may begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +115,7 @@ class TrainedJudge:
     def search(self, sampling: Sampling) -> list[Trial]:
         return self.sample(sampling)
 
-    def decide(self, trials: Sequence[Trial], reward: Reward) -> Outcome:
+    def decide(self, trials: Sequence[Trial], reward: Reward) -> Decision:
         last = LastRound(
             run=self.run,
             executor=self.executor,
@@ -141,7 +139,7 @@ class TrainedJudge:
             inherited=self.inherited,
         )
         start = self.trainings.final_start
-        return Outcome(winner=winner, finalists=finalists, references=compared, final=final, start=start)
+        return Decision(winner=winner, finalists=finalists, references=compared, final=final, start=start)
 
     def notes(self, trials: Sequence[Trial]) -> list[str]:
         note = notes.at_chance(trials, self.trainings.facts.classes)

@@ -10,7 +10,7 @@ from nas.executor import Evaluate, Executor
 from nas.recorder import Sampling
 from nas.reward import Reward
 from nas.settings import ExecutorSettings
-from nas.strategies.contract import Outcome, Task
+from nas.strategies.contract import Decision, Task
 from nas.trial import Trial
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -91,8 +91,8 @@ class _Judge:
     def search(self, sampling: Sampling) -> list[Trial]:
         return loop.sample(sampling, self.evaluate, self.executor)
 
-    def decide(self, trials: Sequence[Trial], reward: Reward) -> Outcome:
-        return Outcome(winner=loop.best(trials))
+    def decide(self, trials: Sequence[Trial], reward: Reward) -> Decision:
+        return Decision(winner=loop.best(trials))
 
     def notes(self, trials: Sequence[Trial]) -> list[str]:
         return [self.caution] if self.caution else []

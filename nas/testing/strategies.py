@@ -18,7 +18,7 @@ from nas.objective import Objective
 from nas.recorder import Sampling
 from nas.reward import Reward
 from nas.settings import ExecutorSettings
-from nas.strategies.contract import Outcome, Strategy, Task
+from nas.strategies.contract import Decision, Strategy, Task
 from nas.testing.promise import global_random_states, promise
 from nas.trial import Evaluation, Trial
 from nas_runtime.console import new_console
@@ -83,12 +83,12 @@ def check_strategy(make: Callable[[], Strategy], *, space: SearchSpace | None = 
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder) / "first", Path(folder) / "second"
         _check_words(strategy, _task(space))
-        trials, outcome = _played(strategy, space, first)
-        _check_outcome(outcome, trials)
+        trials, decision = _played(strategy, space, first)
+        _check_decision(decision, trials)
         for again, where in ((first, "continued"), (second, "done again with the same seed")):
             same_trials, same_outcome = _played(make(), space, again)
             promise(_figures(same_trials) == _figures(trials), f"{where}, a search must have the same trials")
-            promise(same_outcome.winner.arch == outcome.winner.arch, f"{where}, a search must have the same winner")
+            promise(same_outcome.winner.arch == decision.winner.arch, f"{where}, a search must have the same winner")
 
 
 def _check_words(strategy: Strategy, task: Task) -> None:
@@ -117,14 +117,14 @@ def _check_trials(trials: Sequence[Trial], space: SearchSpace) -> None:
         promise(0 <= trial.top1 <= 1, f"{where} must have a top-1 in [0, 1], not {trial.top1!r}")
 
 
-def _check_outcome(outcome: Outcome, trials: Sequence[Trial]) -> None:
+def _check_decision(decision: Decision, trials: Sequence[Trial]) -> None:
     sampled = [trial.arch for trial in trials]
-    promise(isinstance(outcome, Outcome), f"decide must give an Outcome, not {type(outcome).__name__}")
-    promise(outcome.winner.arch in sampled, "the winner must be a network that was sampled")
-    promise(all(finalist.trial.arch in sampled for finalist in outcome.finalists), "finalists must have been sampled")
+    promise(isinstance(decision, Decision), f"decide must give a Decision, not {type(decision).__name__}")
+    promise(decision.winner.arch in sampled, "the winner must be a network that was sampled")
+    promise(all(finalist.trial.arch in sampled for finalist in decision.finalists), "finalists must have been sampled")
 
 
-def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list[Trial], Outcome]:
+def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list[Trial], Decision]:
     """The search in `run_dir`, from its beginning or from where it is, to its end."""
     task, console = _task(space), new_console(file=io.StringIO())
     objective = Objective(
@@ -149,10 +149,10 @@ def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list
         )
         trials = judge.search(sampling)
         _check_trials(trials, space)
-        outcome = judge.decide(trials, objective.reward)
+        decision = judge.decide(trials, objective.reward)
         notes = judge.notes(trials)
         promise(all(isinstance(note, str) for note in notes), f"notes must be texts, not {notes!r}")
-        return trials, outcome
+        return trials, decision
 
 
 def _task(space: SearchSpace) -> Task:
