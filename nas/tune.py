@@ -161,7 +161,7 @@ class _Ledger:
         point = self._recorder.point(sample, indices)
         trial = self._recorder.replayed(point) or self._recorder.reused(point) or self._recorder.begun(point)
         if trial:
-            self.trials[sample] = trial
+            self._add(sample, trial)
         else:
             self._begun[sample] = point
         return trial is not None
@@ -173,8 +173,11 @@ class _Ledger:
         """A trial of Tune that has ended; `result` is its last one."""
         if point := self._begun.pop(sample, None):
             trial = self._recorder.evaluated(point, self._evaluation(result or {}, note))
-            self.trials[sample] = trial
-            self.broken = self._recorder.failures([trial])
+            self._add(sample, trial)
+
+    def _add(self, sample: int, trial: Trial) -> None:
+        self.trials[sample] = trial
+        self.broken = self.broken or self._recorder.failures([trial])
 
     def _evaluation(self, result: Mapping[str, Any], note: str) -> Evaluation:
         curve, seconds = tuple(result.get("curve", ())), result.get("time_total_s", 0.0)
