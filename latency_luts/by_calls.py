@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -30,7 +29,9 @@ class CallBench:
     def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
         """Times the units of some chains; all take turns."""
         units = [lower(chain) for chain in chains]
-        alone = [Arch(name="unit", resolution_px=unit.in_shape[1], blocks=(unit.block,)) for unit in chain(*units)]
+        alone = [
+            Arch(name="unit", resolution_px=unit.in_shape[1], blocks=(unit.block,)) for its in units for unit in its
+        ]
         ms, reference_ms = self._times(alone, bursts)
         rows = iter(ms)
         return [_by_itself(its, np.stack([next(rows) for _ in its]), reference_ms) for its in units]

@@ -30,7 +30,8 @@ __all__ = ["FIT_CHAINS", "Due", "lacking", "measure_due"]
 
 log = logging.getLogger(__name__)
 
-FIT_CHAINS, UNITS_A_FIT_CHAIN = 24, 16  # networks that the correction is fitted to anew when a table gets units later
+# when a table gets units later, the correction is fitted anew to so many networks, each of so many units
+FIT_CHAINS, UNITS_A_FIT_CHAIN = 24, 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from latency_luts.on_device import Graph
 from latency_luts.on_device import runtime as onnxruntime_version
 from latency_luts.table import ONNXRUNTIME
 from nas_runtime.console import brief
+from nas_runtime.declared import call
 from nas_runtime.registry import Registry
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -22,7 +23,7 @@ class Runtime(Protocol):
     """Runs networks on this machine; made without arguments.
 
     ONNX Runtime is timed with its profiler, inside networks (`on_device`), and on other machines too. Any other runtime
-    is timed by plain calls on this one: fp32, on one thread.
+    is timed by plain calls on this machine: fp32, on one thread.
 
     Example:
         PyTorch without a compiler, as a runtime::
@@ -75,8 +76,12 @@ def get(name: str) -> Runtime:
         ValueError: there is no such runtime, or it is none.
     """
     kind = RUNTIMES.get(name)
-    runtime = kind() if isinstance(kind, type) and callable(getattr(kind, "prepare", None)) else None
-    version = getattr(runtime, "version", None)
+    able = isinstance(kind, type) and callable(getattr(kind, "prepare", None))
+    runtime = call(kind, f"runtime {brief(name)}") if able else None
+    try:
+        version = getattr(runtime, "version", None)
+    except Exception as e:  # anyone's code
+        raise ValueError(f"runtime {brief(name)} has no version ({type(e).__name__}: {brief(str(e))})") from e
     if runtime is None or not isinstance(version, str) or version.split() != [version]:
         raise ValueError(
             f"runtime={brief(name)} is no runtime: give a class that has prepare(arch, batch=) and a version without "

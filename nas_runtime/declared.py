@@ -13,7 +13,7 @@ The annotation declares the settings, the dataclass checks their values. What ha
 import inspect
 import typing
 from collections.abc import Callable
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import Field, asdict, fields, is_dataclass
 from typing import Any
 
 from nas_runtime.console import brief, did_you_mean
@@ -34,7 +34,8 @@ def defaults(function: Callable[..., Any], what: str) -> dict[str, Any]:
     """
     kind = settings_class(function, what)
     try:
-        return asdict(kind()) if kind else {}
+        made = kind() if kind else None
+        return {name: value for name, value in asdict(made).items() if name in _names(kind)} if made else {}
     except TypeError as e:
         raise ValueError(f"{what}: its settings need a default each ({e})") from None
 
@@ -51,7 +52,7 @@ def build(function: Callable[..., Any], what: str, *given: Any, settings: Any = 
     """
     kind = settings_class(function, what)
     values: Any = {} if settings is None else settings
-    known = sorted(field.name for field in fields(kind)) if kind else []
+    known = sorted(_names(kind)) if kind else []
     allowed = ", ".join(known) or "none, it has no settings"
     if not is_mapping(values):
         raise ValueError(f"{what}: settings={brief(values)}; give {{name: value}}, allowed: {allowed}")
@@ -68,10 +69,15 @@ def call(function: Callable[..., Any], what: str, *given: Any, **named: Any) -> 
     """What `function` gives for `given` and `named`.
 
     Raises:
-        ValueError: it is no function, or none that takes these; and what it raises itself.
+        ValueError: it is no function, or none that takes these; or it raises something.
     """
     check_call(function, what, *given, **named)
-    return function(*given, **named)
+    try:
+        return function(*given, **named)
+    except (ValueError, OSError, MemoryError):  # which say what is wrong
+        raise
+    except Exception as e:  # anyone's code
+        raise ValueError(f"{what} cannot be made ({brief(f'{type(e).__name__}: {e}', most=300)})") from e
 
 
 def check_call(function: Callable[..., Any], what: str, *given: Any, **named: Any) -> None:
@@ -84,6 +90,15 @@ def check_call(function: Callable[..., Any], what: str, *given: Any, **named: An
             [*(value if isinstance(value, str) else "..." for value in given), *(f"{name}=..." for name in named)]
         )
         raise ValueError(f"{what} cannot be called as ({brief(values)}): {e}") from None
+
+
+def settings_fields(kind: Any) -> list[Field[Any]]:
+    """Those fields of the dataclass `kind` that can be set."""
+    return [field for field in fields(kind) if field.init]
+
+
+def _names(kind: Any) -> list[str]:
+    return [field.name for field in settings_fields(kind)]
 
 
 def settings_class(function: Any, what: str) -> Any:

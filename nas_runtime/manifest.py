@@ -91,7 +91,7 @@ def keep(path: Path, kind: str, *, resumed: bool) -> None:
     """Writes what the directory `path` is, unless that is there.
 
     Args:
-        resumed: whether it is of an earlier version.
+        resumed: whether something was there already: what made it, and when, is not known then.
     """
     if not (path / FILE).exists():
         write_json(path / FILE, asdict(_now(kind, resumed=resumed)))

@@ -14,7 +14,7 @@ composed config into the model, and says in one line what is wrong with it. `nas
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, get_args
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
 from nas_runtime.console import brief, did_you_mean
-from nas_runtime.declared import settings_class
+from nas_runtime.declared import settings_class, settings_fields
 from nas_runtime.kinds import Among, Kind, kind_of, written
 from nas_runtime.plain import is_mapping
 from nas_runtime.registry import Registry
@@ -123,11 +123,16 @@ def settings_in(registry: Registry) -> DeclaredBy:
         except ValueError:  # said when it is made
             return {}
         return {
-            each.name: Declared(_Setting(each.metadata.get("allowed", each.type)), each.metadata.get("meaning", ""))
-            for each in (fields(kind) if kind else ())
+            each.name: Declared(_Setting(_allowed(each)), each.metadata.get("meaning", ""))
+            for each in (settings_fields(kind) if kind else ())
         }
 
     return DeclaredBy(of)
+
+
+def _allowed(field: Field[Any]) -> object:
+    """What its metadata says that a setting may be, else the name of its type."""
+    return field.metadata.get("allowed") or getattr(field.type, "__name__", field.type)
 
 
 C = TypeVar("C", bound=CommandOptions)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 _CLASSES = 1000
+_STRATEGY = (
+    *("classes", "accuracy", "sample_accuracy", "notes", "policy"),
+    *("check", "describe", "describe_images", "estimate", "open"),
+)
 
 
 def read(judge: Any, options: "SearchOptions") -> "Strategy":
@@ -34,13 +38,16 @@ def read(judge: Any, options: "SearchOptions") -> "Strategy":
         return build(judge, what, rng_seed=rng_seed, settings=own)
 
     made = make(options.rng_seed)
-    if callable(getattr(made, "open", None)):
+    absent = [name for name in _STRATEGY if not hasattr(made, name)]
+    if not absent:
         return made
+    if callable(getattr(made, "open", None)) and not callable(getattr(made, "evaluate", None)):
+        raise ValueError(f"{what} has open, but no {absent[0]}; see nas.strategies.contract.Strategy")
     if not callable(getattr(made, "evaluate", None)):
         raise ValueError(f"{what} has no method evaluate(arch), which gives the top-1 of a network")
 
     def evaluator(rng_seed: int) -> Evaluate:
-        return make(rng_seed).evaluate
+        return (made if rng_seed == options.rng_seed else make(rng_seed)).evaluate
 
     accuracy = getattr(made, "accuracy", f"top-1 as {name} says")
     classes = getattr(made, "classes", _CLASSES)

@@ -206,7 +206,7 @@ def within(
 
 
 def _check_largest(layout: "Layout") -> None:
-    """Refuses a largest network without a layer that others have, which could not learn it from it."""
+    """Refuses a space whose largest network lacks a layer that others have: its weights would not be trained first."""
     space = layout.space
     there = {layer for layer, blocks in enumerate(space.declared().blocks(space.largest)) if blocks}
     if lacking := {layer for layer, _ in layout.blocks} - there:

@@ -1,16 +1,21 @@
 """Controllers, spaces, rewards and data sets of one's own, by dotted names."""
 
+import math
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from latency_luts import runtime
 from nas import controllers, testing
 from nas.controllers import inform
 from nas.reward import Reward, is_linear
+from nas.strategies import plugged
 from nas.training import sources
 from nas.training.sources import DataError
+from nas_runtime import declared
 from nas_runtime.declared import defaults
 from search_spaces import spaces
 from tests import own_parts
@@ -233,3 +238,64 @@ def test_data_sets_that_promise_too_much_are_found():
 
     with pytest.raises(AssertionError, match="read again, its test must be the same"):
         testing.check_dataset(restless)
+
+
+class Broken:
+    """Of somebody whose constructor fails."""
+
+    def __init__(self, *arguments, **named):
+        raise RuntimeError("no camera")
+
+    def prepare(self, arch, *, batch):
+        return None
+
+
+class HalfAStrategy:
+    def __init__(self, *, rng_seed=0):
+        pass
+
+    def open(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: controllers.make(f"{__name__}:Broken", spaces.get("mnasnet")),
+            "controller .*:Broken cannot be made .RuntimeError: no camera.",
+        ),
+        (lambda: runtime.get(f"{__name__}:Broken"), "runtime .*:Broken cannot be made .RuntimeError: no camera."),
+        (
+            lambda: plugged.read(HalfAStrategy, SimpleNamespace(evaluator=SimpleNamespace(name="half"), rng_seed=0)),
+            "evaluator half has open, but no classes; see nas.strategies.contract.Strategy",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_reward_that_raises_somewhere_is_asked_where_it_does_not():
+    assert is_linear(lambda top1, ms: top1 - math.exp(ms / 10))
+    assert not is_linear(lambda top1, ms: top1**2 - math.exp(ms / 10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    steps: int = 3
+    twice: int = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "twice", 2 * self.steps)
+
+
+def test_what_a_dataclass_makes_itself_is_no_setting():
+    def made(settings: Counted | None = None) -> Counted | None:
+        return settings
+
+    assert declared.defaults(made, "x") == {"steps": 3}
+    assert declared.build(made, "x", settings={"steps": 4}).twice == 8
+    with pytest.raises(ValueError, match="x has no setting 'twice'; allowed: steps"):
+        declared.build(made, "x", settings={"twice": 1})
