@@ -30,7 +30,7 @@ __all__ = [
     "LastRound",
     "best_of",
     "deliver",
-    "references",
+    "judged_references",
     "rewarded",
     "top",
 ]
@@ -57,7 +57,7 @@ class FinalTrainings:
     inherited_identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-def references(
+def judged_references(
     stage: Stage,
     archs: Mapping[str, Arch],
     evaluate: Callable[[Arch], Any],

@@ -225,6 +225,8 @@ def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> st
     if match := re.search(r"Ambiguous value for argument '(?P<argument>[^']+)'", message):
         name, _, values = match["argument"].partition("=")
         return f"{brief(match['argument'])}: a list is written {name}=[{brief(values)}]; -m runs one job for each value"
+    if match := re.search(r"Error merging override (?P<override>.+)", message):
+        return f"{brief(match['override'])}: its value has another form; --help says what it may be"
     return one_line(error)
 
 

@@ -101,7 +101,7 @@ class OwnTraining:
             controller=task.controller,
             sample=self._by_tune(task, run, trainer) if self.tune else self._by_loop(task, trainer, executor),
             final=self.trainings.from_scratch(trainer, task.rng_seed),
-            references=finish.references(
+            references=finish.judged_references(
                 run.stage("references", identity),
                 references(task.space),
                 evaluate,

@@ -94,7 +94,9 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
     )
     monkeypatch.setattr("nas.references.REFERENCES", {})
     beside = []
-    monkeypatch.setattr("nas.finish.references", lambda stage, archs, evaluate, *_: beside.append(evaluate) or {})
+    monkeypatch.setattr(
+        "nas.finish.judged_references", lambda stage, archs, evaluate, *_: beside.append(evaluate) or {}
+    )
     run, executor, console = Run(tmp_path, resumed=False), SerialExecutor(), Console(quiet=True)
     judge = OwnTraining(trainings=trainings, again=True).open(plan, run, executor, console)
     how = judge.sample.keywords

@@ -106,6 +106,7 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
         ([TARGET, "dataset=cifar10", "dataset.path=nowhere"], "dataset.path=nowhere: there is no such file or folder"),
         ([TARGET, "run_dir=/proc/run"], "run_dir=/proc/run cannot be written"),
         ([TARGET, "controller.settings=5"], "controller.settings=5: it must be names with values"),
+        ([TARGET, "controller.settings=[1]"], "controller.settings=[1]: its value has another form; --help says"),
     ],
 )
 def test_what_no_search_can_be_made_of(here, capfd, arguments, message):
