@@ -241,6 +241,7 @@ def _main(options: BundleOptions) -> None:
     from nas_runtime.console import new_console
 
     device = store.check_elsewhere(options.device, "a bundle")
+    store.own_path(device)  # what the bundle measures is written there
     out = options.out or Path(f"{device}.zip")
     space = options.space
     given = {"space": space.name, "space.base_width": space.base_width, "space.resolution_px": space.resolution_px}

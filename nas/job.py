@@ -105,7 +105,7 @@ def read_job(options: SearchOptions) -> Job:
 def _target(options: SearchOptions) -> Target:
     if options.target is None:
         raise ValueError(f"no target: add +target=NAME; there are: {', '.join(sorted(choices('target', [])))}")
-    return options.target
+    return options.target.asked(options.given)
 
 
 def _space(options: Space, classes: int) -> SearchSpace:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from nas.trial import Trial
 from nas_runtime.records import JournalError, Records
+from search_spaces import text
 from search_spaces.arch import Arch
 from search_spaces.space import Indices
 
@@ -59,6 +61,8 @@ class Journal:
                 del record[name]
         if math.isnan(trial.latency_ms):
             record["latency_ms"] = None
+        if isinstance(trial.arch, Arch):
+            record["network"] = _checksum(trial.arch)
         self._records.append(record)
         self.trials[trial.sample] = trial
 
@@ -96,7 +100,12 @@ class Journal:
                 f"{self.path} is of an earlier version, which took networks that were stopped early for trained ones; "
                 "start again in another run_dir"
             )
-        values = {**record}
+        if "network" in record and record["network"] != _checksum(arch):
+            raise JournalError(
+                f"{self.path}: sample {record.get('sample')} is another network in this space, which has changed; "
+                "start again in another run_dir"
+            )
+        values = {name: value for name, value in record.items() if name != "network"}
         if record.get("latency_ms") is None:
             values["latency_ms"] = math.nan
         if record.get("status") == "failed" and record.get("top1") != record.get("top1"):
@@ -108,3 +117,8 @@ class Journal:
                 f"{self.path}: sample {record.get('sample')} is no trial of a search ({e}); start again in another "
                 "run_dir"
             ) from None
+
+
+def _checksum(arch: Arch) -> str:
+    """Of all that a network is: a space that is changed gives other networks for its points."""
+    return f"{zlib.crc32(text.to_json(arch).encode()):08x}"

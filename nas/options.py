@@ -1,5 +1,6 @@
 """Groups of options: data, trainings, evaluators, where they run; conf/ has their values."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -42,6 +43,15 @@ class Target(Options):
         description="the network of the zoo whose latency is the target; null: target_ms says it"
     )
     base_width: float = Field(gt=0, le=4, description="a base width of spaces with which the target can be reached")
+
+    def asked(self, given: Callable[[str], bool]) -> "Target":
+        """The target as the command line asks for it: ``target.like=`` takes the place of milliseconds in its file.
+
+        Args:
+            given: whether the command line sets an option.
+        """
+        instead = self.like and given("target.like") and not given("target.target_ms")
+        return self.model_copy(update={"target_ms": None}) if instead else self
 
     @model_validator(mode="after")
     def _says_something(self) -> "Target":

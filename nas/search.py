@@ -67,6 +67,8 @@ def _journal(here: Run, plan: Plan, console: Console) -> Iterator[Journal]:
     journal = Journal(here.path / "journal.jsonl", plan.space.decode)
     known = f" after {counted(len(journal.trials), 'sample')}" if journal.trials else ""
     console.print(f"{'continuing' if here.resumed else 'writing to'} {here.path}{known}")
+    if len(journal.trials) > plan.samples:
+        console.print(f"note: only the first {plan.samples} of them count, as samples={plan.samples} says")
     try:
         yield journal
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import Any
 from nas_runtime import plugins
 from nas_runtime.console import brief, did_you_mean
 from nas_runtime.errors import full_error, one_line
+from nas_runtime.flags import flags_first, flags_of
 from nas_runtime.options import no_option
 from nas_runtime.plain import is_mapping
 
@@ -73,7 +74,7 @@ def overview(config_name: str, arguments: Sequence[str]) -> tuple[dict[str, Any]
     """
     from omegaconf import OmegaConf
 
-    flags = _flags(arguments)
+    flags = flags_of(arguments)
     overrides = [override.input_line for override in _parsed(arguments) if not override.is_sweep_override()]
     if flags.config_dir and not Path(flags.config_dir).is_dir():
         raise ConfigError(f"--config-dir {brief(flags.config_dir)}: there is no such folder")
@@ -130,8 +131,8 @@ def run_hydra(job: Callable[[Any, str | None], None], config_name: str, argument
         own = [f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."]
         own = [] if any("hydra.sweep" in argument for argument in arguments) else own
         _check(config_name, arguments)
-        several = _flags(arguments).multirun or "hydra.mode=MULTIRUN" in arguments
-        with _arguments([*arguments, *own] if several else arguments):
+        several = flags_of(arguments).multirun or "hydra.mode=MULTIRUN" in arguments
+        with _arguments([*flags_first(arguments), *(own if several else ())]):
             _offering(run)
 
 
@@ -140,10 +141,15 @@ def _explained(config_name: str, arguments: Sequence[str]) -> Generator[None]:
     """Inside, what Hydra and OmegaConf raise becomes a `ConfigError`; as it is with ``HYDRA_FULL_ERROR=1``."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     raised = full_error()
     try:
         yield
+    except YAMLError as e:
+        if raised:
+            raise
+        raise ConfigError(f"a file of conf/ or --config-dir is no YAML: {one_line(e)}") from None
     except (HydraException, OmegaConfBaseException) as e:
         if raised:
             raise
@@ -250,7 +256,7 @@ def _known(config_name: str, arguments: Sequence[str]) -> list[str]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    flags, groups = _flags(arguments), _groups(arguments)
+    flags, groups = flags_of(arguments), _groups(arguments)
     chosen = [
         override.input_line
         for override in _parsed(arguments)
@@ -272,7 +278,7 @@ def _names(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _folders(arguments: Sequence[str]) -> list[Path]:
-    own = _flags(arguments).config_dir
+    own = flags_of(arguments).config_dir
     return [conf_dir(), *([Path(own)] if own and Path(own).is_dir() else [])]
 
 
@@ -283,18 +289,6 @@ def _groups(arguments: Sequence[str]) -> set[str]:
 def _options(group: str, arguments: Sequence[str]) -> list[str]:
     files = {path.stem for folder in _folders(arguments) for path in (folder / group).glob("*.yaml")}
     return sorted({*files, *plugins.names(group)})
-
-
-def _flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Those of Hydra's flags that change what is composed."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config-name", "-cn")
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("--multirun", "-m", action="store_true")
-    flags = argparse.Namespace(config_name=None, config_dir=None, multirun=False)
-    with suppress(argparse.ArgumentError):  # Hydra says what is wrong
-        parser.parse_known_args(list(arguments), flags)
-    return flags
 
 
 @contextmanager

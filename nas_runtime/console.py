@@ -32,7 +32,7 @@ def brief(value: object, most: int = 80) -> str:
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """``; did you mean ...?`` with the option that is much like `name`; nothing if there is none."""
     close = difflib.get_close_matches(brief(name), list(options), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close and close[0] != name else ""
 
 
 def picture_text(text: str) -> str:

@@ -83,6 +83,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
             target that cannot be reached; a run directory that holds something else.
     """
     _check_rungs(options)
+    _check_target_options(options)
     named = seeds.find(
         options.seed, width=options.width, redesigns=list(options.redesign), weights_path=options.weights
     )
@@ -144,6 +145,12 @@ def _plain(data: Data) -> dict[str, Any]:
     return {**dict(data), "path": None if data.path is None else str(data.path)}
 
 
+def _check_target_options(options: NetadaptOptions) -> None:
+    for name, instead in (("device", "target.device"), ("ratio", "target_ms")):
+        if options.target and options.given(name):
+            raise ValueError(f"{name}= means nothing beside +target=, which says it; use {instead}=, or leave one out")
+
+
 def _check_target(seed: Arch, latency: LatencyModel, target_ms: float, kinds: tuple[str, ...]) -> None:
     seed_ms, least_ms = latency.latency_ms(seed), latency.latency_ms(narrowest(seed, kinds))
     if not target_ms < seed_ms:
@@ -185,7 +192,7 @@ def _load(options: NetadaptOptions) -> LatencyModel:
 
 
 def _target_ms(options: NetadaptOptions, seed: Arch, latency: LatencyModel) -> float:
-    target = options.target
+    target = options.target.asked(options.given) if options.target else None
     if options.target_ms is not None:
         return options.target_ms
     if target is None:

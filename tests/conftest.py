@@ -1,6 +1,7 @@
 """Shared fixtures: random architectures, a tiny data set, and one torch thread for everything."""
 
 import contextlib
+import logging
 import signal
 
 import numpy as np
@@ -27,6 +28,17 @@ settings.register_profile(
     "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _no_traces(monkeypatch):
+    """Of terminals of any width, and of libraries that log to what was standard output in another test."""
+    monkeypatch.setenv("COLUMNS", "120")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.executor import Evaluate
 from nas.strategies.untrained import Untrained
-from nas_runtime.declared import build
+from nas_runtime.declared import build, check_call
 
 if TYPE_CHECKING:
     from nas.search_options import SearchOptions
@@ -45,6 +45,8 @@ def read(judge: Any, options: "SearchOptions") -> "Strategy":
         raise ValueError(f"{what} has open, but no {absent[0]}; see nas.strategies.contract.Strategy")
     if not callable(getattr(made, "evaluate", None)):
         raise ValueError(f"{what} has no method evaluate(arch), which gives the top-1 of a network")
+
+    check_call(made.evaluate, f"{what}: its method evaluate", "arch")
 
     def evaluator(rng_seed: int) -> Evaluate:
         return (made if rng_seed == options.rng_seed else make(rng_seed)).evaluate

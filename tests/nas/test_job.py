@@ -191,3 +191,10 @@ def test_the_plan_of_a_search_by_ray_tune_says_that_trainings_end_early(tmp_path
     plan = capsys.readouterr().out
     assert "of which ASHA stops the worse after 2 epochs or later, then" in plan
     assert "estimate    at most " in plan
+
+
+def test_a_network_on_the_command_line_takes_the_place_of_a_targets_milliseconds():
+    like = job(SMALL, "target.like=mobilenet_v3_small").target
+    assert (like.target_ms, like.like) == (None, "mobilenet_v3_small")
+    assert job(SMALL, "target.like=mobilenet_v3_small", "target.target_ms=15").target.target_ms == 15
+    assert job(SMALL).target.target_ms == 15.8

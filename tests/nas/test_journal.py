@@ -16,7 +16,7 @@ from nas.loop import EvaluationError, search
 from nas.trial import Trial
 from nas_runtime.files import FileError
 from nas_runtime.records import Records
-from search_spaces import zoo
+from search_spaces import spaces, zoo
 from search_spaces.space import Choice, SearchSpace
 
 SMALL = zoo.get("mnasnet_small")
@@ -247,3 +247,22 @@ def test_whatever_breaks_a_search_its_journal_goes_on(tmp_path, seed):
     whole = run(path, samples=32, **settings)
     assert [t.sample for t in whole] == list(range(32))
     assert told(run(path, samples=32, evaluate=lambda arch: 1 / 0, **settings)) == told(whole)
+
+
+def test_a_space_that_was_changed_is_refused(tmp_path):
+    """Its points are other networks: their accuracies and latencies would be those of the old ones."""
+    path = tmp_path / "journal.jsonl"
+    wider = spaces.get("mnasnet", base_width=0.5)
+    space = spaces.get("mnasnet", base_width=0.35)
+    search(
+        space=space,
+        controller=controllers.make("random", space),
+        evaluate=lambda arch: 0.5,
+        latency_ms=lambda arch: 1.0,
+        reward=lambda top1, ms: top1,
+        samples=2,
+        journal=Journal(path, space.decode),
+    )
+    assert len(Journal(path, space.decode).trials) == 2
+    with pytest.raises(JournalError, match="sample 0 is another network in this space, which has changed; start again"):
+        Journal(path, wider.decode)

@@ -299,3 +299,17 @@ def test_what_a_dataclass_makes_itself_is_no_setting():
     assert declared.build(made, "x", settings={"steps": 4}).twice == 8
     with pytest.raises(ValueError, match="x has no setting 'twice'; allowed: steps"):
         declared.build(made, "x", settings={"twice": 1})
+
+
+class Deaf:
+    def __init__(self, *, rng_seed=0):
+        pass
+
+    def evaluate(self):
+        return 0.5
+
+
+def test_an_evaluator_that_takes_no_network_is_refused_beforehand():
+    options = SimpleNamespace(evaluator=SimpleNamespace(name="deaf"), rng_seed=0)
+    with pytest.raises(ValueError, match="evaluator deaf: its method evaluate cannot be called as .arch.: too many"):
+        plugged.read(Deaf, options)
