@@ -162,7 +162,8 @@ def test_what_may_be_meant_is_said_of_names_and_values(own, capfd, arguments, me
     assert [path.name for path in own.parent.iterdir()] == ["own"]
 
 
-def test_files_of_ones_own(own, capfd):
+def test_files_of_ones_own(own, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     given = []
     assert call(given.append, BuildOptions, ["--config-dir", "own", "-m", "space=tiny", "threads=1,2"]) == 0
     assert [(options.space.base_width, options.threads) for options in given] == [(0.35, 1), (0.35, 2)]
