@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.controllers.contract import Whole, setting
 from search_spaces import rewrite
 from search_spaces.arch import Arch
 
@@ -28,13 +29,9 @@ _HALF = 500.0  # the score that becomes 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class NaswotSettings:
-    """Settings of the evaluator.
+    """Settings of the evaluator."""
 
-    Attributes:
-        pictures: in the batch.
-    """
-
-    pictures: int = 32
+    pictures: int = setting(32, Whole(2, 1024), "pictures of noise in the batch")
 
     def __post_init__(self) -> None:
         if not isinstance(self.pictures, int) or not 2 <= self.pictures <= 1024:

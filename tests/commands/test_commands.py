@@ -207,7 +207,10 @@ def test_reading_a_run_writes_nothing(finished, tmp_path, monkeypatch, capsys):
         run = Run(run_dir)
         assert run.config["samples"] == 4
         assert run.stage("finals", {}).values == {}
-        assert len(Journal(run_dir / "journal.jsonl", spaces.get("mnasnet", classes=10).decode).trials) == 4
+        assert (
+            len(Journal(run_dir / "journal.jsonl", spaces.get("mnasnet", base_width=0.35, classes=10).decode).trials)
+            == 4
+        )
         assert latency_luts.load(run_dir / "table.json").device == "pixel1"
         onnx_net.export(text.from_file(run_dir / "best.json"), tmp_path / "best.onnx")
         onnx_net.export((net := torch_net.load(run_dir)).arch, tmp_path / "trained.onnx", net=net)

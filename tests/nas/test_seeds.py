@@ -46,9 +46,15 @@ def test_they_are_functions_of_the_runs_seed_and_never_a_samples(rng_seed):
     assert len(set(seeds)) == 200
     assert not set(seeds) & set(range(rng_seed, rng_seed + 10_000))
     assert final_seed(rng_seed) == seeds[0] != final_seed((rng_seed + 1) % 2**63)
+    assert all(2**32 <= seed < 2**33 for seed in seeds)
     for each in seeds:  # both generators take it
         np.random.default_rng(each)
         torch.Generator().manual_seed(each)
+
+
+def test_they_stay_as_they_are():
+    """Of numpy's SeedSequence: finals that are kept are by these seeds."""
+    assert (final_seed(0), final_seed(3, 2)) == (7263779006, 5255297129)
 
 
 @pytest.fixture
