@@ -1,4 +1,4 @@
-"""What the commands of nas and netadapt read from their configs in the same way, as plain objects."""
+"""Trainings and executors as the options of nas and netadapt ask for them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -14,7 +14,7 @@ from nas.references import REFERENCES, references
 from nas.settings import ExecutorSettings
 from nas.strategies.contract import Task
 from nas.strategies.reading import NO_TUNE, read_trainings
-from nas.strategies.trained import TrainedJudge, Trainings, describe_images
+from nas.strategies.trained import TrainedJudge, TrainedStrategy
 from nas.trial import Trial
 from nas_runtime.console import brief, counted
 from search_spaces.arch import Arch
@@ -31,7 +31,7 @@ __all__ = ["OwnTraining", "read"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnTraining:
+class OwnTraining(TrainedStrategy):
     """A strategy (`nas.strategies.contract.Strategy`) that trains each sample.
 
     Attributes:
@@ -39,17 +39,8 @@ class OwnTraining:
         tune: the search is by Ray Tune, which stops no network before it has so many epochs; None: by the loop.
     """
 
-    trainings: Trainings
     again: bool = False
     tune: int | None = None
-
-    @property
-    def classes(self) -> int:
-        return self.trainings.facts.classes
-
-    @property
-    def accuracy(self) -> str:
-        return self.trainings.accuracy
 
     @property
     def sample_accuracy(self) -> str:
@@ -58,10 +49,6 @@ class OwnTraining:
     @property
     def policy(self) -> str:
         return ""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        return self.trainings.facts.notes
 
     def check(self, space: SearchSpace) -> None:
         pass
@@ -75,9 +62,6 @@ class OwnTraining:
             f"{epochs} of {self.trainings.data.name} by each of {counted(samples, 'sample')}{stops}, "
             f"{self.trainings.describe_last()}"
         )
-
-    def describe_images(self, arch: Arch) -> str:
-        return describe_images(arch, self.trainings.facts)
 
     def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
         trainings = self.trainings

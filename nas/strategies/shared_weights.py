@@ -15,7 +15,7 @@ from nas.seeds import final_seed
 from nas.settings import ExecutorSettings, recipe_of
 from nas.strategies.contract import Task
 from nas.strategies.reading import read_trainings
-from nas.strategies.trained import TrainedJudge, Trainings, describe_images
+from nas.strategies.trained import TrainedJudge, TrainedStrategy
 from nas.supernet.phases import PHASES, Phase, Workers
 from nas.supernet.prepare import SharedPlan
 from nas_runtime.console import counted
@@ -37,19 +37,10 @@ _WARMUP_COST = 10.0  # of an update with averaged operators and the largest filt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
+class Shared(TrainedStrategy):
     """A strategy (`nas.strategies.contract.Strategy`) with weights that all networks share."""
 
-    trainings: Trainings
     shared: SharedPlan
-
-    @property
-    def classes(self) -> int:
-        return self.trainings.facts.classes
-
-    @property
-    def accuracy(self) -> str:
-        return self.trainings.accuracy
 
     @property
     def sample_accuracy(self) -> str:
@@ -60,10 +51,6 @@ class Shared:
         joint = "reinforce, which learns already while the weights are trained; its likeliest network comes first"
         return joint if self.shared.mode == "joint" else ""
 
-    @property
-    def notes(self) -> Sequence[str]:
-        return self.trainings.facts.notes
-
     def check(self, space: SearchSpace) -> None:
         space.declared()  # or says why its networks cannot share weights
 
@@ -73,9 +60,6 @@ class Shared:
             f"{counted(samples, 'sample')} with weights shared by all, trained for {epochs} of {data}, "
             f"{self.trainings.describe_last()}"
         )
-
-    def describe_images(self, arch: Arch) -> str:
-        return describe_images(arch, self.trainings.facts)
 
     def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
         trainings, shared = self.trainings, self.shared

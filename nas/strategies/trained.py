@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nas.training.trainer import Trainer
     from nas_runtime.run import Run
 
-__all__ = ["TrainedJudge", "Trainings", "describe_images"]
+__all__ = ["TrainedJudge", "TrainedStrategy", "Trainings", "describe_images"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,28 @@ def describe_images(arch: Arch, facts: "DataFacts") -> str:
         f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes; trainings use "
         f"{facts.resolution_px} px and {facts.classes} classes"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedStrategy:
+    """The part of `nas.strategies.contract.Strategy` that is the same wherever networks are trained."""
+
+    trainings: Trainings
+
+    @property
+    def classes(self) -> int:
+        return self.trainings.facts.classes
+
+    @property
+    def accuracy(self) -> str:
+        return self.trainings.accuracy
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.trainings.facts.notes
+
+    def describe_images(self, arch: Arch) -> str:
+        return describe_images(arch, self.trainings.facts)
 
 
 @dataclass(frozen=True, kw_only=True)
