@@ -4,7 +4,7 @@ expansion and one to three layers.
     python -m nas.search +target=pixel1_small space=small_mobilenet space.base_width=1
     python -m nas.search +target=pixel1_small space=small_mobilenet:make space.base_width=1      # in this folder
 
-It is declared once. A latency table of your machine, latencies of a million networks a second, and one set of weights
+It is declared once. A latency table of your machine, latencies of whole batches of networks, and one set of weights
 for all networks come with it:
 
     python -m latency_luts.build space=small_mobilenet
