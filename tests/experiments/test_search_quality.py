@@ -12,7 +12,7 @@ from experiments import intervals, search_benchmarks, search_quality
 from experiments.search_methods import METHODS, Step
 from nas import controllers
 from nas.reward import Reward
-from tests.controller_spaces import small_space
+from nas.testing.controllers import small_space
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from nas.controllers.bayesian import Bayesian, BayesianSettings
 from nas.controllers.gaussian_process import GaussianProcess
 from nas.reward import Reward
+from nas.testing.controllers import small_space
 from search_spaces import spaces
-from tests.controller_spaces import small_space
 
 
 def test_the_process_knows_what_it_was_told_and_draws_around_its_mean():

@@ -10,8 +10,8 @@ from nas import controllers
 from nas.controllers.bayesian import Bayesian, BayesianSettings
 from nas.controllers.evolution import Evolution, EvolutionSettings
 from nas.testing import CONTROLLER_CHECKS
+from nas.testing.controllers import conditional_space, small_space
 from search_spaces.space import Choice, SearchSpace
-from tests.controller_spaces import conditional_space, small_space
 
 EARLY = {"evolution": {"population": 4, "tournament": 2}, "bayesian": {"random": 2}}
 """Settings with which a controller learns from the beginning."""

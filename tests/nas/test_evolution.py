@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas.controllers.evolution import Evolution, EvolutionSettings
-from tests.controller_spaces import small_space
+from nas.testing.controllers import small_space
 
 
 def test_a_parent_is_the_best_of_a_tournament_without_repetition():

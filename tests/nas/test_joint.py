@@ -14,12 +14,12 @@ from nas.supernet.mixed import Mixtures, averaged, operators
 from nas.supernet.module import Supernet
 from nas.supernet.phases import Joint
 from nas.supernet.policy import JointPolicy, Learned
+from nas.testing.controllers import conditional_space, small_space
 from nas.training import sources
 from search_spaces import spaces
 from search_spaces.arch import Classifier, ConvBN, MBConv
 from search_spaces.layout import Layout
 from search_spaces.space import Choice, Layer, OneOf, SearchSpace, declare
-from tests.controller_spaces import conditional_space, small_space
 from tests.nas.test_supernet import ONLY_MIXED, make, small, training
 
 STEPS = 27_050  # 90 epochs of 1,231,121 images, 4096 at a time

@@ -13,13 +13,13 @@ from nas import controllers, testing
 from nas.controllers import inform
 from nas.reward import Reward, is_linear
 from nas.strategies import plugged
+from nas.testing.controllers import small_space
 from nas.training import sources
 from nas.training.sources import DataError
 from nas_runtime import declared
 from nas_runtime.declared import defaults
 from search_spaces import spaces
 from tests import own_parts
-from tests.controller_spaces import small_space
 
 
 def mine(name):

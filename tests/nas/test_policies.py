@@ -15,8 +15,8 @@ from nas.controllers import reinforce
 from nas.controllers.reinforce import Reinforce
 from nas.controllers.rnn_policy import Policy, one_thread
 from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
+from nas.testing.controllers import conditional_space, small_space
 from tests.commands.test_commands import HANGS_S
-from tests.controller_spaces import conditional_space, small_space
 
 
 def scrambled_reinforce(space):

@@ -9,7 +9,7 @@ import torch
 
 from nas.controllers.reinforce import Reinforce, ReinforceSettings
 from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
-from tests.controller_spaces import conditional_space, small_space
+from nas.testing.controllers import conditional_space, small_space
 
 # ---- proximal policy optimisation (arXiv:1707.06347, equation 7)
 
