@@ -97,6 +97,7 @@ def _preprocessing(data: Dataset) -> dict[str, Any]:
             "mode": rule.mode,
             "resize": rule.resize,
             "filter": rule.filter,
+            "resize_px": rule.resize_px,
             "resolution_px": px,
             "upright": "turned as its EXIF orientation says",
             "transparent": "white",

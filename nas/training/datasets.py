@@ -55,6 +55,7 @@ class Preprocessing:
         resize: how the picture becomes a square.
         filter: of resizing, by Pillow's name; None where nothing is resized.
         resolution_px: both sides of the square.
+        resize_px: what the shorter side is resized to; of it the middle `resolution_px` are cut out.
         divide_by: values from 0 to 255 become 0 to 1.
         mean, std: of each channel, in [0, 1]: subtracted from, and divided into, what was divided.
     """
@@ -63,17 +64,18 @@ class Preprocessing:
     resize: Resize
     filter: str | None
     resolution_px: int
+    resize_px: int
     divide_by: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def describe(self) -> str:
         """The data set in words, on one line."""
-        px = self.resolution_px
+        px, side = self.resolution_px, self.resize_px
         square = {
             "none": f"{px} x {px} px",
             "stretch": f"resized to {px} x {px} px ({self.filter})",
-            "shorter_side": f"shorter side resized to {px} px ({self.filter}), middle {px} x {px} px cut out",
+            "shorter_side": f"shorter side resized to {side} px ({self.filter}), middle {px} x {px} px cut out",
         }[self.resize]
         mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (self.mean, self.std))
         return f"{self.mode}; {square}; divided by {self.divide_by}; minus {mean}; divided by {std}"
@@ -120,6 +122,7 @@ class Dataset:
             resize=self.resize,
             filter=None if self.resize == "none" else "bicubic",
             resolution_px=self.resolution_px,
+            resize_px=self.resolution_px,
             divide_by=255,
             mean=self.mean,
             std=self.std,
