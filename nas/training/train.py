@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from nas.training import on_gpu
 from nas.training.datasets import Dataset, Split
+from nas.training.pictures import PictureSet
 from nas.training.recipe import Recipe
 from search_spaces import torch_net
 from search_spaces.arch import Arch
@@ -215,7 +216,7 @@ def _moves(n: int, crop_px: int, flip: bool, rng: np.random.Generator) -> tuple[
     return down, right, (rng.random(n) < 0.5).astype(np.int64) if flip else np.zeros(n, np.int64)
 
 
-def normalise(images: Tensor, data: Dataset, device: str) -> Tensor:
+def normalise(images: Tensor, data: Dataset | PictureSet, device: str) -> Tensor:
     """(N, H, W, C) uint8 -> (N, C, H, W) float in channels_last, mean 0 and deviation 1 by channel."""
     mean, std = _scale(data.mean, data.std, device)
     return images.to(device).float().sub_(mean).div_(std).permute(0, 3, 1, 2)
