@@ -244,7 +244,7 @@ def _main(options: BundleOptions) -> None:
     store.own_path(device)  # what the bundle measures is written there
     out = options.out or Path(f"{device}.zip")
     space = options.space
-    given = {"space": space.name, "space.base_width": space.base_width, "space.resolution_px": space.resolution_px}
+    given = {"space": space.name, "space.base_width": space.base_width, "space.resolution_px": space.px}
     others = " ".join(f"{name}={value}" for name, value in given.items() if value != _USUAL[name])
     graphs = bundle(
         device,

@@ -72,7 +72,7 @@ def space_of(options: Space) -> SearchSpace:
     return spaces.get(
         options.name,
         base_width=options.base_width,
-        resolution_px=options.resolution_px,
+        resolution_px=options.px,
         classes=last_layers.MEASURED[-1],
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nas import controllers
 from nas.controllers import Controller
 from nas.options import Target
+from nas.references import sizes
 from nas.reward import Reward
 from nas.search_options import SearchOptions
 from nas.settings import ExecutorSettings, executor_of
@@ -113,15 +114,14 @@ def _space(options: Space, classes: int) -> SearchSpace:
     return spaces.get(
         options.name,
         base_width=options.base_width,
-        resolution_px=options.resolution_px,
+        resolution_px=options.px,
         classes=classes if options.classes is None else options.classes,
     )
 
 
 def _config(options: SearchOptions, space: SearchSpace) -> dict[str, Any]:
-    """All options, with the number of classes that the search is for."""
-    classes = space.decode([0] * len(space.choices)).blocks[-1].out_ch
-    return {**options.written, "space": {**options.written["space"], "classes": classes}}
+    """All options, with the resolution and the number of classes that the search is for."""
+    return {**options.written, "space": {**options.written["space"], **sizes(space)}}
 
 
 def _adjust_after(options: SearchOptions) -> int | None:

@@ -81,6 +81,10 @@ class Data(Options):
         ge=8, le=4096, description="height and width that images are resized to; null: as they are"
     )
 
+    def at(self, resolution_px: int) -> "Data":
+        """The same data set with images of that size."""
+        return self.model_copy(update={"resolution_px": resolution_px})
+
     def look(self) -> "DataFacts":
         """What can be said of it before it is read.
 
@@ -116,6 +120,11 @@ class TrainingOptions(Options):
     label_smoothing: float = Field(ge=0, le=0.9, description="the share of a label that goes to all classes alike")
     crop_px: int = Field(ge=0, le=64, description="augmentation shifts by up to so many pixels, besides mirroring")
     dropout: float = Field(ge=0, le=0.9, description="before the last layer, instead of the network's own")
+    resolution_px: int | None = Field(
+        ge=8,
+        le=4096,
+        description="of the images of these trainings; null: as the data's, in a search at most 64",
+    )
     min_px: int = Field(ge=1, le=1024, description="feature maps of small images are not halved below this size")
     device: Literal["cpu", "cuda"] = Field(description="what networks are trained on")
     threads: int = Field(ge=1, le=1024, description="of one training; several trainings run side by side")

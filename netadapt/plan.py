@@ -88,6 +88,8 @@ def read_plan(options: NetadaptOptions) -> Plan:
         options.seed, width=options.width, redesigns=list(options.redesign), weights_path=options.weights
     )
     data, trainer = _data(options, named), trainer_of(options.evaluator)
+    if options.evaluator.resolution_px is not None:
+        data = data.at(options.evaluator.resolution_px)
     facts = data.look()
     seed = seeds.with_classes(named, options.seed, facts.classes)
     seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_TUNE", "check_unused", "read_trainings"]
 
+_MOST_PX = 64  # of samples' images, unless it is given
+
 NO_TUNE = "engine=tune takes executor=ray, an evaluator that trains, duplicates=reuse, no adjust_after"
 
 
@@ -20,9 +22,12 @@ def read_trainings(options: "SearchOptions", evaluator: TrainingOptions) -> Trai
     Raises:
         ValueError: a value does not go with another; a data set is not there.
     """
+    whole = options.dataset.look()
+    px = evaluator.resolution_px or min(_MOST_PX, whole.resolution_px)
+    data = options.dataset if px == whole.resolution_px else options.dataset.at(px)
     return Trainings(
-        data=options.dataset,
-        facts=options.dataset.look(),
+        data=data,
+        facts=whole if data is options.dataset else data.look(),
         trainer=trainer_of(evaluator),
         final_epochs=options.final.epochs,
         finalists=options.final.networks,

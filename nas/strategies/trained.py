@@ -17,6 +17,7 @@ from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.settings import TrainerSettings
 from nas.strategies.contract import Decision, Task
+from nas.training.recipe import Recipe
 from nas.trial import Trial
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -36,6 +37,19 @@ __all__ = ["TrainedJudge", "TrainedStrategy", "Trainings", "describe_images"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class FullSize:
+    """The training of the winner on the images that it was searched for, where samples see smaller ones.
+
+    Attributes:
+        facts: what is known of the data set before it is read.
+    """
+
+    data: Data
+    facts: "DataFacts"
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trainings:
     """The data set and the trainings of a search, as its settings say.
 
@@ -45,6 +59,7 @@ class Trainings:
         final_epochs: of the final training.
         finalists: so many of the best samples get it; the winner is the best of them.
         final_start: scratch, or inherited.
+        full: how the winner is trained at its full size; None: it is delivered as the last round trained it.
     """
 
     data: Data
@@ -53,6 +68,7 @@ class Trainings:
     final_epochs: int
     finalists: int
     final_start: str
+    full: FullSize | None = None
 
     @property
     def accuracy(self) -> str:
@@ -82,8 +98,13 @@ class Trainings:
         return replace(trainer, recipe=replace(trainer.recipe, epochs=self.final_epochs))
 
 
-def describe_images(arch: Arch, facts: "DataFacts") -> str:
+def describe_images(arch: Arch, facts: "DataFacts", full: FullSize | None = None) -> str:
     """What networks like `arch` are trained on, and what their latencies are for, in words."""
+    if full:
+        return (
+            f"searched with {facts.resolution_px} px, delivered at {full.facts.resolution_px} px, "
+            f"{counted(facts.classes, 'class')}; latencies are for that"
+        )
     return (
         f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes; trainings use "
         f"{facts.resolution_px} px and {facts.classes} classes"
@@ -109,7 +130,7 @@ class TrainedStrategy:
         return self.trainings.facts.notes
 
     def describe_images(self, arch: Arch) -> str:
-        return describe_images(arch, self.trainings.facts)
+        return describe_images(arch, self.trainings.facts, self.trainings.full)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,3 +198,20 @@ def test_a_network_on_the_command_line_takes_the_place_of_a_targets_milliseconds
     assert (like.target_ms, like.like) == (None, "mobilenet_v3_small")
     assert job(SMALL, "target.like=mobilenet_v3_small", "target.target_ms=15").target.target_ms == 15
     assert job(SMALL).target.target_ms == 15.8
+
+
+def test_photos_are_searched_small_and_priced_at_their_own_size(photos):
+    """A folder of photos is what the network is for; miniature pictures stand in for those of 224 px."""
+    data = [SMALL, "dataset=image_folder", f"dataset.path={photos}", "dataset.holdout_images=3"]
+    found = job(*data, "dataset.resolution_px=160")
+    assert found.space.decode([0] * 42).resolution_px == 160
+    assert found.config["space"]["resolution_px"] == 160
+    trainings = found.strategy.trainings
+    assert (trainings.data.resolution_px, trainings.facts.resolution_px) == (64, 64)
+    given = job(*data, "dataset.resolution_px=160", "evaluator.resolution_px=32", "space.resolution_px=96")
+    assert given.space.decode([0] * 42).resolution_px == 96
+    assert given.strategy.trainings.facts.resolution_px == 32
+    miniature = job(SMALL)
+    assert miniature.space.decode([0] * 42).resolution_px == 224
+    assert miniature.config["space"] == {**miniature.config["space"], "resolution_px": 224, "classes": 10}
+    assert miniature.strategy.trainings.facts.resolution_px == 28
