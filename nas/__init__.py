@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nas_runtime.lazy import lazily
 
 if TYPE_CHECKING:
-    from nas import controllers, loop, pareto, reward, strategies, testing, tune
+    from nas import controllers, loop, networks, pareto, reward, strategies, testing, tune
     from nas.executor import Executor, SerialExecutor
     from nas.executor_ray import RayExecutor
     from nas.journal import Journal, JournalError
@@ -28,6 +28,7 @@ __all__ = [
     "Trial",
     "controllers",
     "loop",
+    "networks",
     "pareto",
     "reward",
     "strategies",

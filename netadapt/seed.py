@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas import networks
 from nas.executor import SerialExecutor
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
-from nas_runtime.console import did_you_mean
-from nas_runtime.run import Run
 from netadapt import weights
 from netadapt.fine_tune import Train
 from netadapt.weights import TrainedNet
@@ -48,31 +47,12 @@ def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | 
     """
     if weights_path is not None and not weights_path.is_file():
         raise ValueError(f"weights={weights_path}: no such file; give a safetensors file, or leave it out")
-    try:
-        path = Path(name).expanduser()
-    except RuntimeError:  # ~somebody who is not known here
-        path = Path(name)
-    own, config = None, None
-    if name in zoo.names():
-        arch = zoo.get(name, width=width)
-    elif path.is_dir():
-        if not (path / "best.json").exists():
-            raise ValueError(f"seed={name}: the folder has no best.json; give the folder of a finished run")
-        config = Run(path).config
-        arch = text.from_file(path / "best.json")
-        own = path / "best.safetensors" if (path / "best.safetensors").exists() else None
-    elif path.is_file():
-        arch = text.from_file(path)
-    else:
-        names = zoo.names(mobile=True)
-        hint = did_you_mean(name, names)
-        raise ValueError(f"seed={name}: no such network, run directory or file{hint}; networks: {', '.join(names)}")
-    if width != 1 and name not in zoo.names():
-        raise ValueError(f"width={width:g} is for networks of the zoo; seed={name} has its own widths")
+    it = networks.named(name, width=width, option="seed", mobile=True)
+    arch, own = it.arch, it.file
     redesigned = redesign.apply(arch, redesigns)
     if redesigned != arch:
         arch, own = replace(redesigned, name=f"{arch.name}+{'+'.join(redesigns)}"), None
-    return Seed(arch=arch, weights=weights_path or own, config=config)
+    return Seed(arch=arch, weights=weights_path or own, config=it.config)
 
 
 def with_classes(seed: Seed, name: str, classes: int) -> Seed:

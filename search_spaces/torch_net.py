@@ -15,15 +15,18 @@ from torch import Tensor, nn
 from nas_runtime.files import write_bytes
 from search_spaces import text
 from search_spaces.arch import Arch, Block
+from search_spaces.ops import Conv, Linear
 from search_spaces.torch_ops import module_of
 
-__all__ = ["WEIGHTS", "BlockModule", "Net", "build", "check_weights", "load", "read", "save"]
+__all__ = ["WEIGHTS", "BlockModule", "Net", "build", "check_weights", "last_layer", "load", "read", "save"]
 
 WEIGHTS = "best.safetensors"
 """The file of a run directory that holds its trained network."""
 
 
-def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
+def build(
+    arch: Arch, *, generator: torch.Generator | None = None, weights: Mapping[str, Tensor] | None = None
+) -> "Net":
     """A freshly initialised network that computes `arch`: ``(N, in_ch, H, W) -> (N, classes)``.
 
     Initialisation is the MobileNet reference code's: convolutions He-normal by fan-out, batch norm 1 and 0, linear
@@ -31,6 +34,10 @@ def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
 
     Args:
         generator: source of the initial weights; torch's global one if None.
+        weights: to begin with instead, by name; what they lack, as the last layer for other classes, is drawn.
+
+    Raises:
+        ValueError: `weights` has what the network lacks, or of another shape; names the first.
     """
     with torch.random.fork_rng(devices=[]):  # torch's modules initialise themselves first, from the global generator
         net = Net(arch)
@@ -43,7 +50,18 @@ def build(arch: Arch, *, generator: torch.Generator | None = None) -> "Net":
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01, generator=generator)
             nn.init.zeros_(module.bias)
+    if weights is not None:
+        state = net.state_dict() | dict(weights)
+        check_weights(arch, state)
+        net.load_state_dict(state)
     return net
+
+
+def last_layer(arch: Arch) -> tuple[str, ...]:
+    """The names of the weights that give the classes: those of the last layer."""
+    op = next(op for op in reversed(arch.blocks[-1].ops()) if isinstance(op, Conv | Linear))
+    module = f"blocks.{len(arch.blocks) - 1}.{op.name}.{'linear' if isinstance(op, Linear) else 'conv'}"
+    return f"{module}.weight", f"{module}.bias"
 
 
 def save(net: "Net", path: str | os.PathLike[str], *, about: Mapping[str, str] | None = None) -> None:

@@ -1,0 +1,195 @@
+"""Networks that a command names: of the zoo, of a run, or in a file; with weights or without.
+
+>>> from nas import networks
+>>> networks.find("mobilenet_v3_small", width=0.75, classes=10).arch.classes
+10
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas_runtime.console import brief, counted, did_you_mean
+from nas_runtime.run import Run
+from search_spaces import rewrite, text, zoo
+from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["OWN", "PRETRAINED", "Found", "Named", "find", "named"]
+
+OWN = "own"
+"""As weights: those that lie beside the network, in its run or its file."""
+PRETRAINED = "pretrained"
+"""As weights: ImageNet's, from a package that has them."""
+
+WEIGHTS = "best.safetensors"  # `torch_net.WEIGHTS`, which would import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What a name stands for.
+
+    Attributes:
+        file: of weights that belong to it, if there is one.
+        config: of the run that found it, if it is one's.
+        source: where it is from, in words.
+    """
+
+    arch: Arch
+    file: Path | None
+    config: Mapping[str, Any] | None
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A network for certain images and classes, and the weights to begin with.
+
+    ``torch_net.build(found.arch, generator=..., weights=found.weights)`` is the net.
+
+    Attributes:
+        weights: of ``torch_net.Net(arch)``, by name, without `new`; None: none were asked for.
+        new: tensors that the weights have for other classes, or not at all, and that are made anew.
+        mean, std: of each channel, of pixels in [0, 1], as the weights ask for; None: as the data has them.
+        resolution_px: what the weights were trained for; without weights the network's own.
+        crop: the share of a picture's shorter side that the weights' evaluation looks at; None: not known.
+        source: where network and weights are from, in words.
+        licence: of the weights, if it is known.
+        notes: what a person should know of the weights, a sentence each.
+        config: of the run that found it, if it is one's.
+    """
+
+    arch: Arch
+    weights: Mapping[str, "Tensor"] | None
+    new: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resolution_px: int
+    crop: float | None = None
+    source: str
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+
+
+def named(name: str, *, width: float = 1.0, option: str = "network", mobile: bool = False) -> Named:
+    """The network `name`: of the zoo, the folder of a run, a JSON file, or a file of `torch_net.save`.
+
+    Reads no weights.
+
+    Args:
+        width: multiplier of a network of the zoo.
+        option: whose value `name` is, for messages.
+        mobile: whether messages offer only networks of the blocks that search spaces are made of.
+
+    Raises:
+        ValueError: nothing of that name, a file that is no network, or a run of a newer version.
+    """
+    if name in zoo.names():
+        return Named(arch=zoo.get(name, width=width), file=None, config=None, source=f"{name} of the zoo")
+    if width != 1:
+        raise ValueError(f"width={width:g} is for networks of the zoo; {option}={brief(name)} has its own widths")
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # ~somebody who is not known here
+        path = Path(name)
+    if path.is_dir():
+        if not (path / "best.json").exists():
+            raise ValueError(f"{option}={brief(name)}: the folder has no best.json; give the folder of a finished run")
+        file = path / WEIGHTS if (path / WEIGHTS).exists() else None
+        return Named(arch=text.from_file(path / "best.json"), file=file, config=Run(path).config, source=str(path))
+    if path.is_file():
+        arch, file = (_of_weights(path), path) if path.suffix == ".safetensors" else (text.from_file(path), None)
+        return Named(arch=arch, file=file, config=None, source=str(path))
+    names = zoo.names(mobile=mobile)
+    hint = did_you_mean(name, names)
+    raise ValueError(
+        f"{option}={brief(name)}: no such network, run directory or file{hint}; networks: {', '.join(names)}"
+    )
+
+
+def _of_weights(path: Path) -> Arch:
+    """The network that a file of `torch_net.save` says its weights are of."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            about = opened.metadata() or {}
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"{path} cannot be read: {e}") from None
+    if "arch" not in about:
+        raise ValueError(
+            f"{path} does not say what network its weights are of; give the network's name, and the file as weights="
+        )
+    try:
+        return text.from_json(about["arch"])
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
+
+
+def find(
+    name: str,
+    *,
+    width: float = 1.0,
+    resolution_px: int | None = None,
+    classes: int | None = None,
+    channels: int | None = None,
+    weights: str | Path | None = None,
+    option: str = "network",
+) -> Found:
+    """The network `name` for images of `resolution_px` and `channels`, and so many `classes`, with its weights.
+
+    Args:
+        name, width, option: see `named`.
+        resolution_px, classes, channels: None: the network's own.
+        weights: None: none; `OWN`, `PRETRAINED`, or a file.
+
+    Raises:
+        ValueError: no such network, or no such weights; weights that do not fit it (names the first that does not), or
+            are for images of other channels.
+    """
+    it = named(name, width=width, option=option)
+    own_px = it.arch.resolution_px
+    arch = rewrite.resolution(it.arch, resolution_px or own_px)
+    arch = rewrite.in_channels(arch, channels or arch.in_ch)
+    arch = rewrite.classes(arch, classes or arch.classes)
+    if weights is None:
+        return Found(arch=arch, weights=None, resolution_px=own_px, source=it.source, config=it.config)
+    if weights == OWN:
+        if it.file is None:
+            raise ValueError(f"{option}={brief(name)} has no weights; give a file of them as weights=")
+        weights = it.file
+    return _with_weights(arch, Path(weights), it)
+
+
+def _with_weights(arch: Arch, path: Path, it: Named) -> Found:
+    from search_spaces import torch_net
+
+    net, _ = torch_net.read(path)
+    state = net.state_dict()
+    if net.arch.in_ch != arch.in_ch:
+        raise ValueError(
+            f"weights={path} are for images of {counted(net.arch.in_ch, 'channel')}, and these have {arch.in_ch}"
+        )
+    fits = rewrite.classes(replace(arch, norm_eps=net.arch.norm_eps), net.arch.classes)
+    try:
+        torch_net.check_weights(fits, state)
+    except ValueError as e:
+        raise ValueError(f"weights={path}: {e}") from None
+    arch = rewrite.classes(fits, arch.classes)
+    new, notes = (), ()
+    if net.arch.classes != arch.classes:
+        new = torch_net.last_layer(arch)
+        notes = (f"the weights are for {net.arch.classes} classes: the last layer is made anew, for {arch.classes}",)
+    return Found(
+        arch=arch,
+        weights={name: value for name, value in state.items() if name not in new},
+        new=new,
+        resolution_px=net.arch.resolution_px,
+        source=it.source if path == it.file else f"{it.source}, weights of {path}",
+        notes=notes,
+        config=it.config,
+    )

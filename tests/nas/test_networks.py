@@ -1,0 +1,101 @@
+"""Networks by name, with their weights: `nas.networks`."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nas import networks
+from search_spaces import text, torch_net, zoo
+
+SMALL = zoo.get("mnasnet_small", width=0.35, resolution_px=64, classes=5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run's folder, and its net."""
+    folder = tmp_path_factory.mktemp("run")
+    net = torch_net.build(replace(SMALL, norm_eps=1e-3), generator=torch.Generator().manual_seed(0))
+    (folder / "best.json").write_text(text.to_json(SMALL))
+    (folder / "config.yaml").write_text("rng_seed: 7\n")
+    torch_net.save(net, folder / "best.safetensors")
+    return folder, net
+
+
+def test_a_network_of_the_zoo_is_for_any_images_and_classes():
+    found = networks.find("mnasnet_small", width=0.35, resolution_px=64, classes=5)
+    assert (found.arch, found.weights, found.resolution_px) == (SMALL, None, 224)
+    grey = networks.find("mobilenet_v2", channels=1)
+    assert (grey.arch.in_ch, grey.arch.classes, grey.arch.resolution_px) == (1, 1000, 224)
+    assert grey.source == "mobilenet_v2 of the zoo"
+
+
+def test_a_run_and_its_files_are_networks(run):
+    folder, net = run
+    for name in (folder, folder / "best.json"):
+        found = networks.find(str(name))
+        assert (found.arch, found.weights) == (SMALL, None)
+    assert networks.find(str(folder)).config == {"rng_seed": 7}
+    assert networks.find(str(folder / "best.safetensors")).arch == net.arch
+    for name in (folder, folder / "best.safetensors"):
+        found = networks.find(str(name), weights=networks.OWN)
+        assert found.arch == net.arch  # with the weights' epsilon
+        assert found.new == ()
+        again = torch_net.build(found.arch, weights=found.weights)
+        assert all(
+            torch.equal(a, b) for a, b in zip(again.state_dict().values(), net.state_dict().values(), strict=True)
+        )
+
+
+def test_a_last_layer_for_other_classes_is_made_anew(run):
+    folder, net = run
+    found = networks.find(str(folder), classes=3, resolution_px=96, weights=folder / "best.safetensors")
+    assert (found.arch.classes, found.arch.resolution_px, found.resolution_px) == (3, 96, 64)
+    assert found.notes == ("the weights are for 5 classes: the last layer is made anew, for 3",)
+    assert found.new == ("blocks.17.linear.linear.weight", "blocks.17.linear.linear.bias")
+    begun = torch_net.build(found.arch, weights=found.weights, generator=torch.Generator().manual_seed(1)).state_dict()
+    kept = net.state_dict()
+    assert begun["blocks.17.linear.linear.weight"].shape == (3, 1280)
+    assert begun["blocks.17.linear.linear.weight"].std() > 0
+    assert all(torch.equal(begun[name], kept[name]) for name in kept if name not in found.new)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        (
+            "mnasnet_smal",
+            {},
+            "^network=mnasnet_smal: no such network, .*; did you mean mnasnet_small\\?; networks: mob",
+        ),
+        ("mnasnet_smal", {"option": "teacher"}, "^teacher=mnasnet_smal: no such"),
+        ("mnasnet_small", {"weights": networks.OWN}, "network=mnasnet_small has no weights; give a file of them as"),
+        ("mnasnet_small", {"weights": "none.safetensors"}, "none.safetensors: no such file"),
+        ("RUN", {"width": 0.5}, "width=0.5 is for networks of the zoo; network=.* has its own widths"),
+        ("RUN/..", {}, "the folder has no best.json; give the folder of a finished run"),
+        ("RUN/config.yaml", {}, "config.yaml: not a network: not JSON"),
+        (
+            "mobilenet_v2",
+            {"weights": "RUN/best.safetensors"},
+            "lack blocks.1.depthwise.conv.weight|is .* in the weights",
+        ),
+        ("RUN", {"weights": networks.OWN, "channels": 1}, "for images of 3 channels, and these have 1"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_line(name, given, message, run):
+    folder = str(run[0])
+    given = {key: value.replace("RUN", folder) if isinstance(value, str) else value for key, value in given.items()}
+    with pytest.raises(ValueError, match=message) as caught:
+        networks.find(name.replace("RUN", folder), **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_weights_alone_is_no_network(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="does not say what network its weights are of; give the network's name, and"):
+        networks.find(str(tmp_path / "x.safetensors"))
+    (tmp_path / "y.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="y.safetensors cannot be read"):
+        networks.find(str(tmp_path / "y.safetensors"))
