@@ -1,7 +1,7 @@
 """Groups of options: data, trainings, evaluators, where they run; conf/ has their values."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.training.datasets import Dataset
+    from nas.training.pictures import PictureSet
     from nas.training.sources import DataFacts
 
 __all__ = [
@@ -80,6 +81,11 @@ class Data(Options):
     resolution_px: int | None = Field(
         ge=8, le=4096, description="height and width that images are resized to; null: as they are"
     )
+    crop: float | None = Field(
+        ge=0.1,
+        le=1,
+        description="the share of a picture's shorter side that evaluations look at, 0.875 for many; null: all of it",
+    )
 
     def at(self, resolution_px: int) -> "Data":
         """The same data set with images of that size."""
@@ -91,15 +97,29 @@ class Data(Options):
         Raises:
             nas.training.sources.DataError: it is not there, or is not as the options say.
         """
-        return sources.look(**dict(self))
+        return sources.look(**self._of_arrays())
 
     def load(self, console: "Console", facts: "DataFacts") -> "Dataset":
         """The data set. What is doubtful about it, and was not known before it was read (`facts`), is printed."""
-        data = sources.load(**dict(self))
-        for note in data.notes:
-            if note not in facts.notes:
-                console.print(f"note: {note}")
+        data = sources.load(**self._of_arrays())
+        _print_notes(console, data.notes, facts)
         return data
+
+    def pictures(self, console: "Console", facts: "DataFacts") -> "PictureSet":
+        """The data set as pictures that are read when they are needed. What is doubtful is printed as by `load`."""
+        data = sources.pictures(**dict(self))
+        _print_notes(console, data.notes, facts)
+        return data
+
+    def _of_arrays(self) -> dict[str, Any]:
+        """The options that matter for arrays: `crop` is for pictures."""
+        return {name: value for name, value in self if name != "crop"}
+
+
+def _print_notes(console: "Console", notes: Iterable[str], known: "DataFacts") -> None:
+    for note in notes:
+        if note not in known.notes:
+            console.print(f"note: {note}")
 
 
 class Usual(Options):

@@ -18,7 +18,11 @@ _TARGETS = "${oc.select:target.base_width,1.0}"
 _NODES: Mapping[str, Mapping[str, Any]] = {
     "controller": {},
     "space": {"base_width": _TARGETS, "resolution_px": 224, "classes": None},
-    "dataset": {"path": None, "download": False, "train_images": None, "holdout_images": None, "resolution_px": None},
+    "dataset": {
+        "path": None,
+        "download": False,
+        **dict.fromkeys(("train_images", "holdout_images", "resolution_px", "crop")),
+    },
     "evaluator": {"search": {"samples": 1000, "batch": 10, "executor": "ray"}},
 }
 _WITH_SETTINGS = ("controller", "evaluator")

@@ -4,6 +4,7 @@ Nothing is downloaded unless asked for. What takes long to read (thousands of im
 the user's cache folder.
 """
 
+import hashlib
 import os
 from dataclasses import replace
 from functools import lru_cache
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.training.datasets import Dataset, Resize, Split, cut_holdout, make
+from nas.training.datasets import Dataset, Resize, Split, cut_holdout, make, part
+from nas.training.pictures import PictureSet, of_arrays
 from nas.training.sources.cache import cache_dir
 from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, facts_of, holdout_of
 from nas_runtime.console import brief, counted
@@ -30,6 +32,7 @@ __all__ = [
     "load",
     "look",
     "names",
+    "pictures",
 ]
 
 _PX = (8, 4096)  # of images, at least and at most
@@ -103,6 +106,53 @@ def load(
     data = _read(wanted) if _source(name).look else _read_once(wanted)
     data = data if train_images is None else _fewer(data, train_images)
     return data if resolution_px is None else _resized(data, resolution_px)
+
+
+def pictures(
+    name: str,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    train_images: int | None = None,
+    holdout_images: int | None = None,
+    resolution_px: int | None = None,
+    crop: float | None = None,
+    download: bool = False,
+) -> PictureSet:
+    """The data set `name` as pictures that are read when they are needed: the same images in the same parts as `load`
+    gives.
+
+    Args:
+        path, train_images, holdout_images, resolution_px, download: as in `load`.
+        crop: the share of the shorter side that an evaluation looks at; None: all of it.
+
+    Raises:
+        DataError: what is wrong with the files, and what is expected.
+    """
+    wanted = _wanted(name, path, train_images, holdout_images, resolution_px, download)
+    if crop is not None and not 0.1 <= crop <= 1:
+        raise DataError(f"dataset.crop={crop!r}: allowed are 0.1 to 1")
+    wanted = wanted if crop is None else replace(wanted, crop=crop)
+    _look(wanted)
+    if made := _source(name).pictures:
+        return made(wanted)
+    data = load(
+        name,
+        path=path,
+        train_images=train_images,
+        holdout_images=holdout_images,
+        resolution_px=resolution_px,
+        download=download,
+    )
+    return of_arrays(data, _identity(data))
+
+
+def _identity(data: Dataset) -> str:
+    """What stands for a data set of arrays: all its labels, and a thousand images of each part."""
+    digest = hashlib.sha256(repr((data.name, data.class_names)).encode())
+    for split in (data.train, data.holdout, data.test):
+        digest.update(split.labels.tobytes())
+        digest.update(np.ascontiguousarray(part(split, 1000).images).tobytes())
+    return digest.hexdigest()
 
 
 def _wanted(

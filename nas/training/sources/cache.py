@@ -14,7 +14,7 @@ from nas.training.datasets import Split
 from nas.training.sources.archives import ArchiveError, read_npz
 from nas_runtime.files import complete
 
-__all__ = ["Pictures", "cache_dir", "cached"]
+__all__ = ["Pictures", "cache_dir", "cached", "identity"]
 
 _FORMAT = 2
 """Of the file, and of how pictures are decoded: what another version kept is read anew."""
@@ -44,12 +44,12 @@ def cached(source: Path, kind: str, files: Iterable[Path], read: Callable[[], Pi
 
     There is one file for each source and kind: it is replaced when the source has changed.
     """
-    identity = _identity(files)
+    its = identity(files)
     name = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
     path = cache_dir() / f"{kind}-{name}.npz"
     with contextlib.suppress(OSError, ArchiveError, ValueError, KeyError):  # not kept yet, or damaged
         kept = _unpacked(read_npz(path, most_bytes=path.stat().st_size))
-        if kept[0] == identity:
+        if kept[0] == its:
             return kept[1]
     pictures = read()
     with (
@@ -57,11 +57,12 @@ def cached(source: Path, kind: str, files: Iterable[Path], read: Callable[[], Pi
         complete(path) as partial,
         partial.open("wb") as file,
     ):
-        np.savez(file, **_packed(identity, pictures))
+        np.savez(file, **_packed(its, pictures))
     return pictures
 
 
-def _identity(files: Iterable[Path]) -> bytes:
+def identity(files: Iterable[Path]) -> bytes:
+    """What stands for the files: another where one of them was added, removed or changed."""
     digest = hashlib.sha256(f"{_FORMAT}".encode())
     for file in files:
         at = file.stat()

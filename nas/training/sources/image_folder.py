@@ -3,17 +3,20 @@
 Pictures in folders of a class's folder belong to the class. The holdout is a tenth of the training images unless given.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nas.training.datasets import Dataset, Split, absent_classes, cut_holdout, make
-from nas.training.sources.cache import Pictures, cached
+from nas.training.pictures import PictureSet
+from nas.training.sources.cache import Pictures, cached, identity
+from nas.training.sources.files import FilePictures, channel_statistics
 from nas.training.sources.folders import ClassFolders, scan
 from nas.training.sources.images import decode_all
 from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, holdout_of
 
-__all__ = ["SOURCE", "class_folders", "load", "look", "read"]
+__all__ = ["SOURCE", "class_folders", "load", "look", "pictures", "read"]
 
 _DEFAULT_PX = 64
 
@@ -42,6 +45,38 @@ def load(wanted: Wanted) -> Dataset:
     return data.noted(facts.notes)
 
 
+def pictures(wanted: Wanted) -> PictureSet:
+    folders = class_folders(wanted.given_path())
+    facts = _facts(wanted, folders)
+    both, test = (_files(own, facts.class_names) for own in folders.values())
+    places = Split(np.arange(len(both)), both.labels)
+    train, holdout = cut_holdout(places, facts.holdout_images, rng_seed=0)
+    if wanted.train_images not in (None, len(train)):
+        train = cut_holdout(train, wanted.train_images, rng_seed=1)[1]
+    mean, std = channel_statistics(both.chosen(train.images), facts.resolution_px)
+    return PictureSet(
+        name=wanted.name,
+        class_names=facts.class_names,
+        train=both.chosen(train.images),
+        holdout=both.chosen(holdout.images),
+        test=test,
+        resolution_px=facts.resolution_px,
+        channels=3,
+        resize="shorter_side",
+        mean=mean,
+        std=std,
+        identity=identity(file for part in (both, test) for file in part.files).hex(),
+        crop=wanted.crop,
+        notes=facts.notes,
+    )
+
+
+def _files(own: ClassFolders, classes: Sequence[str]) -> FilePictures:
+    files = [file for name in classes for file in own.files.get(name, ())]
+    labels = np.repeat(np.arange(len(classes)), [len(own.files.get(name, ())) for name in classes])
+    return FilePictures(files, labels.astype(np.int64))
+
+
 def class_folders(folder: Path) -> dict[str, ClassFolders]:
     """The pictures of both parts, by class.
 
@@ -62,9 +97,8 @@ def read(folders: dict[str, ClassFolders], px: int) -> Pictures:
     classes = sorted(folders["train"].files)
     splits = {}
     for part, own in folders.items():
-        files = [file for name in classes for file in own.files.get(name, ())]
-        labels = np.repeat(np.arange(len(classes)), [len(own.files.get(name, ())) for name in classes])
-        splits[part] = Split(decode_all(files, px), labels.astype(np.int64))
+        its = _files(own, classes)
+        splits[part] = Split(decode_all(its.files, px), its.labels)
     return Pictures(**splits, class_names=tuple(classes))
 
 
@@ -88,4 +122,4 @@ def _facts(wanted: Wanted, folders: dict[str, ClassFolders]) -> DataFacts:
     )
 
 
-SOURCE = Source(look=look, load=load)
+SOURCE = Source(look=look, load=load, pictures=pictures)

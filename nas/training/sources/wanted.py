@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.training.datasets import Dataset, Resize
+from nas.training.pictures import PictureSet
 from nas_runtime.console import counted
 
 __all__ = ["DataError", "DataFacts", "Source", "Wanted", "facts_of", "holdout_of"]
@@ -23,6 +24,7 @@ class Wanted:
     train_images: int | None = None
     holdout_images: int | None = None
     resolution_px: int | None = None
+    crop: float = 1.0
     download: bool = False
 
     def given_path(self) -> Path:
@@ -76,11 +78,14 @@ class Source:
     Attributes:
         load: reads it.
         look: tells in a moment what `load` will give; None: it must be read to know.
+        pictures: gives it as pictures that are read when they are needed, `train_images` and `crop` as wanted; None:
+            they are the squares that `load` reads.
         downloads: whether it can be fetched.
     """
 
     load: Callable[[Wanted], Dataset]
     look: Callable[[Wanted], DataFacts] | None = None
+    pictures: Callable[[Wanted], PictureSet] | None = None
     downloads: bool = False
 
 
