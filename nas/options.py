@@ -73,10 +73,16 @@ class Data(Options):
     train_images: int | None = Field(
         ge=1, le=10**9, description="for each training, drawn at random; null: all of them"
     )
-    holdout_images: int | None = Field(
-        ge=1,
+    holdout: float | None = Field(
+        gt=0,
         le=10**9,
-        description="cut from the training images, to select networks by; null: as the data set has it",
+        description="cut from the training images to select networks by: a share below 1, or a number of images; null: "
+        "as the data set has it",
+    )
+    test: float | None = Field(
+        gt=0,
+        le=10**9,
+        description="cut from the images, likewise, where there are no test images; null: a tenth",
     )
     resolution_px: int | None = Field(
         ge=8, le=4096, description="height and width that images are resized to; null: as they are"

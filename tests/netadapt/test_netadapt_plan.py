@@ -30,7 +30,7 @@ def found(tmp_path):
     small = rewrite.for_images(arch, resolution_px=20, channels=1, n_classes=10, min_px=2, dropout_rate=0.0)
     torch_net.save(torch_net.build(small), run / "best.safetensors")
     data = {"name": "fashion_mnist_mini", "path": None, "download": False, "train_images": 500}
-    config = {"dataset": {**data, "holdout_images": None, "resolution_px": 20}}
+    config = {"dataset": {**data, "holdout": None, "resolution_px": 20}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     return run
 
