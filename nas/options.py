@@ -1,6 +1,6 @@
 """Groups of options: data, trainings, evaluators, where they run; conf/ has their values."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -92,6 +92,18 @@ class Data(Options):
         le=1,
         description="the share of a picture's shorter side that evaluations look at, 0.875 for many; null: all of it",
     )
+
+    @classmethod
+    def of_run(cls, config: Mapping[str, Any]) -> "Data":
+        """The data set that the config.yaml of a run names; options that an earlier version had not are null.
+
+        Raises:
+            TypeError, ValueError: it is none, or none that is known here.
+        """
+        its = dict(config)
+        if "holdout_images" in its:
+            its.setdefault("holdout", its.pop("holdout_images"))  # its earlier name
+        return cls.model_validate({**dict.fromkeys(cls.model_fields), **its})
 
     def at(self, resolution_px: int) -> "Data":
         """The same data set with images of that size."""
