@@ -177,7 +177,7 @@ def test_failures_and_divergence_are_results(space):
     trials = run(space, evaluate=evaluate, executor=SerialExecutor(retries=0))
     assert {t.status for t in trials} == {"ok", "diverged", "failed"}
     assert all(t.reward == 0 and t.top1 == 0 for t in trials if t.status != "ok")
-    assert trials[0].note == "RuntimeError: the camera is on fire"
+    assert trials[0].note.startswith("RuntimeError: the camera is on fire (test_loop.py, line ")
     assert best(trials).status == "ok"
 
 
@@ -304,7 +304,8 @@ def test_a_failed_evaluation_is_tried_again_so_often(space, retries):
 
     (arch,) = [space.decode(row) for row in space.sample(np.random.default_rng(0), 1)]
     ((_, evaluation),) = SerialExecutor(retries=retries).run(broken, [arch])
-    assert (evaluation.status, evaluation.note) == ("failed", "RuntimeError: no camera")
+    line = broken.__code__.co_firstlineno + 2
+    assert (evaluation.status, evaluation.note) == ("failed", f"RuntimeError: no camera (test_loop.py, line {line})")
     assert len(calls) == 1 + retries
 
 
