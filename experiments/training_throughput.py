@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from experiments import options
 from nas.training import sources
+from nas.training.optimizers import new_optimizer
 from nas.training.recipe import Recipe
-from nas.training.train import batches, new_net, new_optimizer, train
+from nas.training.train import batches, new_net, train
 from nas.training.trainer import Trainer
 from search_spaces import zoo
 

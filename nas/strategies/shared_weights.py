@@ -151,7 +151,8 @@ class Shared(TrainedStrategy):
 
 def _plain(shared: SharedPlan) -> dict[str, Any]:
     """What the shared weights depend on."""
-    return {name: value for name, value in asdict(shared).items() if name not in ("workers", "images", "bn_images")}
+    values = {name: value for name, value in asdict(shared).items() if name not in ("workers", "images", "bn_images")}
+    return values | {"recipe": shared.recipe.identity()}
 
 
 def read(options: "SearchOptions") -> Shared:

@@ -178,7 +178,7 @@ def _identity(
         "weights": sum(weight.numel() for weight in net.weights.values()),
         "min_px": trainer.min_px,
         "data": f"{data.name}, {len(data.train)} images of {data.resolution_px} px, {data.classes} classes",
-        "recipe": asdict(shared.recipe),
+        "recipe": shared.recipe.identity(),
         "phases": {name: asdict(phase) for name, phase in shared.phases.items()},
         "kernels": shared.kernels,
         "rng_seed": rng_seed,

@@ -32,8 +32,10 @@ from nas.supernet.policy import Drawn, JointPolicy
 from nas.supernet.routes import Route
 from nas.training import on_gpu
 from nas.training.datasets import Dataset, drawn
+from nas.training.optimizers import new_optimizer
 from nas.training.recipe import Recipe
-from nas.training.train import augmented, new_optimizer, normalise, schedule
+from nas.training.schedules import schedule
+from nas.training.train import augmented, normalise
 from search_spaces import torch_net
 
 __all__ = ["Teacher", "Training", "unlike"]

@@ -1,4 +1,5 @@
-"""The training loop: what a proxy evaluation, a final training and NetAdapt's fine-tuning have in common."""
+"""Trainings on small images in memory: what a proxy evaluation, the last round of a search and NetAdapt's fine-tuning
+have in common. Each update is a `nas.training.learner.Learner`'s, as in the trainings of `nas.training.full`."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -9,12 +10,13 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nas.training import on_gpu
 from nas.training.datasets import Dataset, Split
+from nas.training.learner import Learner
 from nas.training.pictures import PictureSet
 from nas.training.recipe import Recipe
+from nas.training.schedules import learning_rate
 from search_spaces import torch_net
 from search_spaces.arch import Arch
 
@@ -24,9 +26,7 @@ __all__ = [
     "augmented",
     "batches",
     "new_net",
-    "new_optimizer",
     "normalise",
-    "schedule",
     "top1",
     "train",
 ]
@@ -36,7 +36,8 @@ _FEWEST_GRAPHED = 10  # updates; a graph costs about two to make
 
 @dataclass(frozen=True)
 class Moments:
-    """The state of AdamW: number of updates, and by parameter the means of gradients and of their squares."""
+    """The state of AdamW: number of updates, and by parameter the means of gradients and of their squares; nothing of
+    other optimizers."""
 
     updates: int
     first: Mapping[str, Tensor]
@@ -84,61 +85,53 @@ def train(
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     in_epoch = max(1, len(split) // recipe.batch)
     steps = recipe.steps or in_epoch * recipe.epochs
-    warmup_steps = max(1, round(recipe.warmup * steps))
     rng = np.random.default_rng(rng_seed)
     size = min(recipe.batch, len(split))
     small = on_gpu.many_shapes(device, data.resolution_px)
     with small, torch.random.fork_rng(devices=[]), on_gpu.stream(device):  # dropout draws from torch's generator
         torch.manual_seed(rng_seed)
-        graphed = steps >= _FEWEST_GRAPHED and on_gpu.keeps(split.images, device)
-        optimizer = new_optimizer(net, recipe, lr_on=device if graphed else None)
+        graphed = steps >= _FEWEST_GRAPHED and _can_be_graphed(recipe) and on_gpu.keeps(split.images, device)
+        lr_on = device if graphed else None
+        learner = Learner(net, recipe, device=device, resolution_px=data.resolution_px, lr_on=lr_on)
         if moments is not None:
-            _set_moments(optimizer, net, moments)
-        update = _updates(net, optimizer, split, data, recipe, device, rng, graphed)
+            _set_moments(learner, moments)
+        update = _updates(learner, split, data, device, rng, graphed)
         for step, picked in enumerate(islice(_picked(len(split), size, rng), steps), 1):
-            loss = update(picked, recipe.lr * schedule(step - 1, warmup_steps, steps))
+            loss = update(picked, learning_rate(recipe, step - 1, updates=steps, in_epoch=in_epoch))
             epochs, left = divmod(step, in_epoch)
             if (left == 0 or step == steps) and not math.isfinite(loss.item()):
-                return Trained(step * size, True, _moments(optimizer, net))
+                return Trained(step * size, True, _moments(learner))
             if left == 0 and on_epoch:
                 on_epoch(epochs)
                 net.train()
-        return Trained(steps * size, False, _moments(optimizer, net))
+        if learner.average:
+            net.load_state_dict(learner.result.state_dict())
+        return Trained(steps * size, False, _moments(learner))
+
+
+def _can_be_graphed(recipe: Recipe) -> bool:
+    """Whether all updates launch the same: nothing in them is a number that Python computes anew."""
+    return recipe.optimizer == "adamw" and recipe.ema is None and recipe.norm_momentum is None
 
 
 def _updates(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    split: Split,
-    data: Dataset,
-    recipe: Recipe,
-    device: str,
-    rng: np.random.Generator,
-    graphed: bool,
+    learner: Learner, split: Split, data: Dataset, device: str, rng: np.random.Generator, graphed: bool
 ) -> Callable[[np.ndarray, float], Tensor]:
     """A function that makes one update with the images at some places (n,) and a learning rate, and gives its loss."""
-
-    def update(x: Tensor, y: Tensor) -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        with on_gpu.autocast(device, data.resolution_px):
-            loss = F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+    crop_px = learner.recipe.crop_px
 
     def eager(picked: np.ndarray, lr: float) -> Tensor:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        return update(*augmented(split, picked, data, crop_px=recipe.crop_px, rng=rng, device=device))
+        learner.set_lr(lr)
+        return learner.update(*augmented(split, picked, data, crop_px=crop_px, rng=rng, device=device))
 
     if not graphed:
         return eager
-    size, lr_there = min(recipe.batch, len(split)), optimizer.param_groups[0]["lr"]
-    graph = on_gpu.Graphed(lambda plan: update(*_on_gpu(split, data, plan, recipe.crop_px)), size, device)
+    size, lr_there = min(learner.recipe.batch, len(split)), learner.optimizer.param_groups[0]["lr"]
+    graph = on_gpu.Graphed(lambda plan: learner.update(*_on_gpu(split, data, plan, crop_px)), size, device)
 
     def replayed(picked: np.ndarray, lr: float) -> Tensor:
         lr_there.fill_(lr)
-        return graph(_plan(picked, data, recipe.crop_px, rng))
+        return graph(_plan(picked, data, crop_px, rng))
 
     return replayed
 
@@ -229,30 +222,11 @@ def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: str) -> tupl
     return (torch.tensor(mean) * 255).to(device), (torch.tensor(std) * 255).clamp(min=1.0).to(device)
 
 
-def schedule(step: int, warmup_steps: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up to 1, then cosine to 0."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
-
-
-def new_optimizer(net: nn.Module, recipe: Recipe, *, lr_on: str | None = None) -> torch.optim.Optimizer:
-    """AdamW; weights of convolutions and linear layers decay, biases and batch norm do not.
-
-    Args:
-        lr_on: a GPU that keeps the learning rate, in one tensor for all groups, for updates that are CUDA graphs.
-    """
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if lr_on is None:
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-    lr = torch.tensor(recipe.lr, device=lr_on)
-    return torch.optim.AdamW([{**group, "lr": lr} for group in groups], lr=lr, fused=True, capturable=True)
-
-
-def _moments(optimizer: torch.optim.Optimizer, net: nn.Module) -> Moments:
+def _moments(learner: Learner) -> Moments:
+    optimizer, net = learner.optimizer, learner.net
     states = {name: optimizer.state[p] for name, p in net.named_parameters() if p in optimizer.state}
+    if learner.recipe.optimizer != "adamw":
+        return Moments(0, {}, {})
     return Moments(
         updates=max((int(state["step"]) for state in states.values()), default=0),
         first={name: state["exp_avg"] for name, state in states.items()},
@@ -260,9 +234,9 @@ def _moments(optimizer: torch.optim.Optimizer, net: nn.Module) -> Moments:
     )
 
 
-def _set_moments(optimizer: torch.optim.Optimizer, net: nn.Module, moments: Moments) -> None:
-    for name, p in net.named_parameters():
-        optimizer.state[p] = {  # like p, whose memory format the fused update takes for granted
+def _set_moments(learner: Learner, moments: Moments) -> None:
+    for name, p in learner.net.named_parameters():
+        learner.optimizer.state[p] = {  # like p, whose memory format the fused update takes for granted
             "step": torch.tensor(float(moments.updates), device=p.device),
             "exp_avg": torch.empty_like(p).copy_(moments.first[name]),
             "exp_avg_sq": torch.empty_like(p).copy_(moments.second[name]),

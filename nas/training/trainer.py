@@ -7,7 +7,7 @@ How much it says is measured by ``python -m experiments.proxy_signal`` and ``pro
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Trainer:
             images = zlib.crc32(np.ascontiguousarray(split.images).data, images)
             images = zlib.crc32(np.ascontiguousarray(split.labels).data, images)
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.identity(),
             "data": self.data.name,
             "images": f"{images:08x}",
             "min_px": self.min_px,

@@ -7,7 +7,8 @@ import torch
 from nas.training import train as training
 from nas.training.datasets import Split, make
 from nas.training.recipe import Recipe
-from nas.training.train import _shift_and_flip, batches, new_net, normalise, schedule, top1, train
+from nas.training.schedules import schedule
+from nas.training.train import _shift_and_flip, batches, new_net, normalise, top1, train
 from nas.training.trainer import Trainer
 from search_spaces import zoo
 
