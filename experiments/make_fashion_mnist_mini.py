@@ -17,7 +17,7 @@ from nas.training.sources.fashion_mnist import MINI, MINI_IMAGES
 def main() -> None:
     given = options.read({"path": ""})["path"]
     folder = Path(given) if given else None
-    full = sources.load("fashion_mnist", path=folder, holdout_images=MINI_IMAGES["holdout"])
+    full = sources.load("fashion_mnist", path=folder, holdout=MINI_IMAGES["holdout"])
     rng = np.random.default_rng(0)
     parts = {
         "train": (full.train, rng.permutation(len(full.train))[: MINI_IMAGES["train"]]),

@@ -1,7 +1,9 @@
 """Executors: run an evaluation on several networks. This one in the process itself, one after the other."""
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from nas.trial import Evaluation, short
@@ -10,6 +12,7 @@ from search_spaces.arch import Arch
 __all__ = ["Evaluate", "Executor", "SerialExecutor", "Shared", "cause", "guarded"]
 
 _LONGEST_NOTE = 1000
+_OURS = ("nas", "nas_runtime", "netadapt", "search_spaces", "latency_luts", "functools")
 
 Evaluate = Callable[[Arch], "Evaluation | float"]
 
@@ -77,7 +80,7 @@ def guarded(evaluate: Evaluate, arch: Arch) -> Evaluation:
     try:
         result = evaluate(arch)
     except (Exception, SystemExit) as e:  # an evaluator is anyone's code: whatever it raises must not end the search
-        return Evaluation(top1=0.0, status="failed", note=cause(e))
+        return Evaluation(top1=0.0, status="failed", note=cause(e) + _place(e))
     if isinstance(result, Evaluation):
         return result
     try:
@@ -91,3 +94,16 @@ def guarded(evaluate: Evaluate, arch: Arch) -> Evaluation:
 def cause(error: BaseException) -> str:
     """`error` in one line, for a note."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_NOTE]
+
+
+def _place(error: BaseException) -> str:
+    """Where in somebody else's code it was raised, or nothing: of the first package in the traceback that is none of
+    these, the last line."""
+    package, place = None, ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__")).split(".")[0]
+        if package is None and name not in _OURS:
+            package = name
+        if name == package:
+            place = f" ({Path(frame.f_code.co_filename).name}, line {line})"
+    return place

@@ -1,6 +1,6 @@
 """Groups of options: data, trainings, evaluators, where they run; conf/ has their values."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -73,10 +73,16 @@ class Data(Options):
     train_images: int | None = Field(
         ge=1, le=10**9, description="for each training, drawn at random; null: all of them"
     )
-    holdout_images: int | None = Field(
-        ge=1,
+    holdout: float | None = Field(
+        gt=0,
         le=10**9,
-        description="cut from the training images, to select networks by; null: as the data set has it",
+        description="cut from the training images to select networks by: a share below 1, or a number of images; null: "
+        "as the data set has it",
+    )
+    test: float | None = Field(
+        gt=0,
+        le=10**9,
+        description="cut from the images, likewise, where there are no test images; null: a tenth",
     )
     resolution_px: int | None = Field(
         ge=8, le=4096, description="height and width that images are resized to; null: as they are"
@@ -86,6 +92,18 @@ class Data(Options):
         le=1,
         description="the share of a picture's shorter side that evaluations look at, 0.875 for many; null: all of it",
     )
+
+    @classmethod
+    def of_run(cls, config: Mapping[str, Any]) -> "Data":
+        """The data set that the config.yaml of a run names; options that an earlier version had not are null.
+
+        Raises:
+            TypeError, ValueError: it is none, or none that is known here.
+        """
+        its = dict(config)
+        if "holdout_images" in its:
+            its.setdefault("holdout", its.pop("holdout_images"))  # its earlier name
+        return cls.model_validate({**dict.fromkeys(cls.model_fields), **its})
 
     def at(self, resolution_px: int) -> "Data":
         """The same data set with images of that size."""

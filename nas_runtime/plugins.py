@@ -21,7 +21,7 @@ _NODES: Mapping[str, Mapping[str, Any]] = {
     "dataset": {
         "path": None,
         "download": False,
-        **dict.fromkeys(("train_images", "holdout_images", "resolution_px", "crop")),
+        **dict.fromkeys(("train_images", "holdout", "test", "resolution_px", "crop")),
     },
     "evaluator": {"search": {"samples": 1000, "batch": 10, "executor": "ray"}},
 }

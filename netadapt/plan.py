@@ -136,7 +136,7 @@ def _data(options: NetadaptOptions, seed: seeds.Seed) -> Data:
         return named
     given = {name: value for name, value in dict(named).items() if options.given(f"dataset.{name}")}
     try:
-        return Data.model_validate({**its, **given})
+        return Data.of_run({**its, **given})
     except (TypeError, ValueError):
         raise ValueError(
             f"seed={options.seed}: its config.yaml names no data set that is known here; give dataset="

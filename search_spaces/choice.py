@@ -87,7 +87,7 @@ def check_indices(space: str, choices: tuple[Choice, ...], indices: Indices) -> 
     for choice, i in zip(choices, array.tolist(), strict=True):
         if not 0 <= i < len(choice.options):
             raise ValueError(f"space {space!r}: {choice.name}: index {i} is outside 0..{len(choice.options) - 1}")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64)
 
 
 def listed(options: Sequence[Any]) -> str:

@@ -3,7 +3,7 @@
 It has the options of every data set:
 
     python -m nas.search +target=pixel1_small dataset=drawn_shapes
-    python -m nas.search +target=pixel1_small dataset=drawn_shapes dataset.train_images=500 dataset.holdout_images=400
+    python -m nas.search +target=pixel1_small dataset=drawn_shapes dataset.train_images=500 dataset.holdout=400
     python -m nas.search +target=pixel1_small dataset=drawn_shapes:load      # in this folder
 """
 
@@ -18,7 +18,7 @@ _IMAGES = {"train": 3000, "test": 1000}
 
 
 def load(wanted: Wanted) -> Dataset:
-    """The data set: the same images each time, of which `wanted.holdout_images`, or 600, are held out."""
+    """The data set: the same images each time, of which `wanted.holdout`, or 600, are held out."""
     rng = np.random.default_rng(0)
     both, test = (_drawn(rng, n) for n in _IMAGES.values())
     train, holdout = cut_holdout(both, holdout_of(wanted, len(both), 600), rng_seed=0)

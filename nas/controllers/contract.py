@@ -96,7 +96,7 @@ def told(space: SearchSpace, indices: Any, rewards: Any) -> tuple[np.ndarray, np
         raise ValueError(f"space {space.name!r}: an index is no whole number, or outside its choice")
     if np.isinf(values).any():
         raise ValueError("a reward is infinite; rewards must be finite, or NaN for what was not evaluated")
-    return points.astype(np.int64, copy=False), values
+    return points.astype(np.int64), values
 
 
 def check_state(controller: str, state: Any, keys: Iterable[str], *, shapes: Mapping[str, Any] | None = None) -> None:

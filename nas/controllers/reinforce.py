@@ -143,7 +143,7 @@ class Reinforce:
         return np.where(self._space.active(indices)[:, :, None], taken - self.probabilities(), 0.0)
 
     def most_likely(self) -> np.ndarray:
-        """(C,) the network of the highest probability."""
+        """(C,) the likeliest option of every choice."""
         return self.logits.argmax(axis=1)
 
     def entropy(self) -> np.ndarray:

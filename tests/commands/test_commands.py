@@ -33,7 +33,7 @@ TINY = [
     "final.epochs=1",
     "final.networks=2",
     "dataset.train_images=192",
-    "dataset.holdout_images=200",
+    "dataset.holdout=200",
 ]
 
 

@@ -20,7 +20,7 @@ EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/pypro
 OPTIONS = {"nas.search": SearchOptions, "latency_luts.build": BuildOptions, "latency_luts.validate": ValidateOptions}
 TINY = (
     *("samples=2", "batch=2", "epochs=1", "final.networks=1", "final.epochs=1", "executor=serial"),
-    *("dataset.train_images=64", "dataset.holdout_images=64", "+target=pixel1_small", "space.base_width=1"),
+    *("dataset.train_images=64", "dataset.holdout=64", "+target=pixel1_small", "space.base_width=1"),
 )
 
 

@@ -104,7 +104,7 @@ def test_weights_and_controller_are_trained_together(tmp_path):
 
 def test_an_inherited_network_is_as_accurate_alone():
     torch.set_num_threads(1)
-    data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=300)
+    data = sources.load("fashion_mnist_mini", train_images=96, holdout=300)
     trainer = Trainer(data=data, recipe=Recipe())
     space = spaces.get("mnasnet", base_width=0.35)
     from nas.supernet.module import Supernet

@@ -30,7 +30,7 @@ def seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(equal_time_searches, "time", clock)
 
     def load(name, **how):
-        data = sources.load(name, holdout_images=100, **how)
+        data = sources.load(name, holdout=100, **how)
         return replace(data, test=datasets.part(data.test, 100))
 
     equal_time_searches._load_data.cache_clear()

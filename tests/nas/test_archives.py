@@ -157,7 +157,7 @@ def test_what_is_fetched_is_checked_and_nothing_else_is_left(tmp_path, monkeypat
     labels = "train-labels-idx1-ubyte.gz"
 
     def fetch(folder):
-        return sources.load("fashion_mnist", path=folder, holdout_images=5, download=True)
+        return sources.load("fashion_mnist", path=folder, holdout=5, download=True)
 
     with server(served) as (url, asked):
         monkeypatch.setattr(fashion_mnist, "URL", url)

@@ -212,3 +212,55 @@ def test_the_model_is_made_of_the_latest_and_the_best():
     few = Bayesian(small_space(30), BayesianSettings(window=20))
     few.observe(np.arange(20)[:, None], rewards)
     assert few._window().tolist() == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("batch", "settings", "children", "drawn"),
+    [
+        (16, {"children": 2, "drawn": 2}, 128, {128}),
+        (1, {"children": 300, "drawn": 200}, 300, range(120, 200)),  # half of 200 are the best, half any, some both
+    ],
+)
+def test_each_proposal_of_a_batch_has_eight_children_and_eight_drawn_ones(
+    monkeypatch, batch, settings, children, drawn
+):
+    """At least: else so many as the settings say. There are more options than anyone draws twice."""
+    space = small_space(*[1000] * 30)
+    controller = Bayesian(space, BayesianSettings(random=4, **settings), rng_seed=0)
+    first = controller.propose(4)
+    controller.observe(first, np.arange(4.0))
+    seen = []
+    near, draw = Bayesian._children, GaussianProcess.draw
+
+    def watched(self, parents, count):
+        seen.append(count)
+        return near(self, parents, count)
+
+    def watched_draw(self, points, count, rng):
+        seen.append(len(points))
+        return draw(self, points, count, rng)
+
+    monkeypatch.setattr(Bayesian, "_children", watched)
+    monkeypatch.setattr(GaussianProcess, "draw", watched_draw)
+    found = controller.propose(batch)
+    assert seen[0] == children
+    assert seen[1] in drawn
+    apart = (found[:, None] != first[None]).sum(axis=2).min(axis=1)
+    assert apart.max() <= 5  # all are near an observed one
+
+
+def test_children_differ_from_a_parent_in_one_to_five_choices_that_can_differ():
+    """In 1, 2, ... with the probabilities 0.35, 0.25, 0.2, 0.1, 0.1; choices of one option are no choices."""
+    space = small_space(*[1000] * 300, *[1] * 300)
+    controller = Bayesian(space, rng_seed=0)
+    parents = np.vstack([np.zeros((1, 600), dtype=int), np.r_[np.full(300, 7), np.zeros(300, dtype=int)][None]])
+    children = controller._children(parents, 2000)
+    apart = (children[:, None] != parents[None]).sum(axis=2)
+    changes = apart.min(axis=1)
+    shares = np.bincount(changes, minlength=6) / 2000
+    np.testing.assert_allclose(shares, [0, 0.35, 0.25, 0.2, 0.1, 0.1], atol=4 * np.sqrt(0.25 / 2000))
+    assert (shares[0], changes.max()) == (0, 5)
+    assert (apart.argmin(axis=1) == 0).mean() == pytest.approx(0.5, abs=0.05)
+    changed = children[changes == 1]
+    own = changed[changed != parents[apart.argmin(axis=1)[changes == 1]]]
+    np.testing.assert_allclose(np.quantile(own, [0.25, 0.5, 0.75]), [250, 500, 750], atol=80)  # any option

@@ -199,7 +199,7 @@ def test_an_exhausted_space_is_proposed_again():
     ],
 )
 def test_settings_are_checked(name, settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^controller {name}: .*{message}"):
         controllers.make(name, small_space(2), settings=settings)
 
 

@@ -136,7 +136,9 @@ def test_what_is_trained_beside_a_training_that_fails_is_kept(tmp_path):
         return 0.5
 
     broken = TRIALS[1].arch  # the best, which is the first to be trained
-    with pytest.raises(ValueError, match=r"^the final training of sample 1 failed: MemoryError: full$"):
+    with pytest.raises(
+        ValueError, match=r"^the final training of sample 1 failed: MemoryError: full \(test_finish.py, line \d+\)$"
+    ):
         last_round(tmp_path, TRIALS, lambda arch: evaluate(arch, broken))
     assert len(trained) == 3
     last_round(tmp_path, TRIALS, evaluate)

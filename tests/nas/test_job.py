@@ -55,7 +55,7 @@ def test_what_is_compared_has_the_samples_sizes():
 
 
 def test_classes_follow_the_data_unless_given(photos):
-    data = ["dataset=image_folder", f"dataset.path={photos}", "dataset.holdout_images=3"]
+    data = ["dataset=image_folder", f"dataset.path={photos}", "dataset.holdout=3"]
     assert job(SMALL, *data).space.decode([0] * 42).blocks[-1].out_ch == 3
     given = job(SMALL, *data, "space.classes=100")
     assert given.space.decode([0] * 42).blocks[-1].out_ch == 100
@@ -202,7 +202,7 @@ def test_a_network_on_the_command_line_takes_the_place_of_a_targets_milliseconds
 
 def test_photos_are_searched_small_and_priced_at_their_own_size(photos):
     """A folder of photos is what the network is for; miniature pictures stand in for those of 224 px."""
-    data = [SMALL, "dataset=image_folder", f"dataset.path={photos}", "dataset.holdout_images=3"]
+    data = [SMALL, "dataset=image_folder", f"dataset.path={photos}", "dataset.holdout=3"]
     found = job(*data, "dataset.resolution_px=160")
     assert found.space.decode([0] * 42).resolution_px == 160
     assert found.config["space"]["resolution_px"] == 160

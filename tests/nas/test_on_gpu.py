@@ -182,7 +182,7 @@ def test_shared_weights_train_on_a_gpu_as_on_the_cpu(tmp_path):
 
 @needs_gpu
 def test_inherited_accuracy_is_the_same_on_a_gpu():
-    data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=1000)
+    data = sources.load("fashion_mnist_mini", train_images=96, holdout=1000)
     space = spaces.get("mnasnet", base_width=0.35)
     net = Supernet(Layout(space), in_ch=1, classes=10, generator=torch.Generator().manual_seed(0))
     weights = {name: weight.detach().numpy() for name, weight in net.weights.items()}

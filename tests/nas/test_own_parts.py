@@ -154,7 +154,7 @@ def test_a_reward_that_is_not_linear_tells_nothing_beforehand():
 
 
 def test_a_function_is_a_data_set():
-    asked = {"holdout_images": 10, "train_images": 50, "resolution_px": 12}
+    asked = {"holdout": 10, "train_images": 50, "resolution_px": 12}
     facts, data = sources.look(mine("noise"), **asked), sources.load(mine("noise"), **asked)
     assert sources.facts_of(data) == facts
     assert (facts.name, facts.train_images, facts.holdout_images, facts.resolution_px) == (mine("noise"), 50, 10, 12)
@@ -163,8 +163,8 @@ def test_a_function_is_a_data_set():
 
 def test_what_must_be_read_to_be_known_is_read_once():
     own_parts.READS.clear()
-    facts = sources.look(mine("slow"), resolution_px=12, holdout_images=15)
-    data = sources.load(mine("slow"), resolution_px=12, holdout_images=15)
+    facts = sources.look(mine("slow"), resolution_px=12, holdout=15)
+    data = sources.load(mine("slow"), resolution_px=12, holdout=15)
     assert sources.facts_of(data) == facts
     assert len(own_parts.READS) == 1
 
@@ -181,11 +181,11 @@ def test_what_can_be_told_before_is_not_read():
         ("no_data", {}, "data set tests.own_parts:no_data gave 3; it must give a nas.training.datasets.Dataset"),
         (
             "stubborn",
-            {"holdout_images": 10},
-            "holdout_images=10: the holdout of tests.own_parts:stubborn has 20 images",
+            {"holdout": 10},
+            "holdout=10: the holdout of tests.own_parts:stubborn has 20 images",
         ),
         ("noise", {"download": True}, "fashion_mnist and cifar10 can be downloaded, tests.own_parts:noise cannot"),
-        ("noise", {"holdout_images": 100}, "holdout_images=100: allowed are 1 to 99"),
+        ("noise", {"holdout": 100}, "holdout=100: allowed are 1 to 99"),
         ("of_two", {}, r"of_two cannot be called as \(wanted\): missing a required argument"),
         ("nothing", {}, "tests.own_parts has no 'nothing'"),
     ],
@@ -225,7 +225,7 @@ def test_rewards_without_sense_are_found(reward, message):
 
 
 def test_data_sets_that_promise_too_much_are_found():
-    with pytest.raises(AssertionError, match="holdout_images=10: the holdout has 20 images"):
+    with pytest.raises(AssertionError, match="holdout=10: the holdout has 20 images"):
         testing.check_dataset(own_parts.stubborn)
     lies = sources.Source(load=own_parts.noise, look=lambda wanted: replace(own_parts.look(wanted), channels=3))
     with pytest.raises(AssertionError, match="it tells channels 3, and has 1"):

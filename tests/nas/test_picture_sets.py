@@ -29,7 +29,7 @@ def photos(tmp_path):
     return {"name": "image_folder", "path": tmp_path / "photos", "resolution_px": 12}
 
 
-@pytest.mark.parametrize("options", [{}, {"train_images": 7, "holdout_images": 5}])
+@pytest.mark.parametrize("options", [{}, {"train_images": 7, "holdout": 5}])
 def test_pictures_have_the_images_of_load_in_the_same_parts(photos, options):
     data, found = sources.load(**photos, **options), sources.pictures(**photos, **options)
     for part in ("train", "holdout", "test"):
@@ -72,7 +72,7 @@ def test_an_evaluation_may_look_at_the_middle_only(photos):
 def test_large_pictures_are_read_smaller_but_no_smaller_than_needed(photos):
     path = photos["path"] / "train" / "cup" / "0.jpg"
     Image.linear_gradient("L").resize((600, 400)).convert("RGB").save(path)
-    found = sources.pictures(**photos, holdout_images=1)
+    found = sources.pictures(**photos, holdout=1)
     (place,) = (i for i in range(len(found.train)) if found.train.name(i) == str(path))
     assert found.train.read(place, 12).shape == (18, 27, 3)
     assert found.train.read(place, 400).shape == (400, 600, 3)

@@ -179,7 +179,7 @@ def test_only_folders_of_pictures_are_classes_and_what_is_left_out_is_said(tmp_p
         (train / name).write_bytes(b"x")
     (train / "red" / "gone.png").symlink_to(train / "nowhere.png")
     (train / "blue" / "ring").symlink_to(train)
-    data = load(root, holdout_images=5)
+    data = load(root, holdout=5)
     assert data.class_names == ("blue", "red")
     assert len(data.train) + len(data.holdout) == 9
     assert sources.look("image_folder", path=root).notes == data.notes[:1]
@@ -214,8 +214,8 @@ def test_data_that_cannot_tell_networks_apart_is_refused_or_noted(tmp_path):
             ask("image_folder", path=one)
         with pytest.raises(DataError, match="test has the class 'red', which .*train lacks"):
             ask("image_folder", path=extra)
-        with pytest.raises(DataError, match="holdout_images=9: allowed are 1 to 7, since image_folder has 8 training"):
-            ask("image_folder", path=write_classes(tmp_path / "few"), holdout_images=9)
+        with pytest.raises(DataError, match="holdout=9: allowed are 1 to 7, since image_folder has 8 training"):
+            ask("image_folder", path=write_classes(tmp_path / "few"), holdout=9)
     with pytest.raises(ValueError, match="all images of image_folder's train are the same"):
         load(alike)
     lacking = write_classes(tmp_path / "lacking", names=("blue", "green", "red"))

@@ -61,6 +61,13 @@ def test_reinforce_gradients_equal_finite_differences():
             assert difference[-1] == pytest.approx(entropy[c, o], abs=1e-6)
 
 
+def test_the_likeliest_options_make_the_likeliest_network():
+    space = small_space(3, 2, 4)
+    controller = scrambled_reinforce(space)
+    points = np.array(list(itertools.product(range(3), range(2), range(4))))
+    assert controller.most_likely().tolist() == points[controller.log_prob(points).argmax()].tolist()
+
+
 def test_reinforce_samples_follow_the_probabilities():
     controller = scrambled_reinforce(small_space(3, 2))
     drawn = controller.propose(20000)

@@ -30,12 +30,14 @@ def test_the_embedded_data_set():
 
 
 def test_fewer_images():
-    data = sources.load("fashion_mnist_mini", train_images=100, holdout_images=50)
+    data = sources.load("fashion_mnist_mini", train_images=100, holdout=50)
     assert (len(data.train), len(data.holdout)) == (100, 50)
+    shared = sources.load("fashion_mnist_mini", holdout=0.2)
+    assert (len(shared.train), len(shared.holdout)) == (5000, 1250)
     with pytest.raises(DataError, match="train_images=999999: allowed are 1 to"):
         sources.load("fashion_mnist_mini", train_images=999999)
-    with pytest.raises(DataError, match="holdout_images=999999: allowed are 1 to 6000"):
-        sources.load("fashion_mnist_mini", holdout_images=999999)
+    with pytest.raises(DataError, match="holdout=999999: allowed are 1 to 6000"):
+        sources.load("fashion_mnist_mini", holdout=999999)
 
 
 def test_the_holdout_is_cut_from_train():
@@ -71,12 +73,12 @@ def cache(tmp_path, monkeypatch):
 
 def test_image_folders(tmp_path, cache, monkeypatch):
     write_folders(tmp_path / "images", ("train", "val"))
-    data = sources.load("image_folder", path=tmp_path / "images", resolution_px=16, holdout_images=2)
+    data = sources.load("image_folder", path=tmp_path / "images", resolution_px=16, holdout=2)
     assert data.train.images.shape == (6, 16, 16, 3)
     assert (data.classes, len(data.holdout), len(data.test)) == (2, 2, 8)
     assert (data.test.images[:, 0, 0, 0] > 100).tolist() == (data.test.labels == 1).tolist()
     monkeypatch.setattr(image_folder, "decode_all", lambda *a: pytest.fail("read again, though cached"))
-    again = sources.load("image_folder", path=tmp_path / "images", resolution_px=16, holdout_images=2)
+    again = sources.load("image_folder", path=tmp_path / "images", resolution_px=16, holdout=2)
     assert (again.train.images == data.train.images).all()
 
 
@@ -143,14 +145,14 @@ def tiny_idx_folder(folder, monkeypatch):
 
 def test_idx_files(tmp_path, monkeypatch):
     tiny_idx_folder(tmp_path, monkeypatch)
-    data = sources.load("fashion_mnist", path=tmp_path, holdout_images=10)
+    data = sources.load("fashion_mnist", path=tmp_path, holdout=10)
     assert (len(data.train), len(data.holdout), len(data.test)) == (20, 10, 30)
     assert data.train.images.shape == (20, 28, 28, 1)
 
 
 def test_damaged_or_missing_files(tmp_path, monkeypatch):
     def load(name, path):
-        return sources.load(name, path=path, holdout_images=5, train_images=None)
+        return sources.load(name, path=path, holdout=5, train_images=None)
 
     with pytest.raises(DataError, match="train-images-idx3-ubyte.gz is missing; set dataset.path"):
         load("fashion_mnist", tmp_path)
@@ -223,7 +225,7 @@ def test_a_look_says_what_load_gives(tmp_path, monkeypatch, name):
     write_folders(tmp_path / "images")
     path = {"fashion_mnist_mini": None, "image_folder": tmp_path / "images"}.get(name, tmp_path)
     for options in ({}, {"train_images": 5, "resolution_px": 20}):
-        given = {"path": None if path is None else str(path), "holdout_images": 2, **options}
+        given = {"path": None if path is None else str(path), "holdout": 2, **options}
         facts, data = sources.look(name, **given), sources.load(name, **given)
         for known in ("name", "resolution_px", "channels", "classes", "class_names", "resize"):
             assert getattr(facts, known) == getattr(data, known), known
@@ -241,8 +243,10 @@ def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path, ask):
         ("cifar10", {"path": 5}, "dataset.path=5: it must be a path"),
         ("fashion_mnist_mini", {"train_images": 5001}, "train_images=5001: allowed are 1 to 5000, all that"),
         ("fashion_mnist_mini", {"train_images": 0}, "train_images=0: it must be a whole number, at least 1"),
-        ("fashion_mnist_mini", {"holdout_images": 2.0}, "holdout_images=2.0: it must be a whole number"),
-        ("fashion_mnist_mini", {"holdout_images": 6001}, "holdout_images=6001: allowed are 1 to 6000"),
+        ("fashion_mnist_mini", {"holdout": 2.5}, "dataset.holdout=2.5: it must be a share below 1, or a whole number"),
+        ("fashion_mnist_mini", {"test": 0}, "dataset.test=0: it must be a share below 1, or a whole number"),
+        ("fashion_mnist_mini", {"test": 0.5}, "dataset.test=0.5: fashion_mnist_mini has test images of its own; leave"),
+        ("fashion_mnist_mini", {"holdout": 6001}, "holdout=6001: allowed are 1 to 6000"),
         ("fashion_mnist_mini", {"resolution_px": 224.0}, "resolution_px=224.0: it must be a whole number"),
         ("fashion_mnist_mini", {"resolution_px": (256, 128)}, r"resolution_px=\(256, 128\): it must be a whole number"),
         ("fashion_mnist_mini", {"resolution_px": 100_000}, "resolution_px=100000: allowed are 8 to 4096"),
@@ -259,7 +263,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path, ask):
 def test_a_look_fetches_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("fetched"))
     assert sources.look("cifar10", path=tmp_path / "a", download=True).train_images == 45000
-    assert sources.look("fashion_mnist", path=tmp_path / "b", download=True, holdout_images=1).train_images == 59999
+    assert sources.look("fashion_mnist", path=tmp_path / "b", download=True, holdout=1).train_images == 59999
     assert not list(tmp_path.iterdir())
 
 

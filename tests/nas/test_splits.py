@@ -278,7 +278,7 @@ def test_no_image_is_in_two_parts_and_test_images_are_those_of_their_own_file(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
-    data = sources.load(**source(tmp_path / "data", monkeypatch), holdout_images=4, train_images=train_images)
+    data = sources.load(**source(tmp_path / "data", monkeypatch), holdout=4, train_images=train_images)
     train, holdout, test = (set(split.images[:, 0, 0, 0].tolist()) for split in (data.train, data.holdout, data.test))
     for split in (data.train, data.holdout, data.test):
         assert (split.labels == split.images[:, 0, 0, 0] % 2).all()

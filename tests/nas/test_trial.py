@@ -61,8 +61,8 @@ def test_whatever_is_raised_is_a_failure_in_one_line():
 
     note = guarded(two_lines, ARCH).note
     assert note.startswith("RuntimeError: no camera!!")
-    assert len(note) == 1000
-    assert guarded(lambda arch: sys.exit(3), ARCH).note == "SystemExit: 3"
+    assert len(note) < 1100
+    assert guarded(lambda arch: sys.exit(3), ARCH).note.startswith("SystemExit: 3 (test_trial.py, line ")
     with pytest.raises(KeyboardInterrupt):
         guarded(lambda arch: (_ for _ in ()).throw(KeyboardInterrupt), ARCH)
 

@@ -54,7 +54,7 @@ def test_a_dotted_name_has_the_settings_of_its_group(run):
         "name": NOISE,
         "path": None,
         "download": False,
-        **dict.fromkeys(("train_images", "holdout_images", "resolution_px", "crop")),
+        **dict.fromkeys(("train_images", "holdout", "test", "resolution_px", "crop")),
     }
 
 

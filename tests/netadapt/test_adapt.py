@@ -52,6 +52,7 @@ def test_a_step_is_judged_from_the_one_before():
         (2, 0.6, 2, 8),
     ]
     assert (found.seed_ms, found.latency_ms, found.stopped) == (1512.0, 1480.0, "")
+    assert (found.seed, found.seed_top1, found.target_ms) == (A1, 0.7, 1480.0)
 
 
 def test_the_paper_s_own_rule_keeps_the_most_accurate():

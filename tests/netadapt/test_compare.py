@@ -98,3 +98,19 @@ def test_steps_drawn_by_chance_do_not_end_at_the_network_that_they_are_compared_
     assert one_step(rng_seed=1, other_than=A1) == free
     alone = one_step(rule=Rule(kinds=("head",)))  # one proposal: there is no other network
     assert one_step(rule=Rule(kinds=("head",)), other_than=alone.arch).arch == alone.arch
+
+
+@pytest.mark.parametrize(
+    ("name", "ms", "published"),
+    [
+        ("mnasnet_a1", 1.0, "mobilenet_v3_large"),  # corresponds to it, however fast it is
+        ("mobilenet_v3_small", 1000.0, "mobilenet_v3_small"),
+        ("mnasnet_b1", 30.0, "mobilenet_v3_small"),  # corresponds to neither: 3 times 10 ms, 3.3 times less than 100 ms
+        ("mnasnet_b1", 33.0, "mobilenet_v3_large"),  # though 10 ms are nearer in milliseconds
+    ],
+)
+def test_the_published_network_is_the_one_that_corresponds_or_the_one_nearer_in_latency(name, ms, published):
+    arch = zoo.get(name, resolution_px=96, classes=7)
+    known = {"mobilenet_v3_large": 100.0, "mobilenet_v3_small": 10.0}
+    found = compare.published_for(arch, lambda other: ms if other == arch else known[other.name])
+    assert (found.name, found.resolution_px, found.classes) == (published, 96, 7)

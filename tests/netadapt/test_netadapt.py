@@ -249,6 +249,7 @@ def test_proposals_are_the_widest_that_save_enough():
         assert proposal.latency_ms == pytest.approx(model.latency_ms(proposal.arch))
         assert proposal.after % 8 == 0
         group = next(g for g in groups(A1) if g.name == proposal.group)
+        assert (proposal.kind, proposal.before) == (group.kind, group.channels)
         if proposal.after + 8 < proposal.before:
             wider = narrow(A1, group, proposal.after + 8)
             assert model.latency_ms(A1) - model.latency_ms(wider) < cut_ms
@@ -267,6 +268,7 @@ def test_ranking():
     assert ranking([one, two, three], [0.70, 0.70, 0.701], 0.70) == [2, 1, 0]  # ties: the one that saves more
     assert ranking([two, two], [0.5, 0.5], 0.70) == [0, 1]
     assert ranking([one, three], [0.69, 0.685], 0.70, "accuracy") == [0, 1]
+    assert ranking([two, two], [0.5, 0.5], 0.70, "accuracy") == [0, 1]
     with pytest.raises(ValueError, match="no selection 'loss'; allowed: ratio, accuracy"):
         ranking([one], [0.5], 0.5, "loss")
 

@@ -1,20 +1,30 @@
 """Final trainings of an adaptation: which seeds they have, how long they are, and what is written down of them."""
 
+import contextlib
+import json
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+import latency_luts
+from latency_luts import measure
 from nas.executor import SerialExecutor
 from nas.seeds import final_seed
 from nas.training.recipe import Recipe
 from nas.trial import Evaluation
 from nas_runtime.records import Records
 from nas_runtime.run import Run
-from netadapt import final
+from netadapt import compare, final
+from netadapt.adapt import Adaptation, Rule, Step
+from netadapt.channels import groups, narrow
 from netadapt.final import Contender
 from netadapt.fine_tune import FineTune, Train
+from netadapt.propose import Proposal
 from netadapt.weights import TrainedNet
-from search_spaces import zoo
+from search_spaces import cost, text, zoo
+from search_spaces.arch import Arch, ConvBN
 
 ADAPTED, SEED = zoo.get("mnasnet_small", width=0.35), zoo.get("mnasnet_small", width=0.5)
 NET = TrainedNet(arch=ADAPTED, weights={}, first={}, second={}, updates=0, top1=0.7)
@@ -49,9 +59,10 @@ def train(folder, executor, *, how: str, rng_seed: int = 0):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_delivered(monkeypatch):
+def nothing_is_delivered_and_little_drawn(monkeypatch):
     monkeypatch.setattr(final, "_deliver", lambda *_: None)
     monkeypatch.setattr(final, "_delivered", lambda *_: True)
+    monkeypatch.setattr(final, "CHANCES", 4)
 
 
 @pytest.mark.parametrize("how", ["scratch", "finetune"])
@@ -91,3 +102,125 @@ def test_a_final_training_that_fails_is_named(tmp_path):
     with pytest.raises(ValueError, match="^the final training of seed failed: no memory$"):
         train(tmp_path, Failing(), how="scratch")
     assert [r["network"] for r in Records(tmp_path / "final.jsonl", "final trainings").records] == ["adapted"]
+
+
+# ---- what is compared, and what is said of it
+
+MODEL = latency_luts.load("pixel1")
+A1, V3 = zoo.get("mnasnet_a1"), zoo.get("mobilenet_v3_large")
+
+
+def adaptation(*widths: int) -> Adaptation:
+    """Of MnasNet-A1, whose block 8 becomes narrower in each step."""
+    arch, steps = A1, []
+    for number, after in enumerate(widths, 1):
+        group = next(g for g in groups(arch) if g.name == "expansion of block 8")
+        before, arch = arch, narrow(arch, group, after)
+        saved_ms = MODEL.latency_ms(before) - MODEL.latency_ms(arch)
+        kept = Proposal(
+            arch=arch, group=group.name, kind=group.kind, before=group.channels, after=after,
+            latency_ms=MODEL.latency_ms(arch), saved_ms=saved_ms,
+        )  # fmt: skip
+        steps.append(Step(number=number, kept=kept, top1=0.7 - 0.01 * number, proposals=9, cut_ms=0.1))
+    return Adaptation(
+        seed=A1, seed_ms=MODEL.latency_ms(A1), seed_top1=0.7, target_ms=60.0, steps=tuple(steps), stopped="no more"
+    )
+
+
+def plan(*names: str, repeats: int = 2) -> SimpleNamespace:
+    return SimpleNamespace(
+        latency=MODEL, repeats=repeats, compare=names, rule=Rule(kinds=("expansion",)), final="finetune", final_epochs=5
+    )
+
+
+def test_an_adapted_network_is_compared_with_what_the_plan_says():
+    found = adaptation(240)
+    names = ("published", "chance", "uniform", "seed")
+    made = {each.name: each.archs for each in final.contenders(plan(*names), found)}
+    assert list(made) == ["adapted", "mobilenet_v3_large", "by chance", "uniform scaling", "seed"]
+    assert made["adapted"] == (found.arch,) * 2
+    assert made["seed"] == (A1,) * 2
+    assert made["mobilenet_v3_large"] == (V3,) * 2
+    scaled, again = made["uniform scaling"]
+    assert scaled == again == compare.uniform(A1, MODEL.latency_ms, found.latency_ms)
+    first, second = made["by chance"]
+    assert found.arch not in (first, second)
+    assert first != second
+    assert max(map(MODEL.latency_ms, (first, second, scaled))) <= found.latency_ms
+    assert [each.name for each in final.contenders(plan(), found)] == ["adapted"]
+    nothing = {each.name: each.archs for each in final.contenders(plan("chance", repeats=3), adaptation())}
+    assert nothing == {"adapted": (A1,) * 3, "by chance": (A1,) * 3}
+
+
+def test_a_result_says_what_was_found_and_how_it_compares():
+    found = adaptation(480 - 80, 240)
+    contenders = [Contender(name="adapted", archs=(found.arch,) * 2), Contender(name="by chance", archs=(A1, V3))]
+    trained = {
+        "adapted": [{"test_top1": 0.5, "holdout_top1": 0.7}, {"test_top1": 0.6, "holdout_top1": 0.9}],
+        "by chance": [{"test_top1": 0.1, "holdout_top1": 0.2}, {"test_top1": 0.3, "holdout_top1": 0.6}],
+    }
+    said = final.result(plan(), found, contenders, trained, {"adapted": 11.0, "by chance": 22.0})
+    own_ms, seed_ms, v3_ms = map(MODEL.latency_ms, (found.arch, A1, V3))
+    assert (said["seed_ms"], said["seed_top1"], said["target_ms"], said["reached_ms"]) == (seed_ms, 0.7, 60.0, own_ms)
+    assert (said["stopped"], said["final"], said["final_epochs"]) == ("no more", "finetune", 5)
+    assert (said["published"], said["device"]) == ("mobilenet_v3_large", "pixel1")
+    assert said["latency_model"].startswith("pixel1: calibrated to ")
+    assert (text.from_dict(said["seed"]), text.from_dict(said["adapted"])) == (A1, found.arch)
+    assert said["blocks"][0] == "cn_r1_k3_s2_c32_nre"
+    assert len(said["blocks"]) >= 7
+    steps = said["steps"]
+    assert [(s["step"], s["narrowed"], s["before"], s["after"], s["proposals"]) for s in steps] == [
+        (1, "expansion of block 8", 480, 400, 9),
+        (2, "expansion of block 8", 400, 240, 9),
+    ]
+    assert [s["top1"] for s in steps] == pytest.approx([0.69, 0.68])
+    assert steps[-1]["latency_ms"] == own_ms
+    assert sum(s["saved_ms"] for s in steps) == pytest.approx(seed_ms - own_ms)
+    own, chance = said["networks"]["adapted"], said["networks"]["by chance"]
+    assert (own["test_top1s"], own["here_ms"], own["latency_ms"]) == ([0.5, 0.6], 11.0, own_ms)
+    assert (own["test_top1"], own["holdout_top1"]) == pytest.approx((0.55, 0.8))
+    assert (own["madds"], own["params"]) == (cost.madds(found.arch), cost.params(found.arch))
+    assert chance["latency_ms"] == pytest.approx((seed_ms + v3_ms) / 2)
+    assert chance["madds"] == pytest.approx((cost.madds(A1) + cost.madds(V3)) / 2, abs=1)
+    assert chance["params"] == pytest.approx((cost.params(A1) + cost.params(V3)) / 2, abs=1)
+    json.dumps(said)
+
+
+def test_distances_to_the_published_network_are_those_of_networks_of_the_same_latency():
+    """The seed's 480 channels of block 8 are 2.4 times the published 200, the adapted ones 1.2 times."""
+    found = adaptation(240)
+    said = final.result(plan(), found, [], {}, {})["distance_to_published"]
+    fourteen = 14 * (said["seed"] - said["adapted"])
+    assert fourteen == pytest.approx(math.log2(480 / 240))
+    assert said["seed"] == compare.distance(A1, V3)
+    assert said["uniform scaling"] == compare.distance(compare.uniform(A1, MODEL.latency_ms, found.latency_ms), V3)
+    assert len(said["by chance"]) == final.CHANCES
+    assert len(set(said["by chance"])) > 2
+    assert all(0.3 < distance < 2 for distance in said["by chance"])
+    assert final.result(plan(), adaptation(), [], {}, {})["distance_to_published"] is None
+    other = zoo.get("mnasnet_small")
+    alone = replace(found, seed=other, steps=(replace(found.steps[0], kept=replace(found.steps[0].kept, arch=other)),))
+    assert final.result(plan(), alone, [], {}, {})["distance_to_published"] is None
+
+
+def test_blocks_that_timm_has_no_words_for_are_said_field_by_field():
+    dilated = ConvBN(in_ch=8, out_ch=8, kernel=3, dilation=2)
+    arch = Arch(name="", resolution_px=32, blocks=(ConvBN(in_ch=3, out_ch=8, kernel=3), dilated))
+    assert [text.block_from_dict(json.loads(line)) for line in final._blocks(arch)] == list(arch.blocks)
+
+
+def test_networks_are_timed_here_once(tmp_path, monkeypatch):
+    timed = []
+
+    class Machine:
+        def time_networks(self, archs, *, bursts):
+            timed.append((tuple(archs), bursts))
+            return [SimpleNamespace(ms=float(i)) for i, _ in enumerate(archs, 1)]
+
+    monkeypatch.setattr(measure, "bench", lambda identity: contextlib.nullcontext(Machine()))
+    contenders = [Contender(name="adapted", archs=(ADAPTED, SEED)), Contender(name="seed", archs=(SEED, ADAPTED))]
+    for _ in range(2):
+        assert final.time_here(Run(tmp_path), contenders) == {"adapted": 1.0, "seed": 2.0}
+    assert [archs for archs, _ in timed] == [(ADAPTED, SEED)]
+    final.time_here(Run(tmp_path), contenders[:1])
+    assert [archs for archs, _ in timed[1:]] == [(ADAPTED,)]

@@ -30,7 +30,7 @@ def found(tmp_path):
     small = rewrite.for_images(arch, resolution_px=20, channels=1, n_classes=10, min_px=2, dropout_rate=0.0)
     torch_net.save(torch_net.build(small), run / "best.safetensors")
     data = {"name": "fashion_mnist_mini", "path": None, "download": False, "train_images": 500}
-    config = {"dataset": {**data, "holdout_images": None, "resolution_px": 20}}
+    config = {"dataset": {**data, "holdout_images": 40, "resolution_px": 20}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     return run
 
@@ -54,6 +54,8 @@ def test_the_run_that_found_the_seed_gives_data_and_weights(found):
     assert here.final == "finetune"  # since it comes with weights
     assert here.config["dataset"]["resolution_px"] == 20
     assert plan(f"seed={found}", "dataset.train_images=400").data.train_images == 400
+    assert here.facts.holdout_images == 40
+    assert plan(f"seed={found}", "dataset.holdout=30").facts.holdout_images == 30
     assert plan(f"seed={found}", "dataset.train_images=400").data.resolution_px == 20
     named = plan(f"seed={found}", "dataset=fashion_mnist_mini")
     assert (named.data.train_images, named.data.resolution_px) == (None, None)

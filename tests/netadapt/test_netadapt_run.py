@@ -30,7 +30,7 @@ TINY = (
     "ratio=0.97",
     "kinds=expansion",
     "dataset.train_images=128",
-    "dataset.holdout_images=100",
+    "dataset.holdout=100",
 )
 
 

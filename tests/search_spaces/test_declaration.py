@@ -165,7 +165,7 @@ def test_a_table_prices_and_shared_weights_for_a_declared_space(tmp_path, fake, 
     single = [latency.latency_ms(space.decode(point)) for point in points]
     assert len(set(single)) > 50
     np.testing.assert_allclose(latency.latency_ms_batch(space, points), single, rtol=1e-12)
-    data = sources.load("fashion_mnist_mini", train_images=96, holdout_images=60)
+    data = sources.load("fashion_mnist_mini", train_images=96, holdout=60)
     trainer = Trainer(data=data, recipe=Recipe())
     shared = prepare.SharedPlan(
         recipe=Recipe(steps=6, batch=16),

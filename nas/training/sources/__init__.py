@@ -50,7 +50,7 @@ DATASETS = Registry(
 )
 """Data sets by name: a function ``load(wanted: Wanted) -> Dataset``, always the same for the same `Wanted`; or, where
 reading takes long, a `Source` with a function that tells the facts before. Of what is wanted, `path` and
-`holdout_images` (see `holdout_of`) are the function's business; fewer training images and another size are made of what
+`holdout` (see `holdout_of`) are the function's business; fewer training images and another size are made of what
 it gives. `nas.training.datasets.make` makes a `Dataset` and checks it.
 """
 
@@ -65,19 +65,20 @@ def look(
     *,
     path: str | os.PathLike[str] | None = None,
     train_images: int | None = None,
-    holdout_images: int | None = None,
+    holdout: float | None = None,
+    test: float | None = None,
     resolution_px: int | None = None,
     download: bool = False,
 ) -> DataFacts:
     """What `load` would give, as far as it is known without reading or fetching images: takes a moment.
 
     Args:
-        path, train_images, holdout_images, resolution_px, download: as in `load`.
+        path, train_images, holdout, test, resolution_px, download: as in `load`.
 
     Raises:
         DataError: the data set is not there, or an option cannot be.
     """
-    return _look(_wanted(name, path, train_images, holdout_images, resolution_px, download))
+    return _look(_wanted(name, path, train_images, holdout, test, resolution_px, download))
 
 
 def load(
@@ -85,7 +86,8 @@ def load(
     *,
     path: str | os.PathLike[str] | None = None,
     train_images: int | None = None,
-    holdout_images: int | None = None,
+    holdout: float | None = None,
+    test: float | None = None,
     resolution_px: int | None = None,
     download: bool = False,
 ) -> Dataset:
@@ -94,14 +96,15 @@ def load(
     Args:
         path: its file or folder; not for ``fashion_mnist_mini``, which is part of the package.
         train_images: train on this many images only, drawn at random; None: all.
-        holdout_images: size of the holdout, cut from the training images; None: the data set's own default.
+        holdout: cut from the training images: a share below 1, or a number of images; None: the data set's own default.
+        test: likewise, of a data set that has no test images of its own; None: a tenth of it.
         resolution_px: images are resized to it; None: as they are (``image_folder``: 64).
         download: fetch ``fashion_mnist`` or ``cifar10`` to the folder `path` if it is not there.
 
     Raises:
         DataError: what is wrong with the files, and what is expected.
     """
-    wanted = _wanted(name, path, train_images, holdout_images, resolution_px, download)
+    wanted = _wanted(name, path, train_images, holdout, test, resolution_px, download)
     _look(wanted)  # what cannot be is refused before anything is read
     data = _read(wanted) if _source(name).look else _read_once(wanted)
     data = data if train_images is None else _fewer(data, train_images)
@@ -113,7 +116,8 @@ def pictures(
     *,
     path: str | os.PathLike[str] | None = None,
     train_images: int | None = None,
-    holdout_images: int | None = None,
+    holdout: float | None = None,
+    test: float | None = None,
     resolution_px: int | None = None,
     crop: float | None = None,
     download: bool = False,
@@ -122,13 +126,13 @@ def pictures(
     gives.
 
     Args:
-        path, train_images, holdout_images, resolution_px, download: as in `load`.
+        path, train_images, holdout, test, resolution_px, download: as in `load`.
         crop: the share of the shorter side that an evaluation looks at; None: all of it.
 
     Raises:
         DataError: what is wrong with the files, and what is expected.
     """
-    wanted = _wanted(name, path, train_images, holdout_images, resolution_px, download)
+    wanted = _wanted(name, path, train_images, holdout, test, resolution_px, download)
     if crop is not None and not 0.1 <= crop <= 1:
         raise DataError(f"dataset.crop={crop!r}: allowed are 0.1 to 1")
     wanted = wanted if crop is None else replace(wanted, crop=crop)
@@ -139,7 +143,8 @@ def pictures(
         name,
         path=path,
         train_images=train_images,
-        holdout_images=holdout_images,
+        holdout=holdout,
+        test=test,
         resolution_px=resolution_px,
         download=download,
     )
@@ -159,16 +164,20 @@ def _wanted(
     name: str,
     path: str | os.PathLike[str] | None,
     train_images: int | None,
-    holdout_images: int | None,
+    holdout: float | None,
+    test: float | None,
     resolution_px: int | None,
     download: bool,
 ) -> Wanted:
     if download and not _source(name).downloads:
         can = " and ".join(name for name in DATASETS.shipped if _source(name).downloads)
         raise DataError(f"dataset.download=true: {can} can be downloaded, {name} cannot")
+    held, tested = _share_or_count("holdout", holdout), _share_or_count("test", test)
+    if test is not None and not _source(name).cuts_test:
+        raise DataError(f"dataset.test={test}: {name} has test images of its own; leave it out")
     if path is not None and not isinstance(path, str | os.PathLike):
         raise DataError(f"dataset.path={path!r}: it must be a path")
-    counts = {"train_images": train_images, "holdout_images": holdout_images, "resolution_px": resolution_px}
+    counts = {"train_images": train_images, "resolution_px": resolution_px}
     for option, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
             raise DataError(f"dataset.{option}={value!r}: it must be a whole number, at least 1")
@@ -178,10 +187,19 @@ def _wanted(
         name=name,
         path=None if path is None else Path(path),
         train_images=train_images,
-        holdout_images=holdout_images,
+        holdout=held,
+        test=tested,
         resolution_px=resolution_px,
         download=download,
     )
+
+
+def _share_or_count(option: str, value: float | None) -> float | int | None:
+    if value is None or (isinstance(value, float) and 0 < value < 1):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer) or value < 1 or value != int(value):
+        raise DataError(f"dataset.{option}={value!r}: it must be a share below 1, or a whole number of images")
+    return int(value)
 
 
 def _source(name: str) -> Source:
@@ -206,9 +224,9 @@ def _read(wanted: Wanted) -> Dataset:
         raise DataError(
             f"data set {wanted.name} gave {brief(repr(data))}; it must give a nas.training.datasets.Dataset"
         )
-    if wanted.holdout_images not in (None, len(data.holdout)):
+    if isinstance(wanted.holdout, int) and wanted.holdout != len(data.holdout):
         its = counted(len(data.holdout), "image")
-        raise DataError(f"dataset.holdout_images={wanted.holdout_images}: the holdout of {wanted.name} has {its}")
+        raise DataError(f"dataset.holdout={wanted.holdout}: the holdout of {wanted.name} has {its}")
     return data if data.name == wanted.name else replace(data, name=wanted.name)
 
 

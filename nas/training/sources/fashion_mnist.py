@@ -88,10 +88,16 @@ def load_mini(wanted: Wanted) -> Dataset:
 
 
 def _mini_holdout(wanted: Wanted) -> int:
-    available, n = MINI_IMAGES["holdout"], wanted.holdout_images
-    if n is not None and not 0 < n <= available:
-        raise DataError(f"dataset.holdout_images={n}: allowed are 1 to {available}, all that {wanted.name} has")
-    return available if n is None else n
+    available, n = MINI_IMAGES["holdout"], wanted.holdout
+    if n is None:
+        return available
+    if isinstance(n, float):
+        n = round(MINI_IMAGES["train"] * n / (1 - n))  # they are held out already: none of the training images is
+    if not 0 < n <= available:
+        raise DataError(
+            f"dataset.holdout={wanted.holdout}: allowed are 1 to {available}, all that {wanted.name} has, or a share"
+        )
+    return n
 
 
 def look(wanted: Wanted) -> DataFacts:

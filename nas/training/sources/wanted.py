@@ -17,12 +17,17 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The options of a data set; see `nas.training.sources.load`."""
+    """The options of a data set; see `nas.training.sources.load`.
+
+    Attributes:
+        holdout, test: a share (float, below 1) or a count (int); see `holdout_of`.
+    """
 
     name: str
     path: Path | None = None
     train_images: int | None = None
-    holdout_images: int | None = None
+    holdout: float | int | None = None
+    test: float | int | None = None
     resolution_px: int | None = None
     crop: float = 1.0
     download: bool = False
@@ -81,12 +86,14 @@ class Source:
         pictures: gives it as pictures that are read when they are needed, `train_images` and `crop` as wanted; None:
             they are the squares that `load` reads.
         downloads: whether it can be fetched.
+        cuts_test: whether test images may be cut from the others; if not, it has its own, and `Wanted.test` is none.
     """
 
     load: Callable[[Wanted], Dataset]
     look: Callable[[Wanted], DataFacts] | None = None
     pictures: Callable[[Wanted], PictureSet] | None = None
     downloads: bool = False
+    cuts_test: bool = False
 
 
 def facts_of(data: Dataset) -> DataFacts:
@@ -109,10 +116,14 @@ def holdout_of(wanted: Wanted, images: int, default: int) -> int:
     Raises:
         DataError: nothing would be left to train on.
     """
-    n = default if wanted.holdout_images is None else wanted.holdout_images
+    n = default if wanted.holdout is None else wanted.holdout
+    if isinstance(n, float):
+        n = max(1, round(n * images))
     if not 0 < n < images:
         has = f"{wanted.name} has {counted(images, 'training image')}"
-        if wanted.holdout_images is None:
+        if wanted.holdout is None:
             raise DataError(f"{has}; allowed are 2 or more, since some are held out")
-        raise DataError(f"dataset.holdout_images={n}: allowed are 1 to {images - 1}, since {has}")
+        raise DataError(
+            f"dataset.holdout={wanted.holdout}: allowed are 1 to {images - 1}, since {has}, or a share below 1"
+        )
     return n
