@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.training import on_gpu
-from nas.training.augment import Augmentation, augmented, mixed
+from nas.training.augment import Augmentation
+from nas.training.crops import augmented
+from nas.training.mixing import mixed
 from nas.training.pictures import Pictures, PictureSet, squares
 from nas.training.train import normalise
 
