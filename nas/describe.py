@@ -41,7 +41,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
-    for note in strategy.notes:
+    for note in plan.notes:
         console.print(f"note: {note}")
     if isinstance(plan, Plan) and isinstance(plan.latency, InterpolatedModel):
         console.print("note: units that the table lacks are measured first; until then their latency is interpolated")

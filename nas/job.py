@@ -45,6 +45,7 @@ class Job:
         run_dir: None: a new one.
         resumed: whether it holds a run, which is continued.
         config: all settings, as ``config.yaml`` keeps them.
+        notes: what a person should know before the search begins.
     """
 
     space: SearchSpace
@@ -66,6 +67,7 @@ class Job:
     resumed: bool
     config: Mapping[str, Any]
     dry_run: bool
+    notes: tuple[str, ...]
 
 
 def read_job(options: SearchOptions) -> Job:
@@ -100,6 +102,7 @@ def read_job(options: SearchOptions) -> Job:
         resumed=look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER),
         config=config,
         dry_run=options.dry_run,
+        notes=(*strategy.notes, *options.unheeded),
     )
 
 

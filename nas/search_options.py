@@ -25,6 +25,15 @@ from search_spaces.options import Space
 __all__ = ["ControllerOptions", "Final", "OwnEvaluator", "SearchOptions", "SearchRay"]
 
 
+_UNREAD = {
+    ("reward", "hard"): ("w", "w_above", "beta"),
+    ("reward", "absolute"): ("w", "w_above"),
+    ("executor", "serial"): ("workers", "ray.address", "ray.timeout_s"),
+    ("engine", "loop"): ("grace_epochs",),
+}
+"""Options that nothing reads beside a choice."""
+
+
 class ControllerOptions(Options):
     """What proposes networks."""
 
@@ -99,3 +108,15 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     )
     ray: SearchRay
     tensorboard: bool = Field(description="whether scalars are written to the run directory's folder tensorboard")
+
+    @property
+    def unheeded(self) -> tuple[str, ...]:
+        """What the command line sets though nothing reads it, a sentence each."""
+        trains = isinstance(self.evaluator, ProxyTrainingOptions | SharedWeightsOptions)
+        chosen = {"reward": self.reward, "executor": self.executor, "engine": self.engine}
+        without = [(f"{name}={value}", _UNREAD.get((name, value), ())) for name, value in chosen.items()]
+        if not trains:
+            without.append((f"evaluator={self.evaluator.name}", ("epochs", "final.networks", "final.epochs")))
+        return tuple(
+            f"{name}= means nothing with {beside}" for beside, names in without for name in names if self.given(name)
+        )

@@ -215,3 +215,24 @@ def test_photos_are_searched_small_and_priced_at_their_own_size(photos):
     assert miniature.space.decode([0] * 42).resolution_px == 224
     assert miniature.config["space"] == {**miniature.config["space"], "resolution_px": 224, "classes": 10}
     assert miniature.strategy.trainings.facts.resolution_px == 28
+
+
+@pytest.mark.parametrize(
+    ("arguments", "notes"),
+    [
+        (["w=-0.15"], ()),
+        (
+            ["reward=hard", "w=-0.1", "beta=0.3"],
+            ("w= means nothing with reward=hard", "beta= means nothing with reward=hard"),
+        ),
+        (["reward=absolute", "beta=0.3"], ()),
+        (["executor=serial", "workers=4"], ("workers= means nothing with executor=serial",)),
+        (["grace_epochs=2"], ("grace_epochs= means nothing with engine=loop",)),
+        (
+            ["space=accel_nasbench", "evaluator=surrogate", "final.networks=2"],
+            ("final.networks= means nothing with evaluator=surrogate",),
+        ),
+    ],
+)
+def test_what_nothing_reads_is_said(arguments, notes):
+    assert job(SMALL, *arguments).notes == notes
