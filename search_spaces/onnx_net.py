@@ -1,8 +1,8 @@
 """`Arch` or `Unit` -> ONNX, written with ``onnx.helper``: a table needs thousands of graphs, for which exports by torch
 take too long.
 
-Batch norm is folded into the convolution before it. Graphs are pinned to opset 18 and the oldest IR version that goes
-with it, so that old runtimes on devices read them.
+Batch norm is folded into the convolution before it. Graphs have the oldest IR version that goes with their opset, so
+that old runtimes on devices read them.
 """
 
 import os
@@ -24,10 +24,11 @@ from search_spaces.ops import Conv, GlobalPool, Linear
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["Pixels", "export", "model"]
+__all__ = ["OPSET", "OPSETS", "Pixels", "check", "export", "model", "run"]
 
-OPSET = 18
-IR_VERSION = 8  # of ONNX 1.13, as opset 18; ONNX Runtime reads version 10 from 1.18 on only
+OPSET = 18  # with which goes IR version 8, of ONNX 1.13; ONNX Runtime reads version 10 from 1.18 on only
+OPSETS = range(13, 22)
+"""Those that have all the operators, and mean the same by them; before 14 h-swish is written out."""
 
 
 _TOLERANCE = 0.01  # of the largest output: float32 sums in another order differ by 1e-6 to 1e-3 of it
@@ -41,28 +42,32 @@ def export(
     pixels: Pixels | None = None,
     about: Mapping[str, str] | None = None,
     examples: tuple[np.ndarray, np.ndarray] | None = None,
+    batch: int | None = 1,
+    opset: int = OPSET,
 ) -> None:
     """Writes `arch` to `path` with the weights of `net` (random ones if None).
 
-    The graph maps ``input`` (1, in_ch, resolution_px, resolution_px), float32, to ``output`` (1, classes). It is run
+    The graph maps ``input`` (N, in_ch, resolution_px, resolution_px), float32, to ``output`` (N, classes). It is run
     and compared with `net` before it is written. The file is complete or not there.
 
     Args:
-        pixels: the graph reads ``image`` (1, resolution_px, resolution_px, in_ch), uint8, instead, and normalises it.
+        pixels: the graph reads ``image`` (N, resolution_px, resolution_px, in_ch), uint8, instead, and normalises it.
         about: what the file says of itself, by name (``metadata_props``).
         examples: inputs (N, ...) of the graph and what it has to give for them (N, ...); None: a random input, and
             what `net` gives for it.
+        batch: N; None: any number.
+        opset: one of `OPSETS`.
 
     Raises:
-        ValueError: `net` was built for another architecture, or the graph computes something else.
+        ValueError: `net` was built for another architecture, or the graph computes something else; no such opset.
         OSError: the file cannot be written.
     """
-    proto = model(arch, net=net, pixels=pixels)
+    proto = model(arch, net=net, pixels=pixels, batch=batch, opset=opset)
     for name, value in (about or {}).items():
         proto.metadata_props.add(key=name, value=value)
     content = proto.SerializeToString()
     if net is not None:
-        _check(content, arch.name, *(examples or _random_examples(net, arch.resolution_px, pixels)))
+        check(content, arch.name, *(examples or _random_examples(net, arch.resolution_px, pixels)))
     write_bytes(Path(path), content)
 
 
@@ -83,12 +88,9 @@ def _random_examples(net: "Net", size_px: int, pixels: Pixels | None, n: int = 1
     return given, y
 
 
-def _check(content: bytes, name: str, inputs: np.ndarray, expected: np.ndarray) -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0].name
-    outputs = np.concatenate([np.asarray(session.run(None, {source: x[None]})[0]) for x in inputs])
+def check(content: bytes, name: str, inputs: np.ndarray, expected: np.ndarray) -> None:
+    """Compares the graph of network `name` with what it has to give, see `export`."""
+    outputs = run(content, inputs)
     difference, largest = np.abs(outputs - expected).max(), np.abs(expected).max()
     if not difference <= _TOLERANCE * largest:  # nor NaN
         raise ValueError(
@@ -98,15 +100,31 @@ def _check(content: bytes, name: str, inputs: np.ndarray, expected: np.ndarray) 
         )
 
 
+def run(content: bytes, inputs: np.ndarray) -> np.ndarray:
+    """What a graph gives for `inputs` (N, ...), as many at a time as it takes: (N, ...)."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0]
+    batch = source.shape[0] if isinstance(source.shape[0], int) else 1
+    outputs = []
+    for first in range(0, len(inputs), batch):
+        some = inputs[first : first + batch]
+        full = np.resize(some, (batch, *some.shape[1:]))  # which repeats them
+        outputs.append(np.asarray(session.run(None, {source.name: full})[0])[: len(some)])
+    return np.concatenate(outputs)
+
+
 def model(
     arch: Arch,
     *,
     net: "Net | None" = None,
-    batch: int = 1,
+    batch: int | None = 1,
     int8: bool = False,
     plain_hard_swish: bool = False,
     stored: Callable[[str, float, int], tuple[str, int]] | None = None,
     pixels: Pixels | None = None,
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
     """`arch` as an ONNX model; see `export`.
 
@@ -116,11 +134,11 @@ def model(
         plain_hard_swish: write h-swish out, as x * relu6(x + 3) / 6, instead of with the runtime's own operator.
         stored: gives the file and the place in it of random weights, from their type (float32 or int8), standard
             deviation and size in bytes. The model is then small, and made in no time.
-        pixels: see `export`.
+        batch, pixels, opset: see `export`.
 
     Raises:
-        ValueError: `net` was built for another architecture, has norms that are no batch norms with statistics, or
-            `pixels` are of other channels.
+        ValueError: there is no such opset, `net` was built for another architecture, has norms that are no batch norms
+            with statistics, or `pixels` are of other channels.
     """
     if net is not None and net.arch.blocks != arch.blocks:
         raise ValueError(f"the weights belong to {net.arch.name!r}, not to {arch.name!r}; build the net from this arch")
@@ -129,11 +147,16 @@ def model(
             f"pixels have {len(pixels.mean)} means and {len(pixels.std)} deviations; network {arch.name!r} reads "
             f"{arch.in_ch} channels"
         )
+    if opset not in OPSETS:
+        raise ValueError(f"opset={opset}: graphs of these networks can be of {OPSETS[0]} to {OPSETS[-1]}")
     weights = random_weights() if net is None else _torch_weights(net)
     if stored is not None:
         weights = _stored_weights(stored, "int8" if int8 else "float32")
-    graph = (Int8Graph if int8 else Graph)(weights, plain_hard_swish)
-    return _model(lower(arch), graph, batch, arch.name, pixels)
+    graph = (Int8Graph if int8 else Graph)(weights, plain_hard_swish or opset < 14)
+    proto = _model(lower(arch), graph, batch, arch.name, pixels)
+    proto.opset_import[0].version = opset
+    proto.ir_version = helper.find_min_ir_version_for(proto.opset_import)
+    return proto
 
 
 def random_weights(rng_seed: int = 0) -> Weights:
@@ -222,13 +245,14 @@ def _scale_and_shift(norm: Any, name: str, array: Callable[[Any], np.ndarray]) -
     return factor, offset if norm.bias is None else offset + array(norm.bias)
 
 
-def _model(units: Sequence[Unit], graph: Graph, batch: int, name: str, pixels: Pixels | None) -> onnx.ModelProto:
+def _model(units: Sequence[Unit], graph: Graph, batch: int | None, name: str, pixels: Pixels | None) -> onnx.ModelProto:
     channels, height, width = units[0].in_shape
+    n = "N" if batch is None else batch
     if pixels is None:
-        source = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [batch, channels, height, width])
+        source = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [n, channels, height, width])
         value = graph.output("input", "input")
     else:
-        source = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [batch, height, width, channels])
+        source = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [n, height, width, channels])
         value = graph.output(graph.add_pixels(pixels), "input")
     for i, unit in enumerate(units):
         value = graph.add_unit(i, unit, value)
@@ -236,19 +260,17 @@ def _model(units: Sequence[Unit], graph: Graph, batch: int, name: str, pixels: P
     last = units[-1].nodes[-1]
     flat = isinstance(last.op, Linear) or (isinstance(last.op, GlobalPool) and last.op.flat)
     out_shape = last.out_shape[:1] if flat else last.out_shape
-    proto = helper.make_model(
+    return helper.make_model(
         helper.make_graph(
             graph.nodes,
             name or "network",
             [source],
-            [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [batch, *out_shape])],
+            [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [n, *out_shape])],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="search_spaces.onnx_net",
     )
-    proto.ir_version = IR_VERSION
-    return proto
 
 
 def _rename(nodes: list[onnx.NodeProto], before: str, after: str) -> None:
