@@ -13,6 +13,7 @@ from nas.loop import best
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
+from nas.training.pictures import of_arrays
 from nas.trial import Trial
 from nas_runtime.console import counted
 from nas_runtime.run import Run, Stage
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FROM_SCRATCH",
+    "Delivered",
     "FinalTrainings",
     "LastRound",
     "best_of",
@@ -196,6 +198,19 @@ def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dic
     return {name: {**row, "reward": reward(row["top1"], row["latency_ms"])} for name, row in references.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """How the winner is delivered.
+
+    Attributes:
+        latency: what prices networks.
+    """
+
+    options: delivery.Delivery
+    latency: LatencyModel
+    console: Console
+
+
 def deliver(
     run: Run,
     winner: Arch,
@@ -204,22 +219,23 @@ def deliver(
     epochs: int,
     start: str,
     rng_seed: int,
-    console: Console,
+    delivered: Delivered,
     inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None,
 ) -> dict[str, Any]:
-    """Repeats the winner's final training, measures it on `test`, and writes its weights and ONNX graph.
+    """Repeats the winner's final training, measures it on `test`, and delivers it.
 
     Args:
         trainer: of the samples.
         epochs: of final trainings.
         start: what they begin with, in one word.
         rng_seed: of final trainings.
+        delivered: how.
         inherited: gives the weights that they begin with; None: from scratch.
 
     Returns:
         ``epochs``, ``holdout_top1`` and ``test_top1``.
     """
-    arch, data = trainer.small(winner), trainer.data
+    arch = trainer.small(winner)
     identity = {
         **trainer.identity(),
         "arch": text.to_dict(arch),
@@ -228,9 +244,11 @@ def deliver(
         "rng_seed": rng_seed,
     }
     stage = run.stage("final", identity)
-    known = "top1" in stage.values
-    if not (known and delivery.restored(run.path, data, searched=winner, trained=arch, training=identity)):
-        console.print("repeating the winner's final training, for its weights and its top-1 on the test images")
+    net = delivery.kept(run.path, arch, identity) if "top1" in stage.values else None
+    if net is None:
+        delivered.console.print(
+            "repeating the winner's final training, for its weights and its top-1 on the test images"
+        )
         net, holdout_top1, test_top1 = trainer.train_fully(
             winner,
             epochs=epochs,
@@ -238,6 +256,15 @@ def deliver(
             rng_seed=rng_seed,
             state=inherited(winner) if inherited else None,
         )
-        delivery.deliver(run.path, net, data, searched=winner, training=identity)
         stage.keep("top1", {"holdout_top1": holdout_top1, "test_top1": test_top1})
+    finished = delivery.Finished(
+        net=net,
+        data=of_arrays(trainer.data, identity["images"]),
+        searched=winner,
+        training=identity,
+        recipe=delivery.in_words(replace(trainer.recipe, epochs=epochs), start),
+        latency=delivered.latency,
+        **stage.values["top1"],
+    )
+    delivery.deliver(run.path, finished, delivered.options, delivered.console)
     return {"epochs": epochs, **stage.values["top1"]}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.delivery.networks import searched_net
 from nas_runtime.console import brief, counted, did_you_mean
 from nas_runtime.run import Run
 from search_spaces import rewrite, text, zoo
@@ -100,7 +101,7 @@ def named(name: str, *, width: float = 1.0, option: str = "network", mobile: boo
         if not (path / "best.json").exists():
             raise ValueError(f"{option}={brief(name)}: the folder has no best.json; give the folder of a finished run")
         file = path / WEIGHTS if (path / WEIGHTS).exists() else None
-        return Named(arch=text.from_file(path / "best.json"), file=file, config=Run(path).config, source=str(path))
+        return Named(arch=searched_net(path), file=file, config=Run(path).config, source=str(path))
     if path.is_file():
         arch, file = (_of_weights(path), path) if path.suffix == ".safetensors" else (text.from_file(path), None)
         return Named(arch=arch, file=file, config=None, source=str(path))

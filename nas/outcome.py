@@ -17,7 +17,7 @@ from nas.reward import Reward
 from nas.strategies.contract import Decision
 from nas.trial import Trial
 from nas_runtime.console import counted
-from nas_runtime.files import read_json, write_json, write_text
+from nas_runtime.files import read_json, write_json
 from search_spaces import text
 
 __all__ = ["Result", "show", "write"]
@@ -58,7 +58,8 @@ def write(run_dir: Path, plan: Plan, result: Result) -> None:
     shown = trials[decision.winner.sample]  # measured as the samples were
     record = _record(plan, result)
     write_json(run_dir / "result.json", record)
-    write_text(run_dir / "best.json", text.to_json(decision.winner.arch))
+    if not decision.final:  # else its delivery has written them
+        delivery.write_networks(run_dir, trained=decision.winner.arch, searched=decision.winner.arch)
     _plot(run_dir, plan, result, shown)
     compared = {name: arch for name, arch in references(plan.space).items() if name in decision.references}
     environment = read_json(run_dir / "environment.json") or {}

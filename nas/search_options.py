@@ -6,6 +6,7 @@ from pydantic import Field
 
 from nas import controllers
 from nas import reward as rewards
+from nas.delivery import Delivery
 from nas.options import (
     Data,
     ProxyTrainingOptions,
@@ -77,6 +78,7 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     controller: ControllerOptions
     evaluator: ProxyTrainingOptions | SharedWeightsOptions | SurrogateOptions | OwnEvaluator
     dataset: Data
+    delivery: Delivery
     reward: Annotated[str, named_in(rewards.REWARDS)] = Field(
         description="soft: ACC x (LAT/TAR)^w; hard: the target is a limit; absolute: ACC - beta x |LAT/TAR - 1|"
     )

@@ -11,6 +11,7 @@ from latency_luts.unseen import described
 from nas import delivery
 from nas.executor import Executor, Shared
 from nas.seeds import final_seed
+from nas.training.pictures import of_arrays
 from nas_runtime.run import Run
 from netadapt import compare
 from netadapt.adapt import Adaptation, Step
@@ -21,9 +22,12 @@ from search_spaces import cost, text, timm_notation
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
-    from nas.training.trainer import Trainer
+    from rich.console import Console
 
-__all__ = ["CHANCES", "Contender", "contenders", "result", "time_here", "train"]
+    from nas.training.trainer import Trainer
+    from search_spaces.torch_net import Net
+
+__all__ = ["CHANCES", "Contender", "contenders", "deliver", "result", "time_here", "train"]
 
 CHANCES = 20  # adaptations by chance that distances are compared with
 
@@ -71,7 +75,7 @@ def train(
 ) -> dict[str, list[dict[str, Any]]]:
     """Trains the contenders, each repetition with its own seed (`nas.seeds`), and measures them on `test`.
 
-    What is in ``final.jsonl`` is not trained again. The first adapted network is delivered (`nas.delivery`).
+    What is in ``final.jsonl`` is not trained again. The weights of the first adapted network are kept for `deliver`.
 
     Args:
         inherited: what ``final=finetune`` starts from.
@@ -92,7 +96,7 @@ def train(
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
     known = set(done)
     first = contenders[0].archs[0], places["adapted", 0]
-    if ("adapted", 0) in done and not _delivered(run, trainer.get(), *first):
+    if ("adapted", 0) in done and _kept(run, trainer.get(), *first) is None:
         del done["adapted", 0]  # the files are another training's: it is done again for them
     failures = []  # said at the end, so that what trains beside them is not lost
     for i in range(plan.repeats):
@@ -104,7 +108,7 @@ def train(
                 continue
             net, test_top1 = evaluation.state
             if name == "adapted" and i == 0:
-                _deliver(run, trainer.get(), net, *first)
+                _keep(run, net, places["adapted", 0])
             record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
             if (name, i) not in known:
                 records.append(record)
@@ -253,17 +257,45 @@ def _by_chance(plan: Plan, adaptation: Adaptation, n: int) -> list[Arch]:
     ]
 
 
-def _delivered(run: Run, trainer: "Trainer", arch: Arch, training: Mapping[str, Any]) -> bool:
-    """Whether the run's files are of this training of `arch`."""
-    trained = trainer.small(arch)
-    return delivery.restored(run.path, trainer.data, searched=arch, trained=trained, training=training)
+def deliver(
+    run: Run,
+    plan: Plan,
+    adapted: Contender,
+    records: Sequence[Mapping[str, Any]],
+    trainer: "Trainer",
+    console: "Console",
+) -> None:
+    """Writes the first adapted network to the run's directory, whose weights `train` has kept (`nas.delivery`).
+
+    Args:
+        records: of the trainings of `adapted`.
+    """
+    about = {name: value for name, value in records[0].items() if not name.endswith("_top1")}
+    net = _kept(run, trainer, adapted.archs[0], about)
+    assert net is not None
+    finished = delivery.Finished(
+        net=net,
+        data=of_arrays(trainer.data, trainer.identity()["images"]),
+        searched=adapted.archs[0],
+        training=about,
+        recipe=delivery.in_words(replace(plan.recipe, epochs=plan.final_epochs), plan.final),
+        holdout_top1=records[0]["holdout_top1"],
+        test_top1=records[0]["test_top1"],
+        test_top1s=tuple(record["test_top1"] for record in records),
+        latency=plan.latency,
+    )
+    delivery.deliver(run.path, finished, plan.delivery, console)
 
 
-def _deliver(run: Run, trainer: "Trainer", net: TrainedNet, arch: Arch, training: Mapping[str, Any]) -> None:
+def _kept(run: Run, trainer: "Trainer", arch: Arch, training: Mapping[str, Any]) -> "Net | None":
+    return delivery.kept(run.path, trainer.small(arch), training)
+
+
+def _keep(run: Run, net: TrainedNet, training: Mapping[str, Any]) -> None:
     import torch
 
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
-    delivery.deliver(run.path, module, trainer.data, searched=arch, training=training)
+    delivery.keep(run.path, module, training)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from nas.delivery import Delivery
 from nas.options import Data, ProxyTrainingOptions, Ray, Running, RunOptions, Target
 from nas_runtime.kinds import Among, AnyPath, Mark, Several, Text
 from nas_runtime.options import CommandOptions, Options
@@ -53,6 +54,7 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     target: Target | None
     evaluator: ProxyTrainingOptions
     dataset: Data
+    delivery: Delivery
     seed: Text = Field(description="a network of the zoo (as mnasnet_a1), a run's folder or a network's file")
     width: float = Field(gt=0, le=4, description="width multiplier of a network of the zoo")
     weights: AnyPath | None = Field(

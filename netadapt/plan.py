@@ -11,6 +11,7 @@ import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel
 from latency_luts.table import MeasuredTable
 from latency_luts.unseen import described
+from nas.delivery import Delivery
 from nas.options import Data
 from nas.plan import kept_table
 from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
@@ -32,7 +33,7 @@ __all__ = ["MAY_DIFFER", "Plan", "describe", "read_plan"]
 
 MAY_DIFFER = (
     *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "table_error", "dry_run"),
-    *("final", "final_epochs", "final_repeats", "compare"),
+    *("final", "final_epochs", "final_repeats", "compare", "delivery"),
 )
 """Settings that change how or where an adaptation runs, but not what it finds."""
 
@@ -44,6 +45,7 @@ class Plan:
     Attributes:
         data, facts: the data set, and what is known of it before it is read.
         trainer: how networks are trained.
+        delivery: the files that the adapted network is delivered as.
         config: all settings, as ``config.yaml`` keeps them.
     """
 
@@ -62,6 +64,7 @@ class Plan:
     final_epochs: int
     repeats: int
     compare: tuple[str, ...]
+    delivery: Delivery
     rng_seed: int
     executor: ExecutorSettings
     run_dir: Path | None
@@ -114,6 +117,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
         final_epochs=options.final_epochs,
         repeats=options.final_repeats,
         compare=options.compare,
+        delivery=options.delivery,
         rng_seed=options.rng_seed,
         executor=executor_of(options, options.ray),
         run_dir=options.run_dir,

@@ -63,6 +63,7 @@ def main(options: NetadaptOptions) -> None:
         except KeyboardInterrupt:
             console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
             raise
+        final.deliver(here, plan, contenders[0], trained["adapted"], trainer, console)
         here_ms = final.time_here(here, contenders)
         result = final.result(plan, adaptation, contenders, trained, here_ms)
         result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)

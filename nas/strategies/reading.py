@@ -32,6 +32,7 @@ def read_trainings(options: "SearchOptions", evaluator: TrainingOptions) -> Trai
         final_epochs=options.final.epochs,
         finalists=options.final.networks,
         final_start=_start(options.final.start, shared=isinstance(evaluator, SharedWeightsOptions)),
+        delivery=options.delivery,
     )
 
 

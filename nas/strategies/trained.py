@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import finish
 from nas.controllers import Controller
+from nas.delivery import Delivery
 from nas.finish import FinalTrainings, LastRound
 from nas.options import Data
 from nas.recorder import Sampling
@@ -59,6 +60,7 @@ class Trainings:
         final_epochs: of the final training.
         finalists: so many of the best samples get it; the winner is the best of them.
         final_start: scratch, or inherited.
+        delivery: the files that the winner is delivered as.
         full: how the winner is trained at its full size; None: it is delivered as the last round trained it.
     """
 
@@ -68,6 +70,7 @@ class Trainings:
     final_epochs: int
     finalists: int
     final_start: str
+    delivery: Delivery
     full: FullSize | None = None
 
     @property
@@ -178,7 +181,9 @@ class TrainedJudge:
             epochs=self.trainings.final_epochs,
             start=self.trainings.final_start,
             rng_seed=final_seed(self.task.rng_seed),
-            console=self.console,
+            delivered=finish.Delivered(
+                options=self.trainings.delivery, latency=self.task.latency, console=self.console
+            ),
             inherited=self.inherited,
         )
         start = self.trainings.final_start

@@ -86,7 +86,7 @@ def test_a_search_leaves_everything_behind(finished):
         "final.json",
         "result.json",
         "best.json",
-        "trained.json",
+        "searched.json",
         "best.onnx",
         "best.safetensors",
         "preprocess.json",
@@ -130,9 +130,9 @@ def test_the_exported_network_is_the_trained_one(finished):
     session = onnxruntime.InferenceSession(run_dir / "best.onnx")
     outputs = np.array([session.run(None, {"image": image[None]})[0].argmax() for image in some.images])
     assert np.mean(outputs == some.labels) == pytest.approx(top1(net, some, data), abs=0.004)  # 2 ties
-    found = text.from_file(str(run_dir / "best.json"))
+    found = text.from_file(str(run_dir / "searched.json"))
     assert (found.resolution_px, found.classes, found.in_ch) == (224, 10, 3)
-    trained = text.from_file(str(run_dir / "trained.json"))
+    trained = text.from_file(str(run_dir / "best.json"))
     assert trained == torch_net.load(run_dir).arch
     assert (trained.resolution_px, trained.classes, trained.in_ch) == (28, 10, 1)
 

@@ -12,10 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import save_file
 
 from nas import delivery
 from nas.training import sources
+from nas.training.pictures import PictureSet, of_arrays
 from nas.training.train import normalise
 from search_spaces import onnx_net, rewrite, text, torch_net, zoo
 from search_spaces.onnx_net import Pixels
@@ -95,6 +97,21 @@ def test_a_network_is_read_by_any_name_of_its_file(tmp_path):
 # ---- a run's files
 
 
+USUAL = delivery.Delivery(input="uint8", batch=1, opset=18, quantize="none")
+
+
+def deliver(folder, net, data, *, training=None, options=USUAL, **about):
+    finished = delivery.Finished(
+        net=net,
+        data=data if isinstance(data, PictureSet) else of_arrays(data, "its pictures"),
+        searched=V3,
+        training=training or {},
+        recipe="one glance",
+        **about,
+    )
+    delivery.deliver(folder, finished, options, Console(quiet=True))
+
+
 def calibrated(data, arch=V3):
     """A net for `data` whose outputs tell its images apart: statistics of the images, and large logits."""
     small = rewrite.small_image(rewrite.in_channels(rewrite.classes(arch, data.classes), data.channels), 28, min_px=2)
@@ -133,7 +150,7 @@ def fashion():
 
 def test_pictures_are_classified_without_this_project(fashion, tmp_path):
     data, net = fashion
-    delivery.deliver(str(tmp_path / "run"), net, data, searched=V3, training={})
+    deliver(str(tmp_path / "run"), net, data)
     pictures = [tmp_path / f"{i}.png" for i in range(300)]
     for path, image in zip(pictures, data.test.images, strict=False):
         Image.fromarray(image[..., 0]).save(path)
@@ -159,7 +176,7 @@ def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
                 pictures += [path] if part == "test" else []
     data = sources.load("image_folder", path=tmp_path / "images", resolution_px=28)
     net = calibrated(data)
-    delivery.deliver(tmp_path / "run", net, data, searched=V3, training={})
+    deliver(tmp_path / "run", net, data)
     expected = predicted(net, data, data.test.images)
     assert set(expected) == {"a cat", "dog", "ünit"}
     assert by_the_readmes_program(tmp_path, "run", pictures) == expected
@@ -168,15 +185,15 @@ def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
 def test_what_is_delivered(fashion, tmp_path):
     data, net = fashion
     before = os.umask(0o022)
-    delivery.deliver(tmp_path, net, data, searched=V3, training={"epochs": 1})
+    deliver(tmp_path, net, data, training={"epochs": 1})
     os.umask(before)
     files = {path.name: path for path in tmp_path.iterdir()}
     assert files.keys() == {
-        *("best.json", "trained.json", "best.safetensors", "best.onnx", "preprocess.json", "labels.txt"),
+        *("best.json", "searched.json", "best.safetensors", "best.onnx", "preprocess.json", "labels.txt"),
     }
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o644}
-    assert text.from_file(files["best.json"]) == V3
-    assert text.from_file(files["trained.json"]) == net.arch == torch_net.load(tmp_path).arch
+    assert text.from_file(files["searched.json"]) == V3
+    assert text.from_file(files["best.json"]) == net.arch == torch_net.load(tmp_path).arch
     how = json.loads(files["preprocess.json"].read_text())
     session = onnxruntime.InferenceSession(files["best.onnx"])
     about = session.get_modelmeta().custom_metadata_map
@@ -197,27 +214,49 @@ def test_what_is_delivered(fashion, tmp_path):
 
 def test_files_that_follow_from_the_weights_are_written_again(fashion, tmp_path):
     data, net = fashion
-    training = {"epochs": 1, "lr": [0.1]}
-    how = {"searched": V3, "trained": net.arch, "training": training}
-    assert not delivery.restored(tmp_path, data, **how)
-    delivery.deliver(tmp_path, net, data, searched=V3, training=training)
+    training = {"epochs": 1, "lr": (0.1,)}
+    assert delivery.kept(tmp_path, net.arch, training) is None
+    deliver(tmp_path, net, data, training=training)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for name in before.keys() - {torch_net.WEIGHTS}:
         (tmp_path / name).unlink()
     (tmp_path / "best.onnx").write_bytes(b"of another training")
-    assert delivery.restored(tmp_path, data, **how)
+    deliver(tmp_path, delivery.kept(tmp_path, net.arch, training), data, training=training)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert not delivery.restored(tmp_path, data, **{**how, "training": {"epochs": 2}})
-    assert not delivery.restored(tmp_path, data, **{**how, "trained": SMALL})
+    assert delivery.kept(tmp_path, net.arch, {"epochs": 2}) is None
+    assert delivery.kept(tmp_path, SMALL, training) is None
     (tmp_path / torch_net.WEIGHTS).write_bytes(before[torch_net.WEIGHTS][:-10])
-    assert not delivery.restored(tmp_path, data, **how)
+    assert delivery.kept(tmp_path, net.arch, training) is None
+
+
+def test_nothing_stays_beside_weights_that_it_does_not_follow_from(fashion, tmp_path):
+    data, net = fashion
+    deliver(tmp_path, net, data)
+    delivery.keep(tmp_path, net, {})
+    assert (tmp_path / "best.onnx").exists()
+    delivery.keep(tmp_path, net, {"epochs": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {"best.json", "searched.json", "best.safetensors"}
+
+
+def test_networks_of_runs_of_earlier_versions_are_found(tmp_path):
+    (tmp_path / "best.json").write_text(text.to_json(V3))
+    assert delivery.searched_net(tmp_path) == delivery.trained_net(tmp_path) == V3
+    (tmp_path / "trained.json").write_text(text.to_json(SMALL))
+    assert (delivery.searched_net(tmp_path), delivery.trained_net(tmp_path)) == (V3, SMALL)
+    delivery.write_networks(tmp_path, trained=SMALL, searched=V3)
+    assert (delivery.searched_net(tmp_path), delivery.trained_net(tmp_path)) == (V3, SMALL)
+    assert {path.name for path in tmp_path.iterdir()} == {"best.json", "searched.json"}
+    (tmp_path / "searched.json").unlink()
+    (tmp_path / "best.json").unlink()
+    with pytest.raises(ValueError, match=r"has no best.json; give the folder of a finished run$"):
+        delivery.searched_net(tmp_path)
 
 
 def test_a_graph_that_computes_something_else_is_not_delivered(fashion, tmp_path, monkeypatch):
     data, net = fashion
     monkeypatch.setattr(onnx_net, "Pixels", lambda mean, std: Pixels(mean=mean, std=(2 * std[0],)))
     with pytest.raises(ValueError, match="ONNX graph of network .* computes something else than the network: .* by"):
-        delivery.deliver(tmp_path, net, data, searched=V3, training={})
+        deliver(tmp_path, net, data)
     assert not (tmp_path / "best.onnx").exists()
 
 

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 import latency_luts
-from nas import finish
+from nas import delivery, finish
 from nas.executor import SerialExecutor
 from nas.finish import FinalTrainings, LastRound
 from nas.reward import Reward
@@ -17,7 +17,7 @@ from nas.training.recipe import Recipe
 from nas.training.trainer import Trainer
 from nas.trial import Evaluation, Trial
 from nas_runtime.run import Run
-from search_spaces import onnx_net, spaces, torch_net, zoo
+from search_spaces import onnx_net, spaces, text, torch_net, zoo
 
 SPACE = spaces.get("mnasnet", base_width=0.35)
 POINTS = SPACE.sample(np.random.default_rng(0), 4)
@@ -163,15 +163,16 @@ def final(tmp_path, stripes):
     def run(start="scratch"):
         inherited = {"inherited": lambda arch: "weights", "scratch": None}[start]
         trainer = Recorded(data=stripes, recipe=Recipe())
-        here, console = Run(tmp_path, resumed=False), Console(quiet=True)
+        options = delivery.Delivery(input="uint8", batch=1, opset=18, quantize="none")
+        delivered = finish.Delivered(options=options, latency=latency_luts.load("pixel1"), console=Console(quiet=True))
         return finish.deliver(
-            here,
+            Run(tmp_path, resumed=False),
             TRIALS[0].arch,
             trainer,
             epochs=2,
             start=start,
             rng_seed=final_seed(0),
-            console=console,
+            delivered=delivered,
             inherited=inherited,
         )
 
@@ -197,8 +198,10 @@ def test_a_run_of_an_earlier_version_gets_the_files_that_it_lacks(final, tmp_pat
     record = final()
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     net = torch_net.load(tmp_path)
-    for name in ("trained.json", "preprocess.json", "labels.txt", "best.json"):
+    for name in ("searched.json", "preprocess.json", "labels.txt"):
         (tmp_path / name).unlink()
+    (tmp_path / "best.json").rename(tmp_path / "trained.json")
+    (tmp_path / "best.json").write_text(text.to_json(TRIALS[0].arch))
     torch_net.save(net, tmp_path / torch_net.WEIGHTS)  # which did not say of what training they are
     onnx_net.export(net.arch, tmp_path / "best.onnx", net=net)
     assert final() == record

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import latency_luts
 from nas import controllers
+from nas.delivery import Delivery
 from nas.executor import SerialExecutor
 from nas.job import read_job
 from nas.search_options import SearchOptions
@@ -90,6 +91,7 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         final_epochs=2,
         finalists=1,
         final_start="scratch",
+        delivery=Delivery(input="uint8", batch=1, opset=18, quantize="none"),
     )
     plan = SimpleNamespace(
         rng_seed=3,

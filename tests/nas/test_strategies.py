@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from nas.delivery import Delivery
 from nas.options import Data
 from nas.search_options import SearchOptions
 from nas.settings import TrainerSettings, executor_of
@@ -37,7 +38,15 @@ def trainings():
         resolution_px=None,
     )
     trainer = TrainerSettings(recipe=RECIPE, min_px=2, dropout=0.0, device="cpu", threads=1)
-    return Trainings(data=data, facts=data.look(), trainer=trainer, final_epochs=1, finalists=2, final_start="scratch")
+    return Trainings(
+        data=data,
+        facts=data.look(),
+        trainer=trainer,
+        final_epochs=1,
+        finalists=2,
+        final_start="scratch",
+        delivery=Delivery(input="uint8", batch=1, opset=18, quantize="none"),
+    )
 
 
 def options(*arguments) -> SearchOptions:

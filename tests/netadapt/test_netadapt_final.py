@@ -59,9 +59,9 @@ def train(folder, executor, *, how: str, rng_seed: int = 0):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_delivered_and_little_drawn(monkeypatch):
-    monkeypatch.setattr(final, "_deliver", lambda *_: None)
-    monkeypatch.setattr(final, "_delivered", lambda *_: True)
+def no_weights_are_kept_and_little_is_drawn(monkeypatch):
+    monkeypatch.setattr(final, "_keep", lambda *_: None)
+    monkeypatch.setattr(final, "_kept", lambda *_: NET)
     monkeypatch.setattr(final, "CHANCES", 4)
 
 

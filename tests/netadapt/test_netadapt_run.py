@@ -51,10 +51,10 @@ def test_a_run_leaves_everything(adapted):
     result = json.loads((run / "result.json").read_text())
     assert result["reached_ms"] <= result["target_ms"] < result["seed_ms"]
     assert result["steps"][0]["saved_ms"] >= 0.01 * result["seed_ms"] * 0.999
-    arch = text.from_json((run / "best.json").read_text())
+    arch = text.from_json((run / "searched.json").read_text())
     assert arch == text.from_dict(result["adapted"]) != zoo.get("mnasnet_small", width=0.35)
     assert list(result["networks"])[:3] == ["adapted", "seed", "uniform scaling"]
-    trained = text.from_json((run / "trained.json").read_text())
+    trained = text.from_json((run / "best.json").read_text())
     assert torch_net.load(run).arch == trained != arch
     assert len((run / "labels.txt").read_text().splitlines()) == trained.classes == 10
     for name in (
@@ -122,7 +122,7 @@ def test_a_file_of_ones_own_with_weights_halving_and_fine_tuning_at_the_end(adap
     """What a run leaves is a seed for the next one; half of the proposals are dropped after a look at them."""
     cwd, _ = adapted
     settings = [*TINY, *SECOND]
-    seed = ["seed=run/best.json", "weights=run/best.safetensors", "width=1"]
+    seed = ["seed=run/searched.json", "weights=run/best.safetensors", "width=1"]
     done = command("netadapt.run", *settings, *seed, "run_dir=second", cwd=cwd)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((cwd / name / "result.json").read_text()) for name in ("run", "second"))
@@ -162,9 +162,9 @@ def test_another_seed_under_the_same_name_is_refused(adapted, tmp_path):
     shutil.copytree(cwd / "run", tmp_path / "run")
     other = zoo.get("mnasnet_small", width=0.5)
     small = rewrite.for_images(other, resolution_px=28, channels=1, n_classes=10, min_px=2, dropout_rate=0.0)
-    (tmp_path / "run" / "best.json").write_text(text.to_json(other))
+    (tmp_path / "run" / "searched.json").write_text(text.to_json(other))
     torch_net.save(torch_net.build(small), tmp_path / "run" / "best.safetensors")
-    arguments = ["seed=run/best.json", "weights=run/best.safetensors", "run_dir=second", *SECOND]
+    arguments = ["seed=run/searched.json", "weights=run/best.safetensors", "run_dir=second", *SECOND]
     done = command("netadapt.run", *TINY, *arguments, "width=1", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: second began with another seed than the one that is given now"), done.stderr

@@ -1,0 +1,72 @@
+"""What the delivered files say of themselves: how a picture becomes an input, and what outputs are."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nas.delivery.options import Delivery
+from nas.training.pictures import PictureSet
+from nas.training.recipe import Recipe
+
+__all__ = ["in_words", "label_lines", "preprocessing"]
+
+
+def in_words(recipe: Recipe, start: str) -> str:
+    """How a network was trained.
+
+    Args:
+        start: what the training began with.
+    """
+    values = (
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in asdict(recipe).items()
+        if value is not None
+    )
+    return f"start {start}, {', '.join(values)}"
+
+
+def label_lines(class_names: Sequence[str]) -> list[str]:
+    """The names of the classes, each of which is one line."""
+    return [" ".join(name.encode(errors="replace").decode().split()) for name in class_names]
+
+
+def preprocessing(data: PictureSet, options: Delivery) -> dict[str, Any]:
+    """What a program has to do with a picture, for ``best.onnx`` and for ``best.safetensors``."""
+    rule, px, channels = data.preprocessing, data.resolution_px, data.channels
+    planes = {
+        "layout": "NCHW",
+        "type": "float32",
+        "divide_by": rule.divide_by,
+        "then_subtract": rule.mean,
+        "then_divide_by": rule.std,
+    }
+    n = options.batch or "N"
+    if options.input == "uint8":
+        its = {
+            "input": "image",
+            "shape": [n, px, px, channels],
+            "layout": "NHWC",
+            "type": "uint8",
+            "values": "0 to 255, as they are: the graph normalises them",
+        }
+    else:
+        its = {"input": "input", "shape": [n, channels, px, px], **planes}
+    return {
+        "trained_on": data.name,
+        "picture": {
+            "mode": rule.mode,
+            "resize": rule.resize,
+            "filter": rule.filter,
+            "resize_px": rule.resize_px,
+            "resolution_px": px,
+            "upright": "turned as its EXIF orientation says",
+            "transparent": "white",
+        },
+        "best.onnx": {
+            **its,
+            "output": "output",
+            "output_values": "logits of the classes, in the order of labels.txt",
+        },
+        "best.safetensors": {"shape": ["N", channels, px, px], **planes},
+        "labels": "labels.txt",
+    }
