@@ -1,7 +1,9 @@
 """`Recipe`: how to train, as plain values."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from nas.training.augment import Augmentation
 
 __all__ = ["Decayed", "Optimizer", "Recipe", "Schedule"]
 
@@ -54,6 +56,7 @@ class Recipe:
             over an update's. None: the batch.
         teacher_weight: share of the loss that a teacher has, where there is one.
         temperature: of the softmax of teacher and network in that share (arXiv:1503.02531).
+        augmentation: of full trainings.
     """
 
     epochs: int = 1
@@ -81,6 +84,7 @@ class Recipe:
     micro_batch: int | None = None
     teacher_weight: float = 0.5
     temperature: float = 1.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def identity(self) -> dict[str, Any]:
         """What a training depends on, as plain data: what there always was to say, and what differs from the defaults,
