@@ -14,8 +14,14 @@ def assert_correction(correction, **expected):
 
 def test_the_correction_is_a_line():
     sums = [1.0, 2.0, 4.0, 8.0, 3.0]
-    correction, _ = fit_correction(list("abcde"), sums, [1.2 * s + 0.3 for s in sums])
+    correction, fits = fit_correction(list("abcde"), sums, [1.2 * s + 0.3 for s in sums])
     assert_correction(correction, scale=1.2, offset_ms=0.3)
+    assert [(fit.name, fit.sum_ms, fit.kernels) for fit in fits] == [
+        (*both, 0) for both in zip("abcde", sums, strict=True)
+    ]
+    assert [fit.ms for fit in fits] == pytest.approx([1.2 * s + 0.3 for s in sums])
+    four, _ = fit_correction(list("abcd"), sums[:4], [1.2 * s + 0.3 for s in sums[:4]])
+    assert_correction(four, scale=1.2, offset_ms=0.3)
     with pytest.raises(ValueError, match="1 networks for two coefficients; give at least 4"):
         fit_correction(["a"], [1.0], [2.0])
 
@@ -44,8 +50,9 @@ def test_a_network_s_error_is_that_of_a_fit_without_it():
 def test_the_profiler_s_time_per_kernel_is_taken_off_again():
     sums, kernels = [1.0, 2.0, 4.0, 8.0, 3.0], [10, 30, 20, 50, 40]
     whole = [1.05 * s - 0.003 * k for s, k in zip(sums, kernels, strict=True)]
-    correction, _ = fit_correction(list("abcde"), sums, whole, kernels)
+    correction, fits = fit_correction(list("abcde"), sums, whole, kernels)
     assert_correction(correction, scale=1.05, per_kernel_ms=-0.003)
+    assert [(fit.sum_ms, fit.kernels) for fit in fits] == list(zip(sums, kernels, strict=True))
 
 
 def test_an_offset_is_fitted_beside_the_kernels():
@@ -62,6 +69,8 @@ def test_an_offset_is_fitted_beside_the_kernels():
     assert fits[4].left_out_ms != pytest.approx(fits[4].fitted_ms, rel=1e-4)
     few, _ = fit_correction(names[:7], sums[:7], whole[:7], kernels[:7].tolist())
     assert few.offset_ms == 0  # seven networks are too few for three coefficients
+    eight, _ = fit_correction(names[:8], sums[:8], whole[:8], kernels[:8].tolist())
+    assert eight.offset_ms == pytest.approx(-0.2)
 
 
 @pytest.mark.parametrize("chains_mib", [[9.7] * 8, [9.7 + 0.01 * i for i in range(8)], [3.0 + 3 * i for i in range(8)]])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.controllers.bayesian import Bayesian, BayesianSettings
+from nas.controllers.bayesian import Bayesian, BayesianSettings, _slope
 from nas.controllers.gaussian_process import GaussianProcess
 from nas.reward import Reward
 from nas.testing.controllers import small_space
@@ -72,9 +72,9 @@ def test_a_choice_of_many_options_is_compared_as_one_of_few():
     rng = np.random.default_rng(2)
     points = rng.integers(0, 4, (70, 3))
     rewards = points.sum(1) + 0.1 * rng.standard_normal(70)
-    new = np.vstack([rng.integers(0, 4, (20, 3)), [[4, 0, 0], [4, 1, 2]]])  # two with an option that was never seen
-    few = GaussianProcess(points, rewards, [5, 4, 4])
-    scattered = np.array([7, 90_000, 12, 99_999, 0])
+    new = np.vstack([rng.integers(0, 4, (20, 3)), [[4, 0, 0], [5, 1, 2]]])  # two with options that were never seen
+    few = GaussianProcess(points, rewards, [6, 4, 4])
+    scattered = np.array([7, 90_000, 12, 90_001, 0, 99_999])
     many = GaussianProcess(spread(points, scattered), rewards, [100_000, 4, 4])
     np.testing.assert_allclose(many.mean(spread(new, scattered)), few.mean(new), rtol=1e-9)
     for one, other in zip(
@@ -209,6 +209,8 @@ def test_the_model_is_made_of_the_latest_and_the_best():
     rewards[[3, 7, 11, 17]] += 100
     controller.observe(np.arange(20)[:, None], rewards)
     assert controller._points[controller._window()][:, 0].tolist() == [3, 7, 11, 16, 17, 18, 19]
+    controller.observe(np.arange(20)[:, None], np.zeros(20))  # of equal ones the earliest
+    assert controller._points[controller._window()][:, 0].tolist() == [0, 1, 2, 3, 16, 17, 18, 19]
     few = Bayesian(small_space(30), BayesianSettings(window=20))
     few.observe(np.arange(20)[:, None], rewards)
     assert few._window().tolist() == list(range(20))
@@ -264,3 +266,9 @@ def test_children_differ_from_a_parent_in_one_to_five_choices_that_can_differ():
     changed = children[changes == 1]
     own = changed[changed != parents[apart.argmin(axis=1)[changes == 1]]]
     np.testing.assert_allclose(np.quantile(own, [0.25, 0.5, 0.75]), [250, 500, 750], atol=80)  # any option
+
+
+def test_the_trend_with_the_latency_is_the_line_of_least_squares():
+    x, y = np.array([0.0, 1.0, 3.0, 4.0]), np.array([1.0, 3.5, 6.5, 9.0])
+    assert _slope(x, y) == pytest.approx(np.polyfit(x, y, 1)[0])
+    assert _slope(np.full(4, 2.0), y) == 0  # networks of one latency show none

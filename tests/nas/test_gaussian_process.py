@@ -57,3 +57,57 @@ def test_draws_have_the_posteriors_mean_and_covariance():
     np.testing.assert_allclose(np.cov(drawn.T), expected, atol=4 * expected.max() * np.sqrt(2 / 40_000))
     assert process._amplitude > 1.2  # or it would not show
     assert expected[0, 1] > 0.3 * expected[0, 0]  # neighbours go together
+
+
+def test_no_points_have_no_mean_and_many_are_taken_piece_by_piece(monkeypatch):
+    points, rewards = told(0.5)
+    process = GaussianProcess(points, rewards, SIZES)
+    assert process.mean(points[:0]).shape == (0,)
+    whole = process.mean(points)
+    monkeypatch.setattr(gaussian_process, "_ROWS", 7)
+    np.testing.assert_allclose(process.mean(points), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [[1] * 2048, [500] * 10, [3, 2000, 1, 1, 2000], [5], [1024] * 3])
+def test_choices_are_compared_in_pieces_of_hardly_more_than_1024_options(columns):
+    """Each ends where so many are together, the last one wherever the choices end."""
+    pieces = list(gaussian_process._pieces(columns))
+    assert [start for start, _ in pieces] == [0, *(stop for _, stop in pieces[:-1])]
+    assert pieces[-1][1] == len(columns)
+    for start, stop in pieces:
+        assert sum(columns[start : stop - 1]) < 1024
+        assert sum(columns[start:stop]) >= 1024 or stop == len(columns)
+
+
+def test_a_constant_reward_is_expected_everywhere():
+    points, _ = told()
+    process = GaussianProcess(points, np.full(len(points), 3.0), SIZES)
+    np.testing.assert_allclose(process.mean(points), 3.0)
+    np.testing.assert_array_equal(process.weights, 1.0)
+    np.testing.assert_allclose(process.draw(points, 5, np.random.default_rng(0)), 3.0, atol=1e-6)
+
+
+def test_more_than_200_points_are_fitted_by_200_of_them(monkeypatch):
+    """Evenly spread, the first and the last among them; all count for the mean."""
+    seen = []
+    likely = gaussian_process._most_likely
+
+    def watched(apart, y):
+        seen.append((apart, y))
+        return likely(apart, y)
+
+    monkeypatch.setattr(gaussian_process, "_most_likely", watched)
+    rng = np.random.default_rng(1)
+    points = rng.integers(0, 9, (401, 4))
+    rewards = points.sum(axis=1) + rng.standard_normal(401)
+    process = GaussianProcess(points, rewards, [9] * 4)
+    ((apart, y),) = seen
+    standard = (rewards - rewards.mean()) / rewards.std()
+    some = [int(np.flatnonzero(standard == value)[0]) for value in y]
+    assert (len(some), some[0], some[-1]) == (200, 0, 400)
+    assert set(np.diff(some)) <= {1, 2, 3}
+    expected = ((points[some][:, None] != points[some][None]) * process.weights).sum(axis=2)
+    np.testing.assert_allclose(apart, expected, atol=1e-9)
+    k = covariance(process, points, points) + process.noise * np.eye(401)
+    mean = rewards.mean() + rewards.std() * covariance(process, points[:9], points) @ np.linalg.solve(k, standard)
+    np.testing.assert_allclose(process.mean(points[:9]), mean)

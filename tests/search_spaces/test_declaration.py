@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -126,6 +127,10 @@ def test_a_network_of_ones_own_space():
     )
     assert [len(blocks) for blocks in space.declared().blocks(point)] == [1, 2, 0, 1, 2]
     assert Layout(space).positions(arch) == ((0, 0), (1, 0), (1, 1), (3, 0), (4, 0), (4, 1))
+    shorter, longer = (arch.blocks[:-1], (*arch.blocks, Classifier(in_ch=10, out_ch=10)))
+    for blocks in (shorter, longer):
+        with pytest.raises(ValueError, match="network 'mine' is not one of space 'mine'"):
+            Layout(space).positions(replace(arch, blocks=blocks))
     largest = {"stem.filters": 12, "extra": "5", "act": "hard_swish"}
     largest |= {f"stage{s}.{name}": n for s in (1, 2) for name, n in (("kernel", 5), ("expansion", 3), ("filters", 1))}
     assert space.describe(space.largest) == largest | {"stage1.layers": "two", "stage2.layers": "two"}

@@ -7,8 +7,6 @@ from search_spaces import spaces
 from search_spaces.arch import Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import lower
 
-SPACE = spaces.get("mnasnet")
-
 # MnasNet (arXiv:1807.11626), figure 4 and section 4.1, on MobileNetV2's 32 | 16 24 32 64 96 160 320 | 1280 filters,
 # 1 2 3 4 3 3 1 layers and strides 1 2 2 2 1 2 1: op, kernel, SE ratio, skip, filters, layers of each block
 POINTS = {
@@ -79,8 +77,14 @@ def blocks(rows):
         yield kind(in_ch=in_ch, out_ch=out_ch, se_act="relu", se_gate="sigmoid", **expanded, **settings)
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """The space, made anew for these tests: what is made where a module is imported shows no fault of the making."""
+    return spaces.get("mnasnet")
+
+
 @pytest.mark.parametrize("name", POINTS)
-def test_golden_networks(name):
+def test_golden_networks(name, whole):
     names = ("op", "kernel", "se", "skip", "filters", "layers")
     rows = enumerate(POINTS[name], 1)
     options = {f"block{b}.{n}": option for b, row in rows for n, option in zip(names, row, strict=True)}
@@ -88,13 +92,15 @@ def test_golden_networks(name):
     own = list(blocks(NETWORKS[name]))
     head = ConvBN(in_ch=own[-1].out_ch, out_ch=1280, kernel=1, act="relu")
     classes = Classifier(in_ch=1280, out_ch=1000, hidden_ch=0)
-    assert SPACE.decode(SPACE.encode(options)).blocks == (stem, *own, head, classes)
+    arch = whole.decode(whole.encode(options))
+    assert (arch.name, arch.resolution_px) == ("mnasnet", 224)
+    assert arch.blocks == (stem, *own, head, classes)
 
 
-def test_what_is_searched_and_in_which_order():
+def test_what_is_searched_and_in_which_order(whole):
     names = ("op", "kernel", "se", "skip", "filters", "layers")
-    assert [choice.name for choice in SPACE.choices] == [f"block{b}.{name}" for b in range(1, 8) for name in names]
-    assert [choice.options for choice in SPACE.choices[6:12]] == [
+    assert [choice.name for choice in whole.choices] == [f"block{b}.{name}" for b in range(1, 8) for name in names]
+    assert [choice.options for choice in whole.choices[6:12]] == [
         ("conv", "sepconv", "mbconv3", "mbconv6"),
         (3, 5),
         (0.0, 0.25),
@@ -102,28 +108,31 @@ def test_what_is_searched_and_in_which_order():
         (0.75, 1.0, 1.25),
         (-1, 0, 1),
     ]
-    for choice in SPACE.choices:  # of the blocks that may be left out, which have one layer
+    for choice in whole.choices:  # of the blocks that may be left out, which have one layer
         block, what = choice.name.split(".")
         optional = block in ("block1", "block7") and what != "layers"
         assert choice.when == ((f"{block}.layers", (0, 1)) if optional else None)
 
 
-def test_the_largest_network():
+def test_the_largest_network(whole):
     largest = {"op": "mbconv6", "kernel": 5, "se": 0.25, "skip": "identity", "filters": 1.25, "layers": 1}
-    assert SPACE.describe(SPACE.largest) == {f"block{b}.{name}": o for b in range(1, 8) for name, o in largest.items()}
+    assert whole.describe(whole.largest) == {f"block{b}.{name}": o for b in range(1, 8) for name, o in largest.items()}
 
 
-@pytest.mark.parametrize(("width", "stem", "filters", "head"), [(0.35, 16, 8, 1280), (1.4, 48, 24, 1792)])
+@pytest.mark.parametrize(
+    ("width", "stem", "filters", "head"),
+    [(0.35, 16, 8, 1280), (1.4, 48, 24, 1792), (1.1, 32, 16, 1408), (1.003, 32, 16, 1280)],
+)
 def test_the_width_scales_stem_and_filters_and_widens_the_head(width, stem, filters, head):
-    """MobileNetV2's: 32 * 0.35 = 11.2 is 16, since 8 is more than 10 % less; 44.8 is 48. 16 * 0.35 * 1.0 = 5.6 is 8."""
+    """MobileNetV2's: 32 * 0.35 = 11.2 is 16, since 8 is more than 10 % less; 35.2 is 32. 16 * 0.35 * 1.0 = 5.6 is 8."""
     space = spaces.get("mnasnet", base_width=width)
     options = space.describe(space.largest) | {"block1.filters": 1.0, "block1.layers": 0}
     arch = space.decode(space.encode(options))
     assert (arch.blocks[0].out_ch, arch.blocks[1].out_ch, arch.blocks[-2].out_ch) == (stem, filters, head)
 
 
-def test_resolutions_of_the_skeleton():
-    arch = SPACE.decode(SPACE.largest)
+def test_resolutions_of_the_skeleton(whole):
+    arch = whole.decode(whole.largest)
     assert sorted({unit.out_shape[1] for unit in lower(arch)[:-1]}) == [7, 14, 28, 56, 112]
 
 
@@ -168,6 +177,7 @@ def test_a_golden_network_of_the_benchmarks_space():
         ConvBN(in_ch=320, out_ch=1280, kernel=1),
         Classifier(in_ch=1280, out_ch=1000),
     )
+    assert (arch.name, arch.resolution_px) == ("accel_nasbench", 224)
     assert (space.largest == [len(choice.options) - 1 for choice in space.choices]).all()
     for point in space.sample(np.random.default_rng(0), 20):
         assert [b.out_ch for b in space.decode(point).blocks[-3:]] == [320, 1280, 1000]

@@ -13,8 +13,9 @@ from nas.testing import SPACE_CHECKS
 from search_spaces import cost, rewrite, spaces, zoo
 from search_spaces.accel_nasbench import options_of
 from search_spaces.arch import MBConv
+from search_spaces.choice import listed
 from search_spaces.lower import lower
-from search_spaces.space import Choice, SearchSpace
+from search_spaces.space import Choice, SearchSpace, check_skeleton
 from tests.conftest import random_archs
 
 WIDTHS = {"accel_nasbench": (1.0,)}  # whose channels are fixed
@@ -243,12 +244,25 @@ def test_only_indices_of_the_space_are_decoded(name):
         (None, f"takes a list of {count}, not None"),
     ):
         for function in (space.decode, space.describe):
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises(ValueError, match=f"^space '{space.name}'.*{message}"):
                 function(wrong)
     zeros = space.decode([0] * count)
     assert space.decode(tuple([0] * count)) == space.decode(np.zeros(count, np.uint8)) == zeros
     assert replace(space, declaration=None).decode([0] * count) == zeros  # checked once, not twice
     assert not isinstance(replace(space, declaration=None).decode.function, type(space.decode))
+
+
+@pytest.mark.parametrize("wrong", [(4.01, 32, 2), (1, 31, 2), (1, 65_537, 2), (1, 32, 1), (1, 32, 1_000_001)])
+def test_skeletons_have_limits(wrong):
+    check_skeleton(4, 32, 2)
+    check_skeleton(1e-9, 65_536, 1_000_000)
+    with pytest.raises(ValueError, match=r"^space\.(base_width|resolution_px|classes) is [0-9._]*; allowed: "):
+        check_skeleton(*wrong)
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (21, " and 1 more"), (25, " and 5 more")])
+def test_at_most_20_options_are_listed(count, more):
+    assert listed(range(count)) == ", ".join(map(str, range(20))) + more
 
 
 def test_accel_nasbench_has_the_benchmarks_networks():
