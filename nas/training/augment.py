@@ -1,6 +1,6 @@
 """`Augmentation`: what is done at random to pictures that a network is trained on, as plain values and as options."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
@@ -63,9 +63,17 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
     def describe(self) -> str:
-        """What differs from the defaults, in words."""
-        given = [(f.name, value) for f in fields(self) if (value := getattr(self, f.name)) != f.default]
-        return ", ".join(f"{name} {value:g}" for name, value in given) or "mirrored"
+        """What it does, in words."""
+        either = [f"{name}({alpha:g})" for name in ("mixup", "cutmix") if (alpha := getattr(self, name))]
+        said = {
+            f"crops of {100 * self.crop_area:g} to 100 % of the area": self.crop_area < 1,
+            "mirrored": self.flip,
+            f"colours times {1 - self.colour:g} to {1 + self.colour:g}": self.colour,
+            f"RandAugment({self.randaugment}, {self.magnitude:g})": self.randaugment,
+            f"{100 * self.erasing:g} % with a part erased": self.erasing,
+            " or ".join(either): either,
+        }
+        return ", ".join(words for words, done in said.items() if done) or "none"
 
 
 def _field(name: str, description: str) -> Any:

@@ -14,7 +14,7 @@ __all__ = ["mixed"]
 def mixed(
     x: Tensor, y: Tensor, classes: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A batch whose images are mixed with each other, and their labels accordingly.
+    """A batch in which each image is mixed with the one before it, all in the same way, and labels accordingly.
 
     Args:
         x: (n, C, H, W) float; may be overwritten.
@@ -28,13 +28,12 @@ def mixed(
     kind = kinds[int(rng.random() * len(kinds))]
     alpha = getattr(augmentation, kind)
     kept = float(rng.beta(alpha, alpha))
-    others = x.roll(1, 0)
     if kind == "mixup":
-        x = x.lerp_(others, 1 - kept)
+        x = x.lerp_(x.roll(1, 0), 1 - kept)
     else:
         height, width = x.shape[2:]
         (top, bottom), (left, right) = (_stretch(side, math.sqrt(1 - kept), rng) for side in (height, width))
-        x[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+        x[:, :, top:bottom, left:right] = x[:, :, top:bottom, left:right].roll(1, 0)
         kept = 1 - (bottom - top) * (right - left) / (height * width)
     return x, shares.lerp(shares.roll(1, 0), 1 - kept)
 
