@@ -175,6 +175,15 @@ def test_steps_of_reinforce_by_hand():
         assert controller.logits[0].tolist() == pytest.approx([z, -z])
 
 
+def test_gradients_as_small_as_adams_epsilon_make_shorter_steps():
+    """Of 5e-7 the root of the mean square is 5e-7 * sqrt(0.001) = 1.58e-8 after one batch; epsilon is 1e-8."""
+    controller = Reinforce(small_space(2), ReinforceSettings(lr=0.1, beta2=0.999))
+    controller.observe(np.array([[0], [1]]), np.array([2e-6, 0.0]))
+    step = 0.1 * 5e-7 * math.sqrt(0.001) / (5e-7 * math.sqrt(0.001) + 1e-8)
+    assert controller.logits[0].tolist() == pytest.approx([step, -step])
+    assert 0.05 < step < 0.07
+
+
 def test_entropy_pulls_towards_all_options():
     """Rewards that are all the same say nothing; with the scale of earlier ones the bonus makes options even again."""
     controller = Reinforce(small_space(3), ReinforceSettings(entropy=1.0))
