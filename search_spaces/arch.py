@@ -8,8 +8,10 @@ nothing about shapes, tensors or files.
 from dataclasses import dataclass, field
 from typing import Any
 
+from nas_runtime.console import brief
 from search_spaces.blocks import BLOCKS, Block, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.blocks.fields import MAX_SIZE_PX, SKIPS, check_text
+from search_spaces.ops import PADDINGS
 
 __all__ = [
     "BLOCKS",
@@ -41,18 +43,24 @@ class Arch:
 
     Attributes:
         norm_eps: what batch norm adds to every variance. torch's default stands for all networks here, which are
-            trained with it. Weights from TensorFlow's MobileNets, MnasNet and EfficientNet, and from torchvision's
-            MobileNetV3, were trained with 1e-3: give them ``replace(arch, norm_eps=1e-3)``.
+            trained with it. Weights of others may need another, see `foreign_weights`.
+        norm_momentum: the weight of an update's statistics in batch norm's running ones. Of trainings alone, so it
+            takes no part in comparison.
+        padding: where convolutions with a stride have their zeros: ``symmetric``, as torch has them; ``tensorflow``,
+            the odd row below and the odd column at the right, as weights from there need them.
 
     Raises:
         ValueError: no blocks or too many, a resolution that is no whole number of at least 1, blocks whose channels do
-            not fit together, a name that is no text on one line, or an epsilon that is no small positive number.
+            not fit together, a name that is no text on one line, an epsilon or a momentum that is no number between 0
+            and 1, or a padding that is not known.
     """
 
     name: str = field(compare=False)
     resolution_px: int
     blocks: tuple[Block, ...]
     norm_eps: float = 1e-5
+    norm_momentum: float = field(default=0.1, compare=False)
+    padding: str = "symmetric"
 
     def __post_init__(self) -> None:
         check_text(self.name, "a network's name")
@@ -61,8 +69,13 @@ class Arch:
             count = len(self.blocks) or "no"
             raise ValueError(f"network {self.name!r} has {count} blocks; give at least one and at most {MAX_BLOCKS}")
         check_resolution(self.resolution_px, of=f"network {self.name!r}: ")
-        if not isinstance(self.norm_eps, float) or not 0 < self.norm_eps < 1:
-            raise ValueError(f"network {self.name!r}: norm_eps is {self.norm_eps!r}; allowed: 0 < norm_eps < 1")
+        for name in ("norm_eps", "norm_momentum"):
+            value = getattr(self, name)
+            if not isinstance(value, float) or not 0 < value < 1:
+                raise ValueError(f"network {self.name!r}: {name} is {value!r}; allowed: 0 < {name} < 1")
+        if self.padding not in PADDINGS:
+            allowed = ", ".join(PADDINGS)
+            raise ValueError(f"network {self.name!r}: padding is {brief(repr(self.padding))}; allowed: {allowed}")
         for i, (before, after) in enumerate(zip(self.blocks, self.blocks[1:], strict=False)):
             if before.out_ch != after.in_ch:
                 raise ValueError(

@@ -66,8 +66,8 @@ class Pixels:
 class Graph:
     """ONNX nodes and constants under construction."""
 
-    def __init__(self, weights: Weights, plain_hard_swish: bool) -> None:
-        self.weights, self._plain_hard_swish = weights, plain_hard_swish
+    def __init__(self, weights: Weights, plain_hard_swish: bool, padding: str = "symmetric") -> None:
+        self.weights, self._plain_hard_swish, self._padding = weights, plain_hard_swish, padding
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -99,7 +99,7 @@ class Graph:
     def _add_op(self, i: int, node: Node, prefix: str, inputs: list[str]) -> str:
         match node.op:
             case Conv() as op:
-                return self._conv(i, op, prefix, inputs)
+                return self._conv(i, op, prefix, inputs, op.zeros(node.in_shapes[0], self._padding))
             case Linear() as op:
                 flat = self.output(self._node("Flatten", inputs, f"{prefix}.flat"), f"{prefix}.flat")
                 gemm = self._node("Gemm", [flat, *self._params(i, op, prefix)], prefix, transB=1)
@@ -134,14 +134,14 @@ class Graph:
             case Dropout():
                 return inputs[0]
 
-    def _conv(self, i: int, op: Conv, prefix: str, inputs: list[str]) -> str:
+    def _conv(self, i: int, op: Conv, prefix: str, inputs: list[str], pads: tuple[int, int, int, int]) -> str:
         conv = self._node(
             "Conv",
             [*inputs, *self._params(i, op, prefix)],
             prefix,
             kernel_shape=op.size,
             strides=[op.stride] * 2,
-            pads=[*op.padding] * 2,
+            pads=pads,
             dilations=[op.dilation] * 2,
             group=op.groups,
         )

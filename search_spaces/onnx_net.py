@@ -152,7 +152,7 @@ def model(
     weights = random_weights() if net is None else _torch_weights(net)
     if stored is not None:
         weights = _stored_weights(stored, "int8" if int8 else "float32")
-    graph = (Int8Graph if int8 else Graph)(weights, plain_hard_swish or opset < 14)
+    graph = (Int8Graph if int8 else Graph)(weights, plain_hard_swish or opset < 14, arch.padding)
     proto = _model(lower(arch), graph, batch, arch.name, pixels)
     proto.opset_import[0].version = opset
     proto.ir_version = helper.find_min_ir_version_for(proto.opset_import)

@@ -13,6 +13,7 @@ from math import prod
 
 __all__ = [
     "ACTIVATIONS",
+    "PADDINGS",
     "POOLS",
     "Act",
     "Add",
@@ -36,6 +37,7 @@ Shape = tuple[int, int, int]
 
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "swish", "sigmoid", "hard_sigmoid")
 POOLS = ("avg", "max")
+PADDINGS = ("symmetric", "tensorflow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,25 @@ class Conv:
             return self.pad, self.pad
         height, width = self.size
         return self.dilation * (height - 1) // 2, self.dilation * (width - 1) // 2
+
+    def zeros(self, x: Shape, padding: str) -> tuple[int, int, int, int]:
+        """Rows of zeros above, columns left, rows below, columns right of an input `x`.
+
+        Both kinds of padding give the same output size. TensorFlow's ``SAME`` pads so much that ``ceil(n / stride)``
+        positions come out, and where that is odd one more at the end; strides of 1 make no difference.
+
+        Args:
+            padding: one of `PADDINGS`.
+        """
+        if padding == "symmetric" or self.pad is not None:
+            top, left = self.padding
+            return top, left, top, left
+        before, after = [], []
+        for n, kernel in zip(x[1:], self.size, strict=True):
+            whole = max((-(-n // self.stride) - 1) * self.stride + self.dilation * (kernel - 1) + 1 - n, 0)
+            before.append(whole // 2)
+            after.append(whole - whole // 2)
+        return (*before, *after)  # type: ignore[return-value]
 
     @property
     def depthwise(self) -> bool:

@@ -32,17 +32,16 @@ FORMAT = 1
 _MAX_BYTES = 8 * 2**20  # of a file: three times what 10,000 blocks take
 _MAX_MESSAGE = 400  # characters: a value in it may be as large as the file
 _MAX_PARAMS = 2 * 10**9  # 8 GB of weights
-_NORM_EPS = Arch.__dataclass_fields__["norm_eps"].default
+_DEFAULTS = {name: Arch.__dataclass_fields__[name].default for name in ("norm_eps", "norm_momentum", "padding")}
 
 
 def to_dict(arch: Arch) -> dict[str, Any]:
     """`arch` as plain values. Fields that have their default are left out."""
-    eps = {} if arch.norm_eps == _NORM_EPS else {"norm_eps": arch.norm_eps}
     return {
         "format": FORMAT,
         "name": arch.name,
         "resolution_px": arch.resolution_px,
-        **eps,
+        **{name: value for name, default in _DEFAULTS.items() if (value := getattr(arch, name)) != default},
         "blocks": [block_to_dict(block) for block in arch.blocks],
     }
 
@@ -72,7 +71,7 @@ def from_dict(data: Any) -> Arch:
         name=data["name"],
         resolution_px=data["resolution_px"],
         blocks=blocks,
-        norm_eps=data.get("norm_eps", _NORM_EPS),
+        **{name: data.get(name, default) for name, default in _DEFAULTS.items()},
     )
 
 

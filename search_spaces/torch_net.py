@@ -16,7 +16,7 @@ from nas_runtime.files import write_bytes
 from search_spaces import text
 from search_spaces.arch import Arch, Block
 from search_spaces.ops import Conv, Linear
-from search_spaces.torch_ops import module_of
+from search_spaces.torch_ops import ConvAct, module_of
 
 __all__ = ["WEIGHTS", "BlockModule", "Net", "build", "check_weights", "last_layer", "load", "read", "save"]
 
@@ -149,7 +149,9 @@ class Net(nn.Module):
         self.blocks = nn.Sequential(*(BlockModule(block) for block in arch.blocks))
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps = arch.norm_eps
+                module.eps, module.momentum = arch.norm_eps, arch.norm_momentum
+            elif isinstance(module, ConvAct) and arch.padding == "tensorflow":
+                module.pad_as_tensorflow()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_ch, H, W) -> (N, classes)``."""

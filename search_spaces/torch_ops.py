@@ -1,5 +1,7 @@
 """Operators as torch modules."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,10 +24,12 @@ from search_spaces.ops import (
     Upsample,
 )
 
-__all__ = ["activation", "conv2d", "module_of"]
+__all__ = ["ConvAct", "activation", "conv2d", "module_of"]
 
 
-class _ConvAct(nn.Module):
+class ConvAct(nn.Module):
+    """Convolution, batch norm or bias, activation."""
+
     def __init__(self, op: Conv) -> None:
         super().__init__()
         self.op = op
@@ -41,8 +45,18 @@ class _ConvAct(nn.Module):
         )
         self.norm = nn.BatchNorm2d(op.out_ch) if op.norm else None
         self.act = activation(op.act)
+        self._zeros: Conv | None = None
+
+    def pad_as_tensorflow(self) -> None:
+        """Puts the zeros of a convolution with a stride where TensorFlow has them (`Conv.zeros`)."""
+        if self.op.stride > 1 and self.op.pad is None:
+            self._zeros, self.op = self.op, replace(self.op, pad=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._zeros is not None:
+            _, *shape = x.shape
+            top, left, bottom, right = self._zeros.zeros((shape[0], shape[1], shape[2]), "tensorflow")
+            x = F.pad(x, (left, right, top, bottom))
         x = conv2d(x, self.op, self.conv.weight, self.conv.bias)
         if self.norm is not None:
             x = self.norm(x)
@@ -151,7 +165,7 @@ def module_of(op: Op) -> nn.Module:
     """The freshly initialised module of one operator."""
     match op:
         case Conv():
-            return _ConvAct(op)
+            return ConvAct(op)
         case Linear():
             return _LinearAct(op)
         case Pool(kind="max"):

@@ -1,0 +1,138 @@
+"""Files of weights that others wrote: safetensors, and torch's with tensors only. No pickle is run."""
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas_runtime.console import brief
+from nas_runtime.files import FileError, read_json
+
+__all__ = ["Checkpoint", "read"]
+
+# where a training keeps the weights, the best first: averaged ones are what it is evaluated with
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+_WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "net", "params", "weights")
+_MOST_WRAPPERS = 4
+_CALLED = re.compile(r"[A-Za-z0-9_.]{1,100}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The weights in a file.
+
+    Attributes:
+        tensors: by name, without counters (``num_batches_tracked``).
+        in_order: whether they stand as their modules do; a safetensors file does not keep that.
+        called: what the file, the folder or the training says that the network is, like ``tf_mixnet_s``; "" if none
+            does.
+        about: what a safetensors file says of itself.
+        card: timm's ``pretrained_cfg`` in the file ``config.json`` beside it.
+        averaged: the entry that held them, if that was one of averages (EMA).
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    in_order: bool
+    called: str
+    about: Mapping[str, str]
+    card: Mapping[str, Any]
+    averaged: str | None = None
+
+
+def read(path: Path) -> Checkpoint:
+    """The weights in the file `path`.
+
+    Raises:
+        ValueError: no such file, a file of something else, or one that holds more than tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as e:
+        raise ValueError(f"{path}: {(e.strerror or str(e)).lower()}; give a safetensors or .pth file") from None
+    inside, about = (_safetensors(path), _metadata(path)) if start[8:] == b"{" else (_torch(path), {})
+    state, wrapper = _unwrapped(inside)
+    tensors = {str(k): v.float() for k, v in state.items() if isinstance(v, Tensor) and v.ndim and not v.is_sparse}
+    if not tensors:
+        raise ValueError(f"{path} has no weights: no dictionary of tensors by name is in it")
+    config = _config(path)
+    said = [inside.get("arch"), getattr(inside.get("args"), "model", None), config.get("architecture")]
+    return Checkpoint(
+        path=path,
+        tensors=tensors,
+        in_order=start[8:] != b"{",
+        called=next((name for name in said if isinstance(name, str) and _CALLED.fullmatch(name)), _in_path(path)),
+        about=about,
+        card=card if isinstance(card := config.get("pretrained_cfg"), dict) else {},
+        averaged=wrapper if wrapper in _AVERAGED else None,
+    )
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"{path} cannot be read: {e}") from None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def _torch(path: Path) -> dict[str, Any]:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, in checkpoints of trainings
+            inside = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as e:
+        more = re.search(r"GLOBAL ([\w.]+)|[Cc]lass ([\w.]+)", str(e))
+        what = f" ({next(filter(None, more.groups()))})" if more else ""
+        raise ValueError(
+            f"{path} is no file of weights, or holds more than tensors{what}, which is not loaded: it could run "
+            "anything; save the weights alone, with torch.save(model.state_dict(), ...)"
+        ) from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"{path} cannot be read: {brief(e, most=200)}") from None
+    if not isinstance(inside, Mapping):
+        raise ValueError(f"{path} has no weights: it holds a {type(inside).__name__}, not tensors by name")
+    return dict(inside)
+
+
+def _unwrapped(inside: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+    """The dictionary of tensors in `inside`, and the entry that held it; averaged weights come first."""
+    wrapper = None
+    for _ in range(_MOST_WRAPPERS):
+        name = next((name for name in _WRAPPERS if isinstance(inside.get(name), Mapping) and inside[name]), None)
+        if name is None:
+            break
+        inside, wrapper = inside[name], wrapper if wrapper in _AVERAGED else name
+    return inside, wrapper
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The ``config.json`` beside weights of the Hugging Face hub; nothing if there is none."""
+    try:
+        config = read_json(path.parent / "config.json")
+    except FileError:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _in_path(path: Path) -> str:
+    """The name of a network in those of the file and its folders, the nearest first: ``tf_...`` is what matters."""
+    for part in reversed(path.parts[-4:]):
+        if found := re.search(r"(?<![A-Za-z0-9])tf_[a-z0-9_]+", part):
+            return found[0]
+    return path.name.split(".")[0].split("-")[0]
