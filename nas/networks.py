@@ -6,12 +6,15 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas import pretrained
 from nas.delivery.networks import searched_net
+from nas.pretrained import Package
 from nas_runtime.console import brief, counted, did_you_mean
+from nas_runtime.files import read_json
 from nas_runtime.run import Run
 from search_spaces import rewrite, text, zoo
 from search_spaces.arch import Arch
@@ -159,38 +162,55 @@ def find(
     arch = rewrite.classes(arch, classes or arch.classes)
     if weights is None:
         return Found(arch=arch, weights=None, resolution_px=own_px, source=it.source, config=it.config)
+    package = None
     if weights == OWN:
         if it.file is None:
             raise ValueError(f"{option}={brief(name)} has no weights; give a file of them as weights=")
         weights = it.file
-    return _with_weights(arch, Path(weights), it)
+    elif weights == PRETRAINED:
+        weights, package = pretrained.of(it.arch)
+    return _with_weights(arch, Path(weights).expanduser(), it, package)
 
 
-def _with_weights(arch: Arch, path: Path, it: Named) -> Found:
-    from search_spaces import torch_net
+def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None) -> Found:
+    from search_spaces import checkpoints, foreign_weights, torch_net
 
-    net, _ = torch_net.read(path)
-    state = net.state_dict()
-    if net.arch.in_ch != arch.in_ch:
-        raise ValueError(
-            f"weights={path} are for images of {counted(net.arch.in_ch, 'channel')}, and these have {arch.in_ch}"
-        )
-    fits = rewrite.classes(replace(arch, norm_eps=net.arch.norm_eps), net.arch.classes)
     try:
-        torch_net.check_weights(fits, state)
+        checkpoint = checkpoints.read(path)
+        fitted = foreign_weights.fit(checkpoint, arch)
     except ValueError as e:
-        raise ValueError(f"weights={path}: {e}") from None
-    arch = rewrite.classes(fits, arch.classes)
-    new, notes = (), ()
-    if net.arch.classes != arch.classes:
-        new = torch_net.last_layer(arch)
-        notes = (f"the weights are for {net.arch.classes} classes: the last layer is made anew, for {arch.classes}",)
+        raise ValueError(f"weights={e}") from None
+    source, its_classes = fitted.source, fitted.arch.classes
+    last = torch_net.last_layer(arch)
+    new = last if its_classes != arch.classes or last[0] not in fitted.weights else ()
+    mean, std = _normalisation(path) if source is None else (source.mean, source.std)
+    notes = [] if source is None else [f"weights {source.describe()}"]
+    if checkpoint.averaged:
+        notes.append(f"the averaged weights of the file are taken, {checkpoint.averaged}")
+    if new:
+        had = f"are for {counted(its_classes, 'class')}" if last[0] in fitted.weights else "have no last layer"
+        notes.append(f"the weights {had}: the last layer is made anew, for {counted(arch.classes, 'class')}")
+    px = package.resolution_px if package else fitted.resolution_px
     return Found(
-        arch=arch,
-        weights={name: value for name, value in state.items() if name not in new},
+        arch=rewrite.classes(fitted.arch, arch.classes),
+        weights={name: value for name, value in fitted.weights.items() if name not in new},
         new=new,
-        resolution_px=net.arch.resolution_px,
-        source=it.source if path == it.file else f"{it.source}, weights of {path}",
-        notes=notes,
+        mean=mean,
+        std=std,
+        resolution_px=px or it.arch.resolution_px,
+        crop=source.crop if source else None,
+        source=it.source if path == it.file else f"{it.source}, weights of {path.name if package else path}",
+        licence=package.licence if package else (source.licence if source else None),
+        notes=tuple(notes),
         config=it.config,
     )
+
+
+def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """Mean and deviation by which the images of a run were normalised, if it says so beside its weights."""
+    try:
+        said = read_json(path.parent / "preprocess.json")
+        its = said["best.safetensors"]
+        return tuple(map(float, its["then_subtract"])), tuple(map(float, its["then_divide_by"]))
+    except (ValueError, KeyError, TypeError):
+        return None, None

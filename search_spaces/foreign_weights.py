@@ -8,7 +8,7 @@ forgets the order; it comes back from the names (`_place`). How such weights hav
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ __all__ = ["Fitted", "fit"]
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 _AUXILIARY = re.compile(r"(aux\d?|AuxLogits)\.")  # other classifiers, which only trainings of GoogLeNet have
-_MIXED = re.compile(r"(.+\.conv_pwl?)\.\d+")  # timm's grouped convolutions are several, side by side
+_MIXED = re.compile(r"(.+\.conv_pwl?)\.(\d+)")  # timm's grouped convolutions are several, side by side
 _WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25, 1.3, 1.4)  # that weights were published for
 
 # where a module stands among others of its parent, where that is not the order of the alphabet and of numbers
@@ -42,12 +42,14 @@ class Fitted:
     Attributes:
         arch: the network, with the batch norms, the padding and the classes of the weights.
         weights: of ``torch_net.Net(arch)``; without a last layer where the file has none.
-        source: how they have to be run, besides.
+        source: how they have to be run, besides; None: they are this project's own.
+        resolution_px: of their training; None: not known.
     """
 
     arch: Arch
     weights: Mapping[str, Tensor]
-    source: Source
+    source: Source | None
+    resolution_px: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,8 @@ def fit(checkpoint: Checkpoint, arch: Arch) -> Fitted:
     plain = [layer.name[start:] for layer in layers]
     source = source_of((f"{name}." for name in plain), checkpoint.called, checkpoint.card)
     by_name = [layer for _, layer in sorted(zip(plain, layers, strict=True), key=lambda it: _place(it[0], plain))]
-    _check_channels(checkpoint, by_name[0], slots[0])
+    if convolutions := [layer for layer in by_name if not layer.norm]:
+        _check_channels(checkpoint, convolutions[0], slots[0])
     wrong: list[_MismatchError] = []
     for order in (layers, by_name) if checkpoint.in_order else (by_name,):
         try:
@@ -116,8 +119,8 @@ def fit(checkpoint: Checkpoint, arch: Arch) -> Fitted:
             wrong.append(e)
         else:
             fitted = source.applied(rewrite.classes(arch, classes or arch.classes))
-            return Fitted(arch=fitted, weights=weights, source=source)
-    which = _network_of(by_name) or _network_of(layers)
+            return Fitted(arch=fitted, weights=weights, source=source, resolution_px=source.resolution_px)
+    which = _network_of(by_name, slots) or _network_of(layers, slots)
     advice = f"they are of {which}" if which else "give the weights of this network, or the network of these weights"
     raise ValueError(f"{checkpoint.path} does not fit network {arch.name!r}: {max(wrong, key=_after)}; {advice}")
 
@@ -138,20 +141,24 @@ def _after(mismatch: _MismatchError) -> int:
 
 def _own(checkpoint: Checkpoint, arch: Arch) -> Fitted:
     """Weights as `torch_net` names them."""
-    source = Source(name="this project")
-    weights = dict(checkpoint.tensors)
-    for slot in _slots(arch):
+    weights, px = dict(checkpoint.tensors), None
+    slots = _slots(arch)
+    first = f"{slots[0].names[0]}.weight"
+    if first in weights:
+        _check_channels(checkpoint, _Layer(name=first, tensors={"weight": weights[first]}), slots[0])
+    for slot in slots:
         weights |= {f"{name}.num_batches_tracked": torch.tensor(0) for name in slot.names if slot.norm}
     try:
         if "arch" in checkpoint.about:
             its = text.from_json(checkpoint.about["arch"])
-            source = Source(name="this project", eps=its.norm_eps, momentum=its.norm_momentum, padding=its.padding)
+            arch = replace(arch, norm_eps=its.norm_eps, norm_momentum=its.norm_momentum, padding=its.padding)
+            px = its.resolution_px
         last = weights.get(torch_net.last_layer(arch)[0])
-        fitted = source.applied(rewrite.classes(arch, arch.classes if last is None else len(last)))
-        torch_net.check_weights(fitted, weights)
+        arch = rewrite.classes(arch, arch.classes if last is None else len(last))
+        torch_net.check_weights(arch, weights)
     except ValueError as e:
         raise ValueError(f"{checkpoint.path}: {e}") from None
-    return Fitted(arch=fitted, weights=weights, source=source)
+    return Fitted(arch=arch, weights=weights, source=None, resolution_px=px)
 
 
 def _slots(arch: Arch) -> list[_Slot]:
@@ -194,7 +201,7 @@ def _layers(checkpoint: Checkpoint) -> list[_Layer]:
         if not _AUXILIARY.search(name):
             module, _, field = name.rpartition(".")
             parts.setdefault(module, {})[field] = value
-    layers: dict[str, _Layer] = {}
+    pieces: dict[str, dict[int, dict[str, Tensor]]] = {}
     for module, tensors in parts.items():
         weight = tensors.get("weight")
         norm = "running_var" in tensors
@@ -206,11 +213,11 @@ def _layers(checkpoint: Checkpoint) -> list[_Layer]:
                 "or batch norm; networks here have no others"
             )
         mixed = _MIXED.fullmatch(module)
-        name = mixed[1] if mixed else module
-        before = layers[name].tensors if name in layers else {}
-        merged = {field: torch.cat([before[field], value]) if before else value for field, value in tensors.items()}
-        layers[name] = _Layer(name=name, tensors=merged)
-    return list(layers.values())
+        pieces.setdefault(mixed[1] if mixed else module, {})[int(mixed[2]) if mixed else 0] = tensors
+    return [
+        _Layer(name=name, tensors={field: torch.cat([its[i][field] for i in sorted(its)]) for field in its[min(its)]})
+        for name, its in pieces.items()
+    ]
 
 
 def _common_start(layers: Sequence[_Layer]) -> int:
@@ -292,15 +299,16 @@ def _as_slot(slot: _Slot, shape: tuple[int, ...], layer: _Layer) -> dict[str, Te
     return made
 
 
-def _network_of(layers: Sequence[_Layer]) -> str | None:
-    """The network of the zoo whose layers these are, with its width; None: of none."""
+def _network_of(layers: Sequence[_Layer], but: Sequence[_Slot]) -> str | None:
+    """The network of the zoo whose layers these are, with its width, other than that of `but`; None: of none."""
     theirs = [_flat(layer.shape) for layer in layers if not layer.norm]
+    no = [_flat(slot.shape) for slot in but if not slot.norm][:-1]
     for width in _WIDTHS:
         for name in zoo.names():
             try:
                 ours = [_flat(slot.shape) for slot in _slots(zoo.get(name, width=width)) if not slot.norm]
             except ValueError:  # a width that it does not have
                 continue
-            if ours[:-1] == theirs[: len(ours) - 1] and len(theirs) <= len(ours):
+            if ours[:-1] == theirs[: len(ours) - 1] and len(theirs) <= len(ours) and ours[:-1] != no:
                 return name if width == 1 else f"{name} with width={width:g}"
     return None

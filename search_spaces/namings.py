@@ -10,6 +10,7 @@ torchvision            1e-5      0.1        symmetric    ImageNet's
 its MobileNetV3        1e-3      0.01       symmetric    ImageNet's
 its MnasNet            1e-5      0.0003     symmetric    ImageNet's
 its GoogLeNet          1e-3      0.1        symmetric    ImageNet's
+its Inception V3       1e-3      0.1        symmetric    ImageNet's
 =====================  ========  =========  ===========  ====================================
 
 Weights of timm's ``tf_`` models, which come from TensorFlow, are named like its own. They are told apart by the
@@ -30,6 +31,8 @@ __all__ = ["IMAGENET", "Source", "source_of"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5,) * 3, (0.5,) * 3)
 _LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
+
+_TIMM = "timm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,15 @@ class Source:
     licence: str | None = None
 
     def applied(self, arch: Arch) -> Arch:
-        """`arch` with batch norms and padding as the weights need them."""
-        return replace(arch, norm_eps=self.eps, norm_momentum=self.momentum, padding=self.padding)
+        """`arch` with batch norms and padding as the weights need them.
+
+        MobileNetV1 has ReLU in its paper and here, but ReLU6 in TensorFlow and timm.
+        """
+        blocks = arch.blocks
+        if self.name.startswith(_TIMM) and all(getattr(block, "out_act", "") == "relu" for block in blocks[1:-1]):
+            body = (replace(block, act="relu6", out_act="relu6") for block in blocks[1:-1])  # type: ignore[call-arg]
+            blocks = (replace(blocks[0], act="relu6"), *body, blocks[-1])  # type: ignore[call-arg]
+        return replace(arch, blocks=blocks, norm_eps=self.eps, norm_momentum=self.momentum, padding=self.padding)
 
     def describe(self) -> str:
         """What is taken for granted, on one line."""
@@ -69,14 +79,16 @@ class Source:
         )
 
 
+_COUNTS_ZEROS = "whose average pooling counts padded zeros, as networks here do not: outputs differ by about 2 %"
 # the beginning of a tensor's name that tells it
 _NAMINGS = (
     (r"_conv_stem\.", Source(name="efficientnet-pytorch", eps=1e-3, momentum=0.01, padding="tensorflow")),
-    (r"conv_stem\.", Source(name="timm")),
+    (r"conv_stem\.", Source(name=_TIMM)),
     (r"features\.\d+\.block\.", Source(name="torchvision's MobileNetV3", eps=1e-3, momentum=0.01)),
     (r"layers\.8\.0\.layers\.", Source(name="torchvision's MnasNet", momentum=1 - 0.9997)),
-    (r"(inception3a|Mixed_5b)\.", Source(name="torchvision's GoogLeNet", eps=1e-3)),
-    (r"features\.|layer1\.|stage2\.", Source(name="torchvision")),
+    (r"inception3a\.", Source(name="torchvision's GoogLeNet", eps=1e-3)),
+    (r"Mixed_5b\.", Source(name=f"torchvision's Inception V3 ({_COUNTS_ZEROS})", eps=1e-3)),
+    (r"features\.|layer1\.|stage2\.", Source(name="torchvision or timm")),
 )
 _OTHER = Source(name="none of the libraries that are known here")
 _TENSORFLOW = "tf_"
@@ -95,8 +107,8 @@ def source_of(names: Iterable[str], called: str = "", card: Mapping[str, Any] | 
         if any(re.match(marks, name) for name in names):
             source = candidate
             break
-    if source.name == "timm" and called.startswith(_TENSORFLOW):
-        source = replace(source, name=f"timm ({called}, from TensorFlow)", eps=1e-3, padding="tensorflow")
+    if source.name == _TIMM and called.startswith(_TENSORFLOW):
+        source = replace(source, name=f"{_TIMM} ({called}, from TensorFlow)", eps=1e-3, padding="tensorflow")
         if re.search("mobilenet|lite", called):
             source = replace(source, mean=_HALF[0], std=_HALF[1])
     if source.name == "efficientnet-pytorch" and not any("_se_reduce" in name for name in names):

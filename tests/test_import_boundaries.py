@@ -100,7 +100,7 @@ def test_a_command_may_show_what_is_above_it():
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        ("nas.search", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
+        ("nas.search, nas.networks", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
         ("search_spaces.show, latency_luts", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
         ("latency_luts.build", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
         ("search_spaces.torch_net", {"ray", "onnx", "onnxruntime"}),

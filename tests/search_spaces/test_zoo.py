@@ -25,6 +25,8 @@ GOLDEN = [  # torchvision's and timm's counts
     ("single_path_nas", 333_467_072, 4_421_616),
     ("efficientnet_b0", 385_814_752, 5_288_548),
     ("efficientnet_lite0", 385_187_552, 4_652_008),
+    ("efficientnet_lite1", 600_185_232, 5_416_680),
+    ("efficientnet_lite2", 859_736_272, 6_092_072),
     ("mixnet_s", 239_173_360, 4_134_606),
     ("mixnet_m", 339_172_672, 5_014_382),
     ("rexnet_1_0", 398_370_392, 4_796_873),
