@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from nas.settings import ExecutorSettings, TrainerSettings
     from nas.training.sources import DataFacts
 
-__all__ = ["INFERENCE_SHARE", "Pace", "machine_factor", "pace", "training_seconds_an_image"]
+__all__ = ["INFERENCE_SHARE", "Pace", "full_training_s", "machine_factor", "pace", "training_seconds_an_image"]
 
 INFERENCE_SHARE = 0.3
 """Of the time that an image takes in training."""
 
 _GPU_AT_A_TIME = 2.5  # how many times faster than one after the other are trainings that share a GPU
 _THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
+_LARGE_THREADS_HELP = 0.8  # the same with images of 100 px and more
 _OVERHEAD = 1.15  # holdout, start-up, waiting
 
 # Seconds a training image costs by multiply-add, by value written, and by operator, at batch 64 on one core of a
@@ -40,6 +41,18 @@ def training_seconds_an_image(arch: Arch) -> float:
     nodes = [node for unit in lower(arch) for node in unit.nodes]
     values = sum(prod(node.out_shape) for node in nodes)
     return _S_PER_MADD * cost.madds(arch) + _S_PER_VALUE * values + _S_PER_OPERATOR * len(nodes)
+
+
+def full_training_s(arch: Arch, *, images: int, looked_at: int, device: str, cores: int) -> float:
+    """Seconds of a training of `arch` at its size.
+
+    Args:
+        images: that it is trained on, those of all epochs.
+        looked_at: images of evaluations.
+        cores: that it has, on a CPU.
+    """
+    seconds = machine_factor() * training_seconds_an_image(arch) * (images + INFERENCE_SHARE * looked_at)
+    return seconds / (cores**_LARGE_THREADS_HELP if device == "cpu" else _GPU_CORES)
 
 
 def machine_factor() -> float:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.training.sources import DataFacts
 
 __all__ = [
+    "AnyRun",
     "Data",
     "ProxyTrainingOptions",
     "Ray",
@@ -252,13 +253,18 @@ class Running(Options):
     )
 
 
-class RunOptions(Options):
+class AnyRun(Options):
     """What every run has."""
 
     rng_seed: int = Field(ge=0, le=2**63 - 1, description="of all that is random")
     run_dir: AnyPath | None = Field(description="a run that exists is continued; null: a new one under runs/")
+    dry_run: bool = Field(description="whether to print the plan, with an estimate of its time, and stop")
+
+
+class RunOptions(AnyRun):
+    """What every run has that goes by a latency table."""
+
     tables_dir: TablesDir
     table_error: float = Field(
         gt=0, le=10, description="a measured table with a larger mean error on whole networks is refused; 0.05 is 5 %"
     )
-    dry_run: bool = Field(description="whether to print the plan, with an estimate of its time, and stop")

@@ -1,7 +1,6 @@
 """What the delivered files say of themselves: how a picture becomes an input, and what outputs are."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from nas.delivery.options import Delivery
@@ -17,12 +16,8 @@ def in_words(recipe: Recipe, start: str) -> str:
     Args:
         start: what the training began with.
     """
-    values = (
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in asdict(recipe).items()
-        if value is not None
-    )
-    return f"start {start}, {', '.join(values)}"
+    epochs = f"{recipe.epochs} epochs" if recipe.steps is None else f"{recipe.steps} updates"
+    return f"start {start}, {epochs}, batch {recipe.batch}, {recipe.describe()}"
 
 
 def label_lines(class_names: Sequence[str]) -> list[str]:

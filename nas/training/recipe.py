@@ -96,3 +96,26 @@ class Recipe:
     def peak_lr(self) -> float:
         """The highest learning rate, for this batch."""
         return self.lr if self.lr_batch is None else self.lr * self.batch / self.lr_batch
+
+    def describe(self) -> str:
+        """How it trains, in words; without the number of epochs."""
+        of_batch = "" if self.lr_batch is None else f" for {self.lr_batch} images, {self.peak_lr:.3g} for {self.batch}"
+        warmup = f"{self.warmup:.0%}" if self.warmup_epochs is None else f"{self.warmup_epochs:g} epochs"
+        steps = f", x {self.factor:g} every {self.factor_epochs:g} epochs" if self.schedule == "exponential" else ""
+        longer = "" if self.for_epochs is None else f" of {self.for_epochs:g}, in proportion"
+        more = {
+            "label smoothing": self.label_smoothing,
+            "dropout": self.dropout,
+            "moving average": self.ema,
+            "batch norm momentum": self.norm_momentum,
+            "micro-batch": self.micro_batch,
+        }
+        return ", ".join(
+            [
+                f"{self.optimizer}, learning rate {self.lr:g}{of_batch}",
+                f"{self.schedule}{steps} after a warm-up of {warmup}{longer}",
+                f"weight decay {self.weight_decay:g}",
+                *(f"{name} {value:g}" for name, value in more.items() if value is not None),
+                self.augmentation.describe(),
+            ]
+        )

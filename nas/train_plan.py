@@ -1,0 +1,213 @@
+"""A training as the command line asks for it, read and checked before anything is read, trained or written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from nas import networks
+from nas.estimate import full_training_s
+from nas.train_options import TrainOptions
+from nas.training.full import Place
+from nas.training.recipe import Recipe
+from nas_runtime.cluster import available_cpus
+from nas_runtime.console import brief, counted
+from nas_runtime.run import Run, look
+from search_spaces import cost, rewrite
+from search_spaces.arch import Arch
+
+if TYPE_CHECKING:
+    from nas.training.sources import DataFacts
+
+__all__ = ["MAY_DIFFER", "MIN_PX", "TrainPlan", "describe", "fitted", "place_of", "read_plan"]
+
+MAY_DIFFER = (
+    *("device", "threads", "readers", "retries", "ray", "run_dir", "dry_run"),
+    *("checkpoint_minutes", "tensorboard", "delivery"),
+)
+"""Settings that change how or where a training runs, or what is made of it, but not what is learnt."""
+
+MIN_PX = 2
+"""Feature maps of small images are not halved below this size, as those of samples are not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """A training, ready to begin.
+
+    Attributes:
+        arch: for the images of the data; its classes too.
+        source: where the network is from, in words.
+        facts: what is known of the data before it is read.
+        resumed: whether the run directory holds it already.
+        config: all settings, as ``config.yaml`` keeps them.
+    """
+
+    options: TrainOptions
+    arch: Arch
+    source: str
+    facts: "DataFacts"
+    recipe: Recipe
+    place: Place
+    resumed: bool
+    config: Mapping[str, Any]
+
+
+def read_plan(options: TrainOptions) -> TrainPlan:
+    """What the command line asks for. Writes and trains nothing.
+
+    Raises:
+        ValueError: a value does not go with another; a network, data set or GPU is not there; a run directory holds
+            something else.
+    """
+    facts = options.dataset.look()
+    if options.batch > facts.train_images:
+        raise ValueError(
+            f"batch={options.batch} is more than the {counted(facts.train_images, 'training image')} of {facts.name}; "
+            "give a smaller one"
+        )
+    named = networks.named(options.network, width=options.width)
+    if options.teacher is not None:
+        _check_teacher(options.teacher, facts)
+    recipe = options.recipe.made(epochs=options.epochs, batch=options.batch, micro_batch=_micro_batch(options))
+    arch = fitted(named.arch, facts, recipe)
+    config = {**options.written, "micro_batch": recipe.micro_batch}
+    _check_length(options)
+    return TrainPlan(
+        options=options,
+        arch=arch,
+        source=named.source,
+        facts=facts,
+        recipe=recipe,
+        place=_place(options),
+        resumed=look(options.run_dir, config, kind="train", may_differ=MAY_DIFFER),
+        config=config,
+    )
+
+
+def fitted(arch: Arch, facts: "DataFacts", recipe: Recipe) -> Arch:
+    """`arch` for the images and classes of the data, with the dropout of the recipe."""
+    small = rewrite.small_image(arch, facts.resolution_px, min_px=MIN_PX)
+    small = rewrite.classes(rewrite.in_channels(small, facts.channels), facts.classes)
+    return small if recipe.dropout is None else rewrite.dropout(small, recipe.dropout)
+
+
+def _check_teacher(name: str, facts: "DataFacts") -> None:
+    arch = networks.named(name, option="teacher").arch
+    if arch.classes != facts.classes:
+        raise ValueError(
+            f"teacher={brief(name)} knows {counted(arch.classes, 'class')}, and {facts.name} has {facts.classes}; give "
+            "one that was trained on these classes"
+        )
+
+
+def _micro_batch(options: TrainOptions) -> int | None:
+    """Images that are worked on at once."""
+    workers, size = options.ray.train_workers, options.micro_batch
+    if size is None:
+        return None if workers == 1 else -(-options.batch // workers)
+    if size > options.batch:
+        raise ValueError(f"micro_batch={size} is more than batch={options.batch}; give a smaller one")
+    if (parts := -(-options.batch // size)) < workers:
+        raise ValueError(
+            f"ray.train_workers={workers}: batch={options.batch} has {counted(parts, 'part')} of micro_batch={size}, "
+            "and each worker needs one; lower micro_batch"
+        )
+    return None if size == options.batch else size
+
+
+def _place(options: TrainOptions) -> Place:
+    ray = options.ray
+    together = ray.train_workers > 1 or ray.address is not None
+    if options.device == "cuda" and together and not ray.num_gpus:
+        raise ValueError("device=cuda with several workers: give ray.num_gpus=1, for each")
+    place = place_of(
+        "cpu" if together else options.device,
+        threads=options.threads,
+        readers=options.readers,
+        checkpoint_s=60 * options.checkpoint_minutes,
+        tensorboard=options.tensorboard,
+    )
+    return replace(place, device="cuda") if together and ray.num_gpus else place
+
+
+def place_of(
+    device: str,
+    *,
+    threads: int | None = None,
+    readers: int | None = None,
+    checkpoint_s: float = 300.0,
+    tensorboard: bool = False,
+    option: str = "device",
+) -> Place:
+    """Where a training runs that takes this whole machine.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        threads, readers: None: as many as are of use.
+        option: that says `device`, for messages.
+
+    Raises:
+        ValueError: a GPU is asked for where there is none.
+    """
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(f"{option}=cuda: torch finds no GPU here; use {option}=cpu")
+    cpus = available_cpus()
+    if readers is None:
+        readers = cpus if device == "cuda" else min(1, cpus - 1)
+    return Place(
+        device=device, threads=threads or cpus, readers=readers, checkpoint_s=checkpoint_s, tensorboard=tensorboard
+    )
+
+
+def _check_length(options: TrainOptions) -> None:
+    """Refuses other epochs for a run that there is, with what to do instead."""
+    before = Run(options.run_dir).config if options.run_dir and options.run_dir.is_dir() else None
+    epochs = before.get("epochs") if before else None
+    if isinstance(epochs, int) and epochs != options.epochs:
+        raise ValueError(
+            f"{options.run_dir} holds a training of {counted(epochs, 'epoch')}: the schedule goes by its length, so "
+            f"that one of {options.epochs} is another training; give another run_dir, and to begin with its weights "
+            f"network={options.run_dir} weights=own"
+        )
+
+
+def describe(console: Console, plan: TrainPlan) -> None:
+    """Prints the plan, in a few lines."""
+    options, facts, recipe, place = plan.options, plan.facts, plan.recipe, plan.place
+    in_epoch = facts.train_images // recipe.batch
+    minutes = (
+        full_training_s(
+            plan.arch,
+            images=recipe.epochs * in_epoch * recipe.batch,
+            looked_at=recipe.epochs * facts.holdout_images,
+            device=place.device,
+            cores=place.threads,
+        )
+        / 60
+    )
+    start = "from scratch" if options.weights is None else f"from the weights {brief(options.weights)} on"
+    taught = f", with {brief(options.teacher)} as its teacher" if options.teacher else ""
+    where = f"{place.device}, {counted(place.threads, 'thread')}, {counted(place.readers, 'reader')}"
+    if options.ray.train_workers > 1:
+        where = f"{counted(options.ray.train_workers, 'worker')} by Ray Train"
+    console.print(
+        f"network     {plan.source}: {plan.arch.resolution_px} px, {counted(plan.arch.classes, 'class')}, "
+        f"{cost.params(plan.arch) / 1e6:.2f} M parameters, {cost.madds(plan.arch) / 1e6:.0f} M multiply-adds\n"
+        f"data        {facts.name}: {counted(facts.train_images, 'image')} to train on, "
+        f"{facts.holdout_images:,} for the holdout\n"
+        f"training    {start}{taught}; recipe {options.recipe.name}: {recipe.describe()}\n"
+        f"            {counted(recipe.epochs, 'epoch')} of {counted(in_epoch, 'update')} of {recipe.batch} images\n"
+        f"where       {where}\n"
+        f"estimate    about {minutes:.1f} minutes"
+    )
+    for note in facts.notes:
+        console.print(f"note: {note}")
+    if options.weights is not None and options.recipe.name != "fine_tune":
+        console.print(
+            f"note: recipe={options.recipe.name} is for weights that are new; recipe=fine_tune for given ones"
+        )
