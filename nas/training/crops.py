@@ -53,12 +53,11 @@ def random_crop(
     """A rectangle anywhere in a picture, as a square: (px, px, C) uint8.
 
     Its area and its aspect ratio are drawn as in Inception (arXiv:1409.4842) until it fits; if it never does, it is the
-    largest that does with an aspect ratio that may be. The picture is read no larger than the first one drawn needs.
+    largest that does with an aspect ratio that may be.
     """
     areas, aspects = _drawn(augmentation.crop_area, 1, augmentation.crop_aspect, rng)
     down, right = rng.random(2)
-    narrowest = math.sqrt(areas[0] * min(aspects[0], 1 / aspects[0]))
-    picture = part.read(place, math.ceil(px / narrowest))
+    picture = part.read(place, px)
     height, width, _ = picture.shape
     h, w = _first_fitting(height, width, areas, aspects) or _largest(height, width, augmentation.crop_aspect)
     top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
