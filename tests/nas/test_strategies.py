@@ -34,8 +34,10 @@ def trainings():
         path=None,
         download=False,
         train_images=40,
-        holdout_images=None,
+        holdout=None,
+        test=None,
         resolution_px=None,
+        crop=None,
     )
     trainer = TrainerSettings(recipe=RECIPE, min_px=2, dropout=0.0, device="cpu", threads=1)
     return Trainings(
