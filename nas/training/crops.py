@@ -38,7 +38,7 @@ def augmented(
     else:
         square = part.square(place, rule)
     if augmentation.flip and rng.random() < 0.5:
-        square = torch.from_numpy(square).flip(1).numpy()  # 20 times as fast as numpy's copy
+        square = _tensor(square).flip(1).numpy()  # 20 times as fast as numpy's copy
     mean = tuple(round(255 * value) for value in rule.mean)
     if augmentation.colour or augmentation.randaugment:
         square = changed(square, augmentation, mean, rng)
@@ -88,8 +88,13 @@ def resized(picture: np.ndarray, px: int) -> np.ndarray:
     quarter of its time."""
     if picture.shape[:2] == (px, px):
         return picture
-    image: Tensor = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    image = _tensor(picture).permute(2, 0, 1)[None]
     return F.interpolate(image, size=(px, px), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
+
+
+def _tensor(picture: np.ndarray) -> Tensor:
+    """`picture`, copied if it may not be written to: torch warns of such arrays."""
+    return torch.from_numpy(picture if picture.flags.writeable else picture.copy())
 
 
 def erased(square: np.ndarray, colour: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
