@@ -71,8 +71,11 @@ class _Group:
     repeats: int = 1
 
 
-def write(arch: Arch) -> list[str]:
-    """The blocks of `arch`, without the classifier, as timm writes them; ``se`` is a share of the *gated* channels.
+def write(arch: Arch, *, se_of: str = "gated") -> list[str]:
+    """The blocks of `arch`, without the classifier, as timm writes them.
+
+    Args:
+        se_of: what ``se`` is a share of: the ``gated`` channels or the block's ``input``.
 
     Raises:
         ValueError: a kind of block, or an activation, that the notation does not have.
@@ -85,7 +88,7 @@ def write(arch: Arch) -> list[str]:
             raise ValueError(f"timm's notation has no {type(block).__name__} like block {arch.blocks.index(block)}")
         if isinstance(block, Mobile) and block.dilation > 1:
             raise ValueError("timm's notation has no dilation")
-        kind, settings, skip = _kind(block), _settings(block), _skip(block)
+        kind, settings, skip = _kind(block), _settings(block, se_of), _skip(block)
         if groups and block.stride == 1:
             before_kind, group = groups[-1]
             same = (before_kind, group.settings) == (kind, settings)
@@ -154,14 +157,15 @@ def read(
     return tuple(blocks)
 
 
-def _settings(block: ConvBN | SepConv | MBConv | MixedMBConv) -> str:
+def _settings(block: ConvBN | SepConv | MBConv | MixedMBConv, se_of: str) -> str:
     kernels = block.kernels if isinstance(block, MixedMBConv) else (block.kernel,)
     line = "k" + ".".join(map(str, kernels))
     if isinstance(block, MixedMBConv):
         for letter, n in (("a", block.expand_groups), ("p", block.project_groups)):
             line += f"_{letter}" + ".".join("1" * n) if n > 1 else ""
     line += f"_e{_ratio(block.mid_ch, block.in_ch)}" if isinstance(block, MBConv | MixedMBConv) else ""
-    line += f"_c{block.out_ch}" + (f"_se{_ratio(block.se_ch, block.gated_ch)}" if block.se_ch else "")
+    whole = block.gated_ch if se_of == "gated" else block.in_ch
+    line += f"_c{block.out_ch}" + (f"_se{_ratio(block.se_ch, whole)}" if block.se_ch else "")
     if block.act not in _ACTS:
         raise ValueError(f"timm's notation has no activation {block.act!r}")
     return f"{line}_n{_ACTS[block.act]}"
