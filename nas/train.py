@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 def main(options: TrainOptions) -> None:
     console, started = new_console(), time.perf_counter()
     plan = read_plan(options)
+    found = _network(plan)  # weights that are not there, or do not fit, are refused before anything else
     describe(console, plan)
-    if options.dry_run:
-        return
-    found = _network(plan)
     for note in found.notes:
         console.print(f"note: {note}")
+    if options.dry_run:
+        return
     data = _data(plan, found, console)
     beginning = _beginning(plan, found, data)
     about = functools.partial(environment, options.rng_seed)
