@@ -21,6 +21,7 @@ __all__ = [
     "absent_classes",
     "cut_holdout",
     "drawn",
+    "drawn_places",
     "make",
     "part",
     "statistics",
@@ -240,14 +241,19 @@ def cut_holdout(split: Split, n: int, *, rng_seed: int, reuse: bool = False) -> 
         raise ValueError(
             f"the holdout is {counted(n, 'image')}; allowed: 1 to {len(split) - 1} (the data set has {has})"
         )
-    order = np.random.default_rng(rng_seed).permutation(len(split))
-    kept, held = np.sort(order[n:]), np.sort(order[:n])
+    held = drawn_places(len(split), n, rng_seed=rng_seed)
+    kept = np.delete(np.arange(len(split)), held)
     holdout = Split(split.images[held], split.labels[held])
     if not reuse:
         return Split(split.images[kept], split.labels[kept]), holdout
     for i, place in enumerate(kept):  # place >= i: nothing is overwritten that is still needed
         split.images[i] = split.images[place]
     return Split(split.images[: len(kept)], split.labels[kept]), holdout
+
+
+def drawn_places(images: int, n: int, *, rng_seed: int) -> np.ndarray:
+    """The places of `n` of so many images, drawn at random but the same for the same seed, in ascending order."""
+    return np.sort(np.random.default_rng(rng_seed).permutation(images)[:n])
 
 
 def part(split: Split, n: int) -> Split:

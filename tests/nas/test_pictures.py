@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from nas.training import sources
-from nas.training.sources import DataError, cache, image_folder, images
+from nas.training.sources import DataError, album, cache, images, indexing
 from nas.training.sources.folders import scan
 from nas.training.sources.images import decode
 
@@ -204,7 +204,7 @@ def test_a_folder_with_nothing_to_read_says_what_it_has(tmp_path):
 
 def test_data_that_cannot_tell_networks_apart_is_refused_or_noted(tmp_path):
     one = write_classes(tmp_path / "one", names=("red",))
-    alike = write_classes(tmp_path / "alike", images=1)
+    alike = write_classes(tmp_path / "alike", images=2)
     for path in alike.rglob("*.png"):
         saved(path, Image.new("RGB", (20, 20)))
     extra = write_classes(tmp_path / "extra")
@@ -214,7 +214,7 @@ def test_data_that_cannot_tell_networks_apart_is_refused_or_noted(tmp_path):
             ask("image_folder", path=one)
         with pytest.raises(DataError, match="test has the class 'red', which .*train lacks"):
             ask("image_folder", path=extra)
-        with pytest.raises(DataError, match="holdout=9: allowed are 1 to 7, since image_folder has 8 training"):
+        with pytest.raises(DataError, match="holdout=9: allowed are 1 to 6, since image_folder has 8 training"):
             ask("image_folder", path=write_classes(tmp_path / "few"), holdout=9)
     with pytest.raises(ValueError, match="all images of image_folder's train are the same"):
         load(alike)
@@ -232,7 +232,8 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path, kept, monkeypat
     root = write_classes(tmp_path / "images", images=6)
     first = load(root)
     with monkeypatch.context() as patched:
-        patched.setattr(image_folder, "decode_all", lambda *a: pytest.fail("read again, though kept"))
+        patched.setattr(album, "decode", lambda *a, **k: pytest.fail("read again, though kept"))
+        patched.setattr(indexing, "look_at", lambda *a, **k: pytest.fail("opened again, though known"))
         again = load(root)
         assert (again.train.images == first.train.images).all()
         assert (again.class_names, again.mean) == (first.class_names, first.mean)
@@ -244,23 +245,28 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path, kept, monkeypat
     assert (path.stat().st_size, path.parent.stat().st_mtime_ns) == (size, folder_time)
     assert load(root).test.images[6, 0, 0, 0] == 61
     path.unlink()
+    opened, look_at = [], indexing.look_at
+    monkeypatch.setattr(indexing, "look_at", lambda *a, **k: opened.append(a) or look_at(*a, **k))
     assert len(load(root).test) == 11
-    assert len(list(kept.iterdir())) == 1  # one file for a source, replaced
+    saved(root / "test" / "blue" / "+.png", Image.new("RGB", (20, 20), (62, 0, 100)))
+    assert load(root).test.images[0, 0, 0, 0] == 62
+    assert len(opened) == 1  # those that only moved in the index are known
+    assert len(list(kept.glob("*/*"))) == 1 + 3 + 3  # the index, and for each part its places and squares: replaced
 
 
 def test_a_damaged_cache_is_read_anew_and_replaced(tmp_path, kept):
     root = write_classes(tmp_path / "images")
     data = load(root)
-    (file,) = kept.iterdir()
-    whole = file.read_bytes()
     packed = io.BytesIO()
     np.savez_compressed(packed, identity=np.zeros(2**20, np.uint8))  # a bomb, if a small one
-    header = whole.index(b"'shape': (32,)")
-    promised = whole[:header] + b"'shape': (99999999999,)"[:14] + whole[header + 14 :]
-    for damaged in (b"", b"PK\x03\x04garbage", whole[: len(whole) // 2], packed.getvalue(), promised):
-        file.write_bytes(damaged)
-        assert (load(root).train.images == data.train.images).all()
-        assert len(file.read_bytes()) == len(whole)
+    for file in kept.glob("*/*"):
+        whole = file.read_bytes()
+        promised = whole.replace(b"'shape': (", b"'shape': (9")
+        for damaged in (b"", b"PK\x03\x04garbage", whole[: len(whole) // 2], packed.getvalue(), promised):
+            file.unlink()  # what is mapped of it stays
+            file.write_bytes(damaged)
+            assert (load(root).train.images == data.train.images).all()
+            assert file.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path, kept):

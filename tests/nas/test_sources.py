@@ -11,7 +11,7 @@ from PIL import Image
 
 from nas.training import datasets, sources
 from nas.training.datasets import Split, cut_holdout, make
-from nas.training.sources import DataError, cifar10, fashion_mnist, image_folder
+from nas.training.sources import DataError, album, cifar10, fashion_mnist
 from nas.training.sources.fashion_mnist import MINI
 
 
@@ -77,7 +77,7 @@ def test_image_folders(tmp_path, cache, monkeypatch):
     assert data.train.images.shape == (6, 16, 16, 3)
     assert (data.classes, len(data.holdout), len(data.test)) == (2, 2, 8)
     assert (data.test.images[:, 0, 0, 0] > 100).tolist() == (data.test.labels == 1).tolist()
-    monkeypatch.setattr(image_folder, "decode_all", lambda *a: pytest.fail("read again, though cached"))
+    monkeypatch.setattr(album, "decode", lambda *a, **k: pytest.fail("read again, though cached"))
     again = sources.load("image_folder", path=tmp_path / "images", resolution_px=16, holdout=2)
     assert (again.train.images == data.train.images).all()
 
@@ -186,14 +186,6 @@ def test_damaged_or_missing_files(tmp_path, monkeypatch):
     broken.write_bytes(b"\x1f\x8bnot a tar")
     with pytest.raises(DataError, match="is not a complete tar archive"):
         load("cifar10", broken)
-    write_folders(tmp_path / "images")
-    (tmp_path / "images" / "train" / "dark" / "0.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"^\S+0\.png is not a readable image \([^)]*\)$"):
-        load("image_folder", tmp_path / "images")
-    for i in (1, 2):
-        (tmp_path / "images" / "train" / "dark" / f"{i}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"0\.png is not a readable image \(.*\); nor are 2 more: 1\.png, 2\.png$"):
-        load("image_folder", tmp_path / "images")
     with pytest.raises(DataError, match="no data set 'mnist'; there are"):
         load("mnist", None)
 

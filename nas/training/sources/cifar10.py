@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from nas.training.datasets import Dataset, Split, cut_holdout, make
-from nas.training.sources import image_folder
 from nas.training.sources.archives import tar_files
 from nas.training.sources.cache import Pictures, cached
 from nas.training.sources.fetch import fetch
-from nas.training.sources.images import decode, is_picture
+from nas.training.sources.folders import ClassFolders, scan
+from nas.training.sources.images import decode, decode_all, is_picture
 from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, holdout_of
 from nas_runtime.console import counted
 
@@ -39,7 +39,7 @@ def look(wanted: Wanted) -> DataFacts:
     """The class names are the official ones, or those of folders; those in an archive are not known yet."""
     source, class_names = _source(wanted), CLASS_NAMES
     if source and _has_folders(source):
-        folders = image_folder.class_folders(source)
+        folders = _class_folders(source)
         class_names = tuple(sorted(folders["train"].files))
         for part, by_class in folders.items():
             _check_count(source, part, by_class.images)
@@ -111,8 +111,31 @@ def _is_right(path: Path) -> bool:
 def read(source: Path) -> Pictures:
     """The images in a file or folder, however many there are."""
     if source.is_dir() and _has_folders(source):
-        return image_folder.read(image_folder.class_folders(source), _PX)
+        return _of_folders(_class_folders(source))
     return _sorted_out(_bin_files(source) if source.is_dir() else tar_files(source), source)
+
+
+def _class_folders(source: Path) -> dict[str, ClassFolders]:
+    if not (source / "test").is_dir():
+        raise DataError(f"{source} must have train/ and test/ with one folder of images a class")
+    parts = {part: scan(source / part) for part in IMAGES}
+    _check_classes({part: its.files for part, its in parts.items()}, source)
+    return parts
+
+
+def _of_folders(folders: Mapping[str, ClassFolders]) -> Pictures:
+    classes = sorted(folders["train"].files)
+    splits = {}
+    for part, own in folders.items():
+        labels = np.repeat(np.arange(len(classes)), [len(own.files.get(name, ())) for name in classes])
+        images = decode_all([file for name in classes for file in own.files.get(name, ())], _PX)
+        splits[part] = Split(images, labels.astype(np.int64))
+    return Pictures(**splits, class_names=tuple(classes))
+
+
+def _check_classes(parts: Mapping[str, Mapping[str, object]], source: Path) -> None:
+    if extra := set(parts["test"]) - set(parts["train"]):
+        raise DataError(f"{source}: test/ has the class {min(extra)!r}, which train/ lacks")
 
 
 def _bin_files(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -148,8 +171,7 @@ def _sorted_out(files: Iterable[tuple[str, bytes]], source: Path) -> Pictures:
 def _of_classes(pictures: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], source: Path) -> Pictures:
     """The pictures by part, class and file name as arrays, classes and files in the order of their names."""
     classes = sorted(pictures["train"])
-    if extra := set(pictures["test"]) - set(classes):
-        raise DataError(f"{source}: test/ has the class {min(extra)!r}, which train/ lacks")
+    _check_classes(pictures, source)
     splits = {}
     for part, by_class in pictures.items():
         images = [by_class[name][file] for name in classes if name in by_class for file in sorted(by_class[name])]

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from nas.training.sources.images import is_picture
 from nas.training.sources.wanted import DataError
 from nas_runtime.console import counted
 
-__all__ = ["ClassFolders", "scan"]
+__all__ = ["ClassFolders", "listed", "scan"]
 
 _SHOWN = 5  # kinds of files, or names of folders, in one line
 
@@ -58,48 +58,59 @@ class _LeftOut:
 def scan(folder: Path) -> ClassFolders:
     """The pictures in each folder of `folder`, also in folders therein.
 
+    Raises:
+        DataError: there are no pictures at all.
+    """
+    notes: list[str] = []
+    files = {name: tuple(folder / its for its in names) for name, names in listed(folder, notes)}
+    return ClassFolders(files=files, notes=tuple(notes))
+
+
+def listed(folder: Path, notes: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """The name of each class in `folder`, and the paths of its pictures from there, all in the order of their names.
+
     A folder that is hidden, or has no pictures, is no class.
+
+    Args:
+        notes: what was left out is said here when all classes were given.
 
     Raises:
         DataError: there are no pictures at all.
     """
-    files: dict[str, tuple[Path, ...]] = {}
-    left_out = _LeftOut()
-    for child in sorted(folder.iterdir()):
+    left_out, found = _LeftOut(), False
+    with os.scandir(folder) as entries:
+        children = sorted(entries, key=lambda entry: entry.name)
+    for child in children:
         if child.name.startswith("."):
             left_out.others["hidden name"] += 1
         elif not child.is_dir():
             left_out.others["file outside the class folders"] += 1
-        elif pictures := _pictures(child, left_out):
-            files[child.name] = tuple(pictures)
+        elif names := sorted(_pictures(child.path, f"{child.name}/", left_out)):
+            found = True
+            yield child.name, names
         else:
             left_out.empty.append(child.name)
     said = left_out.describe()
-    if not files:
+    if not found:
         raise DataError(f"{folder} has no images in folders of classes" + (f", but {said}" if said else ""))
-    return ClassFolders(files=files, notes=(f"{folder}: left out {said}",) if said else ())
+    if said:
+        notes.append(f"{folder}: left out {said}")
 
 
-def _pictures(folder: Path, left_out: _LeftOut) -> list[Path]:
+def _pictures(folder: str, prefix: str, left_out: _LeftOut) -> Iterator[str]:
     """The pictures in `folder`; counts the rest. Links to folders therein are not followed: they can form a ring."""
-    pictures = []
-    for where, folders, names in os.walk(folder, onerror=_refuse):
-        shown = [name for name in folders if not name.startswith(".")]
-        left_out.others["hidden name"] += len(folders) - len(shown)
-        left_out.others["linked folder"] += sum(os.path.islink(os.path.join(where, name)) for name in shown)
-        folders[:] = shown
-        for name in names:
-            if name.startswith("."):
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
                 left_out.others["hidden name"] += 1
-            elif not is_picture(name):
-                left_out.suffixes[os.path.splitext(name)[1].lower() or "without a suffix"] += 1
-            elif not os.path.isfile(path := os.path.join(where, name)):
+            elif entry.is_dir():
+                if entry.is_symlink():
+                    left_out.others["linked folder"] += 1
+                else:
+                    yield from _pictures(entry.path, f"{prefix}{entry.name}/", left_out)
+            elif not is_picture(entry.name):
+                left_out.suffixes[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
+            elif not entry.is_file():
                 left_out.others["broken link"] += 1
             else:
-                pictures.append(path)
-    left_out.others = +left_out.others  # without those that are 0
-    return list(map(Path, sorted(pictures)))
-
-
-def _refuse(error: OSError) -> None:
-    raise error
+                yield prefix + entry.name

@@ -1,125 +1,87 @@
-"""``image_folder``: one's own pictures, in ``train/<class>/`` and ``test/<class>/`` (or ``val/``), of any size.
+"""``image_folder``: one's own pictures, of any size and number, in folders of classes.
 
-Pictures in folders of a class's folder belong to the class. The holdout is a tenth of the training images unless given.
+They are in ``train/<class>/`` and ``test/<class>/``, or ``val/``, which is the holdout where there are both. Where
+there is no ``test/`` or ``val/``, or the folder has the classes themselves, parts are cut (`splits`). Pictures in
+folders of a class's folder belong to the class.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
+from nas.training.sources.album import Album, album_of
+from nas.training.sources.albums import source_of
+from nas.training.sources.folders import listed
+from nas.training.sources.index import Index
+from nas.training.sources.indexing import Entry, Listing
+from nas.training.sources.wanted import DataError, Wanted
 
-from nas.training.datasets import Dataset, Split, absent_classes, cut_holdout, make
-from nas.training.pictures import PictureSet
-from nas.training.sources.cache import Pictures, cached, identity
-from nas.training.sources.files import FilePictures, channel_statistics
-from nas.training.sources.folders import ClassFolders, scan
-from nas.training.sources.images import decode_all
-from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, holdout_of
+__all__ = ["SOURCE", "album"]
 
-__all__ = ["SOURCE", "class_folders", "load", "look", "pictures", "read"]
-
-_DEFAULT_PX = 64
+_NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 
 
-def look(wanted: Wanted) -> DataFacts:
-    return _facts(wanted, class_folders(wanted.given_path()))
+@dataclass(frozen=True)
+class _Files:
+    """Pictures in files of their own.
+
+    Attributes:
+        folders: of the groups, in their order.
+    """
+
+    folders: tuple[Path, ...]
+
+    def open(self, index: Index, place: int) -> Path:
+        return self.folders[index.rows["group"][place]] / index.name(place)
+
+    def name(self, index: Index, place: int) -> str:
+        return str(self.open(index, place))
 
 
-def load(wanted: Wanted) -> Dataset:
-    path = wanted.given_path()
-    folders = class_folders(path)
-    facts = _facts(wanted, folders)
-    files = [file for part in folders.values() for files in part.files.values() for file in files]
-    px = facts.resolution_px
-    pictures = cached(path, f"image_folder-{px}px", files, lambda: read(folders, px))
-    train, holdout = cut_holdout(pictures.train, facts.holdout_images, rng_seed=0, reuse=True)
-    data = make(
-        wanted.name,
-        train=train,
-        holdout=holdout,
-        test=pictures.test,
-        classes=facts.classes,
-        class_names=facts.class_names,
-        resize="shorter_side",
-    )
-    return data.noted(facts.notes)
-
-
-def pictures(wanted: Wanted) -> PictureSet:
-    folders = class_folders(wanted.given_path())
-    facts = _facts(wanted, folders)
-    both, test = (_files(own, facts.class_names) for own in folders.values())
-    places = Split(np.arange(len(both)), both.labels)
-    train, holdout = cut_holdout(places, facts.holdout_images, rng_seed=0)
-    if wanted.train_images not in (None, len(train)):
-        train = cut_holdout(train, wanted.train_images, rng_seed=1)[1]
-    mean, std = channel_statistics(both.chosen(train.images), facts.resolution_px)
-    return PictureSet(
-        name=wanted.name,
-        class_names=facts.class_names,
-        train=both.chosen(train.images),
-        holdout=both.chosen(holdout.images),
-        test=test,
-        resolution_px=facts.resolution_px,
-        channels=3,
-        resize="shorter_side",
-        mean=mean,
-        std=std,
-        identity=identity(file for part in (both, test) for file in part.files).hex(),
-        crop=wanted.crop,
-        notes=facts.notes,
-    )
-
-
-def _files(own: ClassFolders, classes: Sequence[str]) -> FilePictures:
-    files = [file for name in classes for file in own.files.get(name, ())]
-    labels = np.repeat(np.arange(len(classes)), [len(own.files.get(name, ())) for name in classes])
-    return FilePictures(files, labels.astype(np.int64))
-
-
-def class_folders(folder: Path) -> dict[str, ClassFolders]:
-    """The pictures of both parts, by class.
+def album(wanted: Wanted) -> Album:
+    """The pictures in the folder `wanted.path`.
 
     Raises:
-        DataError: a part is missing, or has a class that the training images lack.
+        DataError: it has none, or a class for tests only.
     """
-    test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
-    if not (folder / "train").is_dir() or test is None:
-        raise DataError(f"{folder} must have train/ and test/ (or val/) with one folder of images a class")
-    parts = {"train": scan(folder / "train"), "test": scan(test)}
-    if extra := set(parts["test"].files) - set(parts["train"].files):
-        raise DataError(f"{test} has the class {min(extra)!r}, which {folder / 'train'} lacks")
-    return parts
+    folder = wanted.given_path()
+    groups = _groups(folder)
+    return album_of("image_folder", folder, partial(_listing, folder, groups), _Files(tuple(groups.values())))
 
 
-def read(folders: dict[str, ClassFolders], px: int) -> Pictures:
-    """Both parts, decoded; labels are in the order of the names of the training images' folders."""
-    classes = sorted(folders["train"].files)
-    splits = {}
-    for part, own in folders.items():
-        its = _files(own, classes)
-        splits[part] = Split(decode_all(its.files, px), its.labels)
-    return Pictures(**splits, class_names=tuple(classes))
+def _groups(folder: Path) -> dict[str, Path]:
+    """The folders of classes, by the part that they are for."""
+    found = {part: folder / name for part, names in _NAMES.items() for name in names if (folder / name).is_dir()}
+    if "train" not in found and (found or not folder.is_dir() or not any(each.is_dir() for each in folder.iterdir())):
+        raise DataError(
+            f"{folder} must have train/ and test/ (or val/) with one folder of images a class, or train/ alone, or the "
+            "folders of the classes"
+        )
+    if "val" in found:
+        found["holdout" if "test" in found else "test"] = found.pop("val")
+    return {part: found[part] for part in ("train", "holdout", "test") if part in found} or {"train": folder}
 
 
-def _facts(wanted: Wanted, folders: dict[str, ClassFolders]) -> DataFacts:
-    classes = sorted(folders["train"].files)
-    images = folders["train"].images
-    held = holdout_of(wanted, images, default=max(1, images // 10))
-    test = [len(folders["test"].files.get(name, ())) for name in classes]
-    return DataFacts(
-        name=wanted.name,
-        resolution_px=wanted.resolution_px or _DEFAULT_PX,
-        channels=3,
-        class_names=tuple(classes),
-        train_images=images - held,
-        holdout_images=held,
-        resize="shorter_side",
-        notes=(
-            *(note for own in folders.values() for note in own.notes),
-            *absent_classes(wanted.name, {"test": test}, classes),
-        ),
-    )
+def _listing(folder: Path, groups: Mapping[str, Path]) -> Listing:
+    listing = Listing(what=str(folder), entries=(), groups=list(groups))
+    listing.entries = _entries(groups, listing)
+    return listing
 
 
-SOURCE = Source(look=look, load=load, pictures=pictures)
+def _entries(groups: Mapping[str, Path], listing: Listing) -> Iterator[Entry]:
+    labels: dict[str, int] = {}
+    for number, folder in enumerate(groups.values()):
+        for class_name, names in listed(folder, listing.notes):
+            if number == 0:
+                labels[class_name] = len(labels)
+                listing.class_names.append(class_name)
+            elif class_name not in labels:
+                raise DataError(f"{folder} has the class {class_name!r}, which {groups['train']} lacks")
+            for name in names:
+                at = os.stat(folder / name)
+                yield Entry(number, labels[class_name], name, at.st_size, at.st_mtime_ns)
+
+
+SOURCE = source_of(album)

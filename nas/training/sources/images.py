@@ -18,11 +18,13 @@ from nas.training.sources.wanted import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["decode", "decode_all", "is_picture", "shrunk"]
+__all__ = ["LARGER", "decode", "decode_all", "is_picture", "look_at", "shrunk"]
 
 # Pillow's names of the formats that are read. Those that start other programs (EPS) or only name a reader that is not
 # there (HDF5) are not among them; HEIF is where a plugin for it has been imported.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI")
+LARGER = 1.5
+"""Than what is asked for may be the shorter side of a picture for trainings, which cut squares out of it."""
 _MOST_PIXELS = 2**27
 """Of one picture: 134 million, 0.4 GB when decoded."""
 _MOST_BYTES = 2**28
@@ -96,14 +98,14 @@ def decode(file: Path | BinaryIO, name: str, px: int, *, resize_px: int | None =
 
 def shrunk(file: Path | BinaryIO, name: str, px: int) -> np.ndarray:
     """One picture as a colour image (H, W, 3) uint8, whole, for trainings: where its shorter side is longer than
-    1.5 x `px` it is resized to that.
+    `LARGER` x `px` it is resized to that.
 
     Large JPEGs are decoded at a half, a quarter or an eighth of their size, which takes a fraction of the time.
 
     Raises:
         DataError: as `decode`.
     """
-    most = px * 3 // 2
+    most = round(LARGER * px)
 
     def whole(image: "Image") -> "Image":
         if image.format in ("JPEG", "MPO"):
@@ -117,15 +119,52 @@ def shrunk(file: Path | BinaryIO, name: str, px: int) -> np.ndarray:
     return _read(file, name, whole)
 
 
+def look_at(file: Path | BinaryIO, name: str, *, thorough: bool = False) -> tuple[int, int]:
+    """Width and height of a picture as they stand in its file, which is not decoded if its end is where it should be.
+
+    Args:
+        thorough: decode it in any case.
+
+    Raises:
+        DataError: as `decode`; what is wrong amid a file is found by decoding only.
+    """
+
+    def change(image: "Image") -> "Image":
+        size[:] = image.size
+        if thorough or not _ends_well(image):
+            _upright(image)
+        return Image.new("RGB", (1, 1))
+
+    from PIL import Image
+
+    size: list[int] = []
+    _read(file, name, change)
+    return size[0], size[1]
+
+
+def _ends_well(image: "Image") -> bool:
+    """Whether the file of `image`, just opened, ends as complete files of its kind do."""
+    end = b"\xff\xd9"
+    ending = {"JPEG": end, "MPO": end, "PNG": b"IEND\xaeB`\x82", "GIF": b";"}.get(image.format or "")
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if ending is None or file is None:
+        return False
+    here = file.tell()
+    file.seek(-len(ending), os.SEEK_END)
+    found = file.read()
+    file.seek(here)
+    return found == ending
+
+
 def _read(file: Path | BinaryIO, name: str, change: "Callable[[Image], Image]") -> np.ndarray:
     """The picture in `file`, changed, on white: (H, W, 3) uint8."""
     from PIL import Image
 
-    if isinstance(file, Path) and file.stat().st_size > _MOST_BYTES:
-        raise DataError(f"{name} is larger than {_MOST_BYTES / 2**20:.0f} MiB, the most that is read of one image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, and of sizes: these are checked here
         try:
+            if isinstance(file, Path) and file.stat().st_size > _MOST_BYTES:
+                raise ValueError(f"it is larger than {_MOST_BYTES / 2**20:.0f} MiB, the most that is read of one image")
             with Image.open(file, formats=_formats()) as image:
                 if image.width * image.height <= _MOST_PIXELS:
                     return np.asarray(_on_white(change(image)))

@@ -53,7 +53,9 @@ class DataFacts:
     Attributes:
         class_names: by label.
         train_images: that a training sees: without the holdout, and no more than were asked for.
+        test_images: for the final figure; None: not known yet.
         resize: how pictures become the data set's images.
+        split: how parts were cut that the data set does not have itself, in words; empty: it has them.
         notes: what is doubtful about it, a sentence each.
     """
 
@@ -63,7 +65,9 @@ class DataFacts:
     class_names: tuple[str, ...]
     train_images: int
     holdout_images: int
+    test_images: int | None = None
     resize: Resize = "none"
+    split: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -105,6 +109,7 @@ def facts_of(data: Dataset) -> DataFacts:
         class_names=data.class_names,
         train_images=len(data.train),
         holdout_images=len(data.holdout),
+        test_images=len(data.test),
         resize=data.resize,
         notes=data.notes,
     )
