@@ -5,7 +5,7 @@ torch's channels_last layout without a copy. The search trains on `train` and me
 `test` is for the final training only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,6 +25,7 @@ __all__ = [
     "make",
     "part",
     "statistics",
+    "statistics_of",
 ]
 
 Resize = Literal["none", "stretch", "shorter_side"]
@@ -273,12 +274,18 @@ def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
 
     A deviation is at least one step, 1/255: a channel that is the same everywhere can be divided by it.
     """
-    channels = range(images.shape[3])
-    counts = np.zeros((len(channels), 256), np.int64)
-    for some in _pieces(images):
-        for channel in channels:
-            counts[channel] += np.bincount(some[..., channel].ravel(), minlength=256)
-    value, n = np.arange(256), counts[0].sum()
+    return statistics_of(_pieces(images))
+
+
+def statistics_of(pieces: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same of images in pieces (..., C) uint8, all together: each of their pixels counts alike."""
+    value = np.arange(256)
+    counts = np.zeros((0, 256), np.int64)
+    for some in pieces:
+        flat = some.reshape(-1, some.shape[-1])
+        its = np.stack([np.bincount(channel, minlength=256) for channel in flat.T])
+        counts = counts + its if len(counts) else its
+    n = counts[0].sum()
     mean = counts @ value / n
     std = np.sqrt((counts * (value - mean[:, None]) ** 2).sum(1) / n)
     return tuple((mean / 255).tolist()), tuple((np.maximum(std, 1.0) / 255).tolist())

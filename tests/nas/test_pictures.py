@@ -175,7 +175,7 @@ def test_only_folders_of_pictures_are_classes_and_what_is_left_out_is_said(tmp_p
         saved(train / name, Image.new("RGB", (9, 9)), format="png")
     (train / "empty").mkdir()
     (train / "notes").mkdir()
-    for name in ("red/a.heic", "red/b.HEIC", "notes/a.txt", "labels.csv", "red/README"):
+    for name in ("red/a.mp4", "red/b.MP4", "notes/a.txt", "labels.csv", "red/README"):
         (train / name).write_bytes(b"x")
     (train / "red" / "gone.png").symlink_to(train / "nowhere.png")
     (train / "blue" / "ring").symlink_to(train)
@@ -184,7 +184,7 @@ def test_only_folders_of_pictures_are_classes_and_what_is_left_out_is_said(tmp_p
     assert len(data.train) + len(data.holdout) == 9
     assert sources.look("image_folder", path=root).notes == data.notes[:1]
     assert data.notes[:1] == (
-        f"{train}: left out 4 files of kinds that are not read as images (2 .heic, 1 .txt, 1 without a suffix), "
+        f"{train}: left out 4 files of kinds that are not read as images (2 .mp4, 1 .txt, 1 without a suffix), "
         "1 broken link, 1 file outside the class folders, 3 hidden names, 1 linked folder, "
         "2 folders without images (empty, notes)",
     )
@@ -193,10 +193,8 @@ def test_only_folders_of_pictures_are_classes_and_what_is_left_out_is_said(tmp_p
 def test_a_folder_with_nothing_to_read_says_what_it_has(tmp_path):
     root = write_classes(tmp_path / "images")
     for path in (root / "train").rglob("*.png"):
-        path.rename(path.with_suffix(".heic"))
-    message = (
-        r"train has no images in folders of classes, but 8 files of kinds that are not read as images \(8 \.heic\)"
-    )
+        path.rename(path.with_suffix(".mp4"))
+    message = r"train has no images in folders of classes, but 8 files of kinds that are not read as images \(8 .mp4\)"
     for ask in (sources.look, sources.load):
         with pytest.raises(DataError, match=message):
             ask("image_folder", path=root)

@@ -46,6 +46,8 @@ DATASETS = Registry(
         "fashion_mnist": "nas.training.sources.fashion_mnist:SOURCE",
         "cifar10": "nas.training.sources.cifar10:SOURCE",
         "image_folder": "nas.training.sources.image_folder:SOURCE",
+        "webdataset": "nas.training.sources.webdataset:SOURCE",
+        "huggingface": "nas.training.sources.hugging_face:SOURCE",
     },
 )
 """Data sets by name: a function ``load(wanted: Wanted) -> Dataset``, always the same for the same `Wanted`; or, where

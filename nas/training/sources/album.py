@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from nas.training.datasets import Preprocessing, drawn_places, statistics
+from nas.training.datasets import Preprocessing, drawn_places, statistics_of
 from nas.training.sources import kept, splits
 from nas.training.sources.cache import cache_dir
-from nas.training.sources.images import LARGER, decode, shrunk
+from nas.training.sources.images import decode, shrunk, shrunk_sides
 from nas.training.sources.index import AT_ONCE, Index, opened
 from nas.training.sources.indexing import Listing, Opener, build, without
 from nas.training.sources.kept import Store
@@ -208,9 +208,7 @@ class Part:
         total = 0
         for start in range(0, len(self), AT_ONCE):
             rows = self._album.index.rows[self._places[start : start + AT_ONCE]]
-            sides = np.array([rows["width"], rows["height"]], np.float64)
-            sides *= np.minimum(1, LARGER * self._px / sides.min(0))
-            total += int(sides.prod(0).sum())
+            total += int(shrunk_sides(np.array([rows["width"], rows["height"]], np.int64), self._px).prod(0).sum())
         return 3 * total
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -222,8 +220,8 @@ class Part:
 
         def look() -> list[np.ndarray]:
             places = self._places[drawn_places(len(self), _LOOKED_AT, rng_seed=2)]
-            images = list(kept.each(places, lambda place: self._album.shrunk(place, self._px), "looking at colours"))
-            return [np.array(statistics(np.concatenate([image.reshape(1, 1, -1, 3) for image in images], axis=2)))]
+            images = kept.each(places, lambda place: self._album.shrunk(place, self._px), "looking at colours")
+            return [np.array(statistics_of(images))]
 
         mean, std = kept.array(self._album.folder / f"statistics-{self._px}px", self._key, (2, 3), np.float64, look)
         return tuple(mean.tolist()), tuple(std.tolist())

@@ -22,12 +22,17 @@ _PARTS = ("train", "holdout", "test")
 T = TypeVar("T")
 
 
-def source_of(album: Callable[[Wanted], Album]) -> Source:
-    """The data set whose pictures `album` gives."""
+def source_of(album: Callable[[Wanted], Album], *, downloads: bool = False) -> Source:
+    """The data set whose pictures `album` gives.
+
+    Args:
+        downloads: whether it can be fetched.
+    """
     return Source(
         look=lambda wanted: _facts(album(wanted), wanted),
         load=lambda wanted: _with_readable(album(wanted), lambda its: _arrays(its, wanted)),
         pictures=lambda wanted: _with_readable(album(wanted), lambda its: _pictures(its, wanted)),
+        downloads=downloads,
         cuts_test=True,
     )
 

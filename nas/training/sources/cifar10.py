@@ -51,6 +51,7 @@ def look(wanted: Wanted) -> DataFacts:
         class_names=class_names,
         train_images=IMAGES["train"] - held,
         holdout_images=held,
+        test_images=IMAGES["test"],
     )
 
 

@@ -70,6 +70,7 @@ def look_mini(wanted: Wanted) -> DataFacts:
         class_names=CLASS_NAMES,
         train_images=MINI_IMAGES["train"],
         holdout_images=_mini_holdout(wanted),
+        test_images=MINI_IMAGES["test"],
     )
 
 
@@ -111,6 +112,7 @@ def look(wanted: Wanted) -> DataFacts:
         class_names=CLASS_NAMES,
         train_images=images - held,
         holdout_images=held,
+        test_images=FILES["t10k-images-idx3-ubyte"].shape[0],
     )
 
 

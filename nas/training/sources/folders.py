@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.training.sources.images import is_picture
+from nas.training.sources.images import is_picture, reads_heif
 from nas.training.sources.wanted import DataError
 from nas_runtime.console import counted
 
@@ -47,7 +47,8 @@ class _LeftOut:
             if more := self.suffixes.total() - sum(n for _, n in self.suffixes.most_common(_SHOWN)):
                 kinds.append(f"{more:,} of other kinds")
             total = counted(self.suffixes.total(), "file")
-            said.append(f"{total} of kinds that are not read as images ({', '.join(kinds)})")
+            hint = "; pillow-heif reads .heic" if ".heic" in self.suffixes and not reads_heif() else ""
+            said.append(f"{total} of kinds that are not read as images ({', '.join(kinds)}{hint})")
         said += [counted(n, thing) for thing, n in sorted(self.others.items())]
         if self.empty:
             names = ", ".join(self.empty[:_SHOWN]) + ", ..." * (len(self.empty) > _SHOWN)

@@ -16,11 +16,10 @@ from nas.training.sources.albums import source_of
 from nas.training.sources.folders import listed
 from nas.training.sources.index import Index
 from nas.training.sources.indexing import Entry, Listing
+from nas.training.sources.parts import by_part
 from nas.training.sources.wanted import DataError, Wanted
 
 __all__ = ["SOURCE", "album"]
-
-_NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,14 @@ def album(wanted: Wanted) -> Album:
 
 def _groups(folder: Path) -> dict[str, Path]:
     """The folders of classes, by the part that they are for."""
-    found = {part: folder / name for part, names in _NAMES.items() for name in names if (folder / name).is_dir()}
-    if "train" not in found and (found or not folder.is_dir() or not any(each.is_dir() for each in folder.iterdir())):
+    there = [each.name for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+    found = {part: folder / name for part, name in by_part(there).items()}
+    if "train" not in found and (found or not there):
         raise DataError(
             f"{folder} must have train/ and test/ (or val/) with one folder of images a class, or train/ alone, or the "
             "folders of the classes"
         )
-    if "val" in found:
-        found["holdout" if "test" in found else "test"] = found.pop("val")
-    return {part: found[part] for part in ("train", "holdout", "test") if part in found} or {"train": folder}
+    return found or {"train": folder}
 
 
 def _listing(folder: Path, groups: Mapping[str, Path]) -> Listing:
@@ -80,7 +78,7 @@ def _entries(groups: Mapping[str, Path], listing: Listing) -> Iterator[Entry]:
             elif class_name not in labels:
                 raise DataError(f"{folder} has the class {class_name!r}, which {groups['train']} lacks")
             for name in names:
-                at = os.stat(folder / name)
+                at = os.stat(f"{folder}/{name}")
                 yield Entry(number, labels[class_name], name, at.st_size, at.st_mtime_ns)
 
 

@@ -18,13 +18,14 @@ from nas.training.sources.wanted import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["LARGER", "decode", "decode_all", "is_picture", "look_at", "shrunk"]
+__all__ = ["SHORTER", "decode", "decode_all", "is_picture", "look_at", "reads_heif", "shrunk", "shrunk_sides"]
 
 # Pillow's names of the formats that are read. Those that start other programs (EPS) or only name a reader that is not
-# there (HDF5) are not among them; HEIF is where a plugin for it has been imported.
+# there (HDF5) are not among them.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI")
-LARGER = 1.5
-"""Than what is asked for may be the shorter side of a picture for trainings, which cut squares out of it."""
+SHORTER = 1.5
+"""Times what is asked for is the shorter side of a picture for trainings, which cut squares out of it, where it is made
+smaller."""
 _MOST_PIXELS = 2**27
 """Of one picture: 134 million, 0.4 GB when decoded."""
 _MOST_BYTES = 2**28
@@ -39,10 +40,19 @@ def _formats() -> tuple[str, ...]:
     from PIL import Image, features
 
     Image.init()
-    lacking = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}  # registered even if their library is missing
-    return tuple(
-        name for name in _FORMATS if name in Image.OPEN and (name not in lacking or features.check(lacking[name]))
-    )
+    needs = {name: features.check(of) for name, of in (("AVIF", "avif"), ("WEBP", "webp"), ("JPEG2000", "jpg_2000"))}
+    needs["HEIF"] = reads_heif()
+    return tuple(name for name in _FORMATS if name in Image.OPEN and needs.get(name, True))
+
+
+def reads_heif() -> bool:
+    """Whether phones' HEIC pictures are read: where the package pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 @cache
@@ -97,26 +107,40 @@ def decode(file: Path | BinaryIO, name: str, px: int, *, resize_px: int | None =
 
 
 def shrunk(file: Path | BinaryIO, name: str, px: int) -> np.ndarray:
-    """One picture as a colour image (H, W, 3) uint8, whole, for trainings: where its shorter side is longer than
-    `LARGER` x `px` it is resized to that.
+    """One picture as a colour image (H, W, 3) uint8, whole, for trainings: one whose shorter side is more than twice
+    `px` is resized to `SHORTER` times `px`.
 
     Large JPEGs are decoded at a half, a quarter or an eighth of their size, which takes a fraction of the time.
 
     Raises:
         DataError: as `decode`.
     """
-    most = round(LARGER * px)
 
-    def whole(image: "Image") -> "Image":
+    def change(image: "Image") -> "Image":
         if image.format in ("JPEG", "MPO"):
-            image.draft(None, (most, most))  # to no less than this
-        image = _upright(image)
-        scale = most / min(image.size)
-        if scale >= 1:
-            return image
-        return image.resize((max(most, round(image.width * scale)), max(most, round(image.height * scale))))
+            image.draft(None, (round(SHORTER * px), round(SHORTER * px)))  # to no less than this
+        return _upright(image)
 
-    return _read(file, name, whole)
+    image = _read(file, name, change)
+    height, width = shrunk_sides(np.array(image.shape[:2]), px).tolist()
+    return image if image.shape[:2] == (height, width) else _resized(image, height, width)
+
+
+def shrunk_sides(sides: np.ndarray, px: int) -> np.ndarray:
+    """Those of pictures with `sides` (2, ...) after `shrunk`."""
+    shorter = sides.min(0)
+    scale = np.where(shorter > 2 * px, SHORTER * px / shorter, 1.0)
+    return np.rint(sides * scale).astype(np.int64)
+
+
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, C) uint8, by torch: a quarter of Pillow's time, and within 1 of what it gives."""
+    import torch
+    from torch.nn import functional as F
+
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+    resized = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def look_at(file: Path | BinaryIO, name: str, *, thorough: bool = False) -> tuple[int, int]:

@@ -47,6 +47,7 @@ class About:
         class_names: by label.
         files: archives, by number; none where each picture has a file of its own.
         notes: what was left out, a sentence each.
+        stamp: equal for as long as a listing would give the same; empty: only listing tells.
         content: stands for names, sizes and classes of all that can be read: equal for a copy of the files.
         state: the same with times: another when a file was written again.
     """
@@ -55,6 +56,7 @@ class About:
     class_names: Sequence[str]
     files: Sequence[str]
     notes: Sequence[str]
+    stamp: str = ""
     content: str = ""
     state: str = ""
 

@@ -54,6 +54,9 @@ class Listing:
         entries: always in the same order; walked once.
         groups: what the pictures are divided into: ``train``, ``test``.
         class_names, files, notes: as in `About`; complete when all entries were walked.
+        sort: classes are counted as they come, and are to be in the order of their names, or of the numbers that these
+            are.
+        stamp: as in `About`.
     """
 
     what: str
@@ -62,6 +65,8 @@ class Listing:
     class_names: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sort: bool = False
+    stamp: str = ""
 
 
 class Opener(Protocol):
@@ -83,15 +88,24 @@ def build(path: Path, listing: Listing, opener: Opener) -> Index:
         DataError: too many pictures cannot be read.
     """
     before = opened(path)
+    if before is not None and listing.stamp and before.about.stamp == listing.stamp:
+        return before
 
     def fill(rows: BinaryIO, names: BinaryIO) -> About:
         end = 0
         entries = iter(listing.entries)
         while some := list(itertools.islice(entries, AT_ONCE)):
             end = _write(some, end, rows, names)
-        return About(groups=listing.groups, class_names=listing.class_names, files=listing.files, notes=listing.notes)
+        return About(
+            groups=listing.groups,
+            class_names=_class_names(listing),
+            files=listing.files,
+            notes=listing.notes,
+            stamp=listing.stamp,
+        )
 
     def then(index: Index) -> Sequence[str]:
+        _relabel(index, listing)
         if before is not None and len(before):
             _remember(index, before)
         return _left_out(index, opener, listing.what, _look_into(index, opener))
@@ -130,6 +144,21 @@ def _write(some: Sequence[Entry], end: int, rows: BinaryIO, names: BinaryIO) -> 
     rows.write(values.tobytes())
     names.write(b"".join(encoded))
     return int(values["end"][-1])
+
+
+def _class_names(listing: Listing) -> list[str]:
+    """The names of classes in the order of their labels."""
+    if not listing.sort:
+        return listing.class_names
+    return sorted(listing.class_names, key=int if all(name.isdecimal() for name in listing.class_names) else None)
+
+
+def _relabel(index: Index, listing: Listing) -> None:
+    """Gives labels the order of `_class_names`."""
+    names = _class_names(listing)
+    if names != listing.class_names:
+        order = {name: label for label, name in enumerate(names)}
+        index.rows["label"] = np.array([order[name] for name in listing.class_names])[index.rows["label"]]
 
 
 def _remember(index: Index, before: Index) -> None:

@@ -51,14 +51,15 @@ def _drawn(index: Index, places: np.ndarray, wanted: Wanted, part: str, *, shift
     labels = index.rows["label"][places]
     draws = (index.rows["hash"][places] >> np.uint64(shift)).astype(np.uint32)
     images = np.bincount(labels, minlength=len(index.about.class_names))
+    # of each class one stays for training, and another for the holdout, which is cut last
+    most = np.maximum(images - (1 if part == "holdout" else 2), 0)
     if isinstance(n, int):
-        chosen, quota = np.zeros(len(places), bool), _apportioned(n, images, wanted, part)
+        chosen, quota = np.zeros(len(places), bool), _apportioned(n, images, most, f"dataset.{part}", wanted.name)
         wrong = np.flatnonzero(quota)
     else:
         chosen = draws < n * 2**32
         drawn = np.bincount(labels[chosen], minlength=len(images))
-        # one stays for training, and one for the holdout, which is cut last
-        quota = np.minimum(np.maximum(drawn, images >= (2 if part == "holdout" else 3)), np.maximum(images - 1, 0))
+        quota = np.minimum(np.maximum(drawn, 1), most)
         wrong = np.flatnonzero(quota != drawn)
     for label in wrong:
         its = np.flatnonzero(labels == label)
@@ -73,22 +74,22 @@ def _drawn(index: Index, places: np.ndarray, wanted: Wanted, part: str, *, shift
     return chosen
 
 
-def _apportioned(n: int, images: np.ndarray, wanted: Wanted, part: str) -> np.ndarray:
-    """How many of `n` pictures are of each class, which has so many `images`: as many as are due, to the nearest.
+def _apportioned(n: int, images: np.ndarray, most: np.ndarray, option: str, name: str) -> np.ndarray:
+    """How many of `n` pictures are of each class, which has so many `images` and may give so many at `most`: as many as
+    are due, to the nearest.
 
     Raises:
-        DataError: a class would have none left for training.
+        DataError: they are too many.
     """
-    most = int(np.maximum(images - 1, 0).sum())
-    if not 0 < n <= most:
-        has = f"{wanted.name} has {counted(int(images.sum()), 'training image')}"
+    if not 0 < n <= most.sum():
+        has = f"{name} has {counted(int(images.sum()), 'training image')}"
         raise DataError(
-            f"dataset.{part}={n}: allowed are 1 to {most}, since {has} and one of each class stays, or a share below 1"
+            f"{option}={n}: allowed are 1 to {most.sum()}, since {has} and some of each class stay, or a share below 1"
         )
     due = n * images / images.sum()
-    quota = np.minimum(np.floor(due), images - 1).clip(0).astype(np.int64)
+    quota = np.minimum(np.floor(due), most).astype(np.int64)
     while left := n - int(quota.sum()):
-        room = np.flatnonzero(quota < images - 1)
+        room = np.flatnonzero(quota < most)
         quota[room[np.argsort(quota[room] - due[room], kind="stable")[:left]]] += 1
     return quota
 
