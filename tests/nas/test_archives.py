@@ -216,7 +216,7 @@ def test_where_a_download_cannot_be_is_said(tmp_path, monkeypatch, ask):
         ("fashion_mnist", None, "dataset.download=true: say where to with dataset.path=..., a folder"),
         ("fashion_mnist", tmp_path / "file", "file is a file; give the folder of the four IDX files"),
         ("cifar10", None, "'cifar10' needs dataset.path"),
-        ("image_folder", tmp_path, "fashion_mnist and cifar10 can be downloaded, image_folder cannot"),
+        ("image_folder", tmp_path, "fashion_mnist, cifar10, huggingface can be downloaded, image_folder cannot"),
     ):
         with pytest.raises(DataError, match=message):
             ask(name, path=path, download=True)

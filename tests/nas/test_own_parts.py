@@ -184,7 +184,7 @@ def test_what_can_be_told_before_is_not_read():
             {"holdout": 10},
             "holdout=10: the holdout of tests.own_parts:stubborn has 20 images",
         ),
-        ("noise", {"download": True}, "fashion_mnist and cifar10 can be downloaded, tests.own_parts:noise cannot"),
+        ("noise", {"download": True}, "huggingface can be downloaded, tests.own_parts:noise cannot"),
         ("noise", {"holdout": 100}, "holdout=100: allowed are 1 to 99"),
         ("of_two", {}, r"of_two cannot be called as \(wanted\): missing a required argument"),
         ("nothing", {}, "tests.own_parts has no 'nothing'"),

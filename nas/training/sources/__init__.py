@@ -172,7 +172,7 @@ def _wanted(
     download: bool,
 ) -> Wanted:
     if download and not _source(name).downloads:
-        can = " and ".join(name for name in DATASETS.shipped if _source(name).downloads)
+        can = ", ".join(name for name in DATASETS.shipped if _source(name).downloads)
         raise DataError(f"dataset.download=true: {can} can be downloaded, {name} cannot")
     held, tested = _share_or_count("holdout", holdout), _share_or_count("test", test)
     if test is not None and not _source(name).cuts_test:
