@@ -25,7 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["MAY_DIFFER", "Job", "read_job"]
 
 MAY_DIFFER = (
-    *("samples", "executor", "workers", "ray", "retries", "run_dir", "tables_dir", "dry_run", "final", "tensorboard"),
+    *(
+        "samples",
+        "executor",
+        "workers",
+        "ray",
+        "retries",
+        "run_dir",
+        "tables_dir",
+        "dry_run",
+        "final",
+        "recipe",
+        "tensorboard",
+    ),
     *("table_error", "delivery"),
 )
 """Settings that change how, how far or where a search runs, but not what it finds."""

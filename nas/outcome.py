@@ -152,10 +152,11 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
     )
     files = "best.json (the network), "
     if final := decision.final:
-        begun = ", from the shared weights on," * (decision.start == "inherited")
+        at = f" at {final['resolution_px']} px" if "resolution_px" in final else ""
+        begun = ", from the shared weights on," * (decision.start == "inherited" and not at)
         console.print(
-            f"after {counted(final['epochs'], 'epoch')}{begun} the found network has top-1 {final['test_top1']:.1%} on "
-            f"the test images ({final['holdout_top1']:.1%} on the holdout)"
+            f"after {counted(final['epochs'], 'epoch')}{at}{begun} the found network has "
+            f"top-1 {final['test_top1']:.1%} on the test images ({final['holdout_top1']:.1%} on the holdout)"
         )
         files += f"{delivery.IN_WORDS}, "
     for line in result.notes:

@@ -18,6 +18,7 @@ from nas.options import (
     Target,
     Usual,
 )
+from nas.recipe_options import RecipeOptions
 from nas.strategies import EVALUATORS
 from nas_runtime.kinds import Free, named_in
 from nas_runtime.options import CommandOptions, Options, settings_in
@@ -55,6 +56,9 @@ class Final(Options):
 
     networks: int = Field(ge=1, le=10_000, description="the best samples, which are trained for longer; the best wins")
     epochs: int = Field(ge=1, le=100_000, description="of these trainings")
+    full_epochs: int = Field(
+        ge=1, le=100_000, description="of the winner's training at its full size, by recipe=, where samples are smaller"
+    )
     start: Literal["scratch", "inherited"] | None = Field(
         description="what they begin with; inherited: the shared weights; null: these, if there are any"
     )
@@ -77,6 +81,7 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     space: Space
     controller: ControllerOptions
     evaluator: ProxyTrainingOptions | SharedWeightsOptions | SurrogateOptions | OwnEvaluator
+    recipe: RecipeOptions
     dataset: Data
     delivery: Delivery
     reward: Annotated[str, named_in(rewards.REWARDS)] = Field(
@@ -119,6 +124,9 @@ class SearchOptions(CommandOptions, RunOptions, Running):
         without = [(f"{name}={value}", _UNREAD.get((name, value), ())) for name, value in chosen.items()]
         if not trains:
             without.append((f"evaluator={self.evaluator.name}", ("epochs", "final.networks", "final.epochs")))
+        elif self.dataset.resolution_px != self.space.px:
+            small = f"images smaller than the {self.space.px} px that latencies are for"
+            without.append((small, ("recipe", "final.full_epochs")))
         return tuple(
             f"{name}= means nothing with {beside}" for beside, names in without for name in names if self.given(name)
         )

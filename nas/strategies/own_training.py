@@ -68,7 +68,8 @@ class OwnTraining(TrainedStrategy):
         speed = pace(networks, trainings.facts, trainings.trainer, executor)
         epochs = (samples + len(REFERENCES)) * trainings.trainer.recipe.epochs / speed.at_once
         epochs += speed.rounds(trainings.finalists + len(REFERENCES)) * trainings.final_epochs
-        minutes = speed.minutes(epochs * speed.epoch_s, final_epochs=trainings.final_epochs)
+        small = speed.minutes(epochs * speed.epoch_s, final_epochs=trainings.final_epochs)
+        minutes = trainings.minutes(small, networks)
         return f"{'at most' if self.tune else 'about'} {minutes:.1f} minutes"
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> TrainedJudge:

@@ -2,12 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from nas.full_size import FullSize
 from nas.options import SharedWeightsOptions, TrainingOptions
 from nas.settings import trainer_of
 from nas.strategies.trained import Trainings
+from nas.train_plan import place_of
 
 if TYPE_CHECKING:
     from nas.search_options import SearchOptions
+    from nas.training.sources import DataFacts
 
 __all__ = ["NO_TUNE", "check_unused", "read_trainings"]
 
@@ -33,6 +36,20 @@ def read_trainings(options: "SearchOptions", evaluator: TrainingOptions) -> Trai
         finalists=options.final.networks,
         final_start=_start(options.final.start, shared=isinstance(evaluator, SharedWeightsOptions)),
         delivery=options.delivery,
+        full=_full_size(options, evaluator, whole),
+    )
+
+
+def _full_size(options: "SearchOptions", evaluator: TrainingOptions, facts: "DataFacts") -> FullSize | None:
+    """The winner's training at the size that networks are priced for; None where smaller images stand in for those."""
+    if facts.resolution_px != options.space.px:
+        return None
+    return FullSize(
+        data=options.dataset,
+        facts=facts,
+        recipe=options.recipe.made(epochs=options.final.full_epochs, batch=min(evaluator.batch, facts.train_images)),
+        recipe_name=options.recipe.name,
+        place=place_of(evaluator.device, threads=None, readers=None),
     )
 
 

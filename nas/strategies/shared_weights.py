@@ -77,7 +77,8 @@ class Shared(TrainedStrategy):
         seconds = sum(map(speed.rounds, rounds)) * trainings.final_epochs * speed.epoch_s
         seconds += self._updates_cost() * shared.recipe.epochs * trainings.facts.train_images * speed.shared_image_s
         seconds += samples * looked_at * speed.look_s / speed.at_once
-        return f"about {speed.minutes(seconds, final_epochs=trainings.final_epochs):.1f} minutes"
+        small = speed.minutes(seconds, final_epochs=trainings.final_epochs)
+        return f"about {trainings.minutes(small, networks):.1f} minutes"
 
     def _updates_cost(self) -> float:
         """What an image in the training of shared weights costs, in images of an ordinary update."""

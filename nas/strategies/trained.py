@@ -10,6 +10,7 @@ from nas import finish
 from nas.controllers import Controller
 from nas.delivery import Delivery
 from nas.finish import FinalTrainings, LastRound
+from nas.full_size import FullSize
 from nas.options import Data
 from nas.recorder import Sampling
 from nas.references import references
@@ -18,7 +19,6 @@ from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.settings import TrainerSettings
 from nas.strategies.contract import Decision, Task
-from nas.training.recipe import Recipe
 from nas.trial import Trial
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
@@ -35,19 +35,6 @@ if TYPE_CHECKING:
     from nas_runtime.run import Run
 
 __all__ = ["TrainedJudge", "TrainedStrategy", "Trainings", "describe_images"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullSize:
-    """The training of the winner on the images that it was searched for, where samples see smaller ones.
-
-    Attributes:
-        facts: what is known of the data set before it is read.
-    """
-
-    data: Data
-    facts: "DataFacts"
-    recipe: Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +64,22 @@ class Trainings:
     def accuracy(self) -> str:
         """What the top-1 of the result is, in words."""
         begun = "; found's begins with the shared weights, the others' from scratch" * (self.final_start == "inherited")
-        return f"top-1 on the holdout after the final training of {counted(self.final_epochs, 'epoch')}{begun}"
+        small = f" on images of {self.facts.resolution_px} px" * (self.full is not None)
+        return f"top-1 on the holdout after the final training of {counted(self.final_epochs, 'epoch')}{small}{begun}"
 
     def describe_last(self) -> str:
         """The last round, in words."""
         more = " more" * (self.final_start == "inherited")
-        return f"then {counted(self.final_epochs, 'epoch')}{more} by the best {self.finalists}"
+        last = f"then {counted(self.final_epochs, 'epoch')}{more} by the best {self.finalists}"
+        return f"{last}, {self.full.describe()}" if self.full else last
 
     def load(self, console: "Console") -> "Trainer":
         """Reads the data; what trains networks on it."""
         return self.trainer.on(self.data.load(console, self.facts))
+
+    def minutes(self, small: float, networks: Sequence[Arch]) -> float:
+        """Minutes of a search whose trainings on small images take `small`, and whose winner is like `networks`."""
+        return small + (self.full.minutes(networks) if self.full else 0.0)
 
     def from_scratch(self, trainer: "Trainer", rng_seed: int) -> FinalTrainings:
         """The final trainings of a search with `rng_seed`, which have a seed of their own."""
@@ -174,20 +167,32 @@ class TrainedJudge:
         with _longer(self.executor, self.trainings.final_epochs / self.trainer.recipe.epochs):
             finalists, compared = last.hold(trials, reward, self.final)
         winner = finish.best_of(finalists, reward)
-        final = finish.deliver(
-            self.run,
-            winner.arch,
-            self.trainer,
-            epochs=self.trainings.final_epochs,
-            start=self.trainings.final_start,
-            rng_seed=final_seed(self.task.rng_seed),
-            delivered=finish.Delivered(
-                options=self.trainings.delivery, latency=self.task.latency, console=self.console
-            ),
-            inherited=self.inherited,
-        )
+        final = self._delivered(winner.arch)
         start = self.trainings.final_start
         return Decision(winner=winner, finalists=finalists, references=compared, final=final, start=start)
+
+    def _delivered(self, winner: Arch) -> dict[str, Any]:
+        """What the training came to whose weights are delivered."""
+        trainings, seed = self.trainings, final_seed(self.task.rng_seed)
+        if trainings.full:
+            return trainings.full.deliver(
+                self.run,
+                winner,
+                rng_seed=seed,
+                latency=self.task.latency,
+                options=trainings.delivery,
+                console=self.console,
+            )
+        return finish.deliver(
+            self.run,
+            winner,
+            self.trainer,
+            epochs=trainings.final_epochs,
+            start=trainings.final_start,
+            rng_seed=seed,
+            delivered=finish.Delivered(options=trainings.delivery, latency=self.task.latency, console=self.console),
+            inherited=self.inherited,
+        )
 
     def notes(self, trials: Sequence[Trial]) -> list[str]:
         note = notes.at_chance(trials, self.trainings.facts.classes)

@@ -211,7 +211,16 @@ def test_photos_are_searched_small_and_priced_at_their_own_size(photos):
     given = job(*data, "dataset.resolution_px=160", "evaluator.resolution_px=32", "space.resolution_px=96")
     assert given.space.decode([0] * 42).resolution_px == 96
     assert given.strategy.trainings.facts.resolution_px == 32
+    assert found.strategy.trainings.full.recipe.epochs == 30
+    assert found.strategy.trainings.full.facts.resolution_px == 160
+    assert given.strategy.trainings.full is None  # priced for another size
+    longer = job(*data, "dataset.resolution_px=160", "recipe=mobilenet_v3", "final.full_epochs=3").strategy.trainings
+    assert (longer.full.recipe.optimizer, longer.full.recipe.epochs, longer.full.recipe.batch) == ("rmsprop", 3, 9)
+    said = longer.describe_last()
+    assert said.endswith("by the best 4, then 3 epochs at 160 px by the winner (recipe mobilenet_v3)")
+    assert longer.minutes(1.0, [found.space.decode([0] * 42)]) > 1.0
     miniature = job(SMALL)
+    assert miniature.strategy.trainings.full is None
     assert miniature.space.decode([0] * 42).resolution_px == 224
     assert miniature.config["space"] == {**miniature.config["space"], "resolution_px": 224, "classes": 10}
     assert miniature.strategy.trainings.facts.resolution_px == 28
@@ -227,6 +236,10 @@ def test_photos_are_searched_small_and_priced_at_their_own_size(photos):
         ),
         (["reward=absolute", "beta=0.3"], ()),
         (["executor=serial", "workers=4"], ("workers= means nothing with executor=serial",)),
+        (
+            ["recipe=mnasnet"],
+            ("recipe= means nothing with images smaller than the 224 px that latencies are for",),
+        ),
         (["grace_epochs=2"], ("grace_epochs= means nothing with engine=loop",)),
         (
             ["space=accel_nasbench", "evaluator=surrogate", "final.networks=2"],
