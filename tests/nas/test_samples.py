@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nas.executor import SerialExecutor
-from nas.loop import search
+from nas.journal import Journal
+from nas.loop import EvaluationError, search
 from nas.trial import Evaluation
 
 
@@ -22,16 +23,24 @@ class Same:
         assert len(rewards) == len(indices)
 
 
-def go(space, pattern, evaluate, *, samples, batch):
+class Watching(Same):
+    """What it was told of each batch."""
+
+    def observe(self, indices, rewards):
+        super().observe(indices, rewards)
+        self.told = [*getattr(self, "told", []), rewards.tolist()]
+
+
+def go(space, pattern, evaluate, *, samples, batch, controller=None, **more):
+    given = {"latency_ms": lambda arch: 1.0, "reward": lambda top1, ms: top1, **more}
     return search(
         space=space,
-        controller=Same(space, *pattern),
+        controller=controller or Same(space, *pattern),
         evaluate=evaluate,
-        latency_ms=lambda arch: 1.0,
-        reward=lambda top1, ms: top1,
         samples=samples,
         batch=batch,
         executor=SerialExecutor(retries=0),
+        **given,
     )
 
 
@@ -62,3 +71,74 @@ def test_a_failure_of_one_network_is_none_of_another(space):
     assert [t.top1 for t in trials] == pytest.approx([0, 0.2, 0.2, 0.3, 0.3, 0.3, 0.2, 0.2, 0.3, 0.3])
     assert [t.seconds for t in trials if t.reused is not None] == [0.0] * 7
     assert len(evaluated) == 3
+
+
+def test_each_batch_tells_its_own_rewards_and_another_reward_all_of_them(space):
+    """The reward is another one after four good trials: the controller is told of all again."""
+    evaluated = iter(range(1, 9))
+    controller = Watching(space, 0, 1)
+    trials = go(
+        space, (), lambda arch: next(evaluated) / 10, samples=6, batch=2, controller=controller,
+        evaluate_again=lambda before: lambda arch: next(evaluated) / 10,
+        adjust_after=4, adjust=lambda trials: lambda top1, ms: 10 * top1,
+    )  # fmt: skip
+    assert [t.top1 for t in trials] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert [t.reward for t in trials] == pytest.approx([1, 2, 3, 4, 5, 6])
+    np.testing.assert_allclose(np.concatenate(controller.told), [0.1, 0.2, 0.3, 0.4, 1, 2, 3, 4, 5, 6])
+    assert list(map(len, controller.told)) == [2, 2, 4, 2]
+
+
+def test_a_network_that_is_sampled_again_is_evaluated_as_often_as_it_was_before(space, tmp_path):
+    """Also in the same batch, and where the journal knows the first times."""
+    asked = []
+
+    def again(before):
+        def evaluate(arch):
+            asked.append((before, len(arch.blocks)))
+            return 0.1 * before
+
+        return evaluate
+
+    def run(samples):
+        asked.clear()
+        return go(
+            space, [0, 0, 1], lambda arch: again(0)(arch), samples=samples, batch=3, evaluate_again=again,
+            journal=Journal(tmp_path / "journal.jsonl", space.decode),
+        )  # fmt: skip
+
+    trials = run(6)
+    a, b = (len(trials[i].arch.blocks) for i in (0, 2))
+    assert sorted(asked[:3]) == sorted([(0, a), (0, b), (1, a)])
+    assert sorted(asked[3:]) == sorted([(2, a), (3, a), (1, b)])
+    assert [t.top1 for t in trials] == pytest.approx([0, 0.1, 0, 0.2, 0.3, 0.1])
+    assert all(t.reused is None for t in trials)
+    longer = run(9)
+    assert sorted(asked) == sorted([(4, a), (5, a), (2, b)])
+    assert longer[:6] == trials
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_eight_failures_end_a_search_after_their_batch(space, again):
+    calls = []
+
+    def broken(arch):
+        calls.append(arch)
+        raise OSError(f"no data {len(calls)}")
+
+    more = {"evaluate_again": lambda before: broken} if again else {}
+    with pytest.raises(EvaluationError, match="^the last 10 evaluations failed; the latest: OSError: no data 10"):
+        go(space, [0, 1], broken, samples=50, batch=5, **more)
+    assert len(calls) == 10
+
+
+def test_a_network_whose_latency_is_not_known_is_not_evaluated(space):
+    """The others are, and all are told of in the order in which they are done."""
+    seen, evaluated = [], []
+    unknown = space.decode(Same(space, 1).points[0])
+    trials = go(
+        space, [0, 1, 0], lambda arch: evaluated.append(arch) or 0.5, samples=3, batch=3, on_trial=seen.append,
+        latency_ms=lambda arch: 0.0 if arch == unknown else 1.0,
+    )  # fmt: skip
+    assert [(t.sample, t.status, t.reused) for t in trials] == [(0, "ok", None), (1, "failed", None), (2, "ok", 0)]
+    assert evaluated == [trials[0].arch]
+    assert sorted(t.sample for t in seen) == [0, 1, 2]
