@@ -41,7 +41,7 @@ def loaded(module: str, *arguments: str, cwd) -> tuple[int, set[str]]:
         "nas.search +target=pixel1_small evaluator=shared_weights space=mobilenet_v3 dry_run=true",
         "nas.search +target=pixel1_large space=accel_nasbench evaluator=surrogate controller=bayesian dry_run=true",
         "nas.train --help",
-        "nas.train network=mobilenet_v3_small weights=pretrained dry_run=true",
+        "nas.train network=mobilenet_v3_small dry_run=true",
         "netadapt.run --help",
         "netadapt.run seed=mnasnet_a1 dry_run=true",
         "latency_luts.build --help",
