@@ -5,6 +5,7 @@ Batch norm is folded into the convolution before it. Graphs have the oldest IR v
 that old runtimes on devices read them.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -24,7 +25,7 @@ from search_spaces.ops import Conv, GlobalPool, Linear
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["OPSET", "OPSETS", "Pixels", "check", "export", "model", "run"]
+__all__ = ["OPSET", "OPSETS", "Pixels", "check", "describe", "digest", "export", "model", "run", "with_batch"]
 
 OPSET = 18  # with which goes IR version 8, of ONNX 1.13; ONNX Runtime reads version 10 from 1.18 on only
 OPSETS = range(13, 22)
@@ -86,6 +87,33 @@ def _random_examples(net: "Net", size_px: int, pixels: Pixels | None, n: int = 1
         y = net.eval()(torch.from_numpy(x).to(like.device, like.dtype)).float().cpu().numpy()
     net.train(trains)
     return given, y
+
+
+def describe(path: str | os.PathLike[str], about: Mapping[str, str]) -> None:
+    """Makes a file say `about` of itself, by name, beside what it says already."""
+    proto = onnx.load(path)
+    helper.set_model_props(proto, {**{entry.key: entry.value for entry in proto.metadata_props}, **about})
+    write_bytes(Path(path), proto.SerializeToString())
+
+
+def digest(content: bytes) -> str:
+    """What stands for a graph in records, whatever the file says of itself beside it."""
+    proto = onnx.load_from_string(content)
+    del proto.metadata_props[:]
+    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()[:16]
+
+
+def with_batch(content: bytes, batch: int | None) -> bytes:
+    """A graph that takes one picture, as one that takes `batch` at a time; None: any number."""
+    proto = onnx.load_from_string(content)
+    del proto.graph.value_info[:]  # what is known of the shapes in between is of one picture
+    for value in (*proto.graph.input, *proto.graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if batch is None:
+            first.dim_param = "N"
+        else:
+            first.dim_value = batch
+    return proto.SerializeToString()
 
 
 def check(content: bytes, name: str, inputs: np.ndarray, expected: np.ndarray) -> None:

@@ -37,9 +37,10 @@ def burst(run_s: Callable[[], float]) -> float:
 
 
 class Graph:
-    """A graph that can be run: ``model`` is its bytes or its file, ``in_shape`` (N, C, H, W)."""
+    """A graph that can be run: ``model`` is its bytes or its file, ``in_shape`` (N, C, H, W); None: one picture, as the
+    graph takes it."""
 
-    def __init__(self, model: Any, in_shape: Sequence[int], threads: int, profile: str | None = None) -> None:
+    def __init__(self, model: Any, in_shape: Sequence[int] | None, threads: int, profile: str | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -60,7 +61,13 @@ class Graph:
             what = model if isinstance(model, str) else "a graph"
             remedy = "unzip the bundle again, and remove " + WEIGHTS if isinstance(model, str) else "it is damaged"
             raise OSError(5, f"the runtime cannot load it ({reason}); {remedy}", what) from None
-        self.feed = {"input": np.random.default_rng(0).standard_normal(tuple(in_shape), dtype=np.float32)}
+        source = self.session.get_inputs()[0]
+        shape = tuple(in_shape or (n if isinstance(n, int) else 1 for n in source.shape))
+        rng = np.random.default_rng(0)
+        if source.type == "tensor(uint8)":
+            self.feed = {source.name: rng.integers(0, 256, shape, dtype=np.uint8)}
+        else:
+            self.feed = {source.name: rng.standard_normal(shape, dtype=np.float32)}
         self._clock = _clock(threads)
 
     def burst(self) -> float:

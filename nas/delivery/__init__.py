@@ -1,7 +1,7 @@
 """What a run delivers: its network as it was searched and as it was trained, ready for use without this project."""
 
 from nas.delivery.description import in_words
-from nas.delivery.files import IN_WORDS, deliver, keep, kept
+from nas.delivery.files import IN_WORDS, deliver, keep, kept, program_file
 from nas.delivery.finished import Finished
 from nas.delivery.networks import searched_net, trained_net, write_networks
 from nas.delivery.options import Delivery
@@ -14,6 +14,7 @@ __all__ = [
     "in_words",
     "keep",
     "kept",
+    "program_file",
     "searched_net",
     "trained_net",
     "write_networks",

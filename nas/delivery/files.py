@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.delivery.description import label_lines, preprocessing
+from nas.delivery.card import card, in_sentences
+from nas.delivery.description import as_input, label_lines, preprocessing
+from nas.delivery.figures import INT8, MEASURED, Graphs, measure
 from nas.delivery.finished import Finished
 from nas.delivery.networks import write_networks
 from nas.delivery.options import Delivery
@@ -20,14 +22,18 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search_spaces import onnx_net
     from search_spaces.torch_net import Net
 
-__all__ = ["IN_WORDS", "deliver", "keep", "kept", "normalised"]
+__all__ = ["IN_WORDS", "deliver", "keep", "kept", "program_file"]
 
-IN_WORDS = "best.onnx and best.safetensors (trained on this data), preprocess.json and labels.txt (how to use them)"
+IN_WORDS = (
+    "best.onnx and best.safetensors (trained on this data), predict.py, preprocess.json, labels.txt and model_card.md "
+    "(how to use them)"
+)
 
 _EXAMPLES = 8  # pictures on which the graph is compared with the network
-_FOLLOWING = ("best.onnx", "preprocess.json", "labels.txt")
+_FOLLOWING = ("best.onnx", INT8, MEASURED, "preprocess.json", "labels.txt", "predict.py", "model_card.md")
 """Files that follow from the weights, and say something wrong beside others."""
 
 
@@ -35,23 +41,42 @@ def deliver(run_dir: str | os.PathLike[str], finished: Finished, options: Delive
     """Writes a trained network to the run's directory.
 
     ``best.safetensors`` are its weights (`torch_net.load`), ``best.json`` is the network that they are of, and
-    ``searched.json`` as it was searched and priced; ``best.onnx`` is its graph; ``preprocess.json`` and ``labels.txt``
-    say how a picture becomes its input, and what its outputs are. Weights that are there already stay; all other files
-    are written again, as they follow from them: so a run is complete after it was interrupted while it wrote them, was
-    continued after files were lost, or was left by an earlier version, which wrote fewer.
+    ``searched.json`` as it was searched and priced; ``best.onnx`` is its graph, and ``best_int8.onnx`` the same in
+    integers, if `options` ask for it; ``preprocess.json`` and ``labels.txt`` say how a picture becomes its input, and
+    what its outputs are; ``predict.py`` does all of that; ``model_card.md`` has the figures.
+
+    Weights that are there already stay; all other files are written again, as they follow from them: so a run is
+    complete after it was interrupted while it wrote them, was continued after files were lost, or was left by an
+    earlier version, which wrote fewer. What was measured is kept in ``delivery.json``.
 
     Raises:
         ValueError: the graph computes something else than the network.
         OSError: a file cannot be written.
     """
+    from search_spaces import onnx_net
+
     folder, data, net = Path(run_dir), finished.data, finished.net.eval()
     keep(folder, net, finished.training)
     write_networks(folder, trained=net.arch, searched=finished.searched)
     how, names = preprocessing(data, options), label_lines(data.class_names)
     write_json(folder / "preprocess.json", how)
     write_text(folder / "labels.txt", "".join(f"{name}\n" for name in names))
+    write_text(folder / "predict.py", program_file().read_text())
     about = {"preprocess": json.dumps(how), "labels": json.dumps(names), "arch": text.to_json(net.arch)}
+    about |= {"licence": finished.licence} if finished.licence else {}
     _write_graph(folder / "best.onnx", net, data, options, about)
+    figures = measure(folder, finished, options, _graphs(net, data, options), console)
+    for name in ("best.onnx", INT8):
+        if (folder / name).exists():
+            onnx_net.describe(folder / name, {**about, "figures": json.dumps(figures)})
+    write_text(folder / "model_card.md", card(finished, options, figures))
+    for line in in_sentences(figures):
+        console.print(line)
+
+
+def program_file() -> Path:
+    """The program that is delivered as ``predict.py``."""
+    return Path(__file__).with_name("program.py")
 
 
 def kept(run_dir: str | os.PathLike[str], trained: Arch, training: Mapping[str, Any]) -> "Net | None":
@@ -80,11 +105,28 @@ def keep(folder: Path, net: "Net", training: Mapping[str, Any]) -> None:
     torch_net.save(net, folder / torch_net.WEIGHTS, about={"training": json.dumps(training)})
 
 
+def _graphs(net: "Net", data: PictureSet, options: Delivery) -> Graphs:
+    from search_spaces import onnx_net
+
+    single = onnx_net.model(net.arch, net=net, pixels=_pixels(data, options), opset=options.opset).SerializeToString()
+    return Graphs(
+        delivered=onnx_net.with_batch(single, options.batch),
+        single=single,
+        bare=onnx_net.model(net.arch, net=net).SerializeToString(),
+    )
+
+
+def _pixels(data: PictureSet, options: Delivery) -> "onnx_net.Pixels | None":
+    from search_spaces import onnx_net
+
+    return onnx_net.Pixels(mean=data.mean, std=data.std) if options.input == "uint8" else None
+
+
 def _write_graph(path: Path, net: "Net", data: PictureSet, options: Delivery, about: Mapping[str, str]) -> None:
     from search_spaces import onnx_net
 
-    images, planes, logits = _examples(net, data)
-    pixels = onnx_net.Pixels(mean=data.mean, std=data.std) if options.input == "uint8" else None
+    images, planes, logits = _examples(net, data, options)
+    pixels = _pixels(data, options)
     onnx_net.export(
         net.arch,
         path,
@@ -97,18 +139,12 @@ def _write_graph(path: Path, net: "Net", data: PictureSet, options: Delivery, ab
     )
 
 
-def _examples(net: "Net", data: PictureSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _examples(net: "Net", data: PictureSet, options: Delivery) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Some images (N, H, W, C) uint8, the same as inputs of the network (N, C, H, W), and its outputs (N, classes)."""
     import torch
 
     places = np.random.default_rng(0).permutation(len(data.holdout))[:_EXAMPLES]
     images = squares(data.holdout, data.preprocessing, places)
-    planes = normalised(images, data)
+    planes = as_input(images, preprocessing(data, options)["best.safetensors"])
     with torch.inference_mode():
         return images, planes, net(torch.from_numpy(planes)).numpy()
-
-
-def normalised(images: np.ndarray, data: PictureSet) -> np.ndarray:
-    """Images (N, H, W, C) uint8 as inputs of the network: (N, C, H, W) float32."""
-    mean, std = (np.array(values, np.float32) * 255 for values in (data.mean, data.std))
-    return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2), np.float32)

@@ -91,6 +91,8 @@ def test_a_search_leaves_everything_behind(finished):
         "best.safetensors",
         "preprocess.json",
         "labels.txt",
+        "predict.py",
+        "model_card.md",
         "pareto.png",
         "rewards.png",
         "latencies.png",

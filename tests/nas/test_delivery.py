@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,18 +11,15 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import save_file
 
 from nas import delivery
 from nas.training import sources
-from nas.training.pictures import PictureSet, of_arrays
 from nas.training.train import normalise
-from search_spaces import onnx_net, rewrite, text, torch_net, zoo
+from search_spaces import onnx_net, text, torch_net
 from search_spaces.onnx_net import Pixels
-from tests.test_readme import README
+from tests.nas.delivered import V3, calibrated, deliver
 
-V3 = zoo.get("mobilenet_v3_small", width=0.35, resolution_px=32, classes=10)
 SMALL = replace(V3, norm_eps=1e-3)
 
 
@@ -97,49 +93,20 @@ def test_a_network_is_read_by_any_name_of_its_file(tmp_path):
 # ---- a run's files
 
 
-USUAL = delivery.Delivery(input="uint8", batch=1, opset=18, quantize="none")
-
-
-def deliver(folder, net, data, *, training=None, options=USUAL, **about):
-    finished = delivery.Finished(
-        net=net,
-        data=data if isinstance(data, PictureSet) else of_arrays(data, "its pictures"),
-        searched=V3,
-        training=training or {},
-        recipe="one glance",
-        **about,
-    )
-    delivery.deliver(folder, finished, options, Console(quiet=True))
-
-
-def calibrated(data, arch=V3):
-    """A net for `data` whose outputs tell its images apart: statistics of the images, and large logits."""
-    small = rewrite.small_image(rewrite.in_channels(rewrite.classes(arch, data.classes), data.channels), 28, min_px=2)
-    net = torch_net.build(replace(small, resolution_px=data.resolution_px), generator=torch.Generator().manual_seed(0))
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-        if isinstance(module, torch.nn.Linear):
-            module.weight.data.mul_(30)
-    with torch.no_grad():
-        net.train()(normalise(torch.from_numpy(data.train.images[:64]), data, "cpu"))
-    return net.eval()
-
-
 def predicted(net, data, images):
     with torch.inference_mode():
         return [data.class_names[i] for i in net(normalise(torch.from_numpy(images), data, "cpu")).argmax(1)]
 
 
-def by_the_readmes_program(folder, run_dir, pictures):
-    """The names that README's program gives, in a Python that sees neither this project nor the user's settings."""
-    program = re.search(r"```py\n(.*?)```", README.read_text(), flags=re.DOTALL).group(1)
-    assert len(program.splitlines()) < 24
-    (folder / "classify.py").write_text(program)
-    arguments = [sys.executable, "-I", "classify.py", run_dir, *map(str, pictures)]
-    done = subprocess.run(arguments, cwd=folder, env={}, capture_output=True, text=True, check=False)
+def by_its_program(run_dir, pictures, *graph):
+    """The names that the program in the run's folder gives, in a Python that sees neither this project nor the user's
+    settings."""
+    program = run_dir / "predict.py"
+    assert len(program.read_text().splitlines()) < 40
+    arguments = [sys.executable, "-I", str(program), *graph, *map(str, pictures)]
+    done = subprocess.run(arguments, cwd=run_dir.parent, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [line.split("\t")[1] for line in done.stdout.splitlines()]
+    return [line.split("\t")[1].rpartition(" ")[0] for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +123,7 @@ def test_pictures_are_classified_without_this_project(fashion, tmp_path):
         Image.fromarray(image[..., 0]).save(path)
     expected = predicted(net, data, data.test.images[:300])
     assert len(set(expected)) > 3
-    assert by_the_readmes_program(tmp_path, "run", pictures) == expected
+    assert by_its_program(tmp_path / "run", pictures) == expected
 
 
 def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
@@ -179,7 +146,7 @@ def test_photos_of_any_size_become_what_the_network_was_trained_on(tmp_path):
     deliver(tmp_path / "run", net, data)
     expected = predicted(net, data, data.test.images)
     assert set(expected) == {"a cat", "dog", "ünit"}
-    assert by_the_readmes_program(tmp_path, "run", pictures) == expected
+    assert by_its_program(tmp_path / "run", pictures) == expected
 
 
 def test_what_is_delivered(fashion, tmp_path):
@@ -190,6 +157,7 @@ def test_what_is_delivered(fashion, tmp_path):
     files = {path.name: path for path in tmp_path.iterdir()}
     assert files.keys() == {
         *("best.json", "searched.json", "best.safetensors", "best.onnx", "preprocess.json", "labels.txt"),
+        *("predict.py", "model_card.md", "delivery.json"),
     }
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o644}
     assert text.from_file(files["searched.json"]) == V3
@@ -218,7 +186,7 @@ def test_files_that_follow_from_the_weights_are_written_again(fashion, tmp_path)
     assert delivery.kept(tmp_path, net.arch, training) is None
     deliver(tmp_path, net, data, training=training)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for name in before.keys() - {torch_net.WEIGHTS}:
+    for name in before.keys() - {torch_net.WEIGHTS, "delivery.json"}:
         (tmp_path / name).unlink()
     (tmp_path / "best.onnx").write_bytes(b"of another training")
     deliver(tmp_path, delivery.kept(tmp_path, net.arch, training), data, training=training)

@@ -18,7 +18,17 @@ from nas.training.sources.wanted import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SHORTER", "decode", "decode_all", "is_picture", "look_at", "reads_heif", "shrunk", "shrunk_sides"]
+__all__ = [
+    "SHORTER",
+    "decode",
+    "decode_all",
+    "is_picture",
+    "look_at",
+    "reads_heif",
+    "shrunk",
+    "shrunk_sides",
+    "stretched",
+]
 
 # Pillow's names of the formats that are read. Those that start other programs (EPS) or only name a reader that is not
 # there (HDF5) are not among them.
@@ -178,6 +188,15 @@ def _ends_well(image: "Image") -> bool:
     found = file.read()
     file.seek(here)
     return found == ending
+
+
+def stretched(file: Path | BinaryIO, name: str, px: int) -> np.ndarray:
+    """One picture as a colour image (px, px, 3) uint8: both sides are resized, each by itself.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    return _read(file, name, lambda image: _upright(image).resize((px, px)))
 
 
 def _read(file: Path | BinaryIO, name: str, change: "Callable[[Image], Image]") -> np.ndarray:

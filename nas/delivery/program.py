@@ -1,0 +1,37 @@
+"""python predict.py [best_int8.onnx] PICTURE...  Classes with probabilities, by numpy, Pillow and onnxruntime."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+graphs = [name for name in sys.argv[1:] if name.endswith(".onnx")] or [str(Path(__file__).with_name("best.onnx"))]
+session = onnxruntime.InferenceSession(graphs[0], providers=["CPUExecutionProvider"])
+about = session.get_modelmeta().custom_metadata_map
+how, labels = json.loads(about["preprocess"]), json.loads(about["labels"])
+rule, given, px = how["picture"], how["best.onnx"], how["picture"]["resolution_px"]
+for name in [name for name in sys.argv[1:] if name not in graphs]:
+    image = ImageOps.exif_transpose(Image.open(name))
+    if image.mode.startswith("I"):  # 16 bits
+        image = Image.fromarray(np.rint(np.asarray(image, np.float32) * (255 / 65535)).astype(np.uint8))
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    box = (0, 0, *image.size)
+    if rule["resize"] == "shorter_side":  # only the middle is kept
+        sides, scale = np.array(image.size), rule["resize_px"] / min(image.size)
+        whole = np.maximum(rule["resize_px"], np.rint(sides * scale))
+        start = (whole - px) // 2
+        box = (*(start * sides / whole), *np.minimum(sides, (start + px) * sides / whole))
+    image = image.resize((px, px), box=box)  # bicubic is Pillow's own filter
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    x = np.asarray(image.convert(rule["mode"])).reshape(1, px, px, -1)
+    if given["type"] == "float32":
+        scaled = np.float32(x) / given["divide_by"] - np.float32(given["then_subtract"])
+        x = (scaled / np.float32(given["then_divide_by"])).transpose(0, 3, 1, 2)
+    at_a_time = given["shape"][0] if given["shape"][0] != "N" else 1
+    logits = np.asarray(session.run(None, {given["input"]: np.repeat(x, at_a_time, axis=0)})[0])[0]
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    print(name, *(f"{labels[i]} {shares[i]:.1%}" for i in shares.argsort()[::-1][:5]), sep="\t")
