@@ -8,9 +8,11 @@ import pytest
 from nas.estimate import Pace
 from nas.executor import SerialExecutor
 from nas.references import REFERENCES
+from nas.seeds import final_seed
 from nas.strategies import own_training, shared_weights, trained
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.shared_weights import Shared
+from nas.supernet import prepare
 from nas.supernet.phases import Joint, Phase, Workers
 from nas.supernet.prepare import SharedPlan
 from nas.training.recipe import Recipe
@@ -237,3 +239,95 @@ def test_samples_again_are_trained_with_other_seeds(monkeypatch):
         assert given["executor"] == "executor"
         assert (given["evaluate_again"] is not None) == again
     assert [given["evaluate_again"](n)("arch") for n in (1, 2)] == [41, 42]
+
+
+# ---- what a search is given
+
+
+def opened(strategy, monkeypatch, folder, **task):
+    """The judge of `strategy`, and what `judged_references` is given; nothing is trained."""
+    given = {}
+
+    def judged(*its):
+        given.update(zip(("stage", "archs", "evaluate", "executor", "latency", "reward"), its, strict=True))
+        return {"some network": {}}
+
+    trainer = SimpleNamespace(
+        identity=lambda: {"images": "1"}, recipe=Recipe(epochs=1), evaluate=lambda *a, **k: None, threads=1
+    )
+    monkeypatch.setattr(own_training.finish, "judged_references", judged)
+    monkeypatch.setattr(trained.Trainings, "load", lambda self, console: trainer)
+    monkeypatch.setattr(trained.Trainings, "longer", lambda self, its: its)
+    run = SimpleNamespace(stage=lambda name, identity: (name, identity), path=folder)
+    names = ("controller", "latency", "target_ms", "reward")
+    space = spaces.get("mnasnet", base_width=0.35)
+    task = SimpleNamespace(space=space, rng_seed=5, **{name: name for name in names}, **task)
+    return strategy.open(task, run, SerialExecutor(), "console"), trainer, given
+
+
+def test_own_trainings_begin_with_the_references(monkeypatch, tmp_path):
+    """Kept by the run, for the same images, trainings and seed; the last round has a seed of its own."""
+    strategy = OwnTraining(trainings=trainings())
+    judge, trainer, given = opened(strategy, monkeypatch, tmp_path)
+    assert given["stage"] == ("references", {"images": "1", "rng_seed": 5})
+    assert list(given["archs"]) == list(REFERENCES)
+    assert {arch.classes for arch in given["archs"].values()} == {1000}
+    assert (given["evaluate"].func, given["evaluate"].keywords) == (trainer.evaluate, {"rng_seed": 5})
+    assert (given["executor"], given["latency"], given["reward"]) == (judge.executor, "latency", "reward")
+    assert (judge.controller, judge.trainer, judge.console) == ("controller", trainer, "console")
+    assert (judge.references, judge.inherited) == ({"some network": {}}, None)
+    assert judge.final.identity == {"images": "1", "rng_seed": final_seed(5), "start": "scratch"}
+    assert judge.final.from_scratch.keywords == {"rng_seed": final_seed(5)}
+    assert judge.sample.keywords["evaluate"].keywords == {"rng_seed": 5}
+
+
+def test_ray_tune_is_given_the_trainings(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(
+        own_training, "_search_with_tune", lambda: lambda sampling, **how: asked.update(how, s=sampling)
+    )
+    strategy = OwnTraining(trainings=trainings(), tune=2)
+    judge, trainer, _ = opened(strategy, monkeypatch, tmp_path, executor="its settings")
+    judge.search("sampling")
+    expected = {"trainer": trainer, "rng_seed": 5, "executor": "its settings", "grace_epochs": 2, "s": "sampling"}
+    assert asked == {**expected, "storage": tmp_path.resolve()}
+
+
+@pytest.mark.parametrize("start", ["scratch", "inherited"])
+@pytest.mark.parametrize("learned", [None, "learned"])
+def test_shared_weights_are_prepared_for_the_task(monkeypatch, tmp_path, start, learned):
+    """Finals that inherit depend on the weights, too, and the winner begins with its part of them."""
+    asked = {}
+
+    def prepared(folder, plan, problem, **how):
+        asked.update(how, folder=folder, plan=plan, problem=problem)
+        (folder / prepare.FILE).touch()
+        return {"w": "weights"}, learned
+
+    monkeypatch.setattr(prepare, "prepare", prepared)
+    its = replace(trainings(), final_start=start)
+    executor = SimpleNamespace(workers_here=3)
+    judge, trainer, _ = opened(Shared(trainings=its, shared=PLAN), monkeypatch, tmp_path, executor=executor)
+    problem = asked.pop("problem")
+    assert (problem.latency, problem.target_ms, problem.reward) == ("latency", "target_ms", "reward")
+    assert problem.space == judge.task.space
+    expected = {"folder": tmp_path, "plan": PLAN, "trainer": trainer, "rng_seed": 5, "threads": 3, "console": "console"}
+    assert asked == expected
+    assert judge.controller == (learned or "controller")
+    evaluate = judge.sample.keywords["evaluate"]
+    supernet = evaluate.func.__self__
+    assert evaluate.keywords == {"rng_seed": 5}
+    assert judge.sample.keywords["executor"] is judge.executor
+    assert (supernet.kernels, supernet.images, supernet.bn_images) == ("centre", 2000, 500)
+    assert supernet.key.startswith(str(tmp_path))
+    assert supernet.weights.get() == {"w": "weights"}
+    scratch = {"images": "1", "rng_seed": final_seed(5), "start": "scratch"}
+    assert judge.final.identity == scratch
+    if start == "scratch":
+        assert (judge.inherited, judge.final.trained_on) == (None, None)
+        return
+    assert judge.inherited.__self__.weights.get() == {"w": "weights"}
+    assert judge.final.trained_on.keywords == {"rng_seed": final_seed(5)}
+    assert judge.final.inherited_identity == {
+        **scratch, "start": "inherited", "shared": shared_weights._plain(PLAN),
+    }  # fmt: skip
