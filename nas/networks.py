@@ -22,7 +22,7 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["OWN", "PRETRAINED", "Found", "Named", "find", "named"]
+__all__ = ["OWN", "PRETRAINED", "Found", "Named", "find", "named", "normalisation"]
 
 OWN = "own"
 """As weights: those that lie beside the network, in its run or its file; of a network of the zoo, `PRETRAINED`."""
@@ -185,7 +185,7 @@ def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None) ->
     source, its_classes = fitted.source, fitted.arch.classes
     last = torch_net.last_layer(arch)
     new = last if its_classes != arch.classes or last[0] not in fitted.weights else ()
-    mean, std = _normalisation(path) if source is None else (source.mean, source.std)
+    mean, std = normalisation(path) if source is None else (source.mean, source.std)
     notes = [] if source is None else [f"weights {source.describe()}"]
     if checkpoint.averaged:
         notes.append(f"the averaged weights of the file are taken, {checkpoint.averaged}")
@@ -208,8 +208,12 @@ def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None) ->
     )
 
 
-def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
-    """Mean and deviation by which the images of a run were normalised, if it says so beside its weights."""
+def normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """Mean and deviation by which the images were normalised that weights were trained with, if a run delivered them.
+
+    Args:
+        path: of the weights; beside them stands how to use them.
+    """
     try:
         said = read_json(path.parent / "preprocess.json")
         its = said["best.safetensors"]

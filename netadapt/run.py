@@ -40,7 +40,7 @@ def main(options: NetadaptOptions) -> None:
     describe(console, plan)
     if plan.dry_run:
         return
-    trainer = plan.trainer.on(plan.data.load(console, plan.facts))
+    trainer = plan.trainer.on(seeds.normalised(plan.seed, plan.data.load(console, plan.facts)))
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="netadapt", may_differ=MAY_DIFFER, environment=about) as here:
         keep_table(here, plan.latency)

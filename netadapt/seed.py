@@ -20,9 +20,10 @@ from search_spaces import redesign, rewrite, text, zoo
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
+    from nas.training.datasets import Dataset
     from nas.training.trainer import Trainer
 
-__all__ = ["Seed", "check_fits", "find", "given_net", "trained_net", "unchanged", "with_classes"]
+__all__ = ["Seed", "check_fits", "find", "given_net", "normalised", "trained_net", "unchanged", "with_classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +81,22 @@ def check_fits(seed: Seed, small: Arch, data: str) -> None:
         with safe_open(seed.weights, framework="numpy") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as e:
-        raise ValueError(f"weights={seed.weights} cannot be read: {e}") from None
+        raise ValueError(
+            f"weights={seed.weights} cannot be read: {e}; weights of others become a seed by python -m nas.train "
+            f"network={seed.arch.name.split(' ')[0]} weights={seed.weights}, whose folder is then the seed"
+        ) from None
     try:
         check_weights(small, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
     except ValueError as e:
         raise ValueError(f"{seed.weights}: {e}, for images of {data}") from None
+
+
+def normalised(seed: Seed, data: "Dataset") -> "Dataset":
+    """`data` as the seed's weights know it: normalised by the mean and deviation of the run that trained them."""
+    mean, std = (None, None) if seed.weights is None else networks.normalisation(seed.weights)
+    if mean is None or std is None or len(mean) != data.channels:
+        return data
+    return replace(data, mean=mean, std=std)
 
 
 def given_net(seed: Seed, trainer: "Trainer") -> TrainedNet:

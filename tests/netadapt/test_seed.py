@@ -1,5 +1,6 @@
 """Where an adaptation starts: whose trained seed is taken again, and whose is refused."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -37,3 +38,23 @@ def test_an_adaptation_goes_on_with_the_seed_that_it_began_with(change, stripes,
     assert goes_on(SEED).arch == begun.arch
     with pytest.raises(ValueError, match="began with another seed than the one that is given now; use another run_dir"):
         goes_on(replace(SEED, arch=replace(SEED.arch, **change)))
+
+
+def test_images_are_normalised_as_those_were_that_the_seed_was_trained_with(stripes, tmp_path):
+    given = replace(SEED, weights=tmp_path / "best.safetensors")
+    assert seed.normalised(SEED, stripes) is stripes
+    assert seed.normalised(given, stripes) is stripes  # nothing is said beside them
+    for mean, std in (([0.25], [0.5]), ([0.1, 0.2, 0.3], [1, 1, 1])):
+        its = {"best.safetensors": {"then_subtract": mean, "then_divide_by": std}}
+        (tmp_path / "preprocess.json").write_text(json.dumps(its))
+        found = seed.normalised(given, stripes)
+        assert (found.mean, found.std) == (((0.25,), (0.5,)) if len(mean) == 1 else (stripes.mean, stripes.std))
+        assert found.train is stripes.train
+
+
+def test_weights_of_others_are_no_seed_but_become_one(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"PK")
+    with pytest.raises(
+        ValueError, match="w.pth cannot be read: .*; weights of others become a seed by python -m nas.tra"
+    ):
+        seed.check_fits(replace(SEED, weights=tmp_path / "w.pth"), SEED.arch, "x")
