@@ -1,5 +1,6 @@
 """Networks judged with shared weights: which images look at them, in which pieces, and what a process keeps."""
 
+import contextlib
 import time
 from dataclasses import replace
 
@@ -141,13 +142,16 @@ def test_kernels_are_shared_as_they_were_trained(stripes, built, kernels):
 
 
 def test_it_computes_with_the_threads_of_its_trainer(stripes, built, monkeypatch):
-    threads = []
+    """And tells the device that shapes change from network to network."""
+    threads, shapes = [], []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(on_gpu, "many_shapes", lambda *given: shapes.append(given) or contextlib.nullcontext())
     its = shared(stripes)
     its = replace(its, trainer=replace(its.trainer, threads=3))
     its.evaluate(ARCH)
     its.inherited(ARCH)
     assert threads == [3, 3]
+    assert shapes == [("cpu", 12)] * 2
 
 
 def test_a_network_of_another_space_is_refused(stripes, built):
