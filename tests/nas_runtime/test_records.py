@@ -191,3 +191,36 @@ def test_lines_that_are_too_long(tmp_path, monkeypatch):
 def test_every_line_is_plain_json(path):
     lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
     assert [line["record"] for line in lines] == [{"journal": 1}, *RECORDS]
+
+
+@pytest.mark.parametrize(
+    "line", [b"5", b"[1]", b'"x"', b"{}", b'{"record": {}}', b'{"crc32": "0", "record": 3}', b"\xff"]
+)
+def test_lines_that_are_no_records_are_damage(path, line):
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n")
+    with pytest.raises(
+        JournalError, match=rf"^{path}:5 is damaged or was edited; restore the file, or start again in an"
+    ):
+        Records(path, "journal")
+    path.write_bytes(line + b"\n" + whole)
+    with pytest.raises(JournalError, match=f"^{path}:1 is damaged or was edited"):
+        Records(path, "journal")
+
+
+def test_records_are_counted_whoever_wrote_them(path):
+    """The first line is written once, and records that are appended are on the disk, not in the list."""
+    records = Records(path, "journal")
+    records.append({"sample": 3}, {"sample": 4})
+    records.append({"sample": 5})
+    assert records.records == RECORDS
+    assert [r["sample"] for r in Records(path, "journal").records] == [0, 1, 2, 3, 4, 5]
+    new = Records(path.with_name("new.jsonl"), "journal")
+    with new.writing():
+        new.append({"sample": 0})
+        new.append({"sample": 1})
+    assert new.path.read_bytes().count(b'{"journal": 1}') == 1
+    damaged = Records(path, "journal")
+    path.write_bytes(path.read_bytes() + b"garbage\n")
+    with pytest.raises(JournalError, match=f"^{path}:8 is damaged"), damaged.writing():
+        pass
