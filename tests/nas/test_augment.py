@@ -110,20 +110,21 @@ def test_crops_have_the_areas_aspects_and_places_that_were_asked_for():
     rng, picture = np.random.default_rng(0), plane(200, 300)
     part = OnePicture(picture)
     given = Augmentation(crop_area=0.2, crop_aspect=1.5)
-    areas, aspects, lefts = [], [], []
+    areas, aspects, places = [], [], []
     for _ in range(1500):
-        square = random_crop(part, 0, 64, given, rng).astype(float)
-        width = (square[32, 55, 0] - square[32, 8, 0]) / 47 * 64 / 255 * 300
-        height = (square[55, 32, 1] - square[8, 32, 1]) / 47 * 64 / 255 * 200
-        areas.append(width * height / (200 * 300))
-        aspects.append(math.log(width / height))
-        lefts.append((square[32, 32, 0] / 255 * 300 - width / 2) / max(1.0, 300 - width))
+        square = random_crop(part, 0, 64, given, rng).astype(float) / 255
+        size = np.array([square[55, 32, 1] - square[8, 32, 1], square[32, 55, 0] - square[32, 8, 0]]) / 47 * 64
+        areas.append(size.prod())
+        aspects.append(math.log(size[1] / size[0] * 1.5))
+        if size.max() < 0.8:
+            places.append((square[32, 32, 1::-1] - size / 2) / (1 - size))
     assert min(areas) == pytest.approx(0.2, abs=0.02)
     assert np.quantile(areas, 0.25) == pytest.approx(0.35, abs=0.05)  # large ones fit less often
     assert np.mean(areas) < 0.6
     assert max(np.abs(aspects)) == pytest.approx(math.log(1.5), abs=0.04)
     assert 0 < np.mean(aspects) < 0.1  # wide ones fit more often into what is wide
-    assert np.quantile(lefts, (0.1, 0.5, 0.9)) == pytest.approx([0.1, 0.5, 0.9], abs=0.05)
+    for along in np.transpose(places):
+        assert np.quantile(along, (0.1, 0.5, 0.9)) == pytest.approx([0.1, 0.5, 0.9], abs=0.05)
 
 
 def test_areas_are_drawn_evenly_where_all_fit():
@@ -211,7 +212,7 @@ def test_shapes_change_as_far_as_they_should(name, where, moved):
     picture = plane(100, 100)
     at_full = operated(name, picture, 1.0).astype(float)
     x, y = (int(100 * share) for share in where)
-    assert at_full[y, x, :2] / 255 == pytest.approx(np.array(moved), abs=0.02)
+    assert at_full[y, x, :2] / 255 == pytest.approx(np.array(moved), abs=0.011)
     at_none = operated(name, picture, 0.0)
     assert (at_none == picture).all()
     corner = operated(name, picture, -1.0)
@@ -221,18 +222,18 @@ def test_shapes_change_as_far_as_they_should(name, where, moved):
 @pytest.mark.parametrize(
     ("name", "strength", "values"),
     [
-        ("brightness", 0.5, (145, 145, 145)),
-        ("brightness", -1.0, (10, 10, 10)),
-        ("solarize", 1.0, (155, 155, 155)),
-        ("solarize", 0.5, (100, 100, 100)),
+        ("brightness", 0.5, (159, 159, 159)),
+        ("brightness", -1.0, (11, 11, 11)),
+        ("solarize", 1.0, (145, 145, 145)),
+        ("solarize", 0.5, (110, 110, 110)),
         ("posterize", 1.0, (96, 96, 96)),
-        ("posterize", 0.0, (100, 100, 100)),
-        ("identity", 1.0, (100, 100, 100)),
-        ("colour", 1.0, (100, 100, 100)),
+        ("posterize", 0.0, (110, 110, 110)),
+        ("identity", 1.0, (110, 110, 110)),
+        ("colour", 1.0, (110, 110, 110)),
     ],
 )
 def test_colours_change_as_far_as_they_should(name, strength, values):
-    grey = np.full((8, 8, 3), 100, np.uint8)
+    grey = np.full((8, 8, 3), 110, np.uint8)
     assert operated(name, grey, strength)[4, 4].tolist() == pytest.approx(values, abs=1)
 
 
@@ -267,7 +268,8 @@ def test_rectangles_of_the_mean_colour_are_erased():
         rows, columns = hole.any(1), hole.any(0)
         assert hole.sum() == rows.sum() * columns.sum()
     covered = np.mean(holes, 0)
-    assert covered[16, 16] > covered[0, 0] > 0
+    assert covered[16, 16] > 3 * covered[0, 0] > 0
+    assert covered == pytest.approx(covered[::-1, ::-1], abs=0.1)  # anywhere
 
 
 def test_the_share_of_erased_pictures_is_what_was_asked_for():
@@ -325,7 +327,7 @@ def test_shares_follow_the_beta_distribution():
     areas = np.array([mix(seed, cutmix=1.0)[1][0, 0].item() for seed in range(400)])
     assert areas.min() < 0.25
     assert areas.max() > 0.95
-    assert areas.mean() > 0.55  # what is pasted is cut off at the borders
+    assert areas.mean() == pytest.approx(1 - (1 / 2 - 1 / 5 + 1 / 48), abs=0.03)  # what is pasted is cut off at borders
 
 
 def test_with_both_each_is_as_likely():

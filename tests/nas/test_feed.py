@@ -72,8 +72,10 @@ def test_ranks_share_the_micro_batches_of_each_update(ranks):
 
 
 def test_an_epoch_is_resumed_at_any_update():
-    whole = list(fed(numbered(), ALL).epoch(2))
-    for ((x, y),), ((x2, y2),) in zip(whole[1:], fed(numbered(), ALL).epoch(2, first=1), strict=True):
+    whole = [update for number in (2, 3) for update in fed(numbered(), ALL).epoch(number)]
+    feed = fed(numbered(), ALL)
+    resumed = [*feed.epoch(2, first=1), *feed.epoch(3)]
+    for ((x, y),), ((x2, y2),) in zip(whole[1:], resumed, strict=True):
         assert torch.equal(x, x2)
         assert torch.equal(y, y2)
 
@@ -116,3 +118,36 @@ def test_an_evaluation_shows_what_programs_show():
     count_correct(net, data.test, data, device="cpu", workers=0)
     squares = np.stack([data.test.square(place, data.preprocessing) for place in range(5)])
     assert torch.equal(torch.cat(seen), normalise(torch.from_numpy(squares), data, "cpu"))
+
+
+def noisy() -> PictureSet:
+    """Pictures that differ everywhere, each of a class of its own."""
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 256, (24, 8, 8, 3), dtype=np.uint8), np.arange(24, dtype=np.int64))
+    return of_arrays(make("noisy", train=split, holdout=split, test=split, classes=24), "noisy")
+
+
+def test_how_a_picture_is_augmented_depends_on_seed_epoch_and_place_alone():
+    data, how = noisy(), Augmentation(crop_area=0.3, colour=0.4, randaugment=1, erasing=0.5)
+
+    def seen(epoch: int, rng_seed: int, **other) -> dict[int, bytes]:
+        batches = fed(data, how, rng_seed=rng_seed, **other).epoch(epoch)
+        return {
+            label: image.numpy().tobytes()
+            for update in batches
+            for x, y in update
+            for image, label in zip(x, y.tolist(), strict=True)
+        }
+
+    first = seen(0, 0, batch=12, micro_batch=12)
+    assert len(first) == 24
+    assert seen(0, 0, batch=4, micro_batch=3) == first
+    for other in (seen(1, 0, batch=12), seen(0, 1, batch=12), seen(0, 2**40, batch=12)):
+        assert all(other[place] != first[place] for place in range(24))
+
+
+def test_micro_batches_of_an_update_are_mixed_each_by_itself():
+    data, how = noisy(), Augmentation(flip=False, mixup=0.5)
+    shares = [y.max(1).values for update in fed(data, how, batch=12, micro_batch=3).epoch(0) for _, y in update]
+    assert all(torch.allclose(one, one[0]) for one in shares)  # one share for all that are mixed together
+    assert len({round(one[0].item(), 5) for one in shares}) == 8
