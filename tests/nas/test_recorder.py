@@ -118,6 +118,14 @@ def test_what_is_reused_or_settled_is_no_evaluation_that_worked(tmp_path):
     assert its.failures(failing(its, *["failed"] * 4, first=6)).startswith("the last 8 evaluations failed")
 
 
+def test_what_diverged_is_replayed_whatever_the_reward_says_of_it(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    diverged = evaluated(recorder(journal=Journal(path, network)), 0, 1, status="diverged", note="NaN")
+    its = recorder(reward=lambda top1, ms: math.nan, journal=Journal(path, network))
+    assert its.replayed(its.point(0, [1])) == diverged
+    assert its.is_known(network([1]))
+
+
 def test_an_evaluation_whose_reward_failed_counts_where_the_reward_is_mended(tmp_path):
     """If it is of the same point, and whole: of a training that was stopped nobody knows how it would have ended."""
     path = tmp_path / "journal.jsonl"
