@@ -15,7 +15,15 @@ import numpy as np
 from nas.training.datasets import Dataset, Resize, Split, cut_holdout, make, part
 from nas.training.pictures import PictureSet, of_arrays
 from nas.training.sources.cache import cache_dir
-from nas.training.sources.wanted import DataError, DataFacts, Source, Wanted, facts_of, holdout_of
+from nas.training.sources.wanted import (
+    DataError,
+    DataFacts,
+    Source,
+    Wanted,
+    check_train_images,
+    facts_of,
+    holdout_of,
+)
 from nas_runtime.console import brief, counted
 from nas_runtime.declared import check_call
 from nas_runtime.registry import Registry
@@ -107,7 +115,8 @@ def load(
         DataError: what is wrong with the files, and what is expected.
     """
     wanted = _wanted(name, path, train_images, holdout, test, resolution_px, download)
-    _look(wanted)  # what cannot be is refused before anything is read
+    if not _source(name).pictures:  # which looks itself
+        _look(wanted)  # what cannot be is refused before anything is read
     data = _read(wanted) if _source(name).look else _read_once(wanted)
     data = data if train_images is None else _fewer(data, train_images)
     return data if resolution_px is None else _resized(data, resolution_px)
@@ -138,7 +147,6 @@ def pictures(
     if crop is not None and not 0.1 <= crop <= 1:
         raise DataError(f"dataset.crop={crop!r}: allowed are 0.1 to 1")
     wanted = wanted if crop is None else replace(wanted, crop=crop)
-    _look(wanted)
     if made := _source(name).pictures:
         return made(wanted)
     data = load(
@@ -241,20 +249,15 @@ def _look(wanted: Wanted) -> DataFacts:
     facts = source.look(wanted) if source.look else facts_of(_read_once(wanted))
     n, px = wanted.train_images, wanted.resolution_px
     if n is not None:
-        _check_train_images(n, facts.train_images, wanted.name)
+        check_train_images(n, facts.train_images, wanted.name)
         facts = replace(facts, train_images=n)
     if px is not None and px != facts.resolution_px:
         facts = replace(facts, resolution_px=px, resize="stretch")
     return facts
 
 
-def _check_train_images(n: int, available: int, name: str) -> None:
-    if not 0 < n <= available:
-        raise DataError(f"dataset.train_images={n}: allowed are 1 to {available}, all that {name} has")
-
-
 def _fewer(data: Dataset, n: int) -> Dataset:
-    _check_train_images(n, len(data.train), data.name)
+    check_train_images(n, len(data.train), data.name)
     if n == len(data.train):
         return data
     _, train = cut_holdout(data.train, n, rng_seed=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nas.training.datasets import drawn_places
 from nas.training.sources.index import Index
-from nas.training.sources.wanted import DataError, Wanted
+from nas.training.sources.wanted import DataError, Wanted, check_train_images
 from nas_runtime.console import counted
 
 __all__ = ["describe", "divided"]
@@ -35,8 +35,9 @@ def divided(index: Index, wanted: Wanted) -> dict[str, np.ndarray]:
         if part not in found:
             chosen = _drawn(index, found["train"], wanted, part, shift=32 * number)
             found[part], found["train"] = found["train"][chosen], found["train"][~chosen]
-    if wanted.train_images not in (None, len(found["train"])):
-        found["train"] = found["train"][drawn_places(len(found["train"]), wanted.train_images, rng_seed=1)]
+    if (n := wanted.train_images) is not None:
+        check_train_images(n, len(found["train"]), wanted.name)
+        found["train"] = found["train"][drawn_places(len(found["train"]), n, rng_seed=1)]
     return {part: found[part] for part in ("train", "holdout", "test")}
 
 

@@ -8,7 +8,7 @@ from nas.training.datasets import Dataset, Resize
 from nas.training.pictures import PictureSet
 from nas_runtime.console import counted
 
-__all__ = ["DataError", "DataFacts", "Source", "Wanted", "facts_of", "holdout_of"]
+__all__ = ["DataError", "DataFacts", "Source", "Wanted", "check_train_images", "facts_of", "holdout_of"]
 
 
 class DataError(ValueError):
@@ -88,7 +88,8 @@ class Source:
         load: reads it.
         look: tells in a moment what `load` will give; None: it must be read to know.
         pictures: gives it as pictures that are read when they are needed, `train_images` and `crop` as wanted; None:
-            they are the squares that `load` reads.
+            they are the squares that `load` reads. Where there is this, it and `load` refuse what cannot be before they
+            read.
         downloads: whether it can be fetched.
         cuts_test: whether test images may be cut from the others; if not, it has its own, and `Wanted.test` is none.
     """
@@ -113,6 +114,15 @@ def facts_of(data: Dataset) -> DataFacts:
         resize=data.resize,
         notes=data.notes,
     )
+
+
+def check_train_images(n: int, available: int, name: str) -> None:
+    """
+    Raises:
+        DataError: the data set `name` has fewer training images than `n`.
+    """
+    if not 0 < n <= available:
+        raise DataError(f"dataset.train_images={n}: allowed are 1 to {available}, all that {name} has")
 
 
 def holdout_of(wanted: Wanted, images: int, default: int) -> int:

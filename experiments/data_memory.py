@@ -1,0 +1,118 @@
+"""Does memory grow with the number of images? `python -m experiments.data_memory path=DIR [images=13394,1300000]`
+
+Makes folders of that many images, links to those in `path` (train/ and val/ of folders of classes), and opens each as
+`image_folder` in a process of its own: to be trained on at 160 px, with batches of 64 by two workers, twice. The first
+time the index is made, and pictures are decoded and kept if they are few enough; the second time they are known.
+Memory is the most that the process and its workers have at one time, looked at ten times a second: anonymous and shared
+pages, each counted once. Mapped files are left out: the system takes their pages back when it needs them.
+
+    python -m experiments.data_memory path=DIR [images=13394,1300000]
+
+Prints a table, and writes experiments/results/data_memory.csv. The folders are removed again.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+from experiments import options, provenance, tables
+
+BATCHES, BATCH, PX, WORKERS = 100, 64, 160, 2
+
+
+def main() -> None:
+    given = options.read({"path": "", "images": (13394, 1300000)}, needed=["path"])
+    rows = []
+    for images in given["images"]:
+        with linked(Path(given["path"]), images) as (folder, cache):
+            for when in ("first", "again"):
+                start = time.perf_counter()
+                memory, opened_s = measured(folder, cache)
+                rows.append(
+                    {
+                        "images": f"{images:,}",
+                        "opened": when,
+                        "memory, MB": f"{memory / 1e6:.0f}",
+                        "of the first": f"{memory / float(rows[0]['memory, MB']) / 1e4:.1f} %" if rows else "100.0 %",
+                        "opening, s": f"{opened_s:.0f}",
+                        f"{BATCHES} batches, s": f"{time.perf_counter() - start - opened_s:.0f}",
+                    }
+                )
+    origin = provenance.of("images 0, batches 0", packages=("torch", "numpy", "pillow"))
+    tables.show("Memory of image_folder", rows, tables.RESULTS / "data_memory.csv", origin=origin)
+
+
+@contextlib.contextmanager
+def linked(source: Path, images: int) -> Iterator[tuple[Path, Path]]:
+    """A folder of so many links to the images in `source`, in the same parts and classes, and one for what is kept."""
+    files = sorted(path for part in ("train", "val") for path in (source / part).glob("*/*") if path.is_file())
+    random.Random(0).shuffle(files)
+    folder = Path(tempfile.mkdtemp(prefix="data_memory_", dir=os.environ.get("TMPDIR", source.parent)))
+    try:
+        for number, file in enumerate(islice(cycle(files), images)):
+            link = folder / "images" / file.parent.relative_to(source) / f"{number // len(files):04}_{file.name}"
+            if number < len(files):
+                link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, link)
+        yield folder / "images", folder / "kept"
+    finally:
+        shutil.rmtree(folder)
+
+
+def measured(folder: Path, cache: Path) -> tuple[int, float]:
+    """The most memory of a process that uses the images in `folder`, in bytes, and how long it takes to open them."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=use, args=(folder, cache, sender))
+    process.start()
+    most = 0
+    while process.is_alive():
+        assert process.pid is not None
+        most = max(most, sum(memory(pid) for pid in (process.pid, *descendants(process.pid))))
+        time.sleep(0.1)
+    if process.exitcode:
+        raise OSError(f"using {folder} failed")
+    return most, receiver.recv()
+
+
+def use(folder: Path, cache: Path, sender) -> None:  # a multiprocessing.connection.Connection
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    from nas.training import sources
+    from nas.training.augment import Augmentation
+    from nas.training.feed import Feed
+
+    start = time.perf_counter()
+    data = sources.pictures("image_folder", path=folder, resolution_px=PX)
+    sender.send(time.perf_counter() - start)
+    augmentation = Augmentation(crop_area=0.25)
+    with Feed(
+        data.train, data, augmentation, batch=BATCH, micro_batch=BATCH, rng_seed=0, workers=WORKERS, device="cpu"
+    ) as feed:
+        for _ in islice(feed.epoch(0), BATCHES):
+            pass
+
+
+def memory(pid: int) -> int:
+    """Anonymous and shared pages of a process in bytes, its part of those that it shares; 0 once it has ended."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return 0
+
+
+def descendants(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [each for child in map(int, children) for each in (child, *descendants(child))]
+    return []
+
+
+if __name__ == "__main__":
+    options.run(main)
