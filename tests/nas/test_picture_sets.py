@@ -1,6 +1,7 @@
 """Data sets as pictures that are read when they are needed."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from nas.training import sources
 from nas.training.pictures import squares
-from nas.training.sources import DataError
+from nas.training.sources import DataError, album, albums
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +70,96 @@ def test_an_evaluation_may_look_at_the_middle_only(photos):
         sources.pictures(**photos, crop=0)
 
 
-def test_large_pictures_are_read_smaller_but_no_smaller_than_needed(photos):
-    path = photos["path"] / "train" / "cup" / "0.jpg"
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_large_pictures_are_read_smaller_but_no_smaller_than_needed(photos, suffix):
+    path = photos["path"] / "train" / "cup" / f"0.{suffix}"
     Image.linear_gradient("L").resize((600, 400)).convert("RGB").save(path)
     found = sources.pictures(**photos, holdout=1)
     (place,) = (i for i in range(len(found.train)) if found.train.name(i) == str(path))
-    assert found.train.read(place, 12).shape == (18, 27, 3)
+    small = found.train.read(place, 12)
+    assert small.shape == (18, 27, 3)
+    rows = small.astype(int).mean((1, 2))
+    assert (np.diff(rows) > 0).all()  # as in the picture: dark above, bright below
+    assert abs(rows - np.linspace(7, 248, 18)).max() < 4
+    assert found.train.read(place, 250).shape == (400, 600, 3)  # not twice as large as needed
     assert found.train.read(place, 400).shape == (400, 600, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_upright(photos, orientation):
+    """Whatever the camera was held like: kept, decoded, small and large."""
+    shown = Image.new("RGB", (64, 48), (0, 0, 250))
+    shown.paste((250, 0, 0), (0, 0, 64, 24))
+    shown.paste((0, 250, 0), (0, 24, 32, 48))  # red above green and blue
+    undone = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpositions that EXIF's undo
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = shown if orientation == 1 else shown.transpose(Image.Transpose(undone[orientation]))
+    path = photos["path"] / "test" / "cup" / "0.jpg"
+    stored.save(path, exif=exif, quality=95, subsampling=0)
+    found = sources.pictures(**photos)
+    (place,) = (i for i in range(len(found.test)) if found.test.name(i) == str(path))
+    images = [found.test.read(place, 12), found.test.read(place, 48), found.test.square(place, found.preprocessing)]
+    assert [image.shape for image in images] == [(24, 32, 3), (48, 64, 3), (12, 12, 3)]
+    for image in images:
+        third = len(image) // 3
+        for region, channel in ((image[:third], 0), (image[-third:, :third], 1), (image[-third:, -third:], 2)):
+            assert (region[..., channel] > 230).all()
+            assert (region.sum(2) < 290).all()
+
+
+def test_what_is_kept_is_what_decoding_gives(photos, monkeypatch):
+    Image.linear_gradient("L").resize((90, 60)).convert("RGB").save(photos["path"] / "train" / "cup" / "0.jpg")
+    found = sources.pictures(**photos, crop=0.8)
+    assert found.notes == ()
+    rule = found.preprocessing
+    kept = {
+        "read": [found.train.read(i, 12) for i in range(len(found.train))],
+        "square": [part.square(i, rule) for part in (found.holdout, found.test) for i in range(len(part))],
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(album, "decode", lambda *a, **k: pytest.fail("decoded, though kept"))
+        patched.setattr(album, "shrunk", lambda *a, **k: pytest.fail("decoded, though kept"))
+        again = pickle.loads(pickle.dumps(sources.pictures(**photos, crop=0.8)))
+        for i, image in enumerate(kept["read"]):
+            assert (again.train.read(i, 12) == image).all()
+        again.test.square(0, rule)
+    monkeypatch.setattr(albums, "_MOST_KEPT", 1000)
+    (photos["path"] / "train" / "cup" / "1.png").unlink()
+    free = sources.pictures(**photos, crop=0.8)
+    assert free.notes == ("pictures are decoded each time that they are needed: 0.0 MB are too much to keep",)
+    by_name = {found.train.name(i): image for i, image in enumerate(kept["read"])}
+    for i in range(len(free.train)):
+        assert (free.train.read(i, 12) == by_name[free.train.name(i)]).all()
+    for part in (free.holdout, free.test):
+        for i in range(len(part)):
+            assert any((part.square(i, rule) == image).all() for image in kept["square"])
+    assert (free.mean, free.std) == (pytest.approx(found.mean, abs=0.02), pytest.approx(found.std, abs=0.02))
+
+
+def test_pictures_are_found_again_elsewhere_if_they_are_the_same(photos, monkeypatch, tmp_path):
+    sent = pickle.dumps(sources.pictures(**photos))
+    here = pickle.loads(sent)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    for file in (tmp_path / "kept").glob("*/*/*"):
+        file.unlink()
+    again = pickle.loads(sent)
+    assert [again.train.name(i) for i in range(len(again.train))] == [
+        here.train.name(i) for i in range(len(here.train))
+    ]
+    assert (again.train.read(3, 12) == here.train.read(3, 12)).all()
+    for file in (tmp_path / "kept").glob("*/*/*"):
+        file.unlink()
+    (photos["path"] / "train" / "cup" / "1.png").unlink()
+    with pytest.raises(DataError, match="images were added, removed or changed while they were in use; run it again"):
+        pickle.loads(sent)
+
+
+def test_pictures_may_be_many_and_their_names_odd(photos):
+    names = ["ä ö.png", "\udcff.png", "a\nb.png", "'[$x]'.png"]
+    for name in names:
+        shutil.copy(photos["path"] / "test" / "cup" / "0.png", photos["path"] / "test" / "cup" / name)
+    found = sources.pictures(**photos)
+    assert {found.test.name(i) for i in range(len(found.test))} >= {
+        str(photos["path"] / "test" / "cup" / name) for name in names
+    }

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -112,6 +113,23 @@ def test_many_formats_are_read_whatever_the_case_of_their_suffix(tmp_path, suffi
     image = decode(path, "a", 16)
     assert near(image[:, :6], RED, 40)
     assert near(image[:, 10:], BLUE, 40)
+
+
+def test_phones_pictures_are_read_where_a_reader_is_installed(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "images")
+    (root / "train" / "red" / "a.heic").write_bytes(b"")
+    for cached in (images._formats, images._suffixes):
+        cached.cache_clear()
+        monkeypatch.setattr(images, cached.__name__, cached.__wrapped__)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "pillow_heif", None)
+        (note,) = sources.look("image_folder", path=root).notes
+        assert note.endswith("left out 1 file of kinds that are not read as images (1 .heic; pillow-heif reads .heic)")
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    image = decode(saved(root / "train" / "red" / "a.heic", halves()), "a", 16)
+    assert near(image[:, :6], RED, 40)
+    assert near(image[:, 10:], BLUE, 40)
+    assert sources.look("image_folder", path=root).notes == ()
 
 
 def test_a_very_long_picture_takes_no_more_memory_than_a_square(tmp_path, monkeypatch):

@@ -120,7 +120,11 @@ def _keep(album: Album, train: Part, others: Sequence[Part]) -> tuple[str, ...]:
         return ()
     size = train.whole_bytes + sum(part.square_bytes for part in others)
     if size > _MOST_KEPT or size > free_bytes(album.folder) / 2:
-        return (f"pictures are decoded each time that they are needed: {size / 1e9:.0f} GB are too much to keep",)
+        return (f"pictures are decoded each time that they are needed: {_amount(size)} are too much to keep",)
     if not train.keep() or not all(part.keep_squares() for part in others):
         return (f"pictures are decoded each time that they are needed: {album.folder} has no room for them",)
     return ()
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:,.0f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
