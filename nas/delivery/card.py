@@ -10,7 +10,7 @@ from nas.delivery.figures import INT8
 from nas.delivery.finished import Finished
 from nas.delivery.options import Delivery
 from nas_runtime.console import counted
-from search_spaces import cost
+from search_spaces import cost, timm_export
 
 __all__ = ["card", "in_sentences"]
 
@@ -59,9 +59,7 @@ def _latency(found: Mapping[str, Any]) -> list[str]:
         if promise["ms"] is None:
             lines.append(f"no latency is promised for best.onnx: the table of {promise['device']} lacks parts of it")
         else:
-            lines.append(
-                f"promised on {promise['device']}: {promise['ms']:.2f} ms for {of} (table: {promise['table']})"
-            )
+            lines.append(f"promised: {promise['ms']:.2f} ms for {of} ({promise['table']})")
         if promise["searched_ms"] is not None:
             lines.append(f"it was searched for other images, for which {promise['searched_ms']:.2f} ms are promised")
         if not found["is_of_this_machine"]:
@@ -97,6 +95,7 @@ def card(finished: Finished, options: Delivery, figures: Mapping[str, Any]) -> s
     arch, data = finished.net.arch, finished.data
     names = label_lines(data.class_names)
     more = f" and {len(names) - _CLASSES} more (labels.txt)" if names[_CLASSES:] else ""
+    reason = timm_export.why_not(arch)
     device = finished.latency.device if finished.latency else "no device in particular"
     colours = "colour" if arch.in_ch == 3 else "grey"
     parts: list[tuple[str, Sequence[str]]] = [
@@ -128,6 +127,7 @@ def card(finished: Finished, options: Delivery, figures: Mapping[str, Any]) -> s
                 + (f"; `python predict.py {INT8} PICTURE...` for the integers" if _has_int8(figures) else ""),
                 "`python -m nas.predict run=THIS_FOLDER PICTURE...`, with this project",
                 "`torch_net.load(THIS_FOLDER)` of `search_spaces`: the module, in PyTorch",
+                f"timm cannot build it: {reason}" if reason else "`best_timm.build()` (best_timm.py): a model of timm",
             ],
         ),
     ]

@@ -33,7 +33,11 @@ IN_WORDS = (
 )
 
 _EXAMPLES = 8  # pictures on which the graph is compared with the network
-_FOLLOWING = ("best.onnx", INT8, MEASURED, "preprocess.json", "labels.txt", "predict.py", "model_card.md")
+_TIMM = "best_timm"
+_FOLLOWING = (
+    *("best.onnx", INT8, MEASURED, "preprocess.json", "labels.txt", "predict.py", "model_card.md"),
+    *(f"{_TIMM}.py", f"{_TIMM}.safetensors"),
+)
 """Files that follow from the weights, and say something wrong beside others."""
 
 
@@ -43,7 +47,8 @@ def deliver(run_dir: str | os.PathLike[str], finished: Finished, options: Delive
     ``best.safetensors`` are its weights (`torch_net.load`), ``best.json`` is the network that they are of, and
     ``searched.json`` as it was searched and priced; ``best.onnx`` is its graph, and ``best_int8.onnx`` the same in
     integers, if `options` ask for it; ``preprocess.json`` and ``labels.txt`` say how a picture becomes its input, and
-    what its outputs are; ``predict.py`` does all of that; ``model_card.md`` has the figures.
+    what its outputs are; ``predict.py`` does all of that; ``model_card.md`` has the figures; ``best_timm.py`` and
+    ``best_timm.safetensors`` are a model of timm, where timm can build the network.
 
     Weights that are there already stay; all other files are written again, as they follow from them: so a run is
     complete after it was interrupted while it wrote them, was continued after files were lost, or was left by an
@@ -65,6 +70,7 @@ def deliver(run_dir: str | os.PathLike[str], finished: Finished, options: Delive
     about = {"preprocess": json.dumps(how), "labels": json.dumps(names), "arch": text.to_json(net.arch)}
     about |= {"licence": finished.licence} if finished.licence else {}
     _write_graph(folder / "best.onnx", net, data, options, about)
+    _write_timm(folder, net, data)
     figures = measure(folder, finished, options, _graphs(net, data, options), console)
     for name in ("best.onnx", INT8):
         if (folder / name).exists():
@@ -103,6 +109,14 @@ def keep(folder: Path, net: "Net", training: Mapping[str, Any]) -> None:
     for name in _FOLLOWING:
         (folder / name).unlink(missing_ok=True)
     torch_net.save(net, folder / torch_net.WEIGHTS, about={"training": json.dumps(training)})
+
+
+def _write_timm(folder: Path, net: "Net", data: PictureSet) -> None:
+    """The network as a model of timm, where timm can build it."""
+    from search_spaces import timm_export
+
+    if timm_export.why_not(net.arch) is None:
+        timm_export.export(net, folder, _TIMM, mean=data.mean, std=data.std, crop=data.crop)
 
 
 def _graphs(net: "Net", data: PictureSet, options: Delivery) -> Graphs:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ def quantize(content: bytes, calibration: np.ndarray, judged: Pairs) -> Quantize
         expected = onnx_net.run(content, judged.inputs)
         tried = [_Try(ready, method, calibration, judged, expected) for method in _METHODS]
         nearest = min(tried, key=lambda attempt: attempt.with_float((), most=_LOOK).divergence)
-        best = nearest.with_float(())
-        return best if best.lost <= ACCEPTED else _with_blocks_in_float(nearest, best)
+        best, accepted = nearest.with_float(()), max(ACCEPTED, 2 / len(judged))  # two pictures can be chance
+        return best if best.lost <= accepted else _with_blocks_in_float(nearest, best, accepted)
 
 
 def _prepare(content: bytes, ready: Path) -> None:
@@ -126,20 +127,24 @@ class _Try:
         )
 
 
-def _with_blocks_in_float(attempt: _Try, whole: Quantized) -> Quantized:
-    """`whole` with as few blocks in float as it takes to lose no more than is accepted; at most half of them.
+def _with_blocks_in_float(attempt: _Try, whole: Quantized, accepted: float) -> Quantized:
+    """`whole` with as few blocks in float as it takes to lose no more top-1 than is accepted; at most half of them.
 
-    Those come first without whose integers the answers are nearest to the float graph's.
+    Two neighbours at a time, so that also what stands between them can be what costs: those come first without whose
+    integers the answers are nearest to the float graph's.
     """
     blocks = sorted({block for block in attempt.nodes.values() if block is not None})
     started, near = time.perf_counter(), {}
-    for block in blocks:
-        near[block] = attempt.with_float((block,), most=_LOOK).divergence
+    for pair in pairwise(blocks):
+        near[pair] = attempt.with_float(pair, most=_LOOK).divergence
         if time.perf_counter() - started > _MOST_S:
             break
-    order, best, count = sorted(near, key=lambda block: near[block]), whole, 1
-    while best.lost > ACCEPTED and count <= len(blocks) // 2:
-        candidate = attempt.with_float(order[:count])
+    order, best, count = sorted(near, key=lambda pair: near[pair]), whole, 1
+    while best.lost > accepted and count <= len(order):
+        chosen = {block for pair in order[:count] for block in pair}
+        if len(chosen) > len(blocks) // 2:
+            break
+        candidate = attempt.with_float(sorted(chosen))
         best = candidate if candidate.lost < best.lost else best
         count *= 2
     return best

@@ -157,7 +157,7 @@ def test_what_is_delivered(fashion, tmp_path):
     files = {path.name: path for path in tmp_path.iterdir()}
     assert files.keys() == {
         *("best.json", "searched.json", "best.safetensors", "best.onnx", "preprocess.json", "labels.txt"),
-        *("predict.py", "model_card.md", "delivery.json"),
+        *("predict.py", "model_card.md", "delivery.json", "best_timm.py", "best_timm.safetensors"),
     }
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o644}
     assert text.from_file(files["searched.json"]) == V3
