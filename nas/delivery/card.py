@@ -8,8 +8,7 @@ import numpy as np
 from nas.delivery.description import label_lines
 from nas.delivery.figures import INT8
 from nas.delivery.finished import Finished
-from nas.delivery.options import Delivery
-from nas_runtime.console import counted
+from nas_runtime.console import brief, counted
 from search_spaces import cost, timm_export
 
 __all__ = ["card", "in_sentences"]
@@ -90,8 +89,12 @@ def _difference(promise: Mapping[str, Any], ms: Mapping[str, float]) -> list[str
     return [f"{line}, above the table's mean error of {mean:.1%}, {above} ({worst:.1%})"]
 
 
-def card(finished: Finished, options: Delivery, figures: Mapping[str, Any]) -> str:
-    """The model card, in Markdown."""
+def card(finished: Finished, figures: Mapping[str, Any], *, command: str | None = None) -> str:
+    """The model card, in Markdown.
+
+    Args:
+        command: that made the run.
+    """
     arch, data = finished.net.arch, finished.data
     names = label_lines(data.class_names)
     more = f" and {len(names) - _CLASSES} more (labels.txt)" if names[_CLASSES:] else ""
@@ -115,6 +118,7 @@ def card(finished: Finished, options: Delivery, figures: Mapping[str, Any]) -> s
                 f"data: {data.name}, {counted(len(data.train), 'training picture')}, {len(data.holdout):,} of the "
                 f"holdout, {len(data.test):,} of test",
                 f"recipe: {finished.recipe}",
+                *([f"command: `{brief(command, most=1000)}`"] if command else []),
                 *(f"note: {note}" for note in data.notes),
             ],
         ),

@@ -24,6 +24,7 @@ INT8, MEASURED = "best_int8.onnx", "delivery.json"
 
 _CALIBRATION, _JUDGED, _TEST = 96, 1000, 5000  # pictures of train, holdout and test, at most
 _AT_ONCE = 128  # test pictures that are in memory
+_MOST_BYTES = 2**28  # of the pictures that are judged
 _WORST = 0.10  # of top-1 lost: integers that cost more are not delivered
 
 
@@ -88,7 +89,9 @@ def _quantised(data: PictureSet, options: Delivery, graphs: Graphs) -> tuple[dic
     from nas.delivery.quantize import Pairs, quantize
     from search_spaces import onnx_net
 
-    given, judged = _given(data, options), _places(data.holdout, _JUDGED)
+    given = _given(data, options)
+    each = data.resolution_px**2 * data.channels * (1 if options.input == "uint8" else 4)
+    judged = _places(data.holdout, min(_JUDGED, max(1, _MOST_BYTES // each)))
     pairs = Pairs(inputs=given(data.holdout, judged), labels=data.holdout.labels[judged])
     made = quantize(graphs.single, given(data.train, _places(data.train, _CALIBRATION)), pairs)
     found = {

@@ -15,6 +15,7 @@ from nas.delivery.finished import Finished
 from nas.delivery.networks import write_networks
 from nas.delivery.options import Delivery
 from nas.training.pictures import PictureSet, squares
+from nas_runtime import manifest
 from nas_runtime.files import write_json, write_text
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -41,7 +42,9 @@ _FOLLOWING = (
 """Files that follow from the weights, and say something wrong beside others."""
 
 
-def deliver(run_dir: str | os.PathLike[str], finished: Finished, options: Delivery, console: "Console") -> None:
+def deliver(
+    run_dir: str | os.PathLike[str], finished: Finished, options: Delivery, console: "Console"
+) -> dict[str, Any]:
     """Writes a trained network to the run's directory.
 
     ``best.safetensors`` are its weights (`torch_net.load`), ``best.json`` is the network that they are of, and
@@ -53,6 +56,9 @@ def deliver(run_dir: str | os.PathLike[str], finished: Finished, options: Delive
     Weights that are there already stay; all other files are written again, as they follow from them: so a run is
     complete after it was interrupted while it wrote them, was continued after files were lost, or was left by an
     earlier version, which wrote fewer. What was measured is kept in ``delivery.json``.
+
+    Returns:
+        The figures, as plain data: accuracies, latencies promised and measured, what the integers come to.
 
     Raises:
         ValueError: the graph computes something else than the network.
@@ -75,9 +81,11 @@ def deliver(run_dir: str | os.PathLike[str], finished: Finished, options: Delive
     for name in ("best.onnx", INT8):
         if (folder / name).exists():
             onnx_net.describe(folder / name, {**about, "figures": json.dumps(figures)})
-    write_text(folder / "model_card.md", card(finished, options, figures))
+    made_by = manifest.read(folder)
+    write_text(folder / "model_card.md", card(finished, figures, command=made_by.command if made_by else None))
     for line in in_sentences(figures):
         console.print(line)
+    return figures
 
 
 def program_file() -> Path:

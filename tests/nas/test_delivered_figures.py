@@ -111,6 +111,15 @@ def test_what_another_device_promises_is_not_measured_here(fashion, tmp_path):
         assert part in text, part
 
 
+def test_the_command_that_made_a_run_is_named(fashion, tmp_path):
+    data, net = fashion
+    (tmp_path / "run.json").write_text(
+        json.dumps({"kind": "train", "format": 1, "version": None, "command": "python -m nas.train", "created": None})
+    )
+    deliver(tmp_path, net, data, latency=latency_luts.load("pixel1"))
+    assert "- command: `python -m nas.train`\n" in (tmp_path / "model_card.md").read_text()
+
+
 def test_latencies_here_are_measured_once_for_a_graph(fashion, tmp_path, monkeypatch):
     data, net = fashion
     deliver(tmp_path, net, data)

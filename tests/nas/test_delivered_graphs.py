@@ -12,9 +12,10 @@ import torch
 
 from nas.delivery import Delivery, quantize
 from nas.delivery import figures as measured
-from nas.delivery.description import as_input
+from nas.delivery.description import as_input, preprocessing
 from nas.training import sources
 from nas.training.datasets import part
+from nas.training.pictures import of_arrays
 from nas.training.recipe import Recipe
 from nas.training.train import normalise
 from nas.training.trainer import Trainer
@@ -140,15 +141,18 @@ def uneven(net):
     return net
 
 
-def test_blocks_that_lose_too_much_stay_in_float(fashion, monkeypatch):
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_blocks_that_lose_too_much_stay_in_float(fashion, monkeypatch, kind):
     data, net = fashion
     monkeypatch.setattr(quantize, "ACCEPTED", 0.04)  # of so few pictures
-    pixels, n = Pixels(mean=data.mean, std=data.std), 50
-    pairs = quantize.Pairs(inputs=data.holdout.images, labels=data.holdout.labels)
+    monkeypatch.setattr(quantize, "_METHODS", {"MinMax": {}})
+    how = preprocessing(of_arrays(data, ""), USUAL.model_copy(update={"input": kind}))["best.onnx"]
+    pixels = Pixels(mean=data.mean, std=data.std) if kind == "uint8" else None
+    pairs = quantize.Pairs(inputs=as_input(data.holdout.images, how), labels=data.holdout.labels)
     made = []
     for its in (net, uneven(net)):
         single = onnx_net.model(net.arch, net=its, pixels=pixels).SerializeToString()
-        made.append(quantize.quantize(single, data.train.images[:n], pairs))
+        made.append(quantize.quantize(single, as_input(data.train.images[:50], how), pairs))
     assert [it.in_float for it in made] == [(), (2, 3)]
     assert made[0].float_top1 == made[1].float_top1
     assert max(it.lost for it in made) <= 0.04

@@ -135,3 +135,9 @@ def test_planes_are_normalised_and_a_batch_is_full(pictures, monkeypatch):
 def test_another_graph_is_named_by_its_file(pictures, monkeypatch):
     how = description.preprocessing(coloured(1.0), options())
     assert len(seen(monkeypatch, how, ["elsewhere/best_int8.onnx", pictures[0]])) == 1
+
+
+def test_what_earlier_versions_say_is_understood(pictures):
+    rule = description.preprocessing(coloured(1.0), options())["picture"]
+    earlier = {name: value for name, value in rule.items() if name != "resize_px"}
+    assert np.array_equal(description.square(pictures[0], earlier), description.square(pictures[0], rule))

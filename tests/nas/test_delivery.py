@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from nas import delivery
 from nas.training import sources
@@ -162,6 +162,8 @@ def test_what_is_delivered(fashion, tmp_path):
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o644}
     assert text.from_file(files["searched.json"]) == V3
     assert text.from_file(files["best.json"]) == net.arch == torch_net.load(tmp_path).arch
+    again = torch_net.Net(text.from_file(files["best.json"]))
+    again.load_state_dict(load_file(files["best.safetensors"]))
     how = json.loads(files["preprocess.json"].read_text())
     session = onnxruntime.InferenceSession(files["best.onnx"])
     about = session.get_modelmeta().custom_metadata_map
