@@ -13,6 +13,7 @@ from latency_luts import measure
 from nas.executor import SerialExecutor
 from nas.seeds import final_seed
 from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas.trial import Evaluation
 from nas_runtime.records import Records
 from nas_runtime.run import Run
@@ -25,8 +26,10 @@ from netadapt.propose import Proposal
 from netadapt.weights import TrainedNet
 from search_spaces import cost, text, zoo
 from search_spaces.arch import Arch, ConvBN
+from tests.nas.test_splits import TINY, trained
 
 ADAPTED, SEED = zoo.get("mnasnet_small", width=0.35), zoo.get("mnasnet_small", width=0.5)
+KEEP, KEPT = final._keep, final._kept
 NET = TrainedNet(arch=ADAPTED, weights={}, first={}, second={}, updates=0, top1=0.7)
 
 
@@ -207,6 +210,26 @@ def test_blocks_that_timm_has_no_words_for_are_said_field_by_field():
     dilated = ConvBN(in_ch=8, out_ch=8, kernel=3, dilation=2)
     arch = Arch(name="", resolution_px=32, blocks=(ConvBN(in_ch=3, out_ch=8, kernel=3), dilated))
     assert [text.block_from_dict(json.loads(line)) for line in final._blocks(arch)] == list(arch.blocks)
+
+
+def test_the_first_adapted_network_is_kept_and_delivered(tmp_path, stripes, monkeypatch):
+    monkeypatch.setattr(final, "_kept", KEPT)
+    net, run, trainer = trained(), Run(tmp_path), Trainer(data=stripes, recipe=Recipe())
+    training = {"network": "adapted", "final": "finetune", "rng_seed": 3}
+    KEEP(run, net, training)
+    assert KEPT(run, trainer, TINY, {**training, "rng_seed": 4}) is None
+    given = []
+    monkeypatch.setattr(final.delivery, "deliver", lambda *its: given.append(its))
+    records = [{**training, "holdout_top1": 0.7, "test_top1": 0.6}, {"holdout_top1": 0.5, "test_top1": 0.4}]
+    asked = SimpleNamespace(**vars(plan()), recipe=Recipe(epochs=1), delivery="options")
+    final.deliver(run, asked, Contender(name="adapted", archs=(TINY, V3)), records, trainer, "console")
+    ((folder, finished, options, console),) = given
+    assert (folder, options, console) == (run.path, "options", "console")
+    assert (finished.searched, finished.training, finished.latency) == (TINY, training, MODEL)
+    assert (finished.holdout_top1, finished.test_top1, finished.test_top1s) == (0.7, 0.6, (0.6, 0.4))
+    assert all((finished.net.state_dict()[name].numpy() == value).all() for name, value in net.weights.items())
+    assert "5 epochs" in finished.recipe
+    assert finished.data.classes == 3
 
 
 def test_networks_are_timed_here_once(tmp_path, monkeypatch):
