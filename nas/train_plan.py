@@ -9,7 +9,7 @@ from rich.console import Console
 from nas import networks
 from nas.estimate import full_training_s
 from nas.train_options import TrainOptions
-from nas.training.full import Place
+from nas.training.place import Place, Workers
 from nas.training.recipe import Recipe
 from nas_runtime.cluster import available_cpus
 from nas_runtime.console import brief, counted
@@ -129,7 +129,10 @@ def _place(options: TrainOptions) -> Place:
         checkpoint_s=60 * options.checkpoint_minutes,
         tensorboard=options.tensorboard,
     )
-    return replace(place, device="cuda") if together and ray.num_gpus else place
+    if not together:
+        return place
+    workers = Workers(count=ray.train_workers, num_cpus=ray.num_cpus, num_gpus=ray.num_gpus, retries=options.retries)
+    return replace(place, device="cuda" if ray.num_gpus else "cpu", workers=workers, address=ray.address)
 
 
 def place_of(
@@ -186,15 +189,16 @@ def describe(console: Console, plan: TrainPlan) -> None:
             images=recipe.epochs * in_epoch * recipe.batch,
             looked_at=recipe.epochs * facts.holdout_images,
             device=place.device,
-            cores=place.threads,
+            cores=place.cores,
         )
         / 60
     )
     start = "from scratch" if options.weights is None else f"from the weights {brief(options.weights)} on"
     taught = f", with {brief(options.teacher)} as its teacher" if options.teacher else ""
     where = f"{place.device}, {counted(place.threads, 'thread')}, {counted(place.readers, 'reader')}"
-    if options.ray.train_workers > 1:
-        where = f"{counted(options.ray.train_workers, 'worker')} by Ray Train"
+    if its := place.workers:
+        each = f"{its.num_gpus:g} GPUs" if its.num_gpus else f"{its.num_cpus:g} CPUs"
+        where = f"{counted(its.count, 'worker')} by Ray Train, each with {each} and {counted(place.readers, 'reader')}"
     console.print(
         f"network     {plan.source}: {plan.arch.resolution_px} px, {counted(plan.arch.classes, 'class')}, "
         f"{cost.params(plan.arch) / 1e6:.2f} M parameters, {cost.madds(plan.arch) / 1e6:.0f} M multiply-adds\n"

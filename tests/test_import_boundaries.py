@@ -15,7 +15,7 @@ ONLY_IN = {
     "ray": {
         "nas_runtime/cluster.py",
         "nas/executor_ray.py",
-        "nas/supernet/parallel.py",
+        "nas/training/together.py",
         "nas/tune.py",
         "nas/tune_searcher.py",
     },

@@ -16,8 +16,8 @@ import torch
 
 from nas.executor_ray import RayExecutor
 from nas.supernet import parallel
-from nas.supernet.phases import Workers
 from nas.supernet.train import Training
+from nas.training.place import Workers
 from tests.nas.test_supernet import training
 
 

@@ -16,8 +16,9 @@ from nas.settings import ExecutorSettings, recipe_of
 from nas.strategies.contract import Task
 from nas.strategies.reading import read_trainings
 from nas.strategies.trained import TrainedJudge, TrainedStrategy
-from nas.supernet.phases import PHASES, Phase, Workers
+from nas.supernet.phases import PHASES, Phase
 from nas.supernet.prepare import SharedPlan
+from nas.training.place import Workers
 from nas_runtime.console import counted
 from search_spaces.arch import Arch
 from search_spaces.space import SearchSpace

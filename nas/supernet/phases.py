@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["KERNELS", "MODES", "PHASES", "Joint", "Phase", "Workers"]
+__all__ = ["KERNELS", "MODES", "PHASES", "Joint", "Phase"]
 
 KERNELS = ("centre", "own")
 """A small kernel is the centre of the largest, or has weights of its own."""
@@ -66,18 +66,3 @@ class Joint:
         """The probability that a choice is replaced at update `step` (from 0) of `steps`: falls linearly to 0."""
         last = int(self.warmup * steps)
         return max(0.0, 1 - step / last) if last else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Processes of a Ray cluster that train together.
-
-    Attributes:
-        num_cpus, num_gpus: what each takes.
-        retries: how often the training goes on from its checkpoint after one was lost.
-    """
-
-    count: int
-    num_cpus: float = 1
-    num_gpus: float = 0
-    retries: int = 1

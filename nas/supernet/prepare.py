@@ -13,7 +13,8 @@ from rich.console import Console
 from latency_luts import LatencyModel
 from nas.controllers.reinforce import Reinforce
 from nas.reward import Reward
-from nas.supernet.phases import PHASES, Joint, Phase, Workers
+from nas.supernet.phases import PHASES, Joint, Phase
+from nas.training.place import Workers
 from nas.training.recipe import Recipe
 from search_spaces.space import SearchSpace
 

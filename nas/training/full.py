@@ -1,6 +1,6 @@
 """`train_network`: trains a network at the size at which it is used, on this machine or on a Ray cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas.training.pictures import PictureSet
+from nas.training.place import Place, Workers
 from nas.training.recipe import Recipe
 from nas_runtime.run import Run
 from search_spaces.arch import Arch
@@ -16,34 +17,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.training.checkpoint import Epoch
-    from nas.training.session import FullTraining
+    from nas.training.session import FullTraining, Updates
     from nas.training.teacher import Teacher
+    from nas.training.together import Worker
     from search_spaces.torch_net import Net
 
 __all__ = ["FILE", "Beginning", "FullyTrained", "Place", "train_network"]
 
 FILE = "training.safetensors"
 """The checkpoint, in the directory of a run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a training runs, and what it leaves beside its checkpoint; nothing of it changes what is learnt, but for
-    rounding.
-
-    Attributes:
-        device: ``cpu`` or ``cuda``.
-        threads: torch threads.
-        readers: processes that read and augment pictures.
-        checkpoint_s: seconds between two checkpoints, besides one after each epoch.
-        tensorboard: whether scalars are written to the folder ``tensorboard`` of the run.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    readers: int = 0
-    checkpoint_s: float = 300.0
-    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +104,36 @@ def train_network(
     _, before = checkpoint.peek(file, training.identity)
     torch.set_num_threads(place.threads)
     with watching(console, training.updates, training.in_epoch, before) as say:
-        training.run(Seat(file=file, device=place.device, readers=place.readers, every_s=place.checkpoint_s, say=say))
+        if place.workers is None:
+            seat = Seat(file=file, device=place.device, readers=place.readers, every_s=place.checkpoint_s, say=say)
+            training.run(seat)
+        elif before.test_top1 is None:
+            _train_together(training, place, place.workers, file, say)
     return _result(training, file)
+
+
+def _train_together(
+    training: "FullTraining", place: Place, workers: Workers, file: Path, say: "Callable[[Updates | Epoch], None]"
+) -> None:
+    """Trains to the end on a Ray cluster."""
+    from nas.training import together
+    from nas_runtime import cluster
+
+    shared = _Shared(training, readers=place.readers, every_s=place.checkpoint_s)
+    with cluster.join(place.address) if place.address else cluster.start(workers.count * workers.num_cpus):
+        together.train(shared, file, workers, say)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A training as one that workers can share (`nas.training.together.Shareable`)."""
+
+    training: "FullTraining"
+    readers: int
+    every_s: float
+
+    def train_as(self, worker: "Worker") -> None:
+        self.training.train_as(worker, readers=self.readers, every_s=self.every_s)
 
 
 def _result(training: "FullTraining", file: Path) -> FullyTrained:

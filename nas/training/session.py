@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.training import checkpoint
+from nas.training import checkpoint, together
 from nas.training.checkpoint import Epoch, Progress
 from nas.training.feed import Feed, count_correct
 from nas.training.learner import Learner, Together
@@ -22,6 +22,7 @@ from nas.training.pictures import Pictures, PictureSet
 from nas.training.recipe import Recipe
 from nas.training.schedules import learning_rate
 from nas.training.teacher import Teacher
+from nas.training.together import Worker
 from nas_runtime.signals import held_back
 from search_spaces import text, torch_net
 from search_spaces.arch import Arch
@@ -128,10 +129,39 @@ class FullTraining:
         with torch.random.fork_rng(devices=[]):
             return _Session(self, seat).run()
 
+    def train_as(self, worker: Worker, *, readers: int, every_s: float) -> None:
+        """What one of several workers does (`nas.training.together`)."""
+        self.run(
+            Seat(
+                file=worker.file,
+                device=worker.device,
+                readers=readers,
+                every_s=every_s,
+                together=_Ranks(worker.rank, worker.ranks),
+                say=worker.say,
+                on_save=worker.keep,
+            )
+        )
+
     def new_net(self) -> torch_net.Net:
         """The network as the training begins with it, on the CPU."""
         generator = torch.Generator().manual_seed(self.rng_seed)
         return torch_net.build(self.arch, generator=generator, weights=self.weights)
+
+
+class _Ranks(Together):
+    """Workers that train together through torch.distributed."""
+
+    def __init__(self, rank: int, ranks: int) -> None:
+        self.rank, self.ranks = rank, ranks
+
+    def module(self, net: nn.Module) -> nn.Module:
+        return together.prepared(net, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def summed(self, tensor: Tensor) -> Tensor:
+        if self.ranks > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
 
 
 class _Session:

@@ -228,7 +228,7 @@ from pathlib import Path
 import torch
 from nas.executor_ray import RayExecutor
 from nas.supernet import parallel
-from nas.supernet.phases import Workers
+from nas.training.place import Workers
 from tests.nas.test_supernet import training
 
 folder = Path(sys.argv[1])
