@@ -6,7 +6,6 @@ from scratch or from weights on; and delivers it as a search does. What is inter
 
 import functools
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -37,7 +36,7 @@ def main(options: TrainOptions) -> None:
     if options.dry_run:
         return
     data = _data(plan, found, console)
-    beginning = _beginning(plan, found, data)
+    beginning = _beginning(plan, found)
     about = functools.partial(environment, options.rng_seed)
     with open_run(options.run_dir, plan.config, kind="train", may_differ=MAY_DIFFER, environment=about) as here:
         console.print(f"{'continuing' if here.resumed else 'writing to'} {here.path}")
@@ -89,15 +88,16 @@ def _fitted(arch: Arch, plan: TrainPlan) -> Arch:
 
 def _data(plan: TrainPlan, found: "Found", console: Console) -> "PictureSet":
     """The data, normalised and cropped as the weights ask for."""
-    data = plan.options.dataset.pictures(console, plan.facts)
-    if found.mean is not None and found.std is not None:
-        data = data.normalised_by(found.mean, found.std)
-    if found.crop is not None and plan.options.dataset.crop is None:
-        data = replace(data, crop=found.crop)
-    return data
+    options = plan.data
+    if found.crop is not None and options.crop is None:
+        options = options.model_copy(update={"crop": found.crop})
+    data = options.pictures(console, plan.facts)
+    if found.mean is None or found.std is None:
+        return data
+    return data.normalised_by(found.mean, found.std)
 
 
-def _beginning(plan: TrainPlan, found: "Found", data: "PictureSet") -> Beginning:
+def _beginning(plan: TrainPlan, found: "Found") -> Beginning:
     """The weights that the network begins with, and its teacher."""
     name, facts = plan.options.teacher, plan.facts
     if name is None:

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from nas import networks
 from nas.estimate import full_training_s
+from nas.options import Data
+from nas.run_data import data_of, plain
 from nas.train_options import TrainOptions
 from nas.training.place import Place, Workers
 from nas.training.recipe import Recipe
@@ -37,6 +39,8 @@ class TrainPlan:
     """A training, ready to begin.
 
     Attributes:
+        data: the data set, at the size of the training: without one on the command line the run's that found the
+            network; pictures of any size at the network's own, unless the command line says another.
         arch: for the images of the data; its classes too.
         source: where the network is from, in words.
         facts: what is known of the data before it is read.
@@ -45,6 +49,7 @@ class TrainPlan:
     """
 
     options: TrainOptions
+    data: Data
     arch: Arch
     source: str
     facts: "DataFacts"
@@ -61,21 +66,25 @@ def read_plan(options: TrainOptions) -> TrainPlan:
         ValueError: a value does not go with another; a network, data set or GPU is not there; a run directory holds
             something else.
     """
-    facts = options.dataset.look()
+    named = networks.named(options.network, width=options.width)
+    data = data_of(options.dataset, options.given, options.network, named.config, option="network")
+    if data.resolution_px is not None and not options.given("dataset.resolution_px"):
+        data = data.at(named.arch.resolution_px)
+    facts = data.look()
     if options.batch > facts.train_images:
         raise ValueError(
             f"batch={options.batch} is more than the {counted(facts.train_images, 'training image')} of {facts.name}; "
             "give a smaller one"
         )
-    named = networks.named(options.network, width=options.width)
     if options.teacher is not None:
         _check_teacher(options.teacher, facts)
     recipe = options.recipe.made(epochs=options.epochs, batch=options.batch, micro_batch=_micro_batch(options))
     arch = fitted(named.arch, facts, recipe)
-    config = {**options.written, "micro_batch": recipe.micro_batch}
+    config = {**options.written, "micro_batch": recipe.micro_batch, "dataset": plain(data)}
     _check_length(options)
     return TrainPlan(
         options=options,
+        data=data,
         arch=arch,
         source=named.source,
         facts=facts,

@@ -14,6 +14,7 @@ from latency_luts.unseen import described
 from nas.delivery import Delivery
 from nas.options import Data
 from nas.plan import kept_table
+from nas.run_data import data_of, plain
 from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
 from nas.strategies.trained import describe_images
 from nas.training.recipe import Recipe
@@ -90,13 +91,14 @@ def read_plan(options: NetadaptOptions) -> Plan:
     named = seeds.find(
         options.seed, width=options.width, redesigns=list(options.redesign), weights_path=options.weights
     )
-    data, trainer = _data(options, named), trainer_of(options.evaluator)
+    data = data_of(options.dataset, options.given, options.seed, named.config, option="seed")
+    trainer = trainer_of(options.evaluator)
     if options.evaluator.resolution_px is not None:
         data = data.at(options.evaluator.resolution_px)
     facts = data.look()
     seed = seeds.with_classes(named, options.seed, facts.classes)
     seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
-    config = {**options.written, "dataset": _plain(data)}
+    config = {**options.written, "dataset": plain(data)}
     resumed = look(options.run_dir, config, kind="netadapt", may_differ=MAY_DIFFER)
     latency = _latency(options, kept_table(options.run_dir, resumed=resumed))
     target_ms = _target_ms(options, seed.arch, latency)
@@ -124,31 +126,6 @@ def read_plan(options: NetadaptOptions) -> Plan:
         config=config,
         dry_run=options.dry_run,
     )
-
-
-def _data(options: NetadaptOptions, seed: seeds.Seed) -> Data:
-    """The data set that the command line names; without one, that of the run which found the seed, but for what the
-    command line sets otherwise."""
-    named = options.dataset
-    if Path(options.seed).is_dir() and seed.config is None and not options.given("dataset"):
-        raise ValueError(
-            f"seed={options.seed}: it has no config.yaml, which says what data the network is for; restore it, or give "
-            "dataset="
-        )
-    its = None if seed.config is None or options.given("dataset") else seed.config.get("dataset")
-    if its is None:
-        return named
-    given = {name: value for name, value in dict(named).items() if options.given(f"dataset.{name}")}
-    try:
-        return Data.of_run({**its, **given})
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"seed={options.seed}: its config.yaml names no data set that is known here; give dataset="
-        ) from None
-
-
-def _plain(data: Data) -> dict[str, Any]:
-    return {**dict(data), "path": None if data.path is None else str(data.path)}
 
 
 def _check_target_options(options: NetadaptOptions) -> None:
