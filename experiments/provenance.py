@@ -120,6 +120,7 @@ def split(text: str) -> tuple[dict[str, str], str]:
 def _command() -> str:
     """The command line of this program, without the machine's own paths."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    name = spec.name if spec else Path(sys.argv[0]).stem
-    arguments = ["path=DIR" if argument.startswith("path=") else argument for argument in sys.argv[1:]]
-    return shlex.join(["python", "-m", name, *arguments])
+    module = spec.name if spec else Path(sys.argv[0]).stem
+    pairs = [(argument.split("=")[0], argument) for argument in sys.argv[1:]]
+    arguments = [f"{name}=DIR" if name.endswith("path") else argument for name, argument in pairs]
+    return shlex.join(["python", "-m", module, *arguments])

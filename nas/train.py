@@ -6,12 +6,14 @@ from scratch or from weights on; and delivers it as a search does. What is inter
 
 import functools
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from nas import delivery, networks
 from nas.environment import environment
+from nas.plan import kept_table
 from nas.report import training
 from nas.train_options import TrainOptions
 from nas.train_plan import MAY_DIFFER, TrainPlan, describe, fitted, read_plan
@@ -22,6 +24,7 @@ from nas_runtime.run import open_run
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
+    from latency_luts import LatencyModel
     from nas.networks import Found
     from nas.training.pictures import PictureSet
 
@@ -52,7 +55,7 @@ def main(options: TrainOptions) -> None:
                 beginning=beginning,
             )
         except KeyboardInterrupt:
-            console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
+            console.print(f"stopped; continue with the same command and run_dir={here.path}")
             raise
         finished = delivery.Finished(
             net=trained.net,
@@ -62,6 +65,7 @@ def main(options: TrainOptions) -> None:
             recipe=f"{options.recipe.name}: {plan.recipe.describe()}",
             holdout_top1=trained.holdout_top1,
             test_top1=trained.test_top1,
+            latency=_latency(plan, found),
             licence=found.licence,
         )
         delivery.deliver(here.path, finished, options.delivery, console)
@@ -114,6 +118,11 @@ def _beginning(plan: TrainPlan, found: "Found") -> Beginning:
     assert its.weights is not None
     teacher = Teacher(arch=_fitted(its.arch, plan), weights=its.weights, mean=its.mean, std=its.std)
     return Beginning(weights=found.weights, teacher=teacher)
+
+
+def _latency(plan: TrainPlan, found: "Found") -> "LatencyModel | None":
+    """What prices networks on the device of the run that found this one; None: it is no run's, or it has no table."""
+    return None if found.config is None else kept_table(Path(plan.options.network), resumed=True)
 
 
 if __name__ == "__main__":

@@ -202,6 +202,8 @@ def describe(console: Console, plan: TrainPlan) -> None:
         )
         / 60
     )
+    tested = f", {facts.test_images:,} for the final figure" if facts.test_images else ""
+    cut = f" ({facts.split})" if facts.split else ""
     start = "from scratch" if options.weights is None else f"from the weights {brief(options.weights)} on"
     taught = f", with {brief(options.teacher)} as its teacher" if options.teacher else ""
     where = f"{place.device}, {counted(place.threads, 'thread')}, {counted(place.readers, 'reader')}"
@@ -212,7 +214,7 @@ def describe(console: Console, plan: TrainPlan) -> None:
         f"network     {plan.source}: {plan.arch.resolution_px} px, {counted(plan.arch.classes, 'class')}, "
         f"{cost.params(plan.arch) / 1e6:.2f} M parameters, {cost.madds(plan.arch) / 1e6:.0f} M multiply-adds\n"
         f"data        {facts.name}: {counted(facts.train_images, 'image')} to train on, "
-        f"{facts.holdout_images:,} for the holdout\n"
+        f"{facts.holdout_images:,} for the holdout{tested}{cut}\n"
         f"training    {start}{taught}; recipe {options.recipe.name}: {recipe.describe()}\n"
         f"            {counted(recipe.epochs, 'epoch')} of {counted(in_epoch, 'update')} of {recipe.batch} images\n"
         f"where       {where}\n"

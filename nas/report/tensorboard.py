@@ -1,11 +1,16 @@
-"""A search's scalars for TensorBoard."""
+"""A search's or a training's scalars for TensorBoard."""
 
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from nas.trial import Trial
 
-__all__ = ["Scalars"]
+if TYPE_CHECKING:
+    from nas.training.checkpoint import Epoch
+    from nas.training.session import Updates
+
+__all__ = ["Scalars", "TrainingScalars"]
 
 
 class Scalars:
@@ -48,3 +53,41 @@ class Scalars:
             self._writer.add_scalar(name, value, trial.sample)
         if trial.sample % 10 == 0:
             self._writer.flush()
+
+
+class TrainingScalars:
+    """Writes loss, learning rate and images a second of a training by the number of updates, and the top-1 on the
+    holdout after each epoch.
+
+    Use it as a context manager. A training that is continued writes a file of its own, which takes the place of what
+    came after its checkpoint.
+
+    Args:
+        updates: that were done before.
+    """
+
+    def __init__(self, folder: Path, updates: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=updates + 1 if updates else None)
+        self._done = updates
+
+    def __enter__(self) -> "TrainingScalars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def say(self, news: "Updates | Epoch") -> None:
+        from nas.training.session import Updates
+
+        if isinstance(news, Updates):
+            self._done = news.done
+            scalars = {"loss": news.loss, "lr": news.lr, "images_per_s": news.images_per_s}
+        else:
+            scalars = {"epoch/loss": news.loss, "epoch/holdout_top1": news.holdout_top1}
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, self._done)
+        self._writer.flush()

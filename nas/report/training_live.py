@@ -1,7 +1,8 @@
 """What a person sees while a network is trained."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +20,7 @@ _QUIET_S = 20.0  # between two lines where there is no terminal
 
 @contextmanager
 def watching(
-    console: Console, updates: int, in_epoch: int, before: "checkpoint.Progress"
+    console: Console, updates: int, in_epoch: int, before: "checkpoint.Progress", scalars: Path | None = None
 ) -> "Iterator[Callable[[Updates | Epoch], None]]":
     """Shows a bar with the time that is left, images a second and the loss, and a line for each epoch; without a
     terminal, lines alone.
@@ -28,10 +29,22 @@ def watching(
         updates: of the training.
         in_epoch: of each epoch.
         before: what was done before.
+        scalars: a folder for TensorBoard; None: none are written.
     """
+    from nas.report.tensorboard import TrainingScalars
+
     live = _Live(console, updates, in_epoch, before)
-    with live.progress:
-        yield live.say
+    with ExitStack() as stack:
+        stack.enter_context(live.progress)
+        told: list[Callable[[Updates | Epoch], None]] = [live.say]
+        if scalars and before.updates < updates:
+            told.append(stack.enter_context(TrainingScalars(scalars, before.updates)).say)
+
+        def say(news: "Updates | Epoch") -> None:
+            for each in told:
+                each(news)
+
+        yield say
 
 
 class _Live:

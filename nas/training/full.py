@@ -103,7 +103,8 @@ def train_network(
     file = run.path / FILE
     _, before = checkpoint.peek(file, training.identity)
     torch.set_num_threads(place.threads)
-    with watching(console, training.updates, training.in_epoch, before) as say:
+    scalars = run.path / "tensorboard" if place.tensorboard else None
+    with watching(console, training.updates, training.in_epoch, before, scalars) as say:
         if place.workers is None:
             seat = Seat(file=file, device=place.device, readers=place.readers, every_s=place.checkpoint_s, say=say)
             training.run(seat)

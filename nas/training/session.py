@@ -126,8 +126,13 @@ class FullTraining:
             ValueError: the loss became NaN or infinite.
             OSError: the checkpoint cannot be written.
         """
-        with torch.random.fork_rng(devices=[]):
-            return _Session(self, seat).run()
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True  # one network, and the same shapes all the time
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return _Session(self, seat).run()
+        finally:
+            torch.backends.cudnn.benchmark = before
 
     def train_as(self, worker: Worker, *, readers: int, every_s: float) -> None:
         """What one of several workers does (`nas.training.together`)."""

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nas_runtime.run import Run
 from search_spaces import torch_net
@@ -37,6 +39,34 @@ def test_a_training_is_delivered_and_goes_on_to_nothing_more(tmp_path):
     other = train("epochs=3", "run_dir=run", "recipe=mobilenet_v3", cwd=tmp_path)
     assert "run holds a training of 2 epochs: the schedule goes by its length" in other.stderr
     assert "network=run weights=own" in other.stderr
+
+
+def test_a_training_takes_the_data_of_a_run_and_goes_on_from_its_weights(tmp_path):
+    assert train("epochs=1", "run_dir=first", cwd=tmp_path).returncode == 0
+    own = ("network=first", "width=1", "weights=own", "epochs=1", "recipe=fine_tune", "teacher=first")
+    plan = command("nas.train", *own, "dry_run=true", cwd=tmp_path)
+    assert "128 images to train on" in plan.stdout, plan.stderr
+    assert "from the weights own on, with first as its teacher; recipe fine_tune" in plan.stdout
+    done = command("nas.train", *own, "run_dir=second", "threads=1", "readers=0", "tensorboard=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "second" / "tensorboard").iterdir())
+    first, second = (torch_net.load(tmp_path / name).state_dict() for name in ("first", "second"))
+    name = "blocks.0.conv.conv.weight"
+    assert 0 < (first[name] - second[name]).abs().max() < 0.1
+
+
+def test_pictures_are_taken_at_the_networks_own_size(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label in ("a", "b"):
+            (tmp_path / "photos" / part / label).mkdir(parents=True)
+            for i in range(20):
+                picture = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+                picture.save(tmp_path / "photos" / part / label / f"{i}.png")
+    photos = ("dataset=image_folder", "dataset.path=photos", "batch=8", "dry_run=true")
+    for more, px in (([], 240), (["dataset.resolution_px=64"], 64)):
+        done = command("nas.train", "network=efficientnet_lite1", *photos, *more, cwd=tmp_path)
+        assert f": {px} px, 2 classes" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

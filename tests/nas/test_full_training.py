@@ -160,6 +160,19 @@ def test_a_network_must_fit_the_data(arch, data, tmp_path):
         trained(arch, data, replace(RECIPE, batch=97), tmp_path)
 
 
+def test_scalars_for_tensorboard(arch, data, tmp_path):
+    """A continued training adds a file, which begins after what its checkpoint has."""
+    file = tmp_path / FILE
+    with pytest.raises(StopError):
+        tiny_training().run(Seat(file=file, say=stopped_after(1)))
+    trained(arch, data, RECIPE, tmp_path, place=Place(tensorboard=True))
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    written = events.read_bytes()
+    assert all(name in written for name in (b"loss", b"lr", b"images_per_s", b"epoch/holdout_top1"))
+    trained(arch, data, RECIPE, tmp_path, place=Place(tensorboard=True))  # it was done
+    assert list((tmp_path / "tensorboard").iterdir()) == [events]
+
+
 def test_a_training_begins_with_given_weights(arch, data, tmp_path):
     begun = torch_net.build(arch, generator=torch.Generator().manual_seed(5))
     still = replace(RECIPE, epochs=1, lr=1e-12, weight_decay=0.0, ema=None)
