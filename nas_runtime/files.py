@@ -18,6 +18,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_text",
+    "remove_left_behind",
     "write_bytes",
     "write_json",
     "write_text",
@@ -44,7 +45,7 @@ def complete(path: Path) -> Generator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(path)
+        remove_left_behind(path.parent, glob.escape(path.name))
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -175,9 +176,13 @@ def lock(handle: int, busy: str) -> None:
         pass  # a file system without such locks
 
 
-def _remove_left_behind(path: Path) -> None:
-    """Removes what a process that was killed while it wrote `path` has left."""
-    for old in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+def remove_left_behind(folder: Path, names: str) -> None:
+    """Removes what processes have left that were killed while they wrote files in `folder`.
+
+    Args:
+        names: of these files, as a pattern.
+    """
+    for old in folder.glob(f"{names}.*.partial"):
         number = old.name.removesuffix(".partial").rpartition(".")[2]
         if number.isdigit() and int(number) != os.getpid() and not _runs(int(number)):
             with contextlib.suppress(OSError):

@@ -64,7 +64,8 @@ class PictureSet:
         mean, std: of each channel, of pixels in [0, 1], for normalisation.
         flip: whether a mirrored picture still shows the same thing.
         notes: what is doubtful about it, a sentence each.
-        identity: what stands for the pictures in records: equal for the same files.
+        identity: what stands for the pictures and their parts in records: equal for the same files in the same parts.
+        split: how parts were cut that the data set does not have itself, in words; empty: it has them.
     """
 
     name: str
@@ -81,6 +82,7 @@ class PictureSet:
     crop: float = 1.0
     flip: bool = True
     notes: tuple[str, ...] = ()
+    split: str = ""
 
     @property
     def classes(self) -> int:
@@ -99,6 +101,18 @@ class PictureSet:
             mean=self.mean,
             std=self.std,
         )
+
+    def record(self) -> dict[str, object]:
+        """What it is, as plain data, for the files of a run: the same files and `split` give the same `identity`."""
+        parts = {"train": self.train, "holdout": self.holdout, "test": self.test}
+        return {
+            "name": self.name,
+            "classes": self.classes,
+            "images": {name: len(part) for name, part in parts.items()},
+            "split": self.split,
+            "identity": self.identity,
+            "notes": list(self.notes),
+        }
 
     def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> "PictureSet":
         """The same pictures, normalised as weights that others trained ask for."""

@@ -59,6 +59,15 @@ def test_folders_of_classes_alone_are_cut_into_three(tmp_path):
     assert facts.split == (
         "test 10 % and holdout 10 % of the training images, in each class alike, drawn by their names"
     )
+    data = sources.pictures("image_folder", path=folder)
+    assert data.record() == {
+        "name": "image_folder",
+        "classes": 5,
+        "images": {part: len(its) for part, its in found.items()},
+        "split": facts.split,
+        "identity": data.identity,
+        "notes": list(facts.notes),
+    }
     assert "image_folder's test has no images of 2 of 5 classes: tie, zip" in facts.notes
 
 

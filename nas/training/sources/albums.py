@@ -107,6 +107,7 @@ def _pictures(album: Album, wanted: Wanted) -> PictureSet:
         identity=album.identity(wanted),
         crop=wanted.crop,
         notes=(*facts.notes, *not_kept),
+        split=facts.split,
     )
 
 

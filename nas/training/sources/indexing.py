@@ -21,8 +21,8 @@ __all__ = ["Entry", "Listing", "Opener", "build", "without"]
 _FEW, _ONE_IN = 3, 20
 """So many pictures may be unreadable, or one in so many, before it is an error."""
 _NAMED = 5
-_SHOWN_FROM = 1000
-"""Pictures to be opened from which a bar shows how far it is."""
+_SHOWN_FROM, _LISTED_FROM = 1000, 100_000
+"""Pictures to be opened, and listed, from which a bar shows how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,13 @@ def build(path: Path, listing: Listing, opener: Opener) -> Index:
         return before
 
     def fill(rows: BinaryIO, names: BinaryIO) -> About:
-        end = 0
-        entries = iter(listing.entries)
-        while some := list(itertools.islice(entries, AT_ONCE)):
-            end = _write(some, end, rows, names)
+        end, entries = 0, iter(listing.entries)
+        expected = 0 if before is None else len(before)
+        with bars(expected >= _LISTED_FROM) as bar:
+            bar("listing pictures", expected)
+            while some := list(itertools.islice(entries, AT_ONCE)):
+                end = _write(some, end, rows, names)
+                bar("", len(some))
         return About(
             groups=listing.groups,
             class_names=_class_names(listing),

@@ -18,7 +18,7 @@ import numpy as np
 
 from latency_luts.progress import bars
 from nas.training.sources.wanted import DataError
-from nas_runtime.files import complete
+from nas_runtime.files import complete, remove_left_behind
 
 __all__ = ["Store", "UnreadableError", "array", "each", "free_bytes", "mapped", "written"]
 
@@ -144,11 +144,12 @@ def free_bytes(folder: Path) -> int:
 
 
 def _remove_others(path: Path, file: Path) -> None:
-    """Removes what was kept at `path` before `file`."""
+    """Removes what was kept at `path` before `file`, or was not finished."""
     for old in path.parent.glob(f"{path.name}-*{file.suffix}"):
         if old != file and len(old.name) == len(file.name):
             with contextlib.suppress(OSError):
                 old.unlink()
+    remove_left_behind(path.parent, f"{path.name}-*{file.suffix}")
 
 
 @dataclass(frozen=True)
