@@ -20,6 +20,7 @@ __all__ = ["Checkpoint", "read"]
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "net", "params", "weights")
 _MOST_WRAPPERS = 4
+_IN_FOLDERS = ("best.safetensors", "model.safetensors", "pytorch_model.bin")
 _CALLED = re.compile(r"[A-Za-z0-9_.]{1,100}")
 
 
@@ -47,11 +48,12 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """The weights in the file `path`.
+    """The weights in the file `path`, or in that of a folder of a run or of the Hugging Face hub.
 
     Raises:
-        ValueError: no such file, a file of something else, or one that holds more than tensors.
+        ValueError: no such file, a file of something else, one that holds more than tensors, or numbers that are none.
     """
+    path = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), path)
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -59,7 +61,9 @@ def read(path: Path) -> Checkpoint:
         raise ValueError(f"{path}: {(e.strerror or str(e)).lower()}; give a safetensors or .pth file") from None
     inside, about = (_safetensors(path), _metadata(path)) if start[8:] == b"{" else (_torch(path), {})
     state, wrapper = _unwrapped(inside)
-    tensors = {str(k): v.float() for k, v in state.items() if isinstance(v, Tensor) and v.ndim and not v.is_sparse}
+    tensors = {str(name): value.float() for name, value in state.items() if _is_weight(value)}
+    if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        raise ValueError(f"{path}: {broken[0]} has values that are no finite numbers (NaN): a training that diverged?")
     if not tensors:
         raise ValueError(f"{path} has no weights: no dictionary of tensors by name is in it")
     config = _config(path)
@@ -73,6 +77,11 @@ def read(path: Path) -> Checkpoint:
         card=card if isinstance(card := config.get("pretrained_cfg"), dict) else {},
         averaged=wrapper if wrapper in _AVERAGED else None,
     )
+
+
+def _is_weight(value: Any) -> bool:
+    """Whether it is a tensor of numbers, and no counter."""
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 0 and value.layout == torch.strided
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

@@ -144,6 +144,17 @@ def test_checkpoints_of_trainings_are_unwrapped_and_averages_preferred(tmp_path)
     assert checkpoints.read(tmp_path / "w.pth").averaged == "model_ema"
 
 
+@pytest.mark.parametrize("name", ["best.safetensors", "model.safetensors", "pytorch_model.bin"])
+def test_a_folder_stands_for_the_weights_in_it(name, tmp_path):
+    state = state_of(V3)
+    torch.save(state, tmp_path / name) if name.endswith(".bin") else save_file(state, tmp_path / name)
+    assert checkpoints.read(tmp_path).path == tmp_path / name
+    assert fitted(tmp_path, arch_of(V3)).weights
+    (tmp_path / name).rename(tmp_path / "other")
+    with pytest.raises(ValueError, match="is a directory; give a safetensors or .pth file"):
+        checkpoints.read(tmp_path)
+
+
 def test_other_classes_and_none(tmp_path):
     arch = zoo.get("mobilenet_v3_small", width=0.75, classes=7)
     torch.save(state_of(V3), tmp_path / "w.pth")
@@ -215,6 +226,7 @@ class Harmful:
             {"state_dict": Harmful()},
             "holds more than tensors.*which is not loaded: it could run anything; save the weig",
         ),
+        ({"a.weight": torch.tensor([1.0, float("nan")])}, "a.weight has values that are no finite numbers"),
         ([1, 2], "has no weights: it holds a list, not tensors by name"),
         ({"epoch": 3}, "has no weights: no dictionary of tensors by name is in it"),
         (b"", "cannot be read|no file of weights"),
