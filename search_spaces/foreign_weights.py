@@ -28,8 +28,8 @@ _MIXED = re.compile(r"(.+\.conv_pwl?)\.(\d+)")  # timm's grouped convolutions ar
 _WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25, 1.3, 1.4)  # that weights were published for
 
 # where a module stands among others of its parent, where that is not the order of the alphabet and of numbers
-_AT_TOP = {"conv_stem": -1, "_conv_stem": -1, "stem": -1, "bn1": -1, "_bn0": -1, "conv_head": 1, "_conv_head": 1}
-_AT_TOP |= {"bn2": 1, "_bn1": 1, "norm_head": 1, "conv5": 1, "classifier": 2, "_fc": 2, "fc": 2, "head": 2}
+_AT_TOP = {"conv_stem": -1, "_conv_stem": -1, "stem": -1, "bn1": -1, "_bn0": -1, "conv5": 1}
+_AT_TOP |= {"classifier": 2, "_fc": 2, "fc": 2, "head": 2}
 _INSIDE = {"squeeze": -1, "conv_exp": 1, "_expand_conv": 1, "conv_dw": 2, "_depthwise_conv": 2, "se": 3}
 _INSIDE |= {"se_module": 3, "_se_reduce": 3, "_se_expand": 4, "conv_expand": 1, "conv_pwl": 5, "_project_conv": 5}
 _INSIDE |= {"downsample": 6}
