@@ -133,7 +133,8 @@ def _target(path: Path) -> Generator[BinaryIO]:
     """The file that becomes `path`, or one without a name."""
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(stack.enter_context(complete(path)).open("w+b"))
+            partial = stack.enter_context(complete(path))
+            file = stack.enter_context(partial.open("w+b"))
         except OSError:
             file = stack.enter_context(tempfile.TemporaryFile())
         yield file
