@@ -13,8 +13,9 @@ from nas.strategies import own_training, shared_weights, trained
 from nas.strategies.own_training import OwnTraining
 from nas.strategies.shared_weights import Shared
 from nas.supernet import prepare
-from nas.supernet.phases import Joint, Phase, Workers
+from nas.supernet.phases import Joint, Phase
 from nas.supernet.prepare import SharedPlan
+from nas.training.place import Workers
 from nas.training.recipe import Recipe
 from search_spaces import spaces, zoo
 from tests.nas.test_strategies import options, trainings
