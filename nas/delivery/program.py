@@ -17,7 +17,7 @@ for name in [name for name in sys.argv[1:] if name not in graphs]:
     image = ImageOps.exif_transpose(Image.open(name))
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray(np.rint(np.asarray(image, np.float32) * (255 / 65535)).astype(np.uint8))
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image = image.convert("RGBA")
     box = (0, 0, *image.size)
     if rule["resize"] == "shorter_side":  # only the middle is kept
         sides, scale = np.array(image.size), rule["resize_px"] / min(image.size)
@@ -25,8 +25,7 @@ for name in [name for name in sys.argv[1:] if name not in graphs]:
         start = (whole - px) // 2
         box = (*(start * sides / whole), *np.minimum(sides, (start + px) * sides / whole))
     image = image.resize((px, px), box=box)  # bicubic is Pillow's own filter
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     x = np.asarray(image.convert(rule["mode"])).reshape(1, px, px, -1)
     if given["type"] == "float32":
         scaled = np.float32(x) / given["divide_by"] - np.float32(given["then_subtract"])

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_runtime.files import write_bytes
 from nas_runtime.scratch import private_folder
 from search_spaces import onnx_net
 
@@ -98,7 +99,7 @@ def _prepare(content: bytes, ready: Path) -> None:
     """Adds the shapes of all values, as the runtime's documentation asks for; norms are folded already."""
     from onnxruntime.quantization import quant_pre_process
 
-    ready.write_bytes(content)
+    write_bytes(ready, content)
     quant_pre_process(str(ready), str(ready), skip_optimization=True, skip_symbolic_shape=True)
 
 
