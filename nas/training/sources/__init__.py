@@ -1,7 +1,7 @@
 """Data sets by name: where their files are, and how they become a `Dataset`.
 
-Nothing is downloaded unless asked for. What takes long to read (thousands of image files) is kept as one array file in
-the user's cache folder.
+Nothing is downloaded unless asked for. What takes long (to look into thousands of files, to decode them) is kept in the
+user's cache folder.
 """
 
 import hashlib
@@ -61,7 +61,8 @@ DATASETS = Registry(
 """Data sets by name: a function ``load(wanted: Wanted) -> Dataset``, always the same for the same `Wanted`; or, where
 reading takes long, a `Source` with a function that tells the facts before. Of what is wanted, `path` and
 `holdout` (see `holdout_of`) are the function's business; fewer training images and another size are made of what
-it gives. `nas.training.datasets.make` makes a `Dataset` and checks it.
+it gives. `nas.training.datasets.make` makes a `Dataset` and checks it. Of pictures of any size and number
+`nas.training.sources.albums.source_of` makes a `Source`.
 """
 
 
@@ -109,7 +110,8 @@ def load(
         holdout: cut from the training images: a share below 1, or a number of images; None: the data set's own default.
         test: likewise, of a data set that has no test images of its own; None: a tenth of it.
         resolution_px: images are resized to it; None: as they are (``image_folder``: 64).
-        download: fetch ``fashion_mnist`` or ``cifar10`` to the folder `path` if it is not there.
+        download: fetch ``fashion_mnist`` or ``cifar10`` to the folder `path`, or ``huggingface``'s data set of the name
+            `path`, if it is not there.
 
     Raises:
         DataError: what is wrong with the files, and what is expected.

@@ -14,7 +14,7 @@ from nas.training.datasets import Split
 from nas.training.sources.archives import ArchiveError, read_npz
 from nas_runtime.files import complete
 
-__all__ = ["Pictures", "cache_dir", "cached", "identity"]
+__all__ = ["Pictures", "cache_dir", "cached"]
 
 _FORMAT = 2
 """Of the file, and of how pictures are decoded: what another version kept is read anew."""
@@ -44,7 +44,7 @@ def cached(source: Path, kind: str, files: Iterable[Path], read: Callable[[], Pi
 
     There is one file for each source and kind: it is replaced when the source has changed.
     """
-    its = identity(files)
+    its = _identity(files)
     name = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
     path = cache_dir() / f"{kind}-{name}.npz"
     with contextlib.suppress(OSError, ArchiveError, ValueError, KeyError):  # not kept yet, or damaged
@@ -61,7 +61,7 @@ def cached(source: Path, kind: str, files: Iterable[Path], read: Callable[[], Pi
     return pictures
 
 
-def identity(files: Iterable[Path]) -> bytes:
+def _identity(files: Iterable[Path]) -> bytes:
     """What stands for the files: another where one of them was added, removed or changed."""
     digest = hashlib.sha256(f"{_FORMAT}".encode())
     for file in files:
