@@ -133,7 +133,7 @@ class Feed:
 
         augmentation = replace(self.augmentation, flip=self.augmentation.flip and self.data.flip)
         make = _Augmented(self.pictures, self.data.preprocessing, augmentation, self.rng_seed)
-        return made(make, parts(), workers=self.workers, pinned=self.device != "cpu")
+        return made(make, parts(), workers=self.workers, device=self.device)
 
     def _batch(self, part: Part, images: Tensor) -> tuple[Tensor, Tensor]:
         *which, places = part
@@ -181,7 +181,7 @@ def count_correct(
     places = np.arange(rank, len(part), ranks)
     at_a_time = max(1, min(on_gpu.at_a_time(device, px), _MOST_PIXELS // px**2))
     plan = [places[start : start + at_a_time] for start in range(0, len(places), at_a_time)]
-    batches = made(_Squares(part, data.preprocessing), plan, workers=workers, pinned=device != "cpu")
+    batches = made(_Squares(part, data.preprocessing), plan, workers=workers, device=device)
     net.to(device).eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), on_gpu.many_shapes(device, px):

@@ -18,12 +18,15 @@ from nas.training.sources import DataError
 __all__ = ["made"]
 
 _AHEAD = 2  # batches that a worker makes before they are asked for
+_NICER = 19
+"""Than this process is, with polite workers: they work while its threads wait for each other or for the next batch. As
+important as those, they would hold one of them up, and by it all."""
 _START = "forkserver"  # a copy of this process would have its locks, but none of its threads (OpenMP, Ray)
 
 T = TypeVar("T")
 
 
-def made(make: Callable[[T], np.ndarray], plan: Iterable[T], *, workers: int, pinned: bool = False) -> Iterator[Tensor]:
+def made(make: Callable[[T], np.ndarray], plan: Iterable[T], *, workers: int, device: str = "cpu") -> Iterator[Tensor]:
     """``make(item)`` for each item of `plan`, in that order, as tensors.
 
     Workers end with the iterator: when it is closed, or no longer there.
@@ -32,7 +35,8 @@ def made(make: Callable[[T], np.ndarray], plan: Iterable[T], *, workers: int, pi
         make: can be pickled if there are workers.
         plan: may have no end.
         workers: processes that make them; 0: this one does, when the next is asked for.
-        pinned: in memory from which a GPU fetches by itself.
+        device: what works on the batches. For a GPU they are in memory from which it fetches by itself; where it is the
+            CPU, workers stand back behind this process.
 
     Raises:
         DataError, OSError, MemoryError: of `make`, also in a worker; ChildProcessError: a worker is no longer there.
@@ -40,9 +44,9 @@ def made(make: Callable[[T], np.ndarray], plan: Iterable[T], *, workers: int, pi
     if not workers:
         for item in plan:
             tensor = torch.from_numpy(make(item))
-            yield tensor.pin_memory() if pinned else tensor
+            yield tensor if device == "cpu" else tensor.pin_memory()
         return
-    results = _started(make, plan, workers, pinned)
+    results = _started(make, plan, workers, device)
     try:
         for result in results:
             if isinstance(result, Exception):
@@ -72,7 +76,7 @@ class _Made(Dataset, Generic[T]):
             return e
 
 
-def _started(make: Callable[[T], np.ndarray], plan: Iterable[T], workers: int, pinned: bool) -> Any:
+def _started(make: Callable[[T], np.ndarray], plan: Iterable[T], workers: int, device: str) -> Any:
     """torch's iterator over the results."""
     context = multiprocessing.get_context(_START)
     context.set_forkserver_preload([__name__, "PIL.Image"])  # imported once, not by each worker
@@ -85,9 +89,9 @@ def _started(make: Callable[[T], np.ndarray], plan: Iterable[T], workers: int, p
             batch_size=None,  # an item of the plan is a whole batch
             num_workers=workers,
             prefetch_factor=_AHEAD,
-            pin_memory=pinned,
+            pin_memory=device != "cpu",
             multiprocessing_context=context,
-            worker_init_fn=_as_worker,
+            worker_init_fn=_behind if device == "cpu" else _as_worker,
             generator=torch.Generator(),  # not the one that dropout draws from
         )
         results = iter(loader)
@@ -95,6 +99,11 @@ def _started(make: Callable[[T], np.ndarray], plan: Iterable[T], workers: int, p
         # torch's would raise the end of a worker anywhere in this program; so it is noticed at the next batch
         signal.signal(signal.SIGCHLD, on_child)
     return results
+
+
+def _behind(number: int) -> None:
+    os.nice(_NICER)
+    _as_worker(number)
 
 
 def _as_worker(number: int) -> None:
