@@ -30,6 +30,7 @@ MAY_DIFFER = (
 )
 """Settings that change how or where a training runs, or what is made of it, but not what is learnt."""
 
+_READERS = 4  # at most, where networks are trained on the CPU: they only work in gaps (experiments/data_throughput.py)
 MIN_PX = 2
 """Feature maps of small images are not halved below this size, as those of samples are not."""
 
@@ -170,7 +171,7 @@ def place_of(
             raise ValueError(f"{option}=cuda: torch finds no GPU here; use {option}=cpu")
     cpus = available_cpus()
     if readers is None:
-        readers = cpus if device == "cuda" else min(1, cpus - 1)
+        readers = cpus if device == "cuda" else min(_READERS, cpus) * (cpus > 1)
     return Place(
         device=device, threads=threads or cpus, readers=readers, checkpoint_s=checkpoint_s, tensorboard=tensorboard
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from nas import train_plan
 from nas.training.augment import Augmentation
 from nas.training.datasets import Preprocessing
 from nas.training.feed import Feed, count_correct
@@ -149,6 +150,22 @@ def test_a_fault_of_the_program_stays_one():
         list(made(_wrong, [7], workers=1))
     with pytest.raises(RuntimeError, match="^a fault of the program at 7$"):
         list(made(_wrong, [7], workers=0))
+
+
+def _nice(item: int) -> np.ndarray:
+    return np.array([os.nice(0)])
+
+
+def test_workers_stand_back_behind_this_process():
+    ((value,),) = made(_nice, [0], workers=1)
+    assert value == 19
+
+
+@pytest.mark.parametrize(("cpus", "readers"), [(1, 0), (2, 2), (64, 4)])
+def test_a_training_has_as_many_readers_as_are_of_use(monkeypatch, cpus, readers):
+    monkeypatch.setattr(train_plan, "available_cpus", lambda: cpus)
+    assert train_plan.place_of("cpu").readers == readers
+    assert train_plan.place_of("cpu", readers=7).readers == 7
 
 
 def test_more_workers_than_batches_do_no_harm():
