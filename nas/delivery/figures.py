@@ -76,7 +76,7 @@ def _int8(
     path.unlink(missing_ok=True)  # of another graph
     if options.quantize == "none":
         return None
-    console.print("quantising: ranges from training pictures, judged on the holdout")
+    console.print("quantising: ranges from training pictures, judged on the holdout; this can take minutes")
     found, content = _quantised(data, options, graphs)
     if content:
         write_bytes(path, content)
