@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from nas.training.checkpoint import peek
-from nas.training.session import FullTraining, Seat
+from nas.training.seat import Seat
+from nas.training.session import FullTraining
 from tests.tiny_training import RECIPE, tiny_training
 
 

@@ -8,7 +8,7 @@ from nas.trial import Trial
 
 if TYPE_CHECKING:
     from nas.training.checkpoint import Epoch
-    from nas.training.session import Updates
+    from nas.training.seat import Updates
 
 __all__ = ["Scalars", "TrainingScalars"]
 
@@ -81,7 +81,7 @@ class TrainingScalars:
         self._writer.close()
 
     def say(self, news: "Updates | Epoch") -> None:
-        from nas.training.session import Updates
+        from nas.training.seat import Updates
 
         if isinstance(news, Updates):
             self._done = news.done

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 if TYPE_CHECKING:
     from nas.training import checkpoint
     from nas.training.checkpoint import Epoch
-    from nas.training.session import Updates
+    from nas.training.seat import Updates
 
 __all__ = ["watching"]
 
@@ -66,7 +66,7 @@ class _Live:
         self._task = self.progress.add_task("training", total=updates, completed=before.updates, news="")
 
     def say(self, news: "Updates | Epoch") -> None:
-        from nas.training.session import Updates
+        from nas.training.seat import Updates
 
         if not isinstance(news, Updates):
             self._top1 = news.holdout_top1

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.training.checkpoint import Epoch
-    from nas.training.session import FullTraining, Updates
+    from nas.training.seat import Updates
+    from nas.training.session import FullTraining
     from nas.training.teacher import Teacher
     from nas.training.together import Worker
     from search_spaces.torch_net import Net
@@ -93,7 +94,8 @@ def train_network(
 
     from nas.report.training_live import watching
     from nas.training import checkpoint
-    from nas.training.session import FullTraining, Seat
+    from nas.training.seat import Seat
+    from nas.training.session import FullTraining
     from search_spaces import rewrite
 
     if recipe.dropout is not None:

@@ -3,74 +3,32 @@
 import math
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nas.training import checkpoint, together
+from nas.training import checkpoint
 from nas.training.checkpoint import Epoch, Progress
 from nas.training.feed import Feed, count_correct
-from nas.training.learner import Learner, Together
+from nas.training.learner import Learner
 from nas.training.pictures import Pictures, PictureSet
 from nas.training.recipe import Recipe
 from nas.training.schedules import learning_rate
+from nas.training.seat import Ranks, Seat, Updates
 from nas.training.teacher import Teacher
 from nas.training.together import Worker
 from nas_runtime.signals import held_back
 from search_spaces import text, torch_net
 from search_spaces.arch import Arch
 
-__all__ = ["FullTraining", "Seat", "Updates"]
+__all__ = ["FullTraining"]
 
 _SAY_EVERY = 10  # updates
-
-
-@dataclass(frozen=True, kw_only=True)
-class Updates:
-    """What the last few updates came to.
-
-    Attributes:
-        done: updates so far.
-        loss: mean over these updates.
-        lr: of the last one.
-        images_per_s: of these updates.
-    """
-
-    done: int
-    loss: float
-    lr: float
-    images_per_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seat:
-    """Where one process of a training sits, and what it does besides training.
-
-    Attributes:
-        file: of the checkpoint.
-        device: ``cpu`` or ``cuda``.
-        readers: processes that read and augment pictures.
-        every_s: seconds between two checkpoints, besides one after each epoch.
-        together: with what others it trains.
-        say: told what updates and epochs came to. Of several processes the first one alone says it, and writes the
-            file.
-        on_save: called after the file was written.
-    """
-
-    file: Path
-    device: str = "cpu"
-    readers: int = 0
-    every_s: float = 300.0
-    together: Together = field(default_factory=Together)
-    say: Callable[[Updates | Epoch], None] = lambda news: None
-    on_save: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +100,7 @@ class FullTraining:
                 device=worker.device,
                 readers=readers,
                 every_s=every_s,
-                together=_Ranks(worker.rank, worker.ranks),
+                together=Ranks(worker.rank, worker.ranks),
                 say=worker.say,
                 on_save=worker.keep,
             )
@@ -152,21 +110,6 @@ class FullTraining:
         """The network as the training begins with it, on the CPU."""
         generator = torch.Generator().manual_seed(self.rng_seed)
         return torch_net.build(self.arch, generator=generator, weights=self.weights)
-
-
-class _Ranks(Together):
-    """Workers that train together through torch.distributed."""
-
-    def __init__(self, rank: int, ranks: int) -> None:
-        self.rank, self.ranks = rank, ranks
-
-    def module(self, net: nn.Module) -> nn.Module:
-        return together.prepared(net, broadcast_buffers=False, gradient_as_bucket_view=True)
-
-    def summed(self, tensor: Tensor) -> Tensor:
-        if self.ranks > 1:
-            torch.distributed.all_reduce(tensor)
-        return tensor
 
 
 class _Session:
@@ -192,8 +135,11 @@ class _Session:
         if progress.test_top1 is None:
             with self._feed() as feed:
                 try:
+                    if self._ends and self._in_epochs < progress.updates:
+                        self._end_epoch()  # it was interrupted just before
                     while progress.updates < training.updates:
                         self._epoch(feed, *divmod(progress.updates, training.in_epoch))
+                        self._end_epoch()
                 except KeyboardInterrupt:
                     with held_back():
                         if self._together.ranks == 1:
@@ -205,9 +151,9 @@ class _Session:
             self._save()
         return progress
 
-    def _feed(self) -> AbstractContextManager[Feed]:
+    def _feed(self) -> Feed:
         training, recipe = self._training, self._training.recipe
-        feed = Feed(
+        return Feed(
             training.data.train,
             training.data,
             recipe.augmentation,
@@ -219,30 +165,26 @@ class _Session:
             rank=self._together.rank,
             ranks=self._together.ranks,
         )
-        return feed if isinstance(feed, AbstractContextManager) else nullcontext(feed)
 
     def _epoch(self, feed: Feed, number: int, first: int) -> None:
-        """The updates of an epoch from `first` on, and its evaluation."""
-        progress, training = self._progress, self._training
+        """The updates of an epoch from `first` on."""
+        progress = self._progress
         self._learner.net.train()
         self._begin()
         for parts in feed.epoch(number, first):
             with held_back():  # an interrupted training is as an update has left it
                 self._update(parts)
-            ends = progress.updates % training.in_epoch == 0 or progress.updates == training.updates
-            if ends or progress.updates % _SAY_EVERY == 0:
+            if self._ends or progress.updates % _SAY_EVERY == 0:
                 self._count()
-                if ends:
-                    break
+                if self._ends:
+                    return
                 if time.monotonic() - self._saved > self._seat.every_s:
                     self._save()
                     self._begin()
-        with held_back():
-            self._end_epoch()
 
     def _update(self, parts: list[tuple[Tensor, Tensor]]) -> None:
         training, recipe, updates = self._training, self._training.recipe, self._progress.updates
-        self._lr = learning_rate(recipe, updates, updates=training.updates, in_epoch=training.in_epoch)
+        self._lr = self._lr_of(updates)
         self._learner.set_lr(self._lr)
         seeds = np.random.SeedSequence((training.rng_seed, updates))
         count = -(-recipe.batch // (recipe.micro_batch or recipe.batch))
@@ -250,6 +192,10 @@ class _Session:
         self._loss += self._learner.update_by(parts, recipe.batch, count, seed=lambda place: int(drawn[place]))
         self._progress.updates += 1
         self._uncounted += 1
+
+    def _lr_of(self, update: int) -> float:
+        training = self._training
+        return learning_rate(training.recipe, update, updates=training.updates, in_epoch=training.in_epoch)
 
     def _begin(self) -> None:
         """From now on time counts as that of updates that are not counted yet."""
@@ -282,24 +228,35 @@ class _Session:
             f"recipe.lr than {recipe.lr:g}{scaled}"
         )
 
+    @property
+    def _ends(self) -> bool:
+        """Whether the last update was the last of an epoch."""
+        updates = self._progress.updates
+        return updates == self._training.updates or (updates > 0 and updates % self._training.in_epoch == 0)
+
+    @property
+    def _in_epochs(self) -> int:
+        """Updates of the epochs that are done and evaluated."""
+        epochs = self._progress.epochs
+        return round(epochs[-1].epoch * self._training.in_epoch) if epochs else 0
+
     def _end_epoch(self) -> None:
+        """Measures what the epoch came to."""
         progress, training = self._progress, self._training
-        since = progress.epochs[-1] if progress.epochs else None
-        epoch = progress.updates / training.in_epoch
-        updates = progress.updates - (round(since.epoch * training.in_epoch) if since else 0)
-        images, seconds = updates * training.recipe.batch, progress.seconds - (since.seconds if since else 0.0)
-        lr = learning_rate(training.recipe, progress.updates - 1, updates=training.updates, in_epoch=training.in_epoch)
+        updates = progress.updates - self._in_epochs
+        seconds = progress.seconds - (progress.epochs[-1].seconds if progress.epochs else 0.0)
         row = Epoch(
-            epoch=epoch,
+            epoch=progress.updates / training.in_epoch,
             loss=progress.loss / updates,
-            lr=lr,
+            lr=self._lr_of(progress.updates - 1),
             holdout_top1=self._top1(training.data.holdout),
-            images_per_s=images / seconds if seconds else 0.0,
+            images_per_s=updates * training.recipe.batch / seconds if seconds else 0.0,
             seconds=progress.seconds,
         )
-        progress.epochs.append(row)
-        progress.loss = 0.0
-        self._save()
+        with held_back():
+            progress.epochs.append(row)
+            progress.loss = 0.0
+            self._save()
         if self._together.rank == 0:
             self._seat.say(row)
 

@@ -11,7 +11,8 @@ import torch
 
 from nas.training.checkpoint import CheckpointError, Epoch, peek
 from nas.training.full import FILE, Beginning, Place, train_network
-from nas.training.session import FullTraining, Seat
+from nas.training.seat import Seat, Updates
+from nas.training.session import FullTraining
 from nas.training.teacher import Teacher
 from nas_runtime.console import new_console
 from nas_runtime.run import Run
@@ -105,6 +106,24 @@ def test_an_interrupt_within_an_epoch_keeps_what_was_learnt(tmp_path, monkeypatc
     assert peek(tmp_path / "parts", its.identity)[1].updates == 9
     its.run(Seat(file=tmp_path / "parts"))
     assert torch.equal(weights_in(tmp_path / "whole", its), weights_in(tmp_path / "parts", its))
+
+
+@pytest.mark.parametrize("updates", [6, 18])
+def test_an_interrupt_between_an_epoch_and_its_evaluation(updates, tmp_path):
+    """The evaluation is made up for, also after the last epoch."""
+
+    def say(news):
+        if isinstance(news, Updates) and news.done == updates:
+            raise KeyboardInterrupt
+
+    its = tiny_training()
+    whole = its.run(Seat(file=tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        its.run(Seat(file=tmp_path / "parts", say=say))
+    assert len(peek(tmp_path / "parts", its.identity)[1].epochs) == updates // 6 - 1
+    parts = its.run(Seat(file=tmp_path / "parts"))
+    rows = [[(e.epoch, e.loss, e.lr, e.holdout_top1) for e in progress.epochs] for progress in (whole, parts)]
+    assert rows[0] == rows[1]
 
 
 def test_steps_may_end_within_an_epoch(tmp_path):
@@ -216,3 +235,14 @@ def test_a_training_killed_again_and_again_is_the_training_that_was_not(tmp_path
     assert result["same"]
     assert result["top1s"][0] == result["top1s"][1]
     assert result["files"] == ["killed", "whole"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_training_on_a_gpu_goes_on(tmp_path):
+    its = tiny_training(replace(RECIPE, epochs=8, micro_batch=8))
+    with pytest.raises(StopError):
+        its.run(Seat(file=tmp_path / "x", device="cuda", say=stopped_after(4)))
+    progress = its.run(Seat(file=tmp_path / "x", device="cuda"))
+    assert progress.updates == 48
+    assert progress.test_top1 is not None
+    assert progress.test_top1 > 0.6

@@ -92,7 +92,7 @@ with only_writer(Path({str(tmp_path)!r}), "a search"):
 
 BY_HAND = {
     "latency_luts/measure.py": "graphs in a folder that ends with the process",
-    "nas/supernet/parallel.py": "a checkpoint in a folder that ends with the process",
+    "nas/training/together.py": "a checkpoint in a folder that ends with the process",
     "experiments/netadapt_parallel.py": "networks in a folder that ends with the process",
     "experiments/equal_time_searches.py": "what a training says, line by line",
     "experiments/joint_mode.py": "what a training says, line by line",
