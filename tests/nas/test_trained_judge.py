@@ -9,6 +9,8 @@ from nas.references import references
 from nas.seeds import final_seed
 from nas.strategies import trained
 from nas.strategies.own_training import OwnTraining
+from nas.training.recipe import Recipe
+from nas.training.trainer import Trainer
 from nas.trial import Trial
 from search_spaces import zoo
 from tests.nas.test_strategies import trainings
@@ -48,8 +50,16 @@ def test_the_last_round_and_what_is_delivered(monkeypatch, tmp_path, epochs, tim
     assert (delivered["run"], delivered["arch"], delivered["trainer"]) == (judge.run, (["a", "b"], "reward"), trainer)
     assert (delivered["epochs"], delivered["start"], delivered["inherited"]) == (epochs, "scratch", "inherited")
     assert delivered["rng_seed"] == final_seed(5)
+    its_files = delivered["delivered"]
+    assert (its_files.options, its_files.latency, its_files.console) == (its.delivery, "latency", "console")
     assert (decision.finalists, decision.references) == (["a", "b"], {"ref": {}})
     assert (decision.final, decision.start, decision.winner.arch) == ("final", "scratch", (["a", "b"], "reward"))
+
+
+def test_finals_have_their_own_number_of_epochs(stripes):
+    trainer = Trainer(data=stripes, recipe=Recipe(epochs=2, batch=16, lr=0.3))
+    longer = replace(trainings(), final_epochs=9).longer(trainer)
+    assert longer == replace(trainer, recipe=replace(trainer.recipe, epochs=9))
 
 
 def test_the_data_are_read_as_they_were_looked_at():
