@@ -65,8 +65,8 @@ def _latency(found: Mapping[str, Any]) -> list[str]:
             lines.append(f"{promise['device']} is not this machine, so that nothing was measured there")
     if here:
         ms = here["ms"]
-        own = f"{ms['network']:.2f} ms, {ms['best.onnx'] - ms['network']:.2f} ms more with reading pixels"
-        own += f"; {INT8} {ms[INT8]:.2f} ms with reading them" if INT8 in ms else ""
+        own = f"{ms['network']:.2f} ms, with reading pixels {ms['best.onnx']:.2f} ms"
+        own += f"; {INT8} {ms[INT8]:.2f} ms" if INT8 in ms else ""
         lines.append(f"measured on {here['machine']}, {here['runtime']}, {counted(here['threads'], 'thread')}: {own}")
         if promise and found["is_of_this_machine"]:
             lines += _difference(promise, ms)
