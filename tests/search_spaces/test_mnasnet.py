@@ -77,9 +77,9 @@ def blocks(rows):
         yield kind(in_ch=in_ch, out_ch=out_ch, se_act="relu", se_gate="sigmoid", **expanded, **settings)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def whole():
-    """The space, made anew for these tests: what is made where a module is imported shows no fault of the making."""
+    """The space, made anew for each test: what is made before shows no fault of the making."""
     return spaces.get("mnasnet")
 
 

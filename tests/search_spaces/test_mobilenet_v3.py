@@ -38,9 +38,9 @@ FILTERS = {  # base times 0.5, 0.625, 0.75, 1, 1.25, 1.5, 2, halves of a multipl
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def whole():
-    """The space, made anew for these tests: what is made where a module is imported shows no fault of the making."""
+    """The space, made anew for each test: what is made before shows no fault of the making."""
     return spaces.get("mobilenet_v3")
 
 
