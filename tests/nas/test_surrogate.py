@@ -13,7 +13,7 @@ from nas_runtime.command import call
 from search_spaces import rewrite, spaces, zoo
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def surrogate():
     return Surrogate.load()
 
