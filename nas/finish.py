@@ -233,7 +233,7 @@ def deliver(
         inherited: gives the weights that they begin with; None: from scratch.
 
     Returns:
-        ``epochs``, ``holdout_top1`` and ``test_top1``.
+        ``epochs``, ``holdout_top1``, ``test_top1`` and ``delivered``, all figures of what is delivered.
     """
     arch = trainer.small(winner)
     identity = {
@@ -266,5 +266,5 @@ def deliver(
         latency=delivered.latency,
         **stage.values["top1"],
     )
-    delivery.deliver(run.path, finished, delivered.options, delivered.console)
-    return {"epochs": epochs, **stage.values["top1"]}
+    figures = delivery.deliver(run.path, finished, delivered.options, delivered.console)
+    return {"epochs": epochs, **stage.values["top1"], "delivered": {**figures, "data": finished.data.record()}}

@@ -74,7 +74,7 @@ class FullSize:
         """Trains the winner, measures it on `test`, and delivers it. What was interrupted goes on.
 
         Returns:
-            ``epochs``, ``resolution_px``, ``holdout_top1`` and ``test_top1``.
+            ``epochs``, ``resolution_px``, ``holdout_top1``, ``test_top1``, and ``delivered``, all figures of the files.
         """
         px = self.facts.resolution_px
         console.print(f"training the winner at {px} px, {counted(self.recipe.epochs, 'epoch')} ({self.recipe_name})")
@@ -98,8 +98,9 @@ class FullSize:
             test_top1=trained.test_top1,
             latency=latency,
         )
-        delivery.deliver(run.path, finished, options, console)
+        figures = delivery.deliver(run.path, finished, options, console)
         return {
+            "delivered": {**figures, "data": data.record()},
             "epochs": self.recipe.epochs,
             "resolution_px": px,
             "holdout_top1": trained.holdout_top1,

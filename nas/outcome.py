@@ -96,6 +96,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
         "finalists": summary.finalist_rows(finalists, result.reward) if finalists else None,
         "agreement": summary.agreement(finalists) if finalists else None,
         "final_start": decision.start,
+        "delivered": decision.final.get("delivered"),
         "target_ms": plan.target_ms,
         "latency_model": described(plan.latency, winner.arch),
         "accuracy": plan.strategy.accuracy,

@@ -150,7 +150,8 @@ class Decision:
         finalists: the best trials, and what each has after the final training; none if nothing is trained.
         references: name of a published network, or `nas.finish.FROM_SCRATCH`, to its figures after the final training;
             none if nothing is trained.
-        final: of the winner's final training: ``epochs``, ``holdout_top1``, ``test_top1``; empty if nothing is trained.
+        final: of the winner's training that is delivered: ``epochs``, ``holdout_top1``, ``test_top1``, ``delivered``;
+            empty if nothing is trained.
         start: what that began with: ``scratch``, or ``inherited`` weights.
     """
 

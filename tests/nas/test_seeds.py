@@ -98,7 +98,7 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         controller=None,
         space=spaces.get("mnasnet", base_width=0.35),
         reward=lambda top1, ms: top1,
-        latency=SimpleNamespace(latency_ms=lambda arch: 1.0),
+        latency=latency_luts.load("pixel1"),
     )
     monkeypatch.setattr("nas.references.REFERENCES", {})
     beside = []
