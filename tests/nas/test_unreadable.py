@@ -87,6 +87,15 @@ def test_a_few_that_cannot_be_read_are_left_out_and_named(photos, ask, content, 
     assert "3.jpg" in names(sources.pictures("image_folder", path=photos, resolution_px=8))
 
 
+def test_a_file_written_again_is_looked_into_again(photos):
+    path = photos / "cup" / "3.jpg"
+    assert sources.look("image_folder", path=photos).notes == ()
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))  # as large as before
+    os.utime(path, ns=(before.st_mtime_ns + 1, before.st_mtime_ns + 1))
+    assert "cup/3.jpg is not a readable image" in sources.look("image_folder", path=photos).notes[0]
+
+
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
 def test_many_that_cannot_be_read_are_an_error(photos, ask):
     for i in range(3):
