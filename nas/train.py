@@ -69,7 +69,7 @@ def main(options: TrainOptions) -> None:
             licence=found.licence,
         )
         delivery.deliver(here.path, finished, options.delivery, console)
-        training.write(here.path, plan, trained, seconds=time.perf_counter() - started)
+        training.write(here.path, plan, trained, data=data.record(), seconds=time.perf_counter() - started)
         training.show(console, here.path, trained)
 
 

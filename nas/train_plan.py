@@ -209,7 +209,8 @@ def describe(console: Console, plan: TrainPlan) -> None:
     taught = f", with {brief(options.teacher)} as its teacher" if options.teacher else ""
     where = f"{place.device}, {counted(place.threads, 'thread')}, {counted(place.readers, 'reader')}"
     if its := place.workers:
-        each = f"{its.num_gpus:g} GPUs" if its.num_gpus else f"{its.num_cpus:g} CPUs"
+        each = f"{its.num_gpus:g} GPU" if its.num_gpus else f"{its.num_cpus:g} CPU"
+        each += "s" * ((its.num_gpus or its.num_cpus) != 1)
         where = f"{counted(its.count, 'worker')} by Ray Train, each with {each} and {counted(place.readers, 'reader')}"
     console.print(
         f"network     {plan.source}: {plan.arch.resolution_px} px, {counted(plan.arch.classes, 'class')}, "

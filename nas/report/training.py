@@ -1,9 +1,9 @@
 """What a training came to: for people on a terminal, for programs in ``result.json``, and as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["plot", "show", "write"]
 
 
-def write(run_dir: Path, plan: "TrainPlan", trained: "FullyTrained", *, seconds: float) -> None:
+def write(
+    run_dir: Path, plan: "TrainPlan", trained: "FullyTrained", *, data: Mapping[str, Any], seconds: float
+) -> None:
     """Writes ``result.json`` and ``training.png``.
 
     Args:
+        data: what is known of the data set, as plain data.
         seconds: of this call.
     """
     arch = trained.net.arch
@@ -33,7 +36,7 @@ def write(run_dir: Path, plan: "TrainPlan", trained: "FullyTrained", *, seconds:
         "madds": cost.madds(arch),
         "resolution_px": arch.resolution_px,
         "classes": arch.classes,
-        "data": plan.facts.name,
+        "data": dict(data),
         "recipe": {"name": plan.options.recipe.name, **plan.recipe.identity()},
         "holdout_top1": trained.holdout_top1,
         "test_top1": trained.test_top1,
