@@ -68,8 +68,8 @@ def main(options: TrainOptions) -> None:
             latency=_latency(plan, found),
             licence=found.licence,
         )
-        delivery.deliver(here.path, finished, options.delivery, console)
-        training.write(here.path, plan, trained, data=data.record(), seconds=time.perf_counter() - started)
+        figures = {"data": data.record(), **delivery.deliver(here.path, finished, options.delivery, console)}
+        training.write(here.path, plan, trained, figures, seconds=time.perf_counter() - started)
         training.show(console, here.path, trained)
 
 

@@ -20,12 +20,12 @@ __all__ = ["plot", "show", "write"]
 
 
 def write(
-    run_dir: Path, plan: "TrainPlan", trained: "FullyTrained", *, data: Mapping[str, Any], seconds: float
+    run_dir: Path, plan: "TrainPlan", trained: "FullyTrained", delivered: Mapping[str, Any], *, seconds: float
 ) -> None:
     """Writes ``result.json`` and ``training.png``.
 
     Args:
-        data: what is known of the data set, as plain data.
+        delivered: figures of the data set and of what is delivered.
         seconds: of this call.
     """
     arch = trained.net.arch
@@ -36,7 +36,7 @@ def write(
         "madds": cost.madds(arch),
         "resolution_px": arch.resolution_px,
         "classes": arch.classes,
-        "data": dict(data),
+        "delivered": delivered,
         "recipe": {"name": plan.options.recipe.name, **plan.recipe.identity()},
         "holdout_top1": trained.holdout_top1,
         "test_top1": trained.test_top1,
