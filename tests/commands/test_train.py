@@ -26,7 +26,7 @@ def test_a_training_is_delivered_and_goes_on_to_nothing_more(tmp_path):
     assert [epoch["epoch"] for epoch in result["epochs"]] == [1, 2]
     assert result["holdout_top1"] == result["epochs"][-1]["holdout_top1"]
     assert result["recipe"]["optimizer"] == "rmsprop"
-    assert result["data"]["name"] == "fashion_mnist_mini"
+    assert result["delivered"]["data"]["name"] == "fashion_mnist_mini"
     assert torch_net.load(run).arch.blocks[-1].dropout == 0.2
     assert {"best.onnx", "labels.txt", "training.png", "environment.json"} <= {file.name for file in run.iterdir()}
     assert Run(run).config["epochs"] == 2
