@@ -4,7 +4,9 @@ Makes folders of that many images, links to those in `path` (train/ and val/ of 
 `image_folder` in a process of its own: to be trained on at 160 px, with batches of 64 by two workers, twice. The first
 time the index is made, and pictures are decoded and kept if they are few enough; the second time they are known.
 Memory is the most that the process and its workers have at one time, looked at ten times a second: anonymous and shared
-pages, each counted once. Mapped files are left out: the system takes their pages back when it needs them.
+pages, each counted once. Mapped files are left out: the system takes their pages back when it needs them. So is what
+the C library's malloc does not give back of batches that are no longer there (MALLOC_MMAP_THRESHOLD_), which depends on
+what was allocated before.
 
     python -m experiments.data_memory path=DIR [images=13394,1300000]
 
@@ -70,6 +72,7 @@ def linked(source: Path, images: int) -> Path:
 
 def measured(folder: Path, cache: Path) -> tuple[int, float]:
     """The most memory of a process that uses the images in `folder`, in bytes, and the CPU seconds of opening them."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**20)  # bytes: larger blocks are given back at once
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=use, args=(folder, cache, sender))
