@@ -1,5 +1,7 @@
 """The winner of a search at its full size, where samples saw smaller images: trained, measured and delivered."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,9 +13,11 @@ from nas.estimate import full_training_s
 from nas.options import Data
 from nas.train_plan import fitted
 from nas.training.full import Place, train_network
+from nas.training.pictures import PictureSet
 from nas.training.recipe import Recipe
 from nas_runtime.console import counted
 from nas_runtime.run import Run
+from search_spaces import text
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
@@ -61,6 +65,11 @@ class FullSize:
     def _fitted(self, arch: Arch) -> Arch:
         return fitted(arch, self.facts, self.recipe)
 
+    def _folder(self, winner: Arch, data: PictureSet, rng_seed: int) -> str:
+        """Where the training is kept: a continued search may have another winner, or ask for another recipe."""
+        it = [text.to_dict(winner), self.recipe.identity(), data.identity, rng_seed]
+        return f"full_{hashlib.sha256(json.dumps(it).encode()).hexdigest()[:12]}"
+
     def deliver(
         self,
         run: Run,
@@ -84,7 +93,7 @@ class FullSize:
             data,
             self.recipe,
             place=self.place,
-            run=Run(run.path / f"full_{self.recipe_name}_{self.recipe.epochs}"),  # other epochs are another training
+            run=Run(run.path / self._folder(winner, data, rng_seed)),
             rng_seed=rng_seed,
             console=console,
         )

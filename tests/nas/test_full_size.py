@@ -50,3 +50,6 @@ def test_the_winner_is_delivered_at_the_size_of_the_data(photos, tmp_path, capsy
     assert call(nas.search.main, SearchOptions, command) == 0  # trains nothing again, and writes what is missing
     assert (run_dir / "best.onnx").exists()
     assert (run_dir / "best.safetensors").read_bytes() == before
+    assert call(nas.search.main, SearchOptions, [*command, "recipe.lr=1e-4"]) == 0  # another training of it
+    assert (run_dir / "best.safetensors").read_bytes() != before
+    assert len(list(run_dir.glob("full_*"))) == 2
