@@ -63,9 +63,9 @@ def export(
     cfg = {
         "input_size": (net.arch.in_ch, net.arch.resolution_px, net.arch.resolution_px),
         "num_classes": net.arch.classes,
-        "mean": tuple(mean),
-        "std": tuple(std),
-        "crop_pct": crop,
+        "mean": tuple(map(float, mean)),
+        "std": tuple(map(float, std)),
+        "crop_pct": float(crop),
         "interpolation": "bicubic",
     }
     state = {key: value.detach().cpu().contiguous().clone() for key, value in weights(net).items()}
@@ -119,17 +119,18 @@ class _Definition:
     settings: Mapping[str, str]
 
     def program(self, called: str, name: str, cfg: Mapping[str, Any]) -> str:
-        """The definition as a Python file."""
+        """The definition as a Python file. What comes from elsewhere, as `called` does, is in it as literals only."""
         module = {"EfficientNet": "efficientnet", "MobileNetV3": "mobilenetv3"}[self.kind]
-        stages = "".join(f'    ["{line}"],\n' for line in self.lines)
+        stages = "".join(f"    [{line!r}],\n" for line in self.lines)
         settings = "".join(f"        {key}={value},\n" for key, value in self.settings.items())
         changes = ""
         if self.stem.kernel != _STEM_KERNEL:
             shape = f"{self.stem.in_ch}, {self.stem.out_ch}, {self.stem.kernel}"
             changes = f"    net.conv_stem = create_conv2d({shape}, stride=2, padding={self.settings['pad_type']})\n"
         return _PROGRAM.format(
-            called=called,
+            called=ascii(called),
             name=name,
+            weights=ascii(f"{name}.safetensors"),
             kind=self.kind,
             module=module,
             stages=stages,
@@ -139,7 +140,7 @@ class _Definition:
         )
 
 
-_PROGRAM = '''"""{called}, for timm: ``from {name} import build; net = build()``."""
+_PROGRAM = '''"""A network for timm: ``from {name} import build; net = build()``."""
 
 from functools import partial
 from pathlib import Path
@@ -151,6 +152,7 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.{module} import {kind}
 from torch import nn
 
+NAME = {called}
 STAGES = [
 {stages}]
 CONFIG = {cfg}
@@ -163,7 +165,7 @@ def build(weights=True):
 {settings}    )
 {changes}    net.pretrained_cfg = net.default_cfg = CONFIG
     if weights:
-        net.load_state_dict(load_file(Path(__file__).with_name("{name}.safetensors")))
+        net.load_state_dict(load_file(Path(__file__).with_name({weights})))
     return net.eval()
 '''
 
@@ -200,7 +202,7 @@ def _definition(arch: Arch) -> _Definition:
         "stem_size": str(stem.out_ch),
         "fix_stem": "True",
         "pad_type": '"same"' if arch.padding == "tensorflow" else '""',
-        "act_layer": f'get_act_layer("{stem.act}")',
+        "act_layer": f"get_act_layer({stem.act!r})",
         "norm_layer": f"partial(nn.BatchNorm2d, eps={arch.norm_eps!r}, momentum={arch.norm_momentum!r})",
         "se_layer": _squeeze(inner),
         "round_chs_fn": "int",
@@ -248,8 +250,8 @@ def _squeeze(body: Sequence[Block]) -> str:
     own = all(block.se_act == block.act for block in gated)
     if len(gates) > 1 or (len(acts) > 1 and not own):
         raise ValueError("timm's models have one kind of squeeze-and-excite")
-    force = "" if own else f', force_act_layer=get_act_layer("{acts.pop()}")'
-    return f'partial(SqueezeExcite, gate_layer="{gates.pop()}"{force})'
+    force = "" if own else f", force_act_layer=get_act_layer({acts.pop()!r})"
+    return f"partial(SqueezeExcite, gate_layer={gates.pop()!r}{force})"
 
 
 def _names(arch: Arch, definition: _Definition) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """``model_card.md``, and the same figures in words for a terminal."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ def card(finished: Finished, figures: Mapping[str, Any], *, command: str | None 
             "What it is",
             [
                 f"A classifier of {colours} pictures of {arch.resolution_px} x {arch.resolution_px} px into "
-                f"{counted(len(names), 'class')}: {', '.join(names[:_CLASSES])}{more}",
+                f"{counted(len(names), 'class')}: {', '.join(map(_plain, names[:_CLASSES]))}{more}",
                 f"{cost.madds(arch) / 1e6:.1f} M multiply-adds, {cost.params(arch) / 1e6:.2f} M parameters",
                 f"for: {device}",
             ],
@@ -115,11 +116,11 @@ def card(finished: Finished, figures: Mapping[str, Any], *, command: str | None 
         (
             "Training",
             [
-                f"data: {data.name}, {counted(len(data.train), 'training picture')}, {len(data.holdout):,} of the "
-                f"holdout, {len(data.test):,} of test",
+                f"data: {_plain(data.name)}, {counted(len(data.train), 'training picture')}, {len(data.holdout):,} of "
+                f"the holdout, {len(data.test):,} of test",
                 f"recipe: {finished.recipe}",
                 *([f"command: `{brief(command, most=1000)}`"] if command else []),
-                *(f"note: {note}" for note in data.notes),
+                *(f"note: {_plain(note)}" for note in data.notes),
             ],
         ),
         ("Input", [data.preprocessing.describe(), "pictures are turned as EXIF says; what is transparent is white"]),
@@ -136,7 +137,12 @@ def card(finished: Finished, figures: Mapping[str, Any], *, command: str | None 
         ),
     ]
     blocks = [f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) for title, lines in parts]
-    return "\n".join([f"# {arch.name or 'network'}\n", *blocks])
+    return "\n".join([f"# {_plain(arch.name) or 'network'}\n", *blocks])
+
+
+def _plain(name: str) -> str:
+    """What comes from elsewhere, without links, pictures and HTML in Markdown, and on one line."""
+    return " ".join(html.escape(name, quote=False).replace("[", "\\[").split())
 
 
 def _has_int8(figures: Mapping[str, Any]) -> bool:

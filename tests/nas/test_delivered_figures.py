@@ -11,7 +11,7 @@ import pytest
 import latency_luts
 from latency_luts.on_device import cpu_name
 from nas.delivery import card, figures, latency
-from nas.delivery.files import _graphs
+from nas.delivery.files import _graphs, program_file
 from nas.training import sources
 from nas.training.pictures import of_arrays
 from nas.training.sources import DataError
@@ -119,6 +119,16 @@ def test_the_command_that_made_a_run_is_named(fashion, tmp_path):
     )
     deliver(tmp_path, net, data, latency=latency_luts.load("pixel1"))
     assert "- command: `python -m nas.train`\n" in (tmp_path / "model_card.md").read_text()
+
+
+def test_names_are_neither_code_nor_links(fashion, tmp_path):
+    data, net = fashion
+    names = ('"""+exit()+"""', "<script>", "![x](http://y)", *data.class_names[3:])
+    deliver(tmp_path, net, replace(data, class_names=names), latency=latency_luts.load("pixel1"))
+    assert (tmp_path / "predict.py").read_text() == program_file().read_text()
+    text = (tmp_path / "model_card.md").read_text()
+    assert 'classes: """+exit()+""", &lt;script&gt;, !\\[x](http://y), Dress' in text
+    assert "exit()" not in (tmp_path / "best_timm.py").read_text()
 
 
 def test_latencies_here_are_measured_once_for_a_graph(fashion, tmp_path, monkeypatch):

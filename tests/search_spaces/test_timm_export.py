@@ -107,6 +107,29 @@ def test_the_definition_is_short_and_says_all(tmp_path):
     assert "from timm.models.mobilenetv3 import MobileNetV3\n" in program
 
 
+def skeleton(program):
+    """The syntax of a program without the values of its literals."""
+    tree = ast.parse(program)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            node.value = None
+    return ast.dump(tree)
+
+
+@pytest.mark.parametrize(
+    "name", ['x"""+str(__import__("os").system("id"))+"""', "x\\", "'" * 3, "{kind}", '"\\u0022"""', "\u2028é"]
+)
+def test_names_are_no_code(name, tmp_path):
+    for folder, called in ((tmp_path / "plain", "x"), (tmp_path / "other", name)):
+        folder.mkdir()
+        timm_export.export(net_of(replace(V3, name=called)), folder, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    plain, other = ((tmp_path / folder / "best_timm.py").read_text() for folder in ("plain", "other"))
+    assert skeleton(other) == skeleton(plain)
+    assert ast.get_docstring(ast.parse(other)) == ast.get_docstring(ast.parse(plain))
+    (value,) = (ast.literal_eval(line[7:]) for line in other.splitlines() if line.startswith("NAME = "))
+    assert value == name
+
+
 STEM, HEAD = ConvBN(in_ch=3, out_ch=16, kernel=3, stride=2), Classifier(in_ch=24, out_ch=5)
 BLOCK = MBConv(in_ch=16, mid_ch=48, out_ch=24, kernel=3)
 
