@@ -84,6 +84,27 @@ def test_parts_may_stand_in_the_names_of_shards(tmp_path):
     check(sources.pictures("webdataset", path=tmp_path / "data", resolution_px=8), range(30), range(100, 106))
 
 
+@pytest.mark.parametrize("name", ["train-val-0000.tar", "mine_Train.test.tar"])
+def test_a_shard_of_two_parts_is_refused(tmp_path, name):
+    shard(tmp_path / "data" / "train-0000.tar", samples(range(30)))
+    shard(tmp_path / "data" / name, samples(range(100, 106)))
+    with pytest.raises(DataError, match=f"{name} is named after train and (val|test), and must be for one part alone"):
+        sources.look("webdataset", path=tmp_path / "data")
+
+
+def test_a_caption_is_no_class_where_a_class_is_said(tmp_path):
+    def members():
+        for name, content in samples(range(30)):
+            yield name, content
+            if name.endswith("cls"):
+                yield name.replace("cls", "txt"), b"a grey square"
+                yield name.replace("cls", "json"), b'{"label": "none"}'
+
+    assert sources.look("webdataset", path=shard(tmp_path / "all.tar", members())).class_names == ("8", "9", "10")
+    reverse = list(members())[::-1]
+    assert sources.look("webdataset", path=shard(tmp_path / "other.tar", reverse)).class_names == ("8", "9", "10")
+
+
 def test_one_shard_is_cut_into_parts(tmp_path):
     path = shard(tmp_path / "all.tar", samples(range(60)))
     data = sources.pictures("webdataset", path=path, resolution_px=8, test=6)

@@ -104,7 +104,7 @@ def _tables(path: Path, download: bool) -> dict[str, _Table]:
     splits: dict[str, Any] = {"train": found}
     if isinstance(found, datasets.DatasetDict):
         splits = {str(name): rows for name, rows in found.items()}
-    parts = by_part(splits) if len(splits) > 1 else {"train": next(iter(splits))}
+    parts = by_part(splits, path) if len(splits) > 1 else {"train": next(iter(splits))}
     if "train" not in parts:
         raise DataError(f"dataset.path={path}: it has {', '.join(splits)}, and no train")
     return {part: _table(splits[name], path) for part, name in parts.items()}

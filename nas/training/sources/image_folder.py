@@ -53,7 +53,7 @@ def album(wanted: Wanted) -> Album:
 def _groups(folder: Path) -> dict[str, Path]:
     """The folders of classes, by the part that they are for."""
     there = [each.name for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
-    found = {part: folder / name for part, name in by_part(there).items()}
+    found = {part: folder / name for part, name in by_part(there, folder).items()}
     if "train" not in found and (found or not there):
         raise DataError(
             f"{folder} must have train/ and test/ (or val/) with one folder of images a class, or train/ alone, or the "

@@ -1,7 +1,7 @@
 """``webdataset``: shards, which are tar archives of samples: a picture ``KEY.jpg`` beside its class in ``KEY.cls``.
 
-The class is what stands in ``.cls`` or ``.txt``, or in ``.json`` as ``label``, ``cls`` or ``class``: a number or a
-name. The path is a shard or a folder of them; parts are folders ``train/`` and ``test/`` or ``val/`` of shards, or
+The class is what stands in ``.cls``, or in ``.json`` as ``label``, ``cls`` or ``class``, or in ``.txt``, the first that
+there is: a number or a name. The path is a shard or a folder of them; parts are folders ``train/`` and ``test/`` or ``val/`` of shards, or
 stand in the shards' names (``train-000000.tar``). Shards are read where they are, and must not be packed.
 """
 
@@ -26,7 +26,8 @@ from nas_runtime.files import parse_json
 
 __all__ = ["SOURCE", "album"]
 
-_CLASS = ("cls", "txt", "json")
+_CLASS = ("cls", "json", "txt")
+"""Files that say the class: the first of them that does, whatever the order in the archive; ``.txt`` may be a caption."""
 _MOST_BYTES = 2**16
 """Of what says the class of a picture."""
 _MOST_PICTURE_BYTES = 2**28
@@ -75,14 +76,17 @@ def _groups(path: Path) -> dict[str, tuple[Path, ...]]:
     """The shards by the part that they are for."""
     if path.is_file():
         return {"train": (path,)}
-    folders = by_part(each.name for each in path.iterdir() if each.is_dir())
+    folders = by_part((each.name for each in path.iterdir() if each.is_dir()), path)
     groups = {part: tuple(sorted((path / name).glob("*.tar"))) for part, name in folders.items()}
     if not groups:
         words: dict[str, list[Path]] = {}
         for shard in sorted(path.glob("*.tar")):
-            for word in re.split(r"[^a-z]+", shard.name.lower()):
+            its = set(re.split(r"[^a-z]+", shard.name.lower()))
+            if len(said := by_part(its, shard.name)) > 1:
+                raise DataError(f"{shard} is named after {' and '.join(said.values())}, and must be for one part alone")
+            for word in its:
                 words.setdefault(word, []).append(shard)
-        groups = {part: tuple(words[word]) for part, word in by_part(words).items()}
+        groups = {part: tuple(words[word]) for part, word in by_part(words, f"what shards in {path} are named").items()}
         groups = groups or {"train": tuple(sorted(path.glob("*.tar")))}
     if not groups.get("train"):
         raise DataError(f"{path} has no shards (*.tar) for training; allowed are shards, or train/ and test/ of shards")
@@ -134,7 +138,7 @@ def _entries(folder: Path, groups: Mapping[str, Sequence[Path]], listing: Listin
 
 def _samples(shard: Path) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
     """The pictures in a shard, each with its class; a sample's files stand side by side."""
-    key, picture, class_name = None, None, None
+    key, picture, said = None, None, dict[str, str]()
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
@@ -144,16 +148,21 @@ def _samples(shard: Path) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
                 its_key, _, suffix = member.name.rpartition(".")
                 if its_key != key:
                     if picture is not None:
-                        yield picture, class_name
-                    key, picture, class_name = its_key, None, None
+                        yield picture, _first(said)
+                    key, picture, said = its_key, None, {}
                 if is_picture(f"x.{suffix}"):
                     picture = member
                 elif suffix in _CLASS and member.size <= _MOST_BYTES and (file := archive.extractfile(member)):
-                    class_name = _class(file.read(), suffix) or class_name
+                    said[suffix] = _class(file.read(), suffix) or ""
             if picture is not None:
-                yield picture, class_name
+                yield picture, _first(said)
     except (OSError, EOFError, tarfile.TarError) as e:
         raise DataError(f"{shard} is not a complete tar archive that is not packed ({e})") from None
+
+
+def _first(said: Mapping[str, str]) -> str | None:
+    """The class by what the files of a sample say."""
+    return next((said[suffix] for suffix in _CLASS if said.get(suffix)), None)
 
 
 def _class(content: bytes, suffix: str) -> str | None:
