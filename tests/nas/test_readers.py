@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,3 +194,41 @@ def test_tables_that_are_none_are_refused(tmp_path, monkeypatch):
         DataError, match=r"needs the package datasets .*; pip install 'platform-aware-nas\[huggingface\]'"
     ):
         sources.look("huggingface", path=tmp_path / "other")
+
+
+def table_of_files(path, values):
+    """A table of pictures that are files of their own."""
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"photo": datasets.Image(), "label": datasets.ClassLabel(names=["8", "9", "10"])})
+    files = [str(path.parent / f"{number:03}.png") for number in range(len(values))]
+    for file, value in zip(files, values, strict=True):
+        Path(file).write_bytes(grey(value))
+    rows = {"photo": files, "label": [value % 3 for value in values]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+
+
+def greys(part):
+    return {int(part.read(place, 8)[0, 0, 0]) for place in range(len(part))}
+
+
+def test_files_that_a_table_names_may_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("datasets").config, "HF_DATASETS_CACHE", tmp_path / "theirs")
+    ask = {"name": "huggingface", "path": tmp_path / "all.parquet", "resolution_px": 8}
+    table_of_files(ask["path"], range(60))
+    before = sources.pictures(**ask)
+    tested = greys(before.test)
+    for number in range(60):
+        (tmp_path / f"{number:03}.png").write_bytes(grey(number + 60))
+    after = sources.pictures(**ask)
+    check(after, set(range(60, 120)) - greys(after.test), greys(after.test))
+    assert greys(after.test) == {value + 60 for value in tested}
+    assert before.identity != after.identity
+
+
+def test_a_row_more_moves_no_picture_to_another_part(tmp_path):
+    def read(name, values):
+        return sources.pictures("huggingface", path=tables(tmp_path / name, train=values), resolution_px=8)
+
+    before, after = read("all", range(60)), read("more", [120, *range(60)])
+    for part in ("train", "holdout", "test"):
+        assert greys(getattr(before, part)) <= greys(getattr(after, part))

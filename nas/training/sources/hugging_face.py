@@ -1,12 +1,16 @@
 """``huggingface``: data sets of the package `datasets`, by a folder of ``save_to_disk``, files of tables, or a name.
 
-A column of pictures and one of classes are needed (features `Image` and `ClassLabel`; or a column ``label``).
+A column of pictures and one of classes are needed (features `Image` and `ClassLabel`; or a column ``label``). Where
+parts are cut, a picture is drawn by the path of its file, or, where the table holds it, by what is in it: whatever
+rows there are besides.
 """
 
 import io
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,7 @@ class _Table:
         pictures: rows whose column `picture` holds files.
         labels: of rows, in a column of its own.
         class_names: by label; None: labels are their own names.
+        stamp: equal for as long as the table is the same; empty: some pictures are files of their own.
     """
 
     pictures: Any
@@ -123,7 +128,8 @@ def _table(rows: Any, path: Path) -> _Table:
     files = rows.select_columns([picture]).cast_column(picture, datasets.Image(decode=False))
     class_names = kinds[label].names if isinstance(kinds[label], datasets.ClassLabel) else None
     names = None if class_names is None else tuple(class_names)
-    return _Table(files, picture, rows.select_columns([label]), names, rows._fingerprint)
+    outside = any(chunk.field("bytes").null_count for chunk in files.data.column(picture).chunks)
+    return _Table(files, picture, rows.select_columns([label]), names, "" if outside else rows._fingerprint)
 
 
 def _listing(path: Path, download: bool) -> Listing:
@@ -135,15 +141,16 @@ def _listing(path: Path, download: bool) -> Listing:
         groups=list(tables),
         class_names=list(names or ()),
         sort=names is None,
-        stamp=repr([table.stamp for table in tables.values()]),
+        stamp=repr([table.stamp for table in tables.values()]) if all(t.stamp for t in tables.values()) else "",
     )
-    listing.entries = _entries(tables, listing)
+    listing.entries = _entries(path, tables, listing)
     return listing
 
 
-def _entries(tables: Mapping[str, _Table], listing: Listing) -> Iterator[Entry]:
+def _entries(path: Path, tables: Mapping[str, _Table], listing: Listing) -> Iterator[Entry]:
     labels = {name: label for label, name in enumerate(listing.class_names)}
     count = without = 0
+    folder = os.path.join((path if path.is_dir() else path.parent).absolute(), "")
     for group, (part, table) in enumerate(tables.items()):
         for row, (picture, its) in enumerate(zip(table.pictures, table.labels, strict=True)):
             file, label = picture[table.picture], next(iter(its.values()))
@@ -157,11 +164,27 @@ def _entries(tables: Mapping[str, _Table], listing: Listing) -> Iterator[Entry]:
                 labels[name] = len(labels)
                 listing.class_names.append(name)
             count += 1
-            yield Entry(group, labels[name], f"{part}/{row}", len(file["bytes"] or b""), 0, 0, row)
+            yield Entry(group, labels[name], *_looks(file, folder), 0, row)
     if not count:
         raise DataError(f"{listing.what} has no pictures with a class")
     if without:
         listing.notes.append(f"{listing.what}: left out {without:,} rows without a picture or a class")
+
+
+def _looks(file: Mapping[str, Any], folder: str) -> tuple[str, int, int]:
+    """The name of a picture, whatever its row, and size and time of its file.
+
+    Args:
+        folder: what paths are relative to, if they are in it.
+    """
+    if (content := file["bytes"]) is not None:
+        return blake2b(content, digest_size=16).hexdigest(), len(content), 0
+    its = str(file["path"])
+    try:
+        at = os.stat(its)
+    except OSError:  # said when it is opened
+        return its, 0, 0
+    return its.removeprefix(folder), at.st_size, at.st_mtime_ns
 
 
 SOURCE = source_of(album, downloads=True)

@@ -1,8 +1,9 @@
 """``webdataset``: shards, which are tar archives of samples: a picture ``KEY.jpg`` beside its class in ``KEY.cls``.
 
 The class is what stands in ``.cls``, or in ``.json`` as ``label``, ``cls`` or ``class``, or in ``.txt``, the first that
-there is: a number or a name. The path is a shard or a folder of them; parts are folders ``train/`` and ``test/`` or ``val/`` of shards, or
-stand in the shards' names (``train-000000.tar``). Shards are read where they are, and must not be packed.
+there is: a number or a name. The path is a shard or a folder of them; parts are folders ``train/`` and ``test/`` or
+``val/`` of shards, or stand in the shards' names (``train-000000.tar``). Shards are read where they are, and must not
+be packed.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from nas_runtime.files import parse_json
 __all__ = ["SOURCE", "album"]
 
 _CLASS = ("cls", "json", "txt")
-"""Files that say the class: the first of them that does, whatever the order in the archive; ``.txt`` may be a caption."""
+"""Files that say the class: the first that does, whatever their order in the shard; ``.txt`` may be a caption."""
 _MOST_BYTES = 2**16
 """Of what says the class of a picture."""
 _MOST_PICTURE_BYTES = 2**28
