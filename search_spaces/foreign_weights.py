@@ -2,8 +2,8 @@
 
 timm, torchvision, lukemelas's efficientnet-pytorch and libraries like them name the same layers differently, but have
 them in the same order: convolutions and linear layers one after the other, and batch norms likewise. A safetensors file
-forgets the order; it comes back from the names (`_place`). How such weights have to be run is said by
-`search_spaces.namings`.
+forgets the order; it comes back from the names (`_place`), where they are like those of a library that is known. How
+such weights have to be run is said by `search_spaces.namings`.
 """
 
 import re
@@ -24,6 +24,7 @@ __all__ = ["Fitted", "fit"]
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 _AUXILIARY = re.compile(r"(aux\d?|AuxLogits)\.")  # other classifiers, which only trainings of GoogLeNet have
+_OF_TRAININGS = {"stride", "dropout", "size_px"}  # fields of blocks that go by the images, and by the training
 _MIXED = re.compile(r"(.+\.conv_pwl?)\.(\d+)")  # timm's grouped convolutions are several, side by side
 _WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25, 1.3, 1.4)  # that weights were published for
 
@@ -109,10 +110,11 @@ def fit(checkpoint: Checkpoint, arch: Arch) -> Fitted:
     plain = [layer.name[start:] for layer in layers]
     source = source_of((f"{name}." for name in plain), checkpoint.called, checkpoint.card)
     by_name = [layer for _, layer in sorted(zip(plain, layers, strict=True), key=lambda it: _place(it[0], plain))]
-    if convolutions := [layer for layer in by_name if not layer.norm]:
+    orders = _orders(checkpoint, layers, by_name, known=source.known or all(map(_is_numbered, plain)))
+    if convolutions := [layer for layer in orders[-1] if not layer.norm]:
         _check_channels(checkpoint, convolutions[0], slots[0])
     wrong: list[_MismatchError] = []
-    for order in (layers, by_name) if checkpoint.in_order else (by_name,):
+    for order in orders:
         try:
             weights, classes = _matched(slots, order)
         except _MismatchError as e:
@@ -123,6 +125,30 @@ def fit(checkpoint: Checkpoint, arch: Arch) -> Fitted:
     which = _network_of(by_name, slots) or _network_of(layers, slots)
     advice = f"they are of {which}" if which else "give the weights of this network, or the network of these weights"
     raise ValueError(f"{checkpoint.path} does not fit network {arch.name!r}: {max(wrong, key=_after)}; {advice}")
+
+
+def _orders(
+    checkpoint: Checkpoint, layers: list[_Layer], by_name: list[_Layer], *, known: bool
+) -> tuple[list[_Layer], ...]:
+    """The orders in which the layers may be computed, the likeliest first.
+
+    Args:
+        known: whether names tell the order.
+
+    Raises:
+        ValueError: nothing tells it: layers of equal shapes could change places, and nobody would notice.
+    """
+    if not checkpoint.in_order and not known:
+        raise ValueError(
+            f"{checkpoint.path}: its layers are named as no library does that is known here, and a safetensors file "
+            "does not keep their order; give a .pth file, of torch.save(model.state_dict(), ...), which does"
+        )
+    return (*([layers] if checkpoint.in_order else []), *([by_name] if known else []))
+
+
+def _is_numbered(name: str) -> bool:
+    """Whether a module's name has numbers only, as in ``nn.Sequential``, which count its place."""
+    return all(part.isdecimal() for part in name.split("."))
 
 
 def _check_channels(checkpoint: Checkpoint, first: _Layer, slot: _Slot) -> None:
@@ -141,7 +167,7 @@ def _after(mismatch: _MismatchError) -> int:
 
 def _own(checkpoint: Checkpoint, arch: Arch) -> Fitted:
     """Weights as `torch_net` names them."""
-    weights, px = dict(checkpoint.tensors), None
+    weights, px, other = dict(checkpoint.tensors), None, None
     slots = _slots(arch)
     first = f"{slots[0].names[0]}.weight"
     if first in weights:
@@ -151,6 +177,7 @@ def _own(checkpoint: Checkpoint, arch: Arch) -> Fitted:
     try:
         if "arch" in checkpoint.about:
             its = text.from_json(checkpoint.about["arch"])
+            other = text.difference(its, arch, but=_OF_TRAININGS)
             arch = replace(arch, norm_eps=its.norm_eps, norm_momentum=its.norm_momentum, padding=its.padding)
             px = its.resolution_px
         last = weights.get(torch_net.last_layer(arch)[0])
@@ -158,6 +185,10 @@ def _own(checkpoint: Checkpoint, arch: Arch) -> Fitted:
         torch_net.check_weights(arch, weights)
     except ValueError as e:
         raise ValueError(f"{checkpoint.path}: {e}") from None
+    if other:
+        raise ValueError(
+            f"{checkpoint.path} is of another network than {arch.name!r}: {other}; give network={checkpoint.path}"
+        )
     return Fitted(arch=arch, weights=weights, source=None, resolution_px=px)
 
 

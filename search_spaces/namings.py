@@ -47,9 +47,11 @@ class Source:
         resolution_px: of their training; None: not known.
         crop: the share of a picture's shorter side that their evaluation looks at.
         licence: None: not known.
+        known: whether names like these say where layers stand.
     """
 
     name: str
+    known: bool = True
     eps: float = 1e-5
     momentum: float = 0.1
     padding: str = "symmetric"
@@ -90,7 +92,7 @@ _NAMINGS = (
     (r"Mixed_5b\.", Source(name=f"torchvision's Inception V3 ({_COUNTS_ZEROS})", eps=1e-3)),
     (r"features\.|layer1\.|stage2\.", Source(name="torchvision or timm")),
 )
-_OTHER = Source(name="none of the libraries that are known here")
+_OTHER = Source(name="none of the libraries that are known here", known=False)
 _TENSORFLOW = "tf_"
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from nas_runtime.console import brief, counted
 from nas_runtime.files import FileError, parse_json, read_text
 from search_spaces import cost
 from search_spaces.arch import BLOCKS, MAX_BLOCKS, Arch, Block, Classifier, ConvBN, check_resolution
@@ -18,6 +19,7 @@ from search_spaces.lower import Unit, lower
 __all__ = [
     "block_from_dict",
     "block_to_dict",
+    "difference",
     "from_dict",
     "from_file",
     "from_json",
@@ -116,6 +118,24 @@ def block_to_dict(block: Block) -> dict[str, Any]:
     if isinstance(block, Branches):
         fields["branches"] = [[block_to_dict(inner) for inner in branch] for branch in block.branches]
     return {"block": type(block).__name__, **fields}
+
+
+def difference(its: Arch, ours: Arch, *, but: Collection[str] = ()) -> str | None:
+    """Where the blocks of two networks first differ, in words; None: they do not, except for classes.
+
+    Args:
+        but: fields of blocks that may differ.
+    """
+    for i, (theirs, block) in enumerate(zip(its.blocks, ours.blocks, strict=False)):
+        if type(theirs) is not type(block):
+            return f"its block {i} is a {type(theirs).__name__}, not a {type(block).__name__}"
+        passed_over = {*but, *(["out_ch"] if block is ours.blocks[-1] else [])}
+        for name in (f.name for f in dataclasses.fields(block) if f.name not in passed_over):
+            if (a := getattr(theirs, name)) != (b := getattr(block, name)):
+                return f"its block {i} ({type(block).__name__}) has {name} {brief(str(a))}, not {brief(str(b))}"
+    if len(its.blocks) != len(ours.blocks):
+        return f"it has {counted(len(its.blocks), 'block')}, not {len(ours.blocks)}"
+    return None
 
 
 def set_fields(block: Block) -> dict[str, Any]:

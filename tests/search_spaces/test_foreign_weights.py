@@ -5,13 +5,14 @@ What a network computes with them, beside the library that they are from, is in 
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from search_spaces import checkpoints, foreign_weights, torch_net, zoo
+from search_spaces import checkpoints, foreign_weights, rewrite, torch_net, zoo
 
 OTHERS = json.loads((Path(__file__).parents[1] / "data" / "weights_of_others.json").read_text())
 OURS = {
@@ -212,6 +213,60 @@ def without(start):
 )
 def test_layers_that_are_missing_too_many_or_of_another_kind(state, message, tmp_path):
     assert message in refusal(state, arch_of(V3), tmp_path / "w.pth")
+
+
+def renamed(state):
+    """The same tensors under names of nobody, whose alphabet is another order."""
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+    return {
+        f"layer_{'qwertyuiop'[modules.index(name.rpartition('.')[0]) % 10]}_{modules.index(name.rpartition('.')[0])}."
+        f"{name.rpartition('.')[2]}": value
+        for name, value in state.items()
+    }
+
+
+def test_layers_of_unknown_names_need_a_file_that_keeps_their_order(tmp_path):
+    which = "torchvision mnasnet0_5"
+    state = renamed(state_of(which))
+    torch.save(state, tmp_path / "w.pth")
+    found = fitted(tmp_path / "w.pth", arch_of(which)).weights["blocks.6.depthwise.norm.weight"]
+    assert found.flatten()[0] == list(OTHERS[which]).index("layers.9.1.layers.4.weight")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"does not keep their order; give a .pth file, of torch.save\(") as caught:
+        fitted(tmp_path / "w.safetensors", arch_of(which))
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_are_an_order(tmp_path):
+    state = state_of(V3)
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+    save_file(
+        {f"{modules.index(name.rpartition('.')[0])}.{name.rpartition('.')[2]}": value for name, value in state.items()},
+        tmp_path / "w.safetensors",
+    )
+    weight = fitted(tmp_path / "w.safetensors", arch_of(V3)).weights["blocks.1.project.conv.weight"]
+    assert weight.flatten()[0] == list(state).index("blocks.0.0.conv_pw.weight")
+
+
+OWN = zoo.get("mobilenet_v3_small", width=0.35, resolution_px=32, classes=4)
+
+
+@pytest.mark.parametrize(
+    ("i", "changed", "message"),
+    [
+        (1, {"act": "hard_swish"}, "its block 1 (SepConv) has act relu, not hard_swish; give network="),
+        (4, {"se_gate": "sigmoid"}, "its block 4 (MBConv) has se_gate hard_sigmoid, not sigmoid; give network="),
+        (13, {"act": "relu"}, "its block 13 (Classifier) has act hard_swish, not relu; give network="),
+    ],
+)
+def test_own_weights_of_equal_shapes_are_of_the_same_network(i, changed, message, tmp_path):
+    torch_net.save(torch_net.build(OWN), tmp_path / "w.safetensors")
+    other = replace(OWN, blocks=(*OWN.blocks[:i], replace(OWN.blocks[i], **changed), *OWN.blocks[i + 1 :]))
+    with pytest.raises(ValueError, match="is of another network than") as caught:
+        fitted(tmp_path / "w.safetensors", other)
+    assert message in str(caught.value)
+    same = rewrite.classes(rewrite.dropout(rewrite.small_image(OWN, 32, min_px=4), 0.5), 7)
+    assert fitted(tmp_path / "w.safetensors", same).arch.classes == 4
 
 
 class Harmful:
