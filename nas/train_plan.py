@@ -31,6 +31,7 @@ MAY_DIFFER = (
 """Settings that change how or where a training runs, or what is made of it, but not what is learnt."""
 
 _READERS = 4  # at most, where networks are trained on the CPU: they only work in gaps (experiments/data_throughput.py)
+_LEAST = 2  # images of a micro-batch: the statistics of batch norms are those of several
 MIN_PX = 2
 """Feature maps of small images are not halved below this size, as those of samples are not."""
 
@@ -114,17 +115,17 @@ def _check_teacher(name: str, facts: "DataFacts") -> None:
 
 def _micro_batch(options: TrainOptions) -> int | None:
     """Images that are worked on at once."""
-    workers, size = options.ray.train_workers, options.micro_batch
-    if size is None:
-        return None if workers == 1 else -(-options.batch // workers)
-    if size > options.batch:
-        raise ValueError(f"micro_batch={size} is more than batch={options.batch}; give a smaller one")
-    if (parts := -(-options.batch // size)) < workers:
+    workers, batch = options.ray.train_workers, options.batch
+    size = options.micro_batch or max(_LEAST, -(-batch // workers))
+    if size > batch:
+        raise ValueError(f"micro_batch={size} is more than batch={batch}; give a smaller one")
+    if (parts := -(-batch // size)) < workers:
+        instead = "lower micro_batch" if options.micro_batch else f"give batch={workers * size}, or fewer workers"
         raise ValueError(
-            f"ray.train_workers={workers}: batch={options.batch} has {counted(parts, 'part')} of micro_batch={size}, "
-            "and each worker needs one; lower micro_batch"
+            f"ray.train_workers={workers}: batch={batch} has {counted(parts, 'part')} of micro_batch={size}, and each "
+            f"worker needs one; {instead}"
         )
-    return None if size == options.batch else size
+    return None if size == batch else size
 
 
 def _place(options: TrainOptions) -> Place:

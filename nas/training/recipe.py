@@ -52,8 +52,8 @@ class Recipe:
             (`nas.training.learner.ramped`). None: no average.
         norm_momentum: share of a batch's statistics in batch norms' running ones: 0.01 is what TensorFlow calls 0.99.
             It falls to that, as the moving average's. None: the network's own.
-        micro_batch: images that are worked on at once; it divides the batch. Gradients and running statistics are means
-            over an update's. None: the batch.
+        micro_batch: images that are worked on at once, at most: a batch is cut into as few parts as that takes, and
+            gradients and running statistics are means over them, each with the weight of its images. None: the batch.
         teacher_weight: share of the loss that a teacher has, where there is one.
         temperature: of the softmax of teacher and network in that share (arXiv:1503.02531).
         augmentation: of full trainings.

@@ -80,6 +80,14 @@ def test_pictures_are_taken_at_the_networks_own_size(tmp_path):
             ["micro_batch=32", "ray.train_workers=3"],
             "batch=64 has 2 parts of micro_batch=32, and each worker needs one",
         ),
+        (
+            ["ray.train_workers=12"],
+            "batch=64 has 11 parts of micro_batch=6, and each worker needs one; give batch=72, or fewer workers",
+        ),
+        (
+            ["batch=4", "ray.train_workers=3"],
+            "batch=4 has 2 parts of micro_batch=2, and each worker needs one; give batch=6",
+        ),
         (["device=cuda"], "device=cuda: torch finds no GPU here; use device=cpu"),
         (["network=mobilenet_v9", "width=1"], "network=mobilenet_v9: no such network"),
         (["teacher=mobilenet_v2"], "teacher=mobilenet_v2 knows 1,000 classes, and fashion_mnist_mini has 10"),
