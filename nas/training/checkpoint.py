@@ -79,7 +79,7 @@ def save(path: Path, learner: Learner, progress: Progress, identity: Mapping[str
     """
     tensors = {f"net/{name}": value for name, value in learner.net.state_dict().items()}
     tensors |= {f"optimizer/{name}": value for name, value in state_of(learner.optimizer, learner.net).items()}
-    if learner.average:
+    if learner.average is not None:
         tensors |= {f"average/{name}": value for name, value in learner.average.state_dict().items()}
     about = {
         "training": _FORMAT,
@@ -100,7 +100,7 @@ def load(path: Path, learner: Learner, identity: Mapping[str, Any]) -> Progress:
     tensors, progress = _read(path, identity)
     learner.net.load_state_dict(_under("net/", tensors))
     set_state(learner.optimizer, learner.net, _under("optimizer/", tensors))
-    if learner.average:
+    if learner.average is not None:
         learner.average.load_state_dict(_under("average/", tensors))
     learner.updates = progress.updates
     return progress
@@ -112,7 +112,7 @@ def peek(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Pr
     if not path.exists():
         return {}, Progress()
     tensors, progress = _read(path, identity)
-    return _under("average/module.", tensors) or _under("net/", tensors), progress
+    return _under("average/", tensors) or _under("net/", tensors), progress
 
 
 def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Progress]:

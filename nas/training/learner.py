@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel
 
 from nas.training import on_gpu
 from nas.training.optimizers import new_optimizer
@@ -60,7 +60,7 @@ class Learner:
     ) -> None:
         self.net, self.recipe, self.together = net, recipe, together or Together()
         self.optimizer = new_optimizer(net, recipe, lr_on=lr_on)
-        self.average = None if recipe.ema is None else AveragedModel(net, multi_avg_fn=self._averaged, use_buffers=True)
+        self.average = None if recipe.ema is None else deepcopy(net).requires_grad_(False)
         self.updates = 0
         self._device, self._px, self._teacher = device, resolution_px, teacher
         self._module = self.together.module(net)
@@ -69,7 +69,7 @@ class Learner:
     @property
     def result(self) -> nn.Module:
         """What the training gives: the moving average, or the network itself."""
-        return self.net if self.average is None else self.average.module
+        return self.net if self.average is None else self.average
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -109,18 +109,19 @@ class Learner:
             with self._synchronised(last=place + 1 == len(parts)):
                 with on_gpu.autocast(self._device, self._px):
                     loss = self._loss(x, y)
-                if len(x) != images:
-                    loss = loss * (len(x) / images)
+                share = len(x) / images
+                if share != 1:
+                    loss = loss * share
                 (loss * self.together.ranks if self.together.ranks > 1 else loss).backward()
             losses.append(loss.detach())
             if statistics:
-                statistics.take()
+                statistics.take(share)
         if statistics:
-            statistics.put(self.together, count)
+            statistics.put(self.together)
         self.optimizer.step()
+        if self.average is not None:
+            self._take_into(self.average)
         self.updates += 1
-        if self.average:
-            self.average.update_parameters(self.net)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -144,12 +145,24 @@ class Learner:
             for norm in self._norms:
                 norm.momentum = 1 - ramped(1 - self.recipe.norm_momentum, self.updates)
 
-    def _averaged(self, averages: Any, currents: Any, updates: Tensor | int) -> None:
+    @torch.no_grad()
+    def _take_into(self, average: nn.Module) -> None:
+        """Takes the weights and buffers that the update has left into their moving average; on a GPU without waiting
+        for it, as `torch.optim.swa_utils.AveragedModel` does, which keeps the number of updates in a tensor."""
         assert self.recipe.ema is not None
-        if torch.is_floating_point(averages[0]):
-            _MANY._foreach_lerp_(averages, currents, 1 - ramped(self.recipe.ema, int(updates)))
-        else:  # numbers of batches
-            _MANY._foreach_copy_(averages, currents)
+        weight = 1 - ramped(self.recipe.ema, self.updates) if self.updates else 1.0  # the first update's as they are
+        pairs = zip(_tensors(average), _tensors(self.net), strict=True)
+        floats, others = [], []  # others: numbers of batches
+        for pair in pairs:
+            (floats if pair[0].is_floating_point() else others).append(pair)
+        if floats:
+            _MANY._foreach_lerp_(*map(list, zip(*floats, strict=True)), weight)
+        for mean, now in others:
+            mean.copy_(now)
+
+
+def _tensors(net: nn.Module) -> list[Tensor]:
+    return [*net.parameters(), *net.buffers()]
 
 
 def ramped(decay: float, updates: int) -> float:
@@ -161,7 +174,7 @@ def ramped(decay: float, updates: int) -> float:
 
 class _Statistics:
     """The running statistics of batch norms, as they were before an update; each micro-batch begins with them, and what
-    they come to is the mean over all."""
+    they come to is the mean over all, by their images."""
 
     def __init__(self, norms: Sequence[_BatchNorm]) -> None:
         found = [(norm.running_mean, norm.running_var) for norm in norms]
@@ -171,17 +184,17 @@ class _Statistics:
         self._count_before = [tensor.clone() for tensor in self._counts]
         self._sums = [torch.zeros_like(tensor) for tensor in self._live]
 
-    def take(self) -> None:
-        """After the backward pass of a micro-batch, which reads them."""
+    def take(self, share: float) -> None:
+        """After the backward pass of a micro-batch, which reads them; it has this share of the batch's images."""
         if self._live:
-            _MANY._foreach_add_(self._sums, self._live)
+            _MANY._foreach_add_(self._sums, self._live, alpha=share)
             _MANY._foreach_copy_(self._live, self._before)
 
-    def put(self, together: Together, count: int) -> None:
+    def put(self, together: Together) -> None:
         if not self._live:
             return
         sizes = [tensor.numel() for tensor in self._live]
-        means = together.summed(torch.cat([tensor.flatten() for tensor in self._sums])) / count
+        means = together.summed(torch.cat([tensor.flatten() for tensor in self._sums]))
         _MANY._foreach_copy_(self._live, list(means.split(sizes)))
         for now, before in zip(self._counts, self._count_before, strict=True):
             now.copy_(before + 1)

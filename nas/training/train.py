@@ -104,7 +104,7 @@ def train(
             if left == 0 and on_epoch:
                 on_epoch(epochs)
                 net.train()
-        if learner.average:
+        if learner.average is not None:
             net.load_state_dict(learner.result.state_dict())
         return Trained(steps * size, False, _moments(learner))
 

@@ -44,17 +44,18 @@ def test_micro_batches_are_the_whole_batch_where_there_is_no_batch_norm(optimize
     assert (weights(plain_net()) - weights(whole)).abs().max() > 0.01
 
 
-def test_running_statistics_are_the_mean_over_micro_batches():
-    """Each begins with the statistics of the last update."""
+@pytest.mark.parametrize("size", [4, 5])
+def test_running_statistics_are_the_mean_over_micro_batches(size):
+    """Each begins with the statistics of the last update, and counts by its images."""
     net = norm_net()
-    norm, its = net[1], learner(net, micro_batch=4)
+    norm, its = net[1], learner(net, micro_batch=size)
     for update in range(2):
         before, means = norm.running_mean.clone(), []
         features = net[0](X).detach()
         its.update(X, Y)
-        for part in features.split(4):
-            means.append(0.9 * before + 0.1 * part.mean((0, 2, 3)))
-        torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
+        for part in features.split(size):
+            means.append((0.9 * before + 0.1 * part.mean((0, 2, 3))) * len(part) / 12)
+        torch.testing.assert_close(norm.running_mean, torch.stack(means).sum(0))
         assert norm.num_batches_tracked == update + 1
 
 
@@ -88,6 +89,19 @@ def test_the_moving_average_by_hand():
     torch.testing.assert_close(its.result[1].running_mean, mean)
     assert its.result[1].num_batches_tracked == 5
     assert (weights(net) - expected).abs().max() > 1e-3
+
+
+def test_the_moving_average_reads_no_number_from_a_tensor(monkeypatch):
+    """On a GPU that would wait for it, at each update."""
+    its = learner(norm_net(), ema=0.9, optimizer="rmsprop")
+    its.update(X, Y)
+
+    def waits(tensor):
+        raise AssertionError
+
+    for name in ("item", "__int__", "__bool__", "__float__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    its.update(X, Y)
 
 
 def test_the_ramp():
