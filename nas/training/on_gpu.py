@@ -13,7 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Graphed", "at_a_time", "autocast", "gathered", "keeps", "many_shapes", "resident", "sent", "stream"]
+__all__ = [
+    "Graphed",
+    "at_a_time",
+    "autocast",
+    "exact",
+    "gathered",
+    "keeps",
+    "many_shapes",
+    "resident",
+    "sent",
+    "stream",
+]
 
 _MOST_RESIDENT = 0.4  # of the GPU's free memory, for one array
 _EAGER = 3  # updates before the capture: they load kernels, and create gradients and the optimizer's state
@@ -113,6 +124,20 @@ def many_shapes(device: str, resolution_px: int) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.enabled, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextmanager
+def exact(device: str) -> Iterator[None]:
+    """Inside the ``with``, if `device` is a GPU, it computes in float32 as CPUs do, without its faster TF32."""
+    if device == "cpu":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 class Graphed:

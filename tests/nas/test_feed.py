@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from nas.training import on_gpu
 from nas.training.augment import Augmentation
 from nas.training.datasets import Split, make
 from nas.training.feed import Feed, count_correct
@@ -118,6 +119,22 @@ def test_an_evaluation_shows_what_programs_show():
     count_correct(net, data.test, data, device="cpu", workers=0)
     squares = np.stack([data.test.square(place, data.preprocessing) for place in range(5)])
     assert torch.equal(torch.cat(seen), normalise(torch.from_numpy(squares), data, "cpu"))
+
+
+def test_an_evaluation_is_in_float32_on_a_gpu_too(monkeypatch):
+    """As the delivered files compute, though updates are not; here bfloat16 of the CPU stands for the GPU's."""
+    data, seen = numbered(), []
+    layer = nn.Linear(64, 3)
+    net = nn.Module()
+    net.forward = lambda x: seen.append(layer(x.flatten(1))) or seen[-1]
+    monkeypatch.setattr(on_gpu, "autocast", lambda device, px: torch.autocast("cpu", dtype=torch.bfloat16))
+    count_correct(net, data.test, data, device="cpu", workers=0)
+    assert seen[0].dtype == torch.float32
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with on_gpu.exact("cuda"):
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert flags == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
 
 
 def noisy() -> PictureSet:
