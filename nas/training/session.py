@@ -2,7 +2,6 @@
 
 import math
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.training import checkpoint
+from nas.training import checkpoint, tensor_file
 from nas.training.checkpoint import Epoch, Progress
 from nas.training.feed import Feed, count_correct
 from nas.training.learner import Learner
@@ -68,11 +67,12 @@ class FullTraining:
             "network": text.to_dict(self.arch),
             "data": self.data.identity,
             "px": self.data.resolution_px,
+            "crop": self.data.crop,
             "normalisation": [list(self.data.mean), list(self.data.std)],
             "recipe": self.recipe.identity(),
             "rng_seed": self.rng_seed,
-            "weights": None if self.weights is None else _sum_of(self.weights),
-            "teacher": None if self.teacher is None else _sum_of(self.teacher.weights),
+            "weights": None if self.weights is None else tensor_file.sum_of(self.weights),
+            "teacher": None if self.teacher is None else self.teacher.identity,
         }
 
     def run(self, seat: Seat) -> Progress:
@@ -279,12 +279,3 @@ class _Session:
             checkpoint.save(self._seat.file, self._learner, self._progress, self._training.identity)
             self._seat.on_save()
         self._saved = time.monotonic()
-
-
-def _sum_of(weights: Mapping[str, Tensor]) -> str:
-    """What stands for weights in records: equal for the same ones."""
-    found = 0
-    for name in sorted(weights):
-        found = zlib.crc32(name.encode(), found)
-        found = zlib.crc32(weights[name].detach().cpu().contiguous().numpy().data, found)
-    return f"{found:08x}"

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nas.training import tensor_file
 from nas.training.pictures import PictureSet
-from search_spaces import torch_net
+from search_spaces import text, torch_net
 from search_spaces.arch import Arch
 
 __all__ = ["Teacher"]
@@ -26,6 +28,15 @@ class Teacher:
     weights: Mapping[str, Tensor]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its answers depend on, as plain data."""
+        return {
+            "network": text.to_dict(self.arch),
+            "weights": tensor_file.sum_of(self.weights),
+            "normalisation": [self.mean and list(self.mean), self.std and list(self.std)],
+        }
 
     def on(self, device: str, data: PictureSet) -> Callable[[Tensor], Tensor]:
         """What gives its logits (n, classes) for images (n, C, H, W) that are normalised as `data` says."""

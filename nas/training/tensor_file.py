@@ -2,6 +2,7 @@
 
 import errno
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from nas_runtime.files import complete
 
-__all__ = ["read", "save"]
+__all__ = ["read", "save", "sum_of"]
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
@@ -51,3 +52,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as e:
         raise ValueError(f"{path} is damaged ({e})") from None
+
+
+def sum_of(tensors: Mapping[str, Tensor]) -> str:
+    """What stands for tensors in records: equal for the same ones."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(name.encode(), found)
+        found = zlib.crc32(tensors[name].detach().cpu().contiguous().numpy().data, found)
+    return f"{found:08x}"

@@ -148,6 +148,19 @@ def test_a_checkpoint_belongs_to_one_training(data, tmp_path):
         its.run(Seat(file=file))
 
 
+def test_what_a_training_depends_on(arch, data):
+    weights = torch_net.build(arch, generator=torch.Generator().manual_seed(5)).state_dict()
+    teacher = Teacher(arch=arch, weights=weights)
+    wider = replace(arch, norm_eps=2 * arch.norm_eps)
+    teachers = [teacher, replace(teacher, mean=(0.2,)), replace(teacher, std=(0.7,)), replace(teacher, arch=wider)]
+    its = [
+        tiny_training(),
+        tiny_training(data=replace(data, crop=0.875)),
+        *(tiny_training(teacher=teacher) for teacher in teachers),
+    ]
+    assert len({json.dumps(training.identity) for training in its}) == len(its)
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     its, file = tiny_training(), tmp_path / FILE
     with pytest.raises(StopError):
