@@ -1,5 +1,6 @@
 """How pictures are divided into training, holdout and test: in each class alike, and always the same way."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,9 @@ def test_an_image_more_or_less_moves_no_other(tmp_path):
 
 
 def test_the_same_names_elsewhere_are_cut_the_same_way(tmp_path):
-    found = [parts(write(tmp_path / name / "photos", {"cup": 20, "hat": 20})) for name in ("a", "b")]
+    write(tmp_path / "a" / "photos", {"cup": 20, "hat": 20})
+    shutil.copytree(tmp_path / "a", tmp_path / "b")  # and their times
+    found = [parts(tmp_path / name / "photos") for name in ("a", "b")]
     a, b = ({part: {Path(n).name for n in names} for part, names in each.items()} for each in found)
     assert a == b
     identities = [sources.pictures("image_folder", path=tmp_path / name / "photos").identity for name in ("a", "b")]
@@ -108,7 +111,9 @@ def test_counts_are_exact_and_in_each_class_alike(tmp_path):
     assert fewer["train"] < found["train"]
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("training", "validation", "testing")])
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("training", "validation", "testing"), ("Train", "VAL", "Test")]
+)
 def test_what_is_called_val_is_the_holdout_where_there_are_test_images(tmp_path, names):
     for i, name in enumerate(names):
         write(tmp_path / name, {"cup": 4, "hat": 4}, first=10 * i)
@@ -121,6 +126,13 @@ def test_what_is_called_val_is_the_holdout_where_there_are_test_images(tmp_path,
     for part in ("holdout", "test"):
         with pytest.raises(DataError, match=f"dataset.{part}=0.2: image_folder has {part} images of its own; leave"):
             parts(tmp_path, **{part: 0.2})
+
+
+def test_two_folders_of_one_part_are_refused(tmp_path):
+    for name in ("train", "training", "test"):
+        write(tmp_path / name, {"cup": 4, "hat": 4})
+    with pytest.raises(DataError, match=f"{tmp_path} has train and training, which are names of the same part; leave"):
+        parts(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
