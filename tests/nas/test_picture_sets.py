@@ -1,7 +1,12 @@
 """Data sets as pictures that are read when they are needed."""
 
+import os
 import pickle
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ from PIL import Image
 
 from nas.training import sources
 from nas.training.pictures import squares
-from nas.training.sources import DataError, album, albums
+from nas.training.sources import DataError, album, albums, images, indexing
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +158,44 @@ def test_pictures_are_found_again_elsewhere_if_they_are_the_same(photos, monkeyp
     (photos["path"] / "train" / "cup" / "1.png").unlink()
     with pytest.raises(DataError, match="images were added, removed or changed while they were in use; run it again"):
         pickle.loads(sent)
+
+
+def test_of_many_processes_that_start_at_once_one_makes_the_index(photos, tmp_path, monkeypatch):
+    sent = pickle.dumps(sources.pictures(**photos))
+    shutil.rmtree(tmp_path / "kept")
+    together, made = threading.Barrier(3), []
+
+    def build(*args):
+        made.append(args)
+        time.sleep(0.2)  # long enough for the others to want it
+        return indexing.build(*args)
+
+    def find(_: int) -> int:
+        together.wait()
+        return len(pickle.loads(sent).train)
+
+    monkeypatch.setattr(album, "build", build)
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(find, range(3)))) == len(made) == 1
+
+
+def test_pictures_written_again_are_other_pictures(photos):
+    """Though they are as large as before: a training that is continued notices it."""
+    before = sources.pictures(**photos)
+    assert sources.pictures(**photos).identity == before.identity
+    path = Path(before.train.name(0))
+    at = path.stat()
+    os.utime(path, ns=(at.st_mtime_ns + 1, at.st_mtime_ns + 1))
+    assert sources.pictures(**photos).identity != before.identity
+
+
+def test_squares_of_another_crop_are_others(photos):
+    whole = sources.pictures(**photos)
+    middle = sources.pictures(**photos, crop=0.6)
+    for data in (whole, middle, sources.pictures(**photos), sources.pictures(**photos, crop=0.6)):
+        image = images.decode(Path(data.test.name(0)), "", 12, resize_px=data.preprocessing.resize_px)
+        assert (data.test.square(0, data.preprocessing) == image).all()
+        assert data.test.kept[1]
 
 
 def test_pictures_may_be_many_and_their_names_odd(photos):

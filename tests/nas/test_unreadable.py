@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import pickle
 import re
 import struct
 import zlib
@@ -62,6 +63,15 @@ def cut_off() -> bytes:
     return whole.getvalue()[:-300]
 
 
+def damaged_png() -> bytes:
+    """Its end is where it should be."""
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)).save(out, "png")
+    damaged = bytearray(out.getvalue())
+    damaged[2000:2100] = bytes(100)
+    return bytes(damaged)
+
+
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
 @pytest.mark.parametrize(
     ("content", "reason"),
@@ -109,11 +119,7 @@ def test_many_that_cannot_be_read_are_an_error(photos, ask):
 
 @pytest.mark.parametrize("ask", [ASK["load"], ASK["pictures"]])
 def test_what_is_wrong_amid_a_file_is_left_out_when_it_is_decoded(photos, ask):
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)).save(out, "png")
-    damaged = bytearray(out.getvalue())
-    damaged[2000:2100] = bytes(100)  # the file ends as it should
-    (photos / "cup" / "3.png").write_bytes(damaged)
+    (photos / "cup" / "3.png").write_bytes(damaged_png())
     assert sources.look("image_folder", path=photos).notes == ()
     data = ask(photos)
     (note,) = data.notes
@@ -123,6 +129,18 @@ def test_what_is_wrong_amid_a_file_is_left_out_when_it_is_decoded(photos, ask):
     assert len(data.train) + len(data.holdout) + len(data.test) == 36
     facts = sources.look("image_folder", path=photos)
     assert (facts.train_images, facts.notes) == (len(data.train), data.notes)
+
+
+def test_what_cannot_be_decoded_is_left_out_elsewhere_too(photos, cache, monkeypatch):
+    (photos / "cup" / "3.png").write_bytes(damaged_png())
+    data = sources.pictures("image_folder", path=photos, resolution_px=8)
+    sent = pickle.dumps(data)
+    for file in cache.glob("*/*"):  # as on another machine
+        file.unlink()
+    again = pickle.loads(sent)
+    assert names(again) == names(data) == {f"{i}.jpg" for i in range(12)}
+    assert (again.train.read(0, 8) == data.train.read(0, 8)).all()
+    assert sources.look("image_folder", path=photos).notes == data.notes
 
 
 @pytest.mark.parametrize("what", ["removed", "damaged"])

@@ -5,7 +5,9 @@ An `Album` can be pickled for workers: elsewhere the index is opened again, or m
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from nas.training.sources.index import AT_ONCE, Index, opened
 from nas.training.sources.indexing import Listing, Opener, build, without
 from nas.training.sources.kept import Store
 from nas.training.sources.wanted import DataError, Wanted
+from nas_runtime.files import FileError, only_writer
 
 __all__ = ["Album", "Part", "album_of"]
 
@@ -42,7 +45,8 @@ class Album:
     index: Index
 
     def __reduce__(self) -> Any:
-        return _again, (self.folder, self.listing, self.opener, self.index.about.content)
+        bad = np.flatnonzero(~self.index.rows["readable"]).astype("<u4").tobytes()
+        return _again, (self.folder, self.listing, self.opener, self.index.about.content, bad)
 
     def square(self, place: int, px: int, resize_px: int) -> np.ndarray:
         """The picture at `place` as evaluations see it, see `images.decode`."""
@@ -61,7 +65,8 @@ class Album:
         Raises:
             DataError: they are too many.
         """
-        index = without(self.folder / "index", self.index, self.opener, self.listing().what, bad)
+        with _alone(self.folder):
+            index = without(self.folder / "index", self.index, self.opener, self.listing().what, bad)
         return replace(self, index=index)
 
     def key(self, *of: object) -> str:
@@ -69,7 +74,8 @@ class Album:
         return hashlib.sha256(repr((self.index.about.state, of)).encode()).hexdigest()[:16]
 
     def identity(self, wanted: Wanted) -> str:
-        """Stands for the pictures and their parts in records: equal for a copy of the files."""
+        """Stands for the pictures and their parts in records: another when a picture was written again, equal for a
+        copy of the files that keeps their times."""
         of = (self.index.about.content, wanted.holdout, wanted.test, wanted.train_images)
         return hashlib.sha256(repr(of).encode()).hexdigest()
 
@@ -94,22 +100,59 @@ def album_of(kind: str, source: Path, listing: Callable[[], Listing], opener: Op
         DataError: there are none, or too many cannot be read.
     """
     folder = cache_dir() / f"{kind}-{hashlib.sha256(str(source.resolve()).encode(errors='replace')).hexdigest()[:16]}"
-    return Album(folder, listing, opener, build(folder / "index", listing(), opener))
+    with _alone(folder):
+        return Album(folder, listing, opener, build(folder / "index", listing(), opener))
 
 
-def _again(folder: Path, listing: Callable[[], Listing], opener: Opener, content: str) -> Album:
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process makes an index in `folder`, if that can be written; waits until it is so."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(only_writer(folder, "an index"))
+            except FileError:
+                time.sleep(0.05)
+                continue
+            except OSError:
+                pass
+            break
+        yield
+
+
+def _again(folder: Path, listing: Callable[[], Listing], opener: Opener, content: str, bad: bytes) -> Album:
+    """
+    Args:
+        bad: the places (n,) uint32 of pictures that are known to be unreadable, as bytes.
+    """
     index = opened(folder / "index")
     if index is None or index.about.content != content:
-        index = build(folder / "index", listing(), opener)
+        with _alone(folder):  # of many processes that start at once, the first makes it
+            index = opened(folder / "index")
+            if index is None or index.about.content != content:
+                index = build(folder / "index", listing(), opener)
+                index = _marked(index, folder, listing, opener, np.frombuffer(bad, "<u4"))
     if index.about.content != content:
         raise DataError(f"{listing().what}: images were added, removed or changed while they were in use; run it again")
     return Album(folder, listing, opener, index)
 
 
+def _marked(index: Index, folder: Path, listing: Callable[[], Listing], opener: Opener, bad: np.ndarray) -> Index:
+    """`index` without the pictures at the places `bad`, which look well and turned out elsewhere to be unreadable."""
+    known = index.rows["readable"]
+    found = [int(place) for place in bad if place < len(index) and known[place]]
+    if not found:
+        return index
+    reasons = {place: f"{opener.name(index, place)} is not a readable image" for place in found}
+    return without(folder / "index", index, opener, listing().what, reasons)
+
+
 class Part:
     """The pictures of one part of an album, as `nas.training.pictures.Pictures`.
 
-    What is kept of them decoded is taken from there; it is the same as what decoding gives.
+    What is kept of them decoded is taken from there; it is the same as what decoding gives. Squares of pictures for
+    training are not kept, since recipes for full size do not look at them, and are not made of what `read` gives, which
+    may be smaller than the picture or on white: that would give other pixels.
     """
 
     def __init__(self, album: Album, wanted: Wanted, name: str, px: int, resize_px: int) -> None:
