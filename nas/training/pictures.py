@@ -64,7 +64,8 @@ class PictureSet:
         mean, std: of each channel, of pixels in [0, 1], for normalisation.
         flip: whether a mirrored picture still shows the same thing.
         notes: what is doubtful about it, a sentence each.
-        identity: what stands for the pictures and their parts in records: equal for the same files in the same parts.
+        identity: what stands for the pictures and their parts in records: equal for the same files in the same parts,
+            and for a copy of them that keeps their times.
         split: how parts were cut that the data set does not have itself, in words; empty: it has them.
     """
 

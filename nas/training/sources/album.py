@@ -76,7 +76,7 @@ class Album:
     def identity(self, wanted: Wanted) -> str:
         """Stands for the pictures and their parts in records: another when a picture was written again, equal for a
         copy of the files that keeps their times."""
-        of = (self.index.about.content, wanted.holdout, wanted.test, wanted.train_images)
+        of = (self.index.about.state, wanted.holdout, wanted.test, wanted.train_images)
         return hashlib.sha256(repr(of).encode()).hexdigest()
 
     def part(self, wanted: Wanted, name: str) -> np.ndarray:

@@ -49,7 +49,8 @@ class About:
         notes: what was left out, a sentence each.
         stamp: equal for as long as a listing would give the same; empty: only listing tells.
         content: stands for names, sizes and classes of all that can be read: equal for a copy of the files.
-        state: the same with times: another when a file was written again.
+        state: the same with times: another when a file was written again. Tells whether what was made of the pictures
+            still holds; `content`, whether two machines have the same ones.
     """
 
     groups: Sequence[str]
