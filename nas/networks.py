@@ -5,16 +5,17 @@
 10
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import pretrained
+from nas.delivery.description import label_lines
 from nas.delivery.networks import searched_net
 from nas.pretrained import Package
 from nas_runtime.console import brief, counted, did_you_mean
-from nas_runtime.files import read_json
+from nas_runtime.files import read_json, read_text
 from nas_runtime.run import Run
 from search_spaces import rewrite, text, zoo
 from search_spaces.arch import Arch
@@ -22,13 +23,14 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["OWN", "PRETRAINED", "Found", "Named", "find", "named", "normalisation"]
+__all__ = ["OWN", "PRETRAINED", "Found", "Named", "class_names", "find", "named", "normalisation", "other_class"]
 
 OWN = "own"
 """As weights: those that lie beside the network, in its run or its file; of a network of the zoo, `PRETRAINED`."""
 PRETRAINED = "pretrained"
 """As weights: ImageNet's, from a package that has them."""
 
+_LEAST_CROP = 0.1  # that the option dataset.crop allows
 WEIGHTS = "best.safetensors"  # `torch_net.WEIGHTS`, which would import torch
 
 
@@ -58,7 +60,6 @@ class Found:
         weights: of ``torch_net.Net(arch)``, by name, without `new`; None: none were asked for.
         new: tensors that the weights have for other classes, or not at all, and that are made anew.
         mean, std: of each channel, of pixels in [0, 1], as the weights ask for; None: as the data has them.
-        resolution_px: what the weights were trained for; without weights the network's own.
         crop: the share of a picture's shorter side that the weights' evaluation looks at; None: not known.
         source: where network and weights are from, in words.
         licence: of the weights, if it is known.
@@ -71,7 +72,6 @@ class Found:
     new: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    resolution_px: int
     crop: float | None = None
     source: str
     licence: str | None = None
@@ -141,6 +141,7 @@ def find(
     resolution_px: int | None = None,
     classes: int | None = None,
     channels: int | None = None,
+    class_names: Sequence[str] | None = None,
     weights: str | Path | None = None,
     option: str = "network",
 ) -> Found:
@@ -149,6 +150,8 @@ def find(
     Args:
         name, width, option: see `named`.
         resolution_px, classes, channels: None: the network's own.
+        class_names: by label, of the data: weights of a run for other ones have their last layer made anew; None: not
+            known, so that their number counts.
         weights: None: none; `OWN`, `PRETRAINED`, or a file.
 
     Raises:
@@ -156,12 +159,11 @@ def find(
             are for images of other channels.
     """
     it = named(name, width=width, option=option)
-    own_px = it.arch.resolution_px
-    arch = rewrite.resolution(it.arch, resolution_px or own_px)
+    arch = rewrite.resolution(it.arch, resolution_px or it.arch.resolution_px)
     arch = rewrite.in_channels(arch, channels or arch.in_ch)
     arch = rewrite.classes(arch, classes or arch.classes)
     if weights is None:
-        return Found(arch=arch, weights=None, resolution_px=own_px, source=it.source, config=it.config)
+        return Found(arch=arch, weights=None, source=it.source, config=it.config)
     package = None
     if weights == OWN and it.file is not None:
         weights = it.file
@@ -171,10 +173,10 @@ def find(
         others = f"the folder of a finished run, its {WEIGHTS}, or {', '.join(pretrained.PACKAGES)}"
         instead = "a file of them as weights=" if option == "network" else others
         raise ValueError(f"{option}={brief(name)} has no weights; give {instead}")
-    return _with_weights(arch, Path(weights).expanduser(), it, package)
+    return _with_weights(arch, Path(weights).expanduser(), it, package, class_names)
 
 
-def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None) -> Found:
+def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None, names: Sequence[str] | None) -> Found:
     from search_spaces import checkpoints, foreign_weights, torch_net
 
     try:
@@ -182,25 +184,28 @@ def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None) ->
         fitted = foreign_weights.fit(checkpoint, arch)
     except ValueError as e:
         raise ValueError(f"weights={e}") from None
-    source, its_classes = fitted.source, fitted.arch.classes
+    source, its_classes, file = fitted.source, fitted.arch.classes, checkpoint.path
     last = torch_net.last_layer(arch)
-    new = last if its_classes != arch.classes or last[0] not in fitted.weights else ()
-    mean, std = normalisation(path) if source is None else (source.mean, source.std)
+    other = other_class(class_names(file) if source is None else None, names)
+    new = last if its_classes != arch.classes or last[0] not in fitted.weights or other else ()
+    mean, std = normalisation(file) if source is None else (source.mean, source.std)
     notes = [] if source is None else [f"weights {source.describe()}"]
     if checkpoint.averaged:
         notes.append(f"the averaged weights of the file are taken, {checkpoint.averaged}")
     if new:
         had = f"are for {counted(its_classes, 'class')}" if last[0] in fitted.weights else "have no last layer"
+        had = f"are for other classes ({other})" if other and its_classes == arch.classes else had
         notes.append(f"the weights {had}: the last layer is made anew, for {counted(arch.classes, 'class')}")
     px = package.resolution_px if package else fitted.resolution_px
+    if px not in (None, arch.resolution_px):
+        notes.append(f"the weights were trained for {px} px, and are used for {arch.resolution_px} px")
     return Found(
         arch=rewrite.classes(fitted.arch, arch.classes),
         weights={name: value for name, value in fitted.weights.items() if name not in new},
         new=new,
         mean=mean,
         std=std,
-        resolution_px=px or it.arch.resolution_px,
-        crop=source.crop if source else None,
+        crop=source.crop if source else _crop(file),
         source=it.source if path == it.file else f"{it.source}, weights of {path.name if package else path}",
         licence=package.licence if package else (source.licence if source else None),
         notes=tuple(notes),
@@ -220,3 +225,33 @@ def normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | t
         return tuple(map(float, its["then_subtract"])), tuple(map(float, its["then_divide_by"]))
     except (ValueError, KeyError, TypeError):
         return None, None
+
+
+def _crop(path: Path) -> float | None:
+    """The share of a picture's shorter side that a run's evaluation looked at, which delivered these weights."""
+    try:
+        picture = read_json(path.parent / "preprocess.json")["picture"]
+        share = picture["resolution_px"] / picture["resize_px"] if picture["resize"] == "shorter_side" else 0.0
+    except (ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None
+    return share if _LEAST_CROP <= share <= 1 else None
+
+
+def class_names(weights: Path | None) -> tuple[str, ...] | None:
+    """Names of the classes, by label, of weights that a run delivered; None: not known.
+
+    Args:
+        weights: their file; beside it stands what they are.
+    """
+    try:
+        return None if weights is None else tuple(read_text(weights.parent / "labels.txt").splitlines())
+    except (ValueError, OSError):
+        return None
+
+
+def other_class(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str | None:
+    """The first class whose name is another, in words; None: there is none, or names are not known."""
+    if theirs is None or ours is None:
+        return None
+    pairs = enumerate(zip(theirs, label_lines(ours), strict=False))
+    return next((f"their class {i} is {brief(a)}, not {brief(b)}" for i, (a, b) in pairs if a != b), None)

