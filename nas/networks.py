@@ -5,6 +5,7 @@
 10
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ PRETRAINED = "pretrained"
 
 _LEAST_CROP = 0.1  # that the option dataset.crop allows
 WEIGHTS = "best.safetensors"  # `torch_net.WEIGHTS`, which would import torch
+_UNFINISHED = "training.safetensors"  # `nas.training.full.FILE`: what a training has come to that is not done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class Found:
 
 
 def named(name: str, *, width: float = 1.0, option: str = "network", mobile: bool = False) -> Named:
-    """The network `name`: of the zoo, the folder of a run, a JSON file, or a file of `torch_net.save`.
+    """The network `name`: of the zoo, the folder of a run, done or not, a JSON file, or a file of `torch_net.save`.
 
     Reads no weights.
 
@@ -101,6 +103,8 @@ def named(name: str, *, width: float = 1.0, option: str = "network", mobile: boo
     except RuntimeError:  # ~somebody who is not known here
         path = Path(name)
     if path.is_dir():
+        if not (path / "best.json").exists() and (file := path / _UNFINISHED).exists():
+            return Named(arch=_of_weights(file), file=file, config=Run(path).config, source=f"{path}, unfinished")
         if not (path / "best.json").exists():
             raise ValueError(f"{option}={brief(name)}: the folder has no best.json; give the folder of a finished run")
         file = path / WEIGHTS if (path / WEIGHTS).exists() else None
@@ -188,7 +192,7 @@ def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None, na
     last = torch_net.last_layer(arch)
     other = other_class(class_names(file) if source is None else None, names)
     new = last if its_classes != arch.classes or last[0] not in fitted.weights or other else ()
-    mean, std = normalisation(file) if source is None else (source.mean, source.std)
+    mean, std = (source.mean, source.std) if source else _normalisation(checkpoint.about) or normalisation(file)
     notes = [] if source is None else [f"weights {source.describe()}"]
     if checkpoint.averaged:
         notes.append(f"the averaged weights of the file are taken, {checkpoint.averaged}")
@@ -211,6 +215,14 @@ def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None, na
         notes=tuple(notes),
         config=it.config,
     )
+
+
+def _normalisation(about: Mapping[str, str]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """What `normalisation` gives, of a training that is not done, which says it in its checkpoint."""
+    if "identity" not in about:
+        return None
+    mean, std = json.loads(about["identity"])["normalisation"]
+    return tuple(mean), tuple(std)
 
 
 def normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:

@@ -17,10 +17,10 @@ from nas_runtime.files import FileError, read_json
 __all__ = ["Checkpoint", "read"]
 
 # where a training keeps the weights, the best first: averaged ones are what it is evaluated with
-_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "average")
 _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "net", "params", "weights")
 _MOST_WRAPPERS = 4
-_IN_FOLDERS = ("best.safetensors", "model.safetensors", "pytorch_model.bin")
+_IN_FOLDERS = ("best.safetensors", "training.safetensors", "model.safetensors", "pytorch_model.bin")
 _CALLED = re.compile(r"[A-Za-z0-9_.]{1,100}")
 
 
@@ -60,6 +60,8 @@ def read(path: Path) -> Checkpoint:
     except OSError as e:
         raise ValueError(f"{path}: {(e.strerror or str(e)).lower()}; give a safetensors or .pth file") from None
     inside, about = (_safetensors(path), _metadata(path)) if start[8:] == b"{" else (_torch(path), {})
+    if "training" in about:
+        inside = _parts(inside)
     state, wrapper = _unwrapped(inside)
     tensors = {str(name): value.float() for name, value in state.items() if _is_weight(value)}
     if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
@@ -92,6 +94,15 @@ def _safetensors(path: Path) -> dict[str, Any]:
         return dict(load_file(path))
     except (OSError, SafetensorError) as e:
         raise ValueError(f"{path} cannot be read: {e}") from None
+
+
+def _parts(inside: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in a checkpoint of a training here, ``part/name``: name to tensor, by part."""
+    parts: dict[str, Any] = {}
+    for key, value in inside.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = value
+    return parts
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -83,6 +83,7 @@ def save(path: Path, learner: Learner, progress: Progress, identity: Mapping[str
         tensors |= {f"average/{name}": value for name, value in learner.average.state_dict().items()}
     about = {
         "training": _FORMAT,
+        "arch": json.dumps(identity["network"]),  # as files of `torch_net.save` have it, for trainings that begin here
         "identity": json.dumps(identity, sort_keys=True),
         "progress": json.dumps(asdict(progress)),
     }
@@ -130,11 +131,23 @@ def _read(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], P
         raise CheckpointError(f"{path}: {e}; remove it and train again") from None
 
 
-def _check(path: Path, stored: Any, given: Any, name: str = "") -> None:
-    """Refuses a checkpoint of another training; names the first difference."""
+def _check(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of another training."""
+    differ = {name for name in {*stored, *given} if stored.get(name) != given.get(name)}
+    if "data" in differ <= {"data", "normalisation"}:
+        raise CheckpointError(
+            f"{path} holds this training with other pictures (data={brief(stored['data'])}, not "
+            f"{brief(given['data'])}): have they changed since? Give them back as they were; or go on from its weights "
+            f"in another run_dir, by network={path.parent} weights=own"
+        )
+    _refuse(path, stored, given)
+
+
+def _refuse(path: Path, stored: Any, given: Any, name: str = "") -> None:
+    """Names the first difference, if there is one."""
     if isinstance(stored, dict) and isinstance(given, dict):
         for key in sorted({*stored, *given}):
-            _check(path, stored.get(key), given.get(key), f"{name}.{key}" if name else key)
+            _refuse(path, stored.get(key), given.get(key), f"{name}.{key}" if name else key)
     elif stored != given:
         raise CheckpointError(
             f"{path} holds a training with {name}={brief(stored)}, not {brief(given)}; use another run_dir"

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ from nas.training.pictures import Pictures, PictureSet
 from nas.training.recipe import Recipe
 from nas.training.schedules import learning_rate
 from nas.training.seat import Ranks, Seat, Updates
+from nas.training.sources import DataError
 from nas.training.teacher import Teacher
 from nas.training.together import Worker
 from nas_runtime.signals import held_back
@@ -140,16 +142,23 @@ class _Session:
                     while progress.updates < training.updates:
                         self._epoch(feed, *divmod(progress.updates, training.in_epoch))
                         self._end_epoch()
-                except KeyboardInterrupt:
-                    with held_back():
-                        if self._together.ranks == 1:
-                            self._count()
-                            self._save()
+                except (KeyboardInterrupt, DataError, OSError) as e:  # Ctrl-C; a picture, or a reader, is gone
+                    self._keep(e)
                     raise
             progress.holdout_top1 = progress.epochs[-1].holdout_top1
             progress.test_top1 = self._top1(training.data.test)
             self._save()
         return progress
+
+    def _keep(self, why: BaseException) -> None:
+        """Saves what was learnt before the training ends early. Of several workers none can: they are not at the same
+        update, and what counts is the last checkpoint."""
+        if self._together.ranks > 1 or not self._progress.updates:
+            return
+        full_disk = suppress(OSError) if isinstance(why, OSError) else nullcontext()  # it has been said
+        with held_back(), full_disk:
+            self._count()
+            self._save()
 
     def _feed(self) -> Feed:
         training, recipe = self._training, self._training.recipe
