@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +34,8 @@ class Manifest:
         version: of the project that made it; None: unknown.
         command: that made it.
         created: when, in UTC and ISO 8601; None where an earlier version made it, which did not say.
+        latest_command: that wrote to it last: what may differ in a run that is continued is as this one had it; None:
+            an earlier version did not say.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Manifest:
     version: str | None
     command: str
     created: str | None
+    latest_command: str | None = None
 
 
 def read(path: Path) -> Manifest | None:
@@ -58,9 +61,13 @@ def read(path: Path) -> Manifest | None:
         return None
     _check_format(path, found)
     try:
-        return Manifest(**{name: found[name] for name in Manifest.__dataclass_fields__})
+        return Manifest(**{name: found[name] for name in _FIRST}, latest_command=found.get("latest_command"))
     except KeyError as e:
         raise RunError(f"{file} does not say its {e}; restore it, or use another folder") from None
+
+
+_FIRST = [name for name in Manifest.__dataclass_fields__ if name != "latest_command"]
+"""What the command wrote that made a directory."""
 
 
 def _check_format(path: Path, found: Any) -> None:
@@ -88,13 +95,18 @@ def check(path: Path, kind: str) -> None:
 
 
 def keep(path: Path, kind: str, *, resumed: bool) -> None:
-    """Writes what the directory `path` is, unless that is there.
+    """Writes what the directory `path` is; if that is there, only which command writes to it now.
 
     Args:
         resumed: whether something was there already: what made it, and when, is not known then.
+
+    Raises:
+        RunError: as `read` does.
     """
-    if not (path / FILE).exists():
-        write_json(path / FILE, asdict(_now(kind, resumed=resumed)))
+    now = _now(kind, resumed=resumed)
+    its = read(path) or now
+    if its.latest_command != now.command:
+        write_json(path / FILE, asdict(replace(its, latest_command=now.command)))
 
 
 def _now(kind: str, *, resumed: bool) -> Manifest:

@@ -144,7 +144,8 @@ def open_run(
     """The run in the directory `path`, which no other process writes to meanwhile.
 
     ``config.yaml`` has the settings of the latest call, ``run.json`` and ``environment.json`` kind, command and machine
-    of the first. Where an error ends the block before anything came of a new run, nothing of it is left.
+    of the first, and ``run.json`` the latest command too. Where an error ends the block before anything came of a new
+    run, nothing of it is left.
 
     Args:
         path: None: a new one in `RUNS`.

@@ -14,6 +14,7 @@ from search_spaces import cost, timm_export
 
 __all__ = ["card", "in_sentences"]
 
+_COMMANDS = ("command", "begun by")
 _CLASSES = 20  # that are named
 
 
@@ -90,11 +91,11 @@ def _difference(promise: Mapping[str, Any], ms: Mapping[str, float]) -> list[str
     return [f"{line}, above the table's mean error of {mean:.1%}, {above} ({worst:.1%})"]
 
 
-def card(finished: Finished, figures: Mapping[str, Any], *, command: str | None = None) -> str:
+def card(finished: Finished, figures: Mapping[str, Any], *, commands: Sequence[str] = ()) -> str:
     """The model card, in Markdown.
 
     Args:
-        command: that made the run.
+        commands: the latest of the run, and the one that began it, if that is another.
     """
     arch, data = finished.net.arch, finished.data
     names = label_lines(data.class_names)
@@ -119,7 +120,10 @@ def card(finished: Finished, figures: Mapping[str, Any], *, command: str | None 
                 f"data: {_plain(data.name)}, {counted(len(data.train), 'training picture')}, {len(data.holdout):,} of "
                 f"the holdout, {len(data.test):,} of test",
                 f"recipe: {finished.recipe}",
-                *([f"command: `{brief(command, most=1000)}`"] if command else []),
+                *(
+                    f"{which}: `{brief(command, most=1000)}`"
+                    for which, command in zip(_COMMANDS, commands, strict=False)
+                ),
                 *(f"note: {_plain(note)}" for note in data.notes),
             ],
         ),

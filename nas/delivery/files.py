@@ -81,11 +81,16 @@ def deliver(
     for name in ("best.onnx", INT8):
         if (folder / name).exists():
             onnx_net.describe(folder / name, {**about, "figures": json.dumps(figures)})
-    made_by = manifest.read(folder)
-    write_text(folder / "model_card.md", card(finished, figures, command=made_by.command if made_by else None))
+    write_text(folder / "model_card.md", card(finished, figures, commands=_commands(folder)))
     for line in in_sentences(figures):
         console.print(line)
     return figures
+
+
+def _commands(folder: Path) -> tuple[str, ...]:
+    """The latest command of the run, and the first, if that is another."""
+    run = manifest.read(folder)
+    return () if run is None else tuple(dict.fromkeys((run.latest_command or run.command, run.command)))
 
 
 def program_file() -> Path:

@@ -114,11 +114,17 @@ def test_what_another_device_promises_is_not_measured_here(fashion, tmp_path):
 
 def test_the_command_that_made_a_run_is_named(fashion, tmp_path):
     data, net = fashion
-    (tmp_path / "run.json").write_text(
-        json.dumps({"kind": "train", "format": 1, "version": None, "command": "python -m nas.train", "created": None})
-    )
-    deliver(tmp_path, net, data, latency=latency_luts.load("pixel1"))
-    assert "- command: `python -m nas.train`\n" in (tmp_path / "model_card.md").read_text()
+    about = {"kind": "train", "format": 1, "version": None, "command": "python -m nas.train", "created": None}
+    one = "- command: `python -m nas.train`\n- note"
+    for latest, lines in (
+        (None, one),
+        ("python -m nas.train", one),
+        ("python -m nas.train x=1", "- command: `python -m nas.train x=1`\n- begun by: `python -m nas.train`\n- note"),
+    ):
+        (tmp_path / "run.json").write_text(json.dumps(about | ({"latest_command": latest} if latest else {})))
+        noted = replace(of_arrays(data, ""), notes=("a note",))
+        deliver(tmp_path, net, noted, latency=latency_luts.load("pixel1"))
+        assert lines in (tmp_path / "model_card.md").read_text()
 
 
 def test_names_are_neither_code_nor_links(fashion, tmp_path):

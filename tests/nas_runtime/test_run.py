@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas_runtime import files
+from nas_runtime import files, manifest
 from nas_runtime.files import FileError
 from nas_runtime.run import Run, RunError, look, open_run, open_shared
 
@@ -33,7 +33,7 @@ def test_a_run_is_continued_and_its_config_is_the_latest(tmp_path):
 
 
 def test_a_run_says_what_it_is(tmp_path, monkeypatch):
-    """Kind, format, version of the project, when it began, and by which command: the first one."""
+    """Kind, format, version of the project, when it began, and by which commands: the first one, and the latest."""
     path = tmp_path / "run"
     monkeypatch.setattr(
         "sys.orig_argv", ["/usr/bin/python3", "-m", "nas.search", "+target=pixel1_small", "run_dir=a b"]
@@ -42,17 +42,35 @@ def test_a_run_says_what_it_is(tmp_path, monkeypatch):
         pass
     about = json.loads((path / "run.json").read_text())
     assert datetime.now(UTC) - datetime.fromisoformat(about.pop("created")) < timedelta(hours=1)
-    assert about == {
+    first = {
         "kind": "search",
         "format": 1,
         "version": metadata.version("platform-aware-nas"),
         "command": "python -m nas.search +target=pixel1_small 'run_dir=a b'",
     }
+    assert about == {**first, "latest_command": first["command"]}
     before = (path / "run.json").read_bytes()
     monkeypatch.setattr("sys.orig_argv", ["python", "-m", "nas.search", "samples=9"])
+    look(path, {**CONFIG, "samples": 9}, kind="search", may_differ=MAY_DIFFER)
+    assert (path / "run.json").read_bytes() == before  # who does not write is no command of the run
     with opened(path, {**CONFIG, "samples": 9}):
         pass
-    assert (path / "run.json").read_bytes() == before
+    about = json.loads((path / "run.json").read_text())
+    assert about.pop("created") == json.loads(before)["created"]
+    assert about == {**first, "latest_command": "python -m nas.search samples=9"}
+
+
+def test_a_run_of_a_version_that_kept_one_command_gets_the_latest(tmp_path, monkeypatch):
+    with opened(tmp_path):
+        pass
+    before = json.loads((tmp_path / "run.json").read_text())
+    del before["latest_command"]
+    (tmp_path / "run.json").write_text(json.dumps(before))
+    assert manifest.read(tmp_path).latest_command is None
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "nas.search"])
+    with opened(tmp_path):
+        pass
+    assert json.loads((tmp_path / "run.json").read_text()) == {**before, "latest_command": "python -m nas.search"}
 
 
 def test_a_run_of_another_kind_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
