@@ -125,9 +125,12 @@ class Data(Options):
         return data
 
     def pictures(self, console: "Console", facts: "DataFacts") -> "PictureSet":
-        """The data set as pictures that are read when they are needed. What is doubtful is printed as by `load`."""
+        """The data set as pictures that are read when they are needed. What is doubtful is printed as by `load`, and
+        what is kept of them."""
         data = sources.pictures(**dict(self))
         _print_notes(console, data.notes, facts)
+        if data.kept:
+            console.print(data.kept)
         return data
 
     def _of_arrays(self) -> dict[str, Any]:

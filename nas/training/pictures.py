@@ -67,6 +67,7 @@ class PictureSet:
         identity: what stands for the pictures and their parts in records: equal for the same files in the same parts,
             and for a copy of them that keeps their times.
         split: how parts were cut that the data set does not have itself, in words; empty: it has them.
+        kept: what is kept of it decoded: how much, and where; empty: nothing.
     """
 
     name: str
@@ -84,6 +85,7 @@ class PictureSet:
     flip: bool = True
     notes: tuple[str, ...] = ()
     split: str = ""
+    kept: str = ""
 
     @property
     def classes(self) -> int:

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from nas.options import Data
 from nas.training import sources
-from nas.training.sources import DataError, images, kept
+from nas.training.sources import DataError, albums, images, kept
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +187,32 @@ def test_a_full_disk_while_pictures_are_kept_leaves_nothing_half_written(photos,
     assert note == f"pictures are decoded each time that they are needed: {next(cache.iterdir())} has no room for them"
     assert set(cache.glob("*/*")) == written
     assert (data.train.read(0, 8) == whole.train.read(0, 8)).all()
+
+
+def test_what_is_kept_is_said_with_its_size_and_place(photos, monkeypatch, cache):
+    def ask(resolution_px=8, **options):
+        return sources.pictures("image_folder", path=photos, resolution_px=resolution_px, **options)
+
+    data = ask()
+    (folder,) = cache.iterdir()
+    size = sum(file.stat().st_size for file in (*folder.glob("*.pixels"), *folder.glob("*squares*")))
+    assert data.kept == f"decoded pictures take {size / 1e6:.1f} MB in {folder}, which can be removed"
+    assert data.notes == ()
+    console = Console(record=True, width=500, file=io.StringIO())
+    Data.of_run({"name": "image_folder", "path": str(photos), "resolution_px": 8}).pictures(
+        console, ASK["look"](photos)
+    )
+    assert console.export_text() == f"{data.kept}\n"
+    monkeypatch.setattr(kept, "free_bytes", lambda folder: 10)
+    monkeypatch.setattr(albums, "free_bytes", lambda folder: 10)  # the disk fills
+    assert ask().notes == ()
+    other = ask(crop=0.5)  # whose squares are others
+    assert other.notes == (
+        "pictures of the holdout and the test are decoded each time that they are needed: 0.0 MB are too much to keep",
+    )
+    assert other.kept
+    monkeypatch.setattr(albums, "_MOST_KEPT", 10)
+    assert not ask(resolution_px=9).kept
 
 
 def test_what_is_interrupted_starts_over(photos, monkeypatch, cache):

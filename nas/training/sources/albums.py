@@ -108,6 +108,7 @@ def _pictures(album: Album, wanted: Wanted) -> PictureSet:
         crop=wanted.crop,
         notes=(*facts.notes, *not_kept),
         split=facts.split,
+        kept=_kept(album, train, (holdout, test)),
     )
 
 
@@ -117,14 +118,27 @@ def _keep(album: Album, train: Part, others: Sequence[Part]) -> tuple[str, ...]:
     Raises:
         UnreadableError: some cannot be decoded.
     """
-    if train.kept[0] and all(part.kept[1] for part in others):
+    lacking = sum(part.square_bytes for part in others if not part.kept[1]) + (not train.kept[0]) * train.whole_bytes
+    if not lacking:
         return ()
-    size = train.whole_bytes + sum(part.square_bytes for part in others)
-    if size > _MOST_KEPT or size > free_bytes(album.folder) / 2:
-        return (f"pictures are decoded each time that they are needed: {_amount(size)} are too much to keep",)
-    if not train.keep() or not all(part.keep_squares() for part in others):
-        return (f"pictures are decoded each time that they are needed: {album.folder} has no room for them",)
-    return ()
+    if lacking + _kept_bytes(train, others) > _MOST_KEPT or lacking > free_bytes(album.folder) / 2:
+        why = f"{_amount(lacking)} are too much to keep"
+    elif train.keep() and all(part.keep_squares() for part in others):
+        return ()
+    else:
+        why = f"{album.folder} has no room for them"
+    whose = "pictures of the holdout and the test" if train.kept[0] else "pictures"
+    return (f"{whose} are decoded each time that they are needed: {why}",)
+
+
+def _kept_bytes(train: Part, others: Sequence[Part]) -> int:
+    return train.kept[0] * train.whole_bytes + sum(part.kept[1] * part.square_bytes for part in others)
+
+
+def _kept(album: Album, train: Part, others: Sequence[Part]) -> str:
+    """What is kept, in words."""
+    size = _kept_bytes(train, others)
+    return f"decoded pictures take {_amount(size)} in {album.folder}, which can be removed" if size else ""
 
 
 def _amount(size: int) -> str:
