@@ -199,7 +199,7 @@ def test_what_is_kept_is_said_with_its_size_and_place(photos, monkeypatch, cache
     assert data.kept == f"decoded pictures take {size / 1e6:.1f} MB in {folder}, which can be removed"
     assert data.notes == ()
     console = Console(record=True, width=500, file=io.StringIO())
-    Data.of_run({"name": "image_folder", "path": str(photos), "resolution_px": 8}).pictures(
+    Data.of_run({"name": "image_folder", "path": str(photos), "resolution_px": 8, "download": False}).pictures(
         console, ASK["look"](photos)
     )
     assert console.export_text() == f"{data.kept}\n"
