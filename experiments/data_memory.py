@@ -11,14 +11,13 @@ what was allocated before.
     python -m experiments.data_memory path=DIR [images=13394,1300000]
 
 Prints a table, and writes experiments/results/data_memory.csv. The folders are made in TMPDIR, on the disk of `path`,
-and removed again.
+with names of their own, and removed again.
 """
 
 import contextlib
 import multiprocessing
 import os
 import random
-import shutil
 import tempfile
 import time
 from itertools import cycle, islice
@@ -33,11 +32,13 @@ def main() -> None:
     given = options.read({"path": "", "images": (13394, 1300000)}, needed=["path"])
     rows = []
     for images in given["images"]:
-        folder = linked(Path(given["path"]), images)
-        cache = Path(tempfile.mkdtemp(prefix="data_memory_"))
-        try:
+        with (
+            tempfile.TemporaryDirectory(prefix="data_memory_") as folder,
+            tempfile.TemporaryDirectory(prefix="data_memory_") as cache,
+        ):
+            linked(Path(given["path"]), images, Path(folder))
             for when in ("first", "again"):
-                memory, opening_s = measured(folder, cache)
+                memory, opening_s = measured(Path(folder), Path(cache))
                 rows.append(
                     {
                         "images": f"{images:,}",
@@ -47,27 +48,19 @@ def main() -> None:
                         "opening, CPU s": f"{opening_s:.0f}",
                     }
                 )
-        finally:
-            shutil.rmtree(cache)
-        shutil.rmtree(folder)
     origin = provenance.of("images 0, batches 0", packages=("torch", "numpy", "pillow"))
     tables.show("Memory of image_folder", rows, tables.RESULTS / "data_memory.csv", origin=origin)
 
 
-def linked(source: Path, images: int) -> Path:
-    """A folder of so many links to the images in `source`, in the same parts and classes, or the one that is there."""
-    folder = Path(tempfile.gettempdir()) / f"data_memory_{images}"
-    if folder.exists():
-        return folder
+def linked(source: Path, images: int, folder: Path) -> None:
+    """Fills `folder` with so many links to the images in `source`, in the same parts and classes."""
     files = sorted(path for part in ("train", "val") for path in (source / part).glob("*/*") if path.is_file())
     random.Random(0).shuffle(files)
-    partial = folder.with_suffix(".partial")
     for number, file in enumerate(islice(cycle(files), images)):
-        link = partial / file.parent.relative_to(source) / f"{number // len(files):04}_{file.name}"
+        link = folder / file.parent.relative_to(source) / f"{number // len(files):04}_{file.name}"
         if number < len(files):
             link.parent.mkdir(parents=True, exist_ok=True)
         os.link(file, link)
-    return partial.rename(folder)
 
 
 def measured(folder: Path, cache: Path) -> tuple[int, float]:
