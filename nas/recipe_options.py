@@ -40,16 +40,14 @@ class RecipeOptions(Options):
     for_epochs: float | None = Field(
         gt=0,
         le=1e6,
-        description="the length of training that warmup_epochs and factor_epochs are for; another length has them in "
-        "proportion; null: they are as they are",
+        description="for how many epochs these are; with others they are in proportion; null: they are as they are",
     )
     label_smoothing: float = Field(ge=0, le=0.9, description="the share of a label that goes to all classes alike")
     dropout: float | None = Field(ge=0, le=0.9, description="before the last layer; null: the network's own")
     ema: float | None = Field(
         ge=0,
         le=0.999999,
-        description="decay of the moving average of the weights, which is then delivered; at most (1+n)/(10+n) after n "
-        "updates; null: the weights themselves",
+        description="decay of the moving average of weights, which is delivered; (1+n)/(10+n) at first; null: none",
     )
     norm_momentum: float | None = Field(
         gt=0,

@@ -142,7 +142,7 @@ def test_looks_at_proposals_are_judged_by_long_ones():
 
 
 EXPERIMENTS = sorted(
-    path.stem for path in Path(options.__file__).parent.glob("*.py") if 'if __name__ == "__main__":' in path.read_text()
+    path.stem for path in Path(options.__file__).parent.glob("*.py") if "options.run(main)" in path.read_text()
 )
 
 
@@ -150,7 +150,7 @@ EXPERIMENTS = sorted(
 def test_every_experiment_refuses_what_it_does_not_know(monkeypatch, capsys, name):
     """Before it begins; and it says what it is with --help."""
     module = importlib.import_module(f"experiments.{name}")
-    for argument, message in {"x=1": "error: x=1; there are ", "path=/nowhere": "error: path=/nowhere"}.items():
+    for argument, message in {"zzz=1": "error: zzz=1; there are ", "path=/nowhere": "error: path=/nowhere"}.items():
         monkeypatch.setattr("sys.argv", [name, argument])
         with pytest.raises(SystemExit) as ended:
             options.run(module.main)
