@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from nas.delivery.description import label_lines
-from nas.delivery.figures import INT8
+from nas.delivery.figures import INT8, WORST
 from nas.delivery.finished import Finished
 from nas_runtime.console import brief, counted
 from search_spaces import cost, timm_export
 
 __all__ = ["card", "in_sentences"]
 
+_MOST = f"{100 * WORST:.0f}"  # points that integers may cost
 _COMMANDS = ("command", "begun by")
 _CLASSES = 20  # that are named
 
@@ -25,9 +26,14 @@ def in_sentences(figures: Mapping[str, Any]) -> list[str]:
 
 def _accuracy(figures: Mapping[str, Any]) -> str:
     top1, holdout, others = figures["test_top1"], figures["holdout_top1"], figures["test_top1s"]
+    n = figures["test_pictures"]
+    if not n:
+        on_holdout = (
+            "" if holdout is None else f"; top-1 {holdout:.1%} on the holdout, by which the training was chosen"
+        )
+        return f"there are no test pictures{on_holdout}"
     if top1 is None:
         return ""
-    n = figures["test_pictures"]
     sampling = np.sqrt(max(top1 * (1 - top1), 1 / n) / n)
     words = f"top-1 {top1:.1%} on {counted(n, 'test picture')} (standard error {100 * sampling:.1f} points)"
     if holdout is not None:
@@ -43,13 +49,18 @@ def _int8(found: Mapping[str, Any] | None) -> str:
         return ""
     lost = 100 * (found["float_holdout_top1"] - found["holdout_top1"])
     if not found["delivered"]:
-        return f"{INT8} is not delivered: its integers cost {lost:.1f} points of top-1 on the holdout"
+        return (
+            f"{INT8} is not delivered: its integers cost {lost:.1f} points of top-1 on the holdout, more than {_MOST}"
+        )
     blocks = found["blocks_in_float"]
     in_float = f"blocks {', '.join(map(str, blocks))} stay in float" if blocks else "no block stays in float"
+    tested = "there are no test pictures"
+    if n := found["test_pictures"]:
+        tested = f"top-1 {found['test_top1']:.1%} on {counted(n, 'test picture')}, where best.onnx has "
+        tested += f"{found['float_test_top1']:.1%}"
     return (
-        f"{INT8}: top-1 {found['test_top1']:.1%} on {counted(found['test_pictures'], 'test picture')}, where best.onnx "
-        f"has {found['float_test_top1']:.1%}; on the holdout it costs {lost:.1f} points; ranges by {found['ranges']}; "
-        f"{in_float}"
+        f"{INT8}: {tested}; on the holdout it costs {lost:.1f} points (it is delivered up to {_MOST}); ranges by "
+        f"{found['ranges']}; {in_float}"
     )
 
 
@@ -71,17 +82,23 @@ def _latency(found: Mapping[str, Any]) -> list[str]:
         own += f"; {INT8} {ms[INT8]:.2f} ms" if INT8 in ms else ""
         lines.append(f"measured on {here['machine']}, {here['runtime']}, {counted(here['threads'], 'thread')}: {own}")
         if promise and found["is_of_this_machine"]:
-            lines += _difference(promise, ms)
+            lines += _difference(promise, ms, reads_pixels=found["reads_pixels"])
     return lines
 
 
-def _difference(promise: Mapping[str, Any], ms: Mapping[str, float]) -> list[str]:
-    """How far the measured latency is from the promised one, and whether the table's error explains it."""
+def _difference(promise: Mapping[str, Any], ms: Mapping[str, float], *, reads_pixels: bool) -> list[str]:
+    """How far the measured latency is from the promised one, and whether the table's error explains it.
+
+    Args:
+        reads_pixels: whether delivered graphs read them: the integers are timed with it, and a promise is without it.
+    """
     measured_ms = ms["network"] if promise["dtype"] == "fp32" else ms.get(INT8)
     if promise["ms"] is None or measured_ms is None:
         return []
     share = measured_ms / promise["ms"] - 1
     line = f"that is {abs(share):.1%} {'more' if share > 0 else 'less'} than promised"
+    if promise["dtype"] != "fp32" and reads_pixels:
+        return [f"{line}, but {INT8} reads pixels too, which is not in the promise"]
     mean, worst = promise["mean_error"], promise["worst_error"]
     if mean is None:
         return [line]

@@ -18,14 +18,15 @@ from nas_runtime.run import Stage
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["INT8", "MEASURED", "Graphs", "measure"]
+__all__ = ["INT8", "MEASURED", "WORST", "Graphs", "measure"]
 
 INT8, MEASURED = "best_int8.onnx", "delivery.json"
 
 _CALIBRATION, _JUDGED, _TEST = 96, 1000, 5000  # pictures of train, holdout and test, at most
 _AT_ONCE = 128  # test pictures that are in memory
 _MOST_BYTES = 2**28  # of the pictures that are judged
-_WORST = 0.10  # of top-1 lost: integers that cost more are not delivered
+WORST = 0.10
+"""Of top-1 on the holdout: integers that cost more are not delivered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def measure(folder: Path, finished: Finished, options: Delivery, graphs: Graphs,
     }
     if int8 := _int8(folder, data, options, graphs, console):
         figures["int8"] = int8
-    figures["latency"] = _latency(folder, finished, graphs)
+    figures["latency"] = {**_latency(folder, finished, graphs), "reads_pixels": options.input == "uint8"}
     return figures
 
 
@@ -68,7 +69,8 @@ def _int8(
     unless it is there, or they cost too much."""
     from search_spaces import onnx_net
 
-    identity = {"what": "int8", "graph": onnx_net.digest(graphs.delivered), "pictures": data.identity}
+    how = {"rule": asdict(data.preprocessing), "input": options.input}
+    identity = {"what": "int8", "graph": onnx_net.digest(graphs.delivered), "pictures": data.identity, **how}
     stage, path = Stage(folder / MEASURED, identity), folder / INT8
     known = stage.values.get("int8")
     if known and (not known["delivered"] or (path.exists() and onnx_net.digest(path.read_bytes()) == known["file"])):
@@ -95,7 +97,7 @@ def _quantised(data: PictureSet, options: Delivery, graphs: Graphs) -> tuple[dic
     pairs = Pairs(inputs=given(data.holdout, judged), labels=data.holdout.labels[judged])
     made = quantize(graphs.single, given(data.train, _places(data.train, _CALIBRATION)), pairs)
     found = {
-        "delivered": made.lost <= _WORST,
+        "delivered": made.lost <= WORST,
         "ranges": made.method.lower(),
         "blocks_in_float": list(made.in_float),
         "holdout_top1": made.top1,
@@ -105,9 +107,7 @@ def _quantised(data: PictureSet, options: Delivery, graphs: Graphs) -> tuple[dic
     if not found["delivered"]:
         return found, None
     content = onnx_net.with_batch(made.content, options.batch)
-    top1, float_top1, n = _top1s(made.content, graphs.single, data, options)
-    its = {"test_top1": top1, "float_test_top1": float_top1, "test_pictures": n, "file": onnx_net.digest(content)}
-    return {**found, **its}, content
+    return {**found, **_tested(made.content, graphs.single, data, options), "file": onnx_net.digest(content)}, content
 
 
 def _given(data: PictureSet, options: Delivery) -> Callable[[Pictures, np.ndarray], np.ndarray]:
@@ -121,8 +121,8 @@ def _places(part: Pictures, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(len(part))[:most])
 
 
-def _top1s(int8: bytes, single: bytes, data: PictureSet, options: Delivery) -> tuple[float, float, int]:
-    """Top-1 of both graphs on the same test pictures, and how many these are."""
+def _tested(int8: bytes, single: bytes, data: PictureSet, options: Delivery) -> dict[str, Any]:
+    """Top-1 of both graphs on the same test pictures, and how many these are; None where there are none."""
     from search_spaces import onnx_net
 
     places, given, right = _places(data.test, _TEST), _given(data, options), np.zeros(2)
@@ -130,7 +130,8 @@ def _top1s(int8: bytes, single: bytes, data: PictureSet, options: Delivery) -> t
         some = places[first : first + _AT_ONCE]
         inputs, labels = given(data.test, some), data.test.labels[some]
         right += [(onnx_net.run(graph, inputs).argmax(1) == labels).sum() for graph in (int8, single)]
-    return float(right[0] / len(places)), float(right[1] / len(places)), len(places)
+    top1, float_top1 = map(float, right / len(places)) if len(places) else (None, None)
+    return {"test_top1": top1, "float_test_top1": float_top1, "test_pictures": len(places)}
 
 
 def _latency(folder: Path, finished: Finished, graphs: Graphs) -> dict[str, Any]:

@@ -8,10 +8,8 @@ blocks of the network that cost most stay in float.
 import contextlib
 import io
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +32,7 @@ _METHODS: dict[str, dict[str, Any]] = {
 _AT_ONCE = 8  # pictures whose values are in memory at the same time
 _PIXELS = "image."  # how the operators are called that read pixels: they stay in float
 _LOOK = 64  # pictures for a first look at how near a graph comes
-_MOST_S = 120.0
-"""For a look at what each block costs."""
+_MOST_LOOKS = 24  # at what blocks cost: a number, so that the same file comes of it however busy the machine is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,24 +128,26 @@ class _Try:
 def _with_blocks_in_float(attempt: _Try, whole: Quantized, accepted: float) -> Quantized:
     """`whole` with as few blocks in float as it takes to lose no more top-1 than is accepted; at most half of them.
 
-    Two neighbours at a time, so that also what stands between them can be what costs: those come first without whose
-    integers the answers are nearest to the float graph's.
+    Two neighbours at a time (more, in networks of more than `_MOST_LOOKS` blocks), so that also what stands between
+    them can be what costs: those come first without whose integers the answers are nearest to the float graph's.
     """
     blocks = sorted({block for block in attempt.nodes.values() if block is not None})
-    started, near = time.perf_counter(), {}
-    for pair in pairwise(blocks):
-        near[pair] = attempt.with_float(pair, most=_LOOK).divergence
-        if time.perf_counter() - started > _MOST_S:
-            break
-    order, best, count = sorted(near, key=lambda pair: near[pair]), whole, 1
+    near = {some: attempt.with_float(some, most=_LOOK).divergence for some in _neighbours(blocks)}
+    order, best, count = sorted(near, key=lambda some: near[some]), whole, 1
     while best.lost > accepted and count <= len(order):
-        chosen = {block for pair in order[:count] for block in pair}
+        chosen = {block for some in order[:count] for block in some}
         if len(chosen) > len(blocks) // 2:
             break
         candidate = attempt.with_float(sorted(chosen))
         best = candidate if candidate.lost < best.lost else best
         count *= 2
     return best
+
+
+def _neighbours(blocks: Sequence[int]) -> list[tuple[int, ...]]:
+    """Blocks that follow each other, at least two, each with one of the next group; at most `_MOST_LOOKS` groups."""
+    step = max(1, -(-(len(blocks) - 1) // _MOST_LOOKS))
+    return [tuple(blocks[first : first + step + 1]) for first in range(0, len(blocks) - 1, step)]
 
 
 def _nodes(ready: Path) -> dict[str, int | None]:

@@ -33,10 +33,10 @@ def promise(**given):
     return {**usual, "mean_error": 0.02, "worst_error": 0.06, **given}
 
 
-def said(network_ms=8.0, *, promised, here=True, int8_ms=None, timed=True):
+def said(network_ms=8.0, *, promised, here=True, int8_ms=None, timed=True, reads_pixels=False):
     ms = {"network": network_ms, "best.onnx": network_ms + 0.25} | ({} if int8_ms is None else {figures.INT8: int8_ms})
     measured = {"machine": "a CPU", "runtime": "onnxruntime 1.0", "threads": 1, "ms": ms} if timed else None
-    found = {"promised": promised, "is_of_this_machine": here, "here": measured}
+    found = {"promised": promised, "is_of_this_machine": here, "here": measured, "reads_pixels": reads_pixels}
     none = {"test_top1": None, "holdout_top1": None, "test_top1s": [], "test_pictures": 1}
     return card.in_sentences({**none, "latency": found})
 
@@ -67,6 +67,10 @@ def test_what_is_promised_is_compared_with_what_it_is_promised_for():
     assert lines[0].startswith("promised: 4.00 ms for the network in int8 (")
     assert lines[1].endswith("; best_int8.onnx 3.80 ms")
     assert lines[2].startswith("that is 5.0% less than promised")
+    lines = said(8.0, promised=promise(dtype="int8", ms=4.0), int8_ms=4.4, reads_pixels=True)
+    assert (
+        lines[2] == "that is 10.0% more than promised, but best_int8.onnx reads pixels too, which is not in the promise"
+    )
     assert len(said(8.0, promised=promise(dtype="int8", ms=4.0))) == 2  # there is nothing to compare
     lines = said(promised=promise(device="phone"), here=False, timed=False)
     assert lines[1:] == ["phone is not this machine, so that nothing was measured there"]
@@ -78,7 +82,7 @@ def test_what_is_promised_is_compared_with_what_it_is_promised_for():
 
 
 def test_accuracies_have_their_spread():
-    latencies = {"promised": None, "is_of_this_machine": True, "here": None}
+    latencies = {"promised": None, "is_of_this_machine": True, "here": None, "reads_pixels": True}
     found = {"test_top1": 0.5, "holdout_top1": 0.6, "test_top1s": [], "test_pictures": 10_000, "latency": latencies}
     (line,) = card.in_sentences(found)
     assert line == (

@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -158,12 +159,40 @@ def test_blocks_that_lose_too_much_stay_in_float(fashion, monkeypatch, kind):
     assert max(it.lost for it in made) <= 0.04
 
 
+def test_every_block_is_looked_at_in_as_many_looks_as_are_allowed():
+    assert quantize._neighbours(range(4)) == [(0, 1), (1, 2), (2, 3)]
+    for n in (2, 24, 25, 26, 60, 200):
+        groups = quantize._neighbours(range(n))
+        assert len(groups) <= 24
+        assert {pair for some in groups for pair in pairwise(some)} == set(pairwise(range(n)))
+
+
+def test_integers_of_data_without_test_pictures_and_of_another_crop(fashion, tmp_path, monkeypatch):
+    data, net = fashion
+    options = Delivery(**{**dict(USUAL), "input": "float32", "quantize": "static"})
+    monkeypatch.setattr(quantize, "_METHODS", {"MinMax": {}})
+    pictures = of_arrays(data, "its pictures")
+    nothing = replace(pictures, test=of_arrays(replace(data, test=part(data.test, 0)), "").test)
+    deliver(tmp_path, net, nothing, options=options, holdout_top1=0.6)
+    card = (tmp_path / "model_card.md").read_text()
+    assert "- there are no test pictures; top-1 60.0% on the holdout, by which the training was chosen\n" in card
+    assert "- best_int8.onnx: there are no test pictures; on the holdout it costs " in card
+    assert " points (it is delivered up to 10); ranges by minmax; " in card
+    monkeypatch.setattr(quantize, "quantize", None)
+    deliver(tmp_path, net, nothing, options=options)
+    for other in (replace(nothing, crop=0.5), nothing.normalised_by((0.1,), (0.2,))):
+        with pytest.raises(TypeError, match="not callable"):  # it is not what was measured
+            deliver(tmp_path, net, other, options=options)
+
+
 def test_integers_that_cost_too_much_are_not_delivered(fashion, tmp_path, monkeypatch):
     data, net = fashion
-    monkeypatch.setattr(measured, "_WORST", -1.0)
+    monkeypatch.setattr(measured, "WORST", -1.0)
     options = USUAL.model_copy(update={"quantize": "static"})
     deliver(tmp_path, net, data, options=options)
     assert not (tmp_path / "best_int8.onnx").exists()
-    assert "best_int8.onnx is not delivered: its integers cost " in (tmp_path / "model_card.md").read_text()
+    card = (tmp_path / "model_card.md").read_text()
+    assert "best_int8.onnx is not delivered: its integers cost " in card
+    assert " points of top-1 on the holdout, more than 10\n" in card
     monkeypatch.setattr(quantize, "quantize", None)
     deliver(tmp_path, net, data, options=options)  # that is known
