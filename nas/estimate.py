@@ -49,10 +49,10 @@ def full_training_s(arch: Arch, *, images: int, looked_at: int, device: str, cor
     Args:
         images: that it is trained on, those of all epochs.
         looked_at: images of evaluations.
-        cores: that it has, on a CPU.
+        cores: that it has; or GPUs, of which more are taken to help as more cores do.
     """
     seconds = machine_factor() * training_seconds_an_image(arch) * (images + INFERENCE_SHARE * looked_at)
-    return seconds / (cores**_LARGE_THREADS_HELP if device == "cpu" else _GPU_CORES)
+    return seconds / (cores**_LARGE_THREADS_HELP * (1 if device == "cpu" else _GPU_CORES))
 
 
 def machine_factor() -> float:

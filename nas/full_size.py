@@ -56,7 +56,7 @@ class FullSize:
         place = self.place
         seconds = [
             full_training_s(
-                self._fitted(arch), images=images, looked_at=looked_at, device=place.device, cores=place.threads
+                self._fitted(arch), images=images, looked_at=looked_at, device=place.device, cores=place.cores
             )
             for arch in networks
         ]

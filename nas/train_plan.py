@@ -138,17 +138,21 @@ def _place(options: TrainOptions) -> Place:
     together = ray.train_workers > 1 or ray.address is not None
     if options.device == "cuda" and together and not ray.num_gpus:
         raise ValueError("device=cuda with several workers: give ray.num_gpus=1, for each")
+    device, readers = options.device, options.readers
+    if together:  # the workers' device, and each one's CPUs; this process has none of them
+        device = "cuda" if ray.num_gpus else "cpu"
+        readers = _readers(device, max(1, int(ray.num_cpus))) if readers is None else readers
     place = place_of(
-        "cpu" if together else options.device,
+        "cpu" if together else device,
         threads=options.threads,
-        readers=options.readers,
+        readers=readers,
         checkpoint_s=60 * options.checkpoint_minutes,
         tensorboard=options.tensorboard,
     )
     if not together:
         return place
     workers = Workers(count=ray.train_workers, num_cpus=ray.num_cpus, num_gpus=ray.num_gpus, retries=options.retries)
-    return replace(place, device="cuda" if ray.num_gpus else "cpu", workers=workers, address=ray.address)
+    return replace(place, device=device, workers=workers, address=ray.address)
 
 
 def place_of(
@@ -176,11 +180,18 @@ def place_of(
         if not torch.cuda.is_available():
             raise ValueError(f"{option}=cuda: torch finds no GPU here; use {option}=cpu")
     cpus = available_cpus()
-    if readers is None:
-        readers = cpus if device == "cuda" else min(_READERS, cpus) * (cpus > 1)
     return Place(
-        device=device, threads=threads or cpus, readers=readers, checkpoint_s=checkpoint_s, tensorboard=tensorboard
+        device=device,
+        threads=threads or cpus,
+        readers=_readers(device, cpus) if readers is None else readers,
+        checkpoint_s=checkpoint_s,
+        tensorboard=tensorboard,
     )
+
+
+def _readers(device: str, cpus: int) -> int:
+    """As many as are of use to a process that trains on `device` and has so many CPUs."""
+    return cpus if device == "cuda" else min(_READERS, cpus) * (cpus > 1)
 
 
 def _check_length(options: TrainOptions) -> None:

@@ -45,5 +45,7 @@ class Place:
 
     @property
     def cores(self) -> int:
-        """That compute, on CPUs."""
-        return self.threads if self.workers is None else max(1, round(self.workers.count * self.workers.num_cpus))
+        """CPUs that compute; or GPUs, of which each worker uses one."""
+        if self.device != "cpu":
+            return self.workers.count if self.workers else 1
+        return max(1, round(self.workers.count * self.workers.num_cpus)) if self.workers else self.threads

@@ -14,12 +14,17 @@ import pytest
 import torch
 
 from nas import train_plan
+from nas.estimate import full_training_s
+from nas.train_options import TrainOptions
 from nas.training.augment import Augmentation
 from nas.training.datasets import Preprocessing
 from nas.training.feed import Feed, count_correct
 from nas.training.pictures import PictureSet
 from nas.training.sources import DataError
 from nas.training.workers import made
+from nas_runtime.compose import compose, plain
+from nas_runtime.options import read
+from search_spaces import zoo
 
 ALL = Augmentation(crop_area=0.3, colour=0.4, randaugment=1, erasing=0.5, mixup=0.2, cutmix=1.0)
 
@@ -227,3 +232,25 @@ def in_session(leader: int) -> list[str]:
         except OSError:  # it has just ended
             continue
     return found
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "num_gpus", "readers", "cores"), [(1, 0, 0, 3), (2.5, 0, 2, 8), (9, 0, 4, 27), (6, 1, 6, 3)]
+)
+def test_a_workers_readers_go_by_its_own_device_and_cpus(num_cpus, num_gpus, readers, cores, monkeypatch):
+    monkeypatch.setattr(train_plan, "available_cpus", lambda: 64)
+    given = [
+        "network=mobilenet_v3_small",
+        "ray.train_workers=3",
+        f"ray.num_cpus={num_cpus}",
+        f"ray.num_gpus={num_gpus}",
+    ]
+    place = train_plan.read_plan(read(TrainOptions, plain(compose("train", given)), given)).place
+    assert (place.readers, place.cores, place.device) == (readers, cores, "cuda" if num_gpus else "cpu")
+
+
+def test_several_gpus_are_faster_than_one():
+    how = {"images": 1000, "looked_at": 0}
+    arch = zoo.get("mobilenet_v3_small")
+    seconds = [full_training_s(arch, **how, device="cuda", cores=gpus) for gpus in (1, 8)]
+    assert 4 < seconds[0] / seconds[1] < 9
