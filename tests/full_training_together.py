@@ -15,11 +15,14 @@ from typing import ClassVar
 
 import torch
 
+from nas.training import together
 from nas.training.checkpoint import peek
 from nas.training.full import FILE, Place, train_network
 from nas.training.pictures import Pictures
 from nas.training.place import Workers
 from nas.training.session import FullTraining
+from nas.training.sources import DataError
+from nas_runtime import cluster
 from nas_runtime.console import new_console
 from nas_runtime.run import Run
 from tests.tiny_training import RECIPE, tiny_arch, tiny_data
@@ -56,6 +59,28 @@ class Deadly:
         return self.pictures.name(place)
 
 
+@dataclass(frozen=True)
+class Hopeless:
+    """A training of which a picture cannot be read, however often it is tried."""
+
+    tries: Path
+
+    def train_as(self, worker) -> None:
+        with self.tries.open("a") as file:
+            file.write("x")
+        raise DataError("17.png is gone")
+
+
+def tried(folder: Path) -> tuple[int, str]:
+    """How often it was, and what is said."""
+    try:
+        with cluster.start(1):
+            together.train(Hopeless(folder / "tries"), folder / "none", Workers(count=1, retries=50), print)
+    except ValueError as e:
+        return len((folder / "tries").read_text()), str(e)
+    return 0, ""
+
+
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     data, ends, said = tiny_data(), {}, io.StringIO()
@@ -82,6 +107,7 @@ def main() -> None:
             [epoch.holdout_top1 for epoch in progress.epochs] + [progress.test_top1] for progress in (alone, both)
         ],
         "result": trained.test_top1,
+        "hopeless": tried(folder),
         "said": said.getvalue().count("epoch 3:"),
     }
     print(json.dumps(result))

@@ -61,7 +61,8 @@ def train(
 
     Raises:
         ValueError: the cluster has no room for the workers.
-        ValueError: the training failed, or its workers were lost more often than `Workers.retries`; with the reason.
+        ValueError: the training failed, as by a picture that cannot be read any more or a loss that became NaN, or its
+            workers were lost more often than `Workers.retries`; with the reason.
     """
     import ray
     from ray.exceptions import RayError
@@ -85,7 +86,10 @@ def train(
             done, _ = ray.wait([fitting], timeout=_POLL_S)
             for news in ray.get(keeper.news.remote()):
                 on_news(*news)
-        failure = ray.get(fitting)
+            if failure := ray.get(keeper.hopeless.remote()):
+                break
+        else:
+            failure = ray.get(fitting)
     except RayError as e:
         failure = _reason(e)
     finally:
@@ -148,7 +152,7 @@ class _Keeper:
     """An actor on the machine of the command: writes the checkpoint there, and passes on what the training says."""
 
     def __init__(self, file: str) -> None:
-        self._file, self._news = Path(file), []
+        self._file, self._news, self._why = Path(file), [], ""
 
     def read(self) -> bytes | None:
         return self._file.read_bytes() if self._file.exists() else None
@@ -162,6 +166,13 @@ class _Keeper:
     def news(self) -> list[tuple[Any, ...]]:
         told, self._news = self._news, []
         return told
+
+    def give_up(self, why: str) -> None:
+        self._why = self._why or why
+
+    def hopeless(self) -> str:
+        """Why the training would fail again, if it would."""
+        return self._why
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -178,13 +189,16 @@ def _work(config: dict[str, Any]) -> None:
         if checkpoint is not None:
             file.write_bytes(checkpoint)
         training: Any = ray.get(config["training"])
-        training.train_as(
-            Worker(
-                rank=context.get_world_rank(),
-                ranks=context.get_world_size(),
-                device=ray.train.torch.get_device().type,
-                file=file,
-                keep=lambda: ray.get(keeper.write.remote(file.read_bytes())),
-                say=lambda *news: keeper.say.remote(*news),
-            )
+        worker = Worker(
+            rank=context.get_world_rank(),
+            ranks=context.get_world_size(),
+            device=ray.train.torch.get_device().type,
+            file=file,
+            keep=lambda: ray.get(keeper.write.remote(file.read_bytes())),
+            say=lambda *news: keeper.say.remote(*news),
         )
+        try:
+            training.train_as(worker)
+        except ValueError as e:  # the data's or the recipe's fault: it would come again
+            ray.get(keeper.give_up.remote(str(e)))
+            raise

@@ -21,3 +21,6 @@ def test_two_workers_one_of_which_dies_train_what_one_process_does(tmp_path):
     assert result["top1s"][0] == result["top1s"][1]
     assert result["result"] == result["top1s"][1][-1]
     assert result["said"] == 2
+    tries, why = result["hopeless"]
+    assert 1 <= tries <= 3  # not 51: it would fail again
+    assert why == "the training of the network failed: 17.png is gone"
