@@ -105,16 +105,21 @@ def _read(arguments: Sequence[str]) -> tuple[PredictOptions, list[str]]:
 
 def _files(names: Sequence[str]) -> Iterator[Path]:
     """The pictures of these names; of a folder, all that are in it, by name."""
-    from nas.training.sources.images import is_picture
-
     for path in map(Path, names):
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if is_picture(file.name) and file.is_file())
+            inside = sorted(file for file in path.rglob("*") if _is_shown(file.relative_to(path)) and file.is_file())
             if not inside:
                 say(f"note: {path} has no pictures")
             yield from inside
         else:
             yield path
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether a file of a folder is a picture, and neither it nor a folder that it is in is hidden."""
+    from nas.training.sources.images import is_picture
+
+    return is_picture(path.name) and not any(part.startswith(".") for part in path.parts)
 
 
 def _open(run_dir: Path, name: str) -> _Classifier:

@@ -79,7 +79,7 @@ def _journal(here: Run, plan: Plan, console: Console) -> Iterator[Journal]:
 
 def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Console) -> tuple[Sequence[Trial], Reward]:
     """The trials, and the reward that counts for them."""
-    with watching(console, plan, here.path) as watch:
+    with watching(console, plan, here.path, known=len(journal.trials)) as watch:
 
         def adjust(trials: Sequence[Trial]) -> Reward:
             good = [trial for trial in trials if trial.status == "ok"]

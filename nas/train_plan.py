@@ -73,6 +73,8 @@ def read_plan(options: TrainOptions) -> TrainPlan:
     if data.resolution_px is not None and not options.given("dataset.resolution_px"):
         data = data.at(named.arch.resolution_px)
     facts = data.look()
+    if not options.given("batch"):
+        options = options.model_copy(update={"batch": min(options.batch, facts.train_images)})
     if options.batch > facts.train_images:
         raise ValueError(
             f"batch={options.batch} is more than the {counted(facts.train_images, 'training image')} of {facts.name}; "
@@ -82,7 +84,7 @@ def read_plan(options: TrainOptions) -> TrainPlan:
         _check_teacher(options.teacher, facts)
     recipe = options.recipe.made(epochs=options.epochs, batch=options.batch, micro_batch=_micro_batch(options))
     arch = fitted(named.arch, facts, recipe)
-    config = {**options.written, "micro_batch": recipe.micro_batch, "dataset": plain(data)}
+    config = {**options.written, "batch": options.batch, "micro_batch": recipe.micro_batch, "dataset": plain(data)}
     _check_length(options)
     return TrainPlan(
         options=options,

@@ -23,6 +23,8 @@ _MOST_WRAPPERS = 4
 _IN_FOLDERS = ("best.safetensors", "training.safetensors", "model.safetensors", "pytorch_model.bin")
 _CALLED = re.compile(r"[A-Za-z0-9_.]{1,100}")
 
+_GIVE = "give a safetensors or .pth file, as timm or torchvision write it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -58,7 +60,7 @@ def read(path: Path) -> Checkpoint:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as e:
-        raise ValueError(f"{path}: {(e.strerror or str(e)).lower()}; give a safetensors or .pth file") from None
+        raise ValueError(f"{path}: {(e.strerror or str(e)).lower()}; {_GIVE}") from None
     inside, about = (_safetensors(path), _metadata(path)) if start[8:] == b"{" else (_torch(path), {})
     if "training" in about:
         inside = _parts(inside)
@@ -93,7 +95,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as e:
-        raise ValueError(f"{path} cannot be read: {e}") from None
+        raise ValueError(f"{path} is no safetensors file ({brief(str(e), most=200)}); {_GIVE}") from None
 
 
 def _parts(inside: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,10 +108,13 @@ def _parts(inside: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as e:
+        raise ValueError(f"{path} is no safetensors file ({brief(str(e), most=200)}); {_GIVE}") from None
 
 
 def _torch(path: Path) -> dict[str, Any]:
@@ -123,11 +128,15 @@ def _torch(path: Path) -> dict[str, Any]:
             f"{path} is no file of weights, or holds more than tensors{what}, which is not loaded: it could run "
             "anything; save the weights alone, with torch.save(model.state_dict(), ...)"
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as e:
-        raise ValueError(f"{path} cannot be read: {brief(e, most=200)}") from None
+    except Exception as e:  # damaged files can raise anything
+        raise ValueError(f"{path} is no file of weights, or a damaged one ({_reason(e)}); {_GIVE}") from None
     if not isinstance(inside, Mapping):
         raise ValueError(f"{path} has no weights: it holds a {type(inside).__name__}, not tensors by name")
     return dict(inside)
+
+
+def _reason(error: Exception) -> str:
+    return brief(" ".join(str(error).split()) or type(error).__name__, most=200)
 
 
 def _unwrapped(inside: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:

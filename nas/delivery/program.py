@@ -13,8 +13,15 @@ session = onnxruntime.InferenceSession(graphs[0], providers=["CPUExecutionProvid
 about = session.get_modelmeta().custom_metadata_map
 how, labels = json.loads(about["preprocess"]), json.loads(about["labels"])
 rule, given, px = how["picture"], how["best.onnx"], how["picture"]["resolution_px"]
-for name in [name for name in sys.argv[1:] if name not in graphs]:
-    image = ImageOps.exif_transpose(Image.open(name))
+names, unread = [name for name in sys.argv[1:] if name not in graphs], 0
+for name in names or sys.exit(__doc__):
+    try:
+        image = ImageOps.exif_transpose(Image.open(name))
+        image.load()
+    except OSError as e:
+        print(f"{name} cannot be read: {e}", file=sys.stderr)
+        unread += 1
+        continue
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray(np.rint(np.asarray(image, np.float32) * (255 / 65535)).astype(np.uint8))
     image = image.convert("RGBA")
@@ -34,3 +41,5 @@ for name in [name for name in sys.argv[1:] if name not in graphs]:
     logits = np.asarray(session.run(None, {given["input"]: np.repeat(x, at_a_time, axis=0)})[0])[0]
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     print(name, *(f"{labels[i]} {shares[i]:.1%}" for i in shares.argsort()[::-1][:5]), sep="\t")
+if unread:
+    sys.exit(1)

@@ -24,9 +24,10 @@ class Live:
     On a terminal the bar is redrawn in place; elsewhere a line is printed every `every` samples, at most one a second.
     """
 
-    def __init__(self, console: Console, samples: int, reward: Reward, *, every: int = 8) -> None:
+    def __init__(self, console: Console, samples: int, reward: Reward, *, known: int = 0, every: int = 8) -> None:
         self._console = console
         self._samples = samples
+        self._known = known  # samples of earlier calls, which took no time in this one
         self._target_ms = reward.target_ms
         self._every = every
         self._best: Trial | None = None
@@ -92,5 +93,6 @@ class Live:
         due = self._seen % self._every == 0 and elapsed - self._said_s >= _QUIET_S
         if not self._console.is_terminal and (due or self._seen == self._samples):
             self._said_s = elapsed
-            left = elapsed / self._seen * (self._samples - self._seen)
-            self._console.print(f"{self._seen}/{self._samples} samples, {text}, {elapsed:.0f} s, {left:.0f} s left")
+            done = self._seen - self._known
+            left = f", {elapsed / done * (self._samples - self._seen):.0f} s left" if done > 0 else ""
+            self._console.print(f"{self._seen}/{self._samples} samples, {text}, {elapsed:.0f} s{left}")

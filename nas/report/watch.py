@@ -35,9 +35,9 @@ class Watch:
 
 
 @contextmanager
-def watching(console: Console, plan: "Plan", folder: Path) -> Iterator[Watch]:
-    """What follows the search of `plan` in the run's `folder`."""
+def watching(console: Console, plan: "Plan", folder: Path, *, known: int) -> Iterator[Watch]:
+    """What follows the search of `plan` in the run's `folder`, which has `known` samples of earlier calls."""
     with ExitStack() as stack:
-        live = stack.enter_context(Live(console, plan.samples, plan.reward, every=plan.batch))
+        live = stack.enter_context(Live(console, plan.samples, plan.reward, known=known, every=plan.batch))
         scalars = Scalars(folder / "tensorboard", plan.target_ms) if plan.tensorboard else None
         yield Watch(live, stack.enter_context(scalars) if scalars else None)

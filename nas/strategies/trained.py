@@ -99,7 +99,8 @@ def describe_images(arch: Arch, facts: "DataFacts", full: FullSize | None = None
     if full:
         return (
             f"searched with {facts.resolution_px} px, delivered at {full.facts.resolution_px} px, "
-            f"{counted(facts.classes, 'class')}; latencies are for that"
+            f"{counted(facts.classes, 'class')}; latencies are for that; "
+            f"{counted(facts.train_images, 'picture')} to train on, {facts.holdout_images:,} for the holdout"
         )
     return (
         f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes; trainings use "

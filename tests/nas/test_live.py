@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 
 from rich.console import Console
 
@@ -31,6 +32,19 @@ def test_a_fast_search_does_not_flood_a_log():
     assert progress[-1].startswith(
         "500/500 samples, best 0.6000: 60.0% at 10.0 ms, lately 0.50 of the target, 1 on the front"
     )
+
+
+def test_the_time_that_is_left_goes_by_the_samples_of_this_call():
+    out = io.StringIO()
+    trial = Trial(sample=0, indices=(0,), arch=zoo.get("mnasnet_small"), top1=0.5, latency_ms=10.0, reward=0.5)
+    with Live(Console(file=out, width=200), 4, Reward(name="hard", target_ms=20.0), known=2, every=2) as live:
+        for _ in range(2):
+            live.on_trial(trial)
+        assert out.getvalue().splitlines()[-1].endswith(" 0 s")  # nothing is known of it yet
+        time.sleep(0.6)
+        live.on_trial(trial)
+        live.on_trial(trial)
+    assert out.getvalue().splitlines()[-1].endswith(" 1 s, 0 s left")
 
 
 def test_a_network_whose_latency_is_not_known_is_left_out_of_latencies(tmp_path):

@@ -145,6 +145,13 @@ def test_checkpoints_of_trainings_are_unwrapped_and_averages_preferred(tmp_path)
     assert checkpoints.read(tmp_path / "w.pth").averaged == "model_ema"
 
 
+def test_damaged_files_are_one_line(tmp_path):
+    for name, content in (("w.pth", b"abc"), ("w.pth", b""), ("w.safetensors", b'{"a":1}\n')):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"^.*{name} is no .*; give a safetensors or \.pth file, as timm"):
+            checkpoints.read(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["best.safetensors", "model.safetensors", "pytorch_model.bin"])
 def test_a_folder_stands_for_the_weights_in_it(name, tmp_path):
     state = state_of(V3)
@@ -285,8 +292,8 @@ class Harmful:
         ([1, 2], "has no weights: it holds a list, not tensors by name"),
         ({"epoch": 3}, "has no weights: no dictionary of tensors by name is in it"),
         (b"", "cannot be read|no file of weights"),
-        (b"PK\x03\x04nothing", "w.pth cannot be read"),
-        (b"\x10\0\0\0\0\0\0\0{nothing}", "w.pth cannot be read"),
+        (b"PK\x03\x04nothing", "w.pth is no "),
+        (b"\x10\0\0\0\0\0\0\0{nothing}", "w.pth is no "),
         (None, "no such file or directory; give a safetensors or .pth file"),
     ],
 )
