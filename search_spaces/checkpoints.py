@@ -62,7 +62,7 @@ def read(path: Path) -> Checkpoint:
     except OSError as e:
         raise ValueError(f"{path}: {(e.strerror or str(e)).lower()}; {_GIVE}") from None
     inside, about = (_safetensors(path), _metadata(path)) if start[8:] == b"{" else (_torch(path), {})
-    if "training" in about:
+    if "identity" in about:  # a training's checkpoint
         inside = _parts(inside)
     state, wrapper = _unwrapped(inside)
     tensors = {str(name): value.float() for name, value in state.items() if _is_weight(value)}
