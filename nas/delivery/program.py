@@ -10,17 +10,13 @@ from PIL import Image, ImageOps
 
 graphs = [name for name in sys.argv[1:] if name.endswith(".onnx")] or [str(Path(__file__).with_name("best.onnx"))]
 session = onnxruntime.InferenceSession(graphs[0], providers=["CPUExecutionProvider"])
-about = session.get_modelmeta().custom_metadata_map
-how, labels = json.loads(about["preprocess"]), json.loads(about["labels"])
+how, labels = (json.loads(session.get_modelmeta().custom_metadata_map[key]) for key in ("preprocess", "labels"))
 rule, given, px = how["picture"], how["best.onnx"], how["picture"]["resolution_px"]
-names, unread = [name for name in sys.argv[1:] if name not in graphs], 0
-for name in names or sys.exit(__doc__):
+for name in [name for name in sys.argv[1:] if name not in graphs] or sys.exit(__doc__):
     try:
         image = ImageOps.exif_transpose(Image.open(name))
-        image.load()
     except OSError as e:
         print(f"{name} cannot be read: {e}", file=sys.stderr)
-        unread += 1
         continue
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray(np.rint(np.asarray(image, np.float32) * (255 / 65535)).astype(np.uint8))
@@ -41,5 +37,3 @@ for name in names or sys.exit(__doc__):
     logits = np.asarray(session.run(None, {given["input"]: np.repeat(x, at_a_time, axis=0)})[0])[0]
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     print(name, *(f"{labels[i]} {shares[i]:.1%}" for i in shares.argsort()[::-1][:5]), sep="\t")
-if unread:
-    sys.exit(1)
