@@ -82,14 +82,20 @@ def album(wanted: Wanted) -> Album:
     )
 
 
-@lru_cache(maxsize=2)
-def _tables(path: Path, download: bool) -> dict[str, _Table]:
+def _package() -> Any:
+    """The package datasets, whose types are not looked at: it need not be installed."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise DataError(
             f"data set 'huggingface' needs the package datasets ({e}); pip install 'platform-aware-nas[huggingface]'"
         ) from None
+    return datasets
+
+
+@lru_cache(maxsize=2)
+def _tables(path: Path, download: bool) -> dict[str, _Table]:
+    datasets = _package()
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -116,8 +122,7 @@ def _tables(path: Path, download: bool) -> dict[str, _Table]:
 
 
 def _table(rows: Any, path: Path) -> _Table:
-    import datasets  # pyright: ignore[reportMissingImports]
-
+    datasets = _package()
     kinds: Mapping[str, Any] = rows.features
     picture = next((name for name, kind in kinds.items() if isinstance(kind, datasets.Image)), None)
     label = next((name for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)), None)
