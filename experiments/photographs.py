@@ -1,11 +1,11 @@
 """A search on photographs, its delivery, and published networks that take as long. `python -m experiments.photographs`
 
-For each seed: a search for MobileNetV3-Small's latency on this machine, whose winner is trained on the photographs at
-their size; then MobileNetV3-Small, MnasNet-small and MobileNetV2, each as wide as the table says the winner's latency
+For each seed: a search (controller=bayesian) for MobileNetV3-Small's latency on this machine, whose winner is trained on
+the photographs at their size; then MobileNetV3-Small, MnasNet-small and MobileNetV2, each as wide as the table says the winner's latency
 allows (`nas.train width=`), by the same recipe, epochs and seed. All are timed on this machine, side by side, and
 measured on the test images.
 
-    python -m experiments.photographs path=DIR [resolution_px=128] [epochs=30] [samples=42] [seeds=2] [to=DIR]
+    python -m experiments.photographs path=DIR [resolution_px=128] [epochs=15] [samples=30] [seeds=2] [to=DIR]
 
 The commands run as a user runs them, in processes of their own; `to` keeps their runs, and the same command goes on
 where it was interrupted. Writes experiments/results/photographs.csv.
@@ -26,7 +26,7 @@ from nas.seeds import final_seed
 from search_spaces import text, zoo
 from search_spaces.arch import Arch
 
-DEFAULTS = {"path": "", "resolution_px": 128, "epochs": 30, "samples": 42, "seeds": 2, "to": "runs/photographs"}
+DEFAULTS = {"path": "", "resolution_px": 128, "epochs": 15, "samples": 30, "seeds": 2, "to": "runs/photographs"}
 PUBLISHED = ("mobilenet_v3_small", "mnasnet_small", "mobilenet_v2")
 WIDTHS = tuple(percent / 100 for percent in range(200, 9, -1))
 
@@ -37,8 +37,8 @@ def main() -> None:
     for seed in range(setting["seeds"]):
         data = _data(setting)
         found = runs / f"search_{seed}"
-        words = ["nas.search", "+target=host_small", *data, f"samples={setting['samples']}", f"rng_seed={seed}"]
-        _run(found, [*words, f"final.full_epochs={setting['epochs']}"])
+        words = ["nas.search", "+target=host_small", "controller=bayesian", *data, f"samples={setting['samples']}"]
+        _run(found, [*words, f"final.full_epochs={setting['epochs']}", f"rng_seed={seed}"])
         winner = text.from_file(found / "searched.json")
         model = _model()
         made = {"found": found}
