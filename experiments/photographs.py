@@ -1,9 +1,9 @@
 """A search on photographs, its delivery, and published networks that take as long. `python -m experiments.photographs`
 
-For each seed: a search (controller=bayesian) for MobileNetV3-Small's latency on this machine, whose winner is trained on
-the photographs at their size; then MobileNetV3-Small, MnasNet-small and MobileNetV2, each as wide as the table says the winner's latency
-allows (`nas.train width=`), by the same recipe, epochs and seed. All are timed on this machine, side by side, and
-measured on the test images.
+For each seed: a search (controller=bayesian) for MobileNetV3-Small's latency on this machine, whose winner is trained
+on the photographs at their size; then MobileNetV3-Small, MnasNet-small and MobileNetV2, each as wide as the table says
+the winner's latency allows (`nas.train width=`), by the same recipe, epochs and seed. All are timed on this machine,
+side by side, and measured on the test images.
 
     python -m experiments.photographs path=DIR [resolution_px=128] [epochs=15] [samples=30] [seeds=2] [to=DIR]
 
