@@ -106,6 +106,7 @@ class FullSize:
             holdout_top1=trained.holdout_top1,
             test_top1=trained.test_top1,
             latency=latency,
+            place=self.place,
         )
         figures = delivery.deliver(run.path, finished, options, console)
         return {

@@ -67,6 +67,7 @@ def main(options: TrainOptions) -> None:
             test_top1=trained.test_top1,
             latency=_latency(plan, found),
             licence=found.licence,
+            place=plan.place,
         )
         figures = {"data": data.record(), **delivery.deliver(here.path, finished, options.delivery, console)}
         training.write(here.path, plan, trained, figures, seconds=time.perf_counter() - started)

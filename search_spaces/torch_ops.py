@@ -47,6 +47,10 @@ class ConvAct(nn.Module):
         self.act = activation(op.act)
         self._zeros: Conv | None = None
 
+    def weights(self) -> Tensor:
+        """Those of the convolution, as it computes with them."""
+        return self.conv.weight
+
     def pad_as_tensorflow(self) -> None:
         """Puts the zeros of a convolution with a stride where TensorFlow has them (`Conv.zeros`)."""
         if self.op.stride > 1 and self.op.pad is None:
@@ -57,7 +61,7 @@ class ConvAct(nn.Module):
             _, *shape = x.shape
             top, left, bottom, right = self._zeros.zeros((shape[0], shape[1], shape[2]), "tensorflow")
             x = F.pad(x, (left, right, top, bottom))
-        x = conv2d(x, self.op, self.conv.weight, self.conv.bias)
+        x = conv2d(x, self.op, self.weights(), self.conv.bias)
         if self.norm is not None:
             x = self.norm(x)
         return x if self.act is None else self.act(x)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from nas.delivery.description import label_lines
-from nas.delivery.figures import INT8, WORST
 from nas.delivery.finished import Finished
+from nas.delivery.integers import INT8, WORST
 from nas_runtime.console import brief, counted
 from search_spaces import cost, timm_export
 
@@ -60,7 +60,19 @@ def _int8(found: Mapping[str, Any] | None) -> str:
         tested += f"{found['float_test_top1']:.1%}"
     return (
         f"{INT8}: {tested}; on the holdout it costs {lost:.1f} points (it is delivered up to {_MOST}); ranges by "
-        f"{found['ranges']}; {in_float}"
+        f"{found['ranges']}; {in_float}{_learnt(found)}"
+    )
+
+
+def _learnt(found: Mapping[str, Any]) -> str:
+    """What it took beside ranges."""
+    if "fine_tuned_epochs" not in found:
+        return ""
+    before = 100 * (found["float_holdout_top1"] - found["static_holdout_top1"])
+    return (
+        f"; its weights are not those of best.onnx: they learnt {counted(found['fine_tuned_epochs'], 'epoch')} more, "
+        f"rounded as integers are (before that it cost {before:.1f} points, with "
+        f"{counted(found['static_blocks_in_float'], 'block')} in float)"
     )
 
 

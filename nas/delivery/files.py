@@ -10,8 +10,10 @@ import numpy as np
 
 from nas.delivery.card import card, in_sentences
 from nas.delivery.description import as_input, label_lines, preprocessing
-from nas.delivery.figures import INT8, MEASURED, Graphs, measure
+from nas.delivery.figures import measure
 from nas.delivery.finished import Finished
+from nas.delivery.graphs import graphs_of, pixels_of
+from nas.delivery.integers import INT8, MEASURED
 from nas.delivery.networks import write_networks
 from nas.delivery.options import Delivery
 from nas.training.pictures import PictureSet, squares
@@ -23,7 +25,6 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search_spaces import onnx_net
     from search_spaces.torch_net import Net
 
 __all__ = ["IN_WORDS", "deliver", "keep", "kept", "program_file"]
@@ -77,7 +78,7 @@ def deliver(
     about |= {"licence": finished.licence} if finished.licence else {}
     _write_graph(folder / "best.onnx", net, data, options, about)
     _write_timm(folder, net, data)
-    figures = measure(folder, finished, options, _graphs(net, data, options), console)
+    figures = measure(folder, finished, options, graphs_of(net, data, options), console)
     for name in ("best.onnx", INT8):
         if (folder / name).exists():
             onnx_net.describe(folder / name, {**about, "figures": json.dumps(figures)})
@@ -132,28 +133,11 @@ def _write_timm(folder: Path, net: "Net", data: PictureSet) -> None:
         timm_export.export(net, folder, _TIMM, mean=data.mean, std=data.std, crop=data.crop)
 
 
-def _graphs(net: "Net", data: PictureSet, options: Delivery) -> Graphs:
-    from search_spaces import onnx_net
-
-    single = onnx_net.model(net.arch, net=net, pixels=_pixels(data, options), opset=options.opset).SerializeToString()
-    return Graphs(
-        delivered=onnx_net.with_batch(single, options.batch),
-        single=single,
-        bare=onnx_net.model(net.arch, net=net).SerializeToString(),
-    )
-
-
-def _pixels(data: PictureSet, options: Delivery) -> "onnx_net.Pixels | None":
-    from search_spaces import onnx_net
-
-    return onnx_net.Pixels(mean=data.mean, std=data.std) if options.input == "uint8" else None
-
-
 def _write_graph(path: Path, net: "Net", data: PictureSet, options: Delivery, about: Mapping[str, str]) -> None:
     from search_spaces import onnx_net
 
     images, planes, logits = _examples(net, data, options)
-    pixels = _pixels(data, options)
+    pixels = pixels_of(data, options)
     onnx_net.export(
         net.arch,
         path,

@@ -1,11 +1,12 @@
 """`Finished`: a trained network, and what is known of it, as it is delivered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latency_luts import LatencyModel
 from nas.training.pictures import PictureSet
+from nas.training.place import Place
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Finished:
         test_top1s: of trainings with several seeds, of which this is the first; empty: of one only.
         latency: what prices networks on the device that it is for; None: none.
         licence: of the weights that the training began with, and where they are from, in words; None: from scratch.
+        place: where it was trained, and can learn on.
     """
 
     net: "Net"
@@ -40,3 +42,4 @@ class Finished:
     test_top1s: tuple[float, ...] = ()
     latency: LatencyModel | None = None
     licence: str | None = None
+    place: Place = field(default_factory=Place)

@@ -56,6 +56,7 @@ class Recipe:
             gradients and running statistics are means over them, each with the weight of its images. None: the batch.
         teacher_weight: share of the loss that a teacher has, where there is one.
         temperature: of the softmax of teacher and network in that share (arXiv:1503.02531).
+        rounded: whether a full training rounds weights and values as 8-bit integers do (`nas.training.rounding`).
         augmentation: of full trainings.
     """
 
@@ -84,6 +85,7 @@ class Recipe:
     micro_batch: int | None = None
     teacher_weight: float = 0.5
     temperature: float = 1.0
+    rounded: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def identity(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from nas.training.feed import Feed, count_correct
 from nas.training.learner import Learner
 from nas.training.pictures import Pictures, PictureSet
 from nas.training.recipe import Recipe
+from nas.training.rounding import round_as_integers
 from nas.training.schedules import learning_rate
 from nas.training.seat import Ranks, Seat, Updates
 from nas.training.sources import DataError
@@ -111,7 +112,10 @@ class FullTraining:
     def new_net(self) -> torch_net.Net:
         """The network as the training begins with it, on the CPU."""
         generator = torch.Generator().manual_seed(self.rng_seed)
-        return torch_net.build(self.arch, generator=generator, weights=self.weights)
+        net = torch_net.build(self.arch, generator=generator, weights=self.weights)
+        if self.recipe.rounded:
+            round_as_integers(net)
+        return net
 
 
 class _Session:

@@ -11,7 +11,8 @@ import pytest
 import latency_luts
 from latency_luts.on_device import cpu_name
 from nas.delivery import card, figures, latency
-from nas.delivery.files import _graphs, program_file
+from nas.delivery.files import program_file
+from nas.delivery.graphs import graphs_of
 from nas.training import sources
 from nas.training.pictures import of_arrays
 from nas.training.sources import DataError
@@ -157,7 +158,7 @@ def test_latencies_here_are_measured_once_for_a_graph(fashion, tmp_path, monkeyp
 
 def test_graphs_are_timed_whatever_they_take(fashion):
     data, net = fashion
-    graphs = _graphs(net, of_arrays(data, ""), USUAL)
+    graphs = graphs_of(net, of_arrays(data, ""), USUAL)
     ms = latency.measured_ms({"pixels": graphs.single, "planes": graphs.bare})
     assert ms.keys() == {"pixels", "planes"}
     assert all(0 < value < 1000 for value in ms.values())

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nas.delivery import Delivery, quantize
-from nas.delivery import figures as measured
+from nas.delivery import integers as measured
 from nas.delivery.description import as_input, preprocessing
 from nas.training import sources
 from nas.training.datasets import part
@@ -157,6 +157,54 @@ def test_blocks_that_lose_too_much_stay_in_float(fashion, monkeypatch, kind):
     assert [it.in_float for it in made] == [(), (2, 3)]
     assert made[0].float_top1 == made[1].float_top1
     assert max(it.lost for it in made) <= 0.04
+
+
+def scattered(net):
+    """About the same function, but that the channels between blocks have scales from 1 to 100."""
+    net, generator = copy.deepcopy(net), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for before, after in pairwise(net.blocks[1:5]):
+            norm = before.project.norm
+            scale = 100 ** torch.rand(len(norm.weight), generator=generator)
+            norm.weight *= scale
+            norm.bias *= scale
+            after.expand.conv.weight /= scale[None, :, None, None]
+    return net
+
+
+def test_weights_learn_on_where_integers_lose_too_much(fashion, tmp_path, monkeypatch):
+    data, net = fashion
+    monkeypatch.setattr(quantize, "_METHODS", {"MinMax": {}})
+    monkeypatch.setattr(measured, "_LR", 3e-3)  # of a network that has seen little
+    options, uneven_net = USUAL.model_copy(update={"quantize": "qat"}), scattered(net)
+    before = {name: value.clone() for name, value in uneven_net.state_dict().items()}
+    deliver(tmp_path, uneven_net, data, options=options)
+    int8 = figures(tmp_path / "best_int8.onnx")["int8"]
+    assert int8["fine_tuned_epochs"] == 3
+    assert int8["static_blocks_in_float"] == 2
+    assert int8["blocks_in_float"] == []
+    assert int8["holdout_top1"] > int8["float_holdout_top1"] - 0.01
+    card = (tmp_path / "model_card.md").read_text()
+    assert (
+        "; its weights are not those of best.onnx: they learnt 3 epochs more, rounded as integers are (before" in card
+    )
+    saved = torch_net.load(tmp_path).state_dict()
+    assert all(saved[name].equal(value) for name, value in before.items())
+    content = (tmp_path / "best_int8.onnx").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(quantize, "quantize", None)
+        deliver(tmp_path, uneven_net, data, options=options)
+    assert (tmp_path / "best_int8.onnx").read_bytes() == content
+    deliver(tmp_path, uneven_net, data, options=USUAL.model_copy(update={"quantize": "static"}))
+    assert "fine_tuned_epochs" not in figures(tmp_path / "best_int8.onnx")["int8"]
+
+
+def test_weights_stay_where_integers_lose_little(fashion, tmp_path):
+    data, net = fashion
+    deliver(tmp_path, net, data, options=USUAL.model_copy(update={"quantize": "qat"}))
+    int8 = figures(tmp_path / "best_int8.onnx")["int8"]
+    assert "fine_tuned_epochs" not in int8
+    assert not list(tmp_path.glob("int8_*"))
 
 
 def test_every_block_is_looked_at_in_as_many_looks_as_are_allowed():
