@@ -21,8 +21,10 @@ def describe(console: Console, plan: Plan | Job) -> None:
     reach = ""
     target = f"what {plan.target.like} takes" if plan.target.target_ms is None else f"{plan.target.target_ms:.1f} ms"
     target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
+    besides = ", besides the table"
     if isinstance(plan, Plan):
         spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
+        besides = ""
         reach = f"; random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
         target = f"{plan.target_ms:.1f} ms on {plan.latency.device}\nlatency     {plan.latency.describe()}"
         if doubt := of_networks(plan.latency, sampled):
@@ -38,7 +40,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"evaluation  {strategy.describe(plan.samples)}\n"
         f"controller  {strategy.policy or _controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
         f"executor {plan.executor.describe()}\n"
-        f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}"
+        f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}{besides}"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
     for note in plan.notes:

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from nas.settings import ExecutorSettings, TrainerSettings
     from nas.training.sources import DataFacts
 
-__all__ = ["INFERENCE_SHARE", "Pace", "full_training_s", "machine_factor", "pace", "training_seconds_an_image"]
+__all__ = [
+    "INFERENCE_SHARE",
+    "Pace",
+    "full_training_s",
+    "in_words",
+    "machine_factor",
+    "pace",
+    "training_seconds_an_image",
+]
 
 INFERENCE_SHARE = 0.3
 """Of the time that an image takes in training."""
@@ -24,7 +32,8 @@ INFERENCE_SHARE = 0.3
 _GPU_AT_A_TIME = 2.5  # how many times faster than one after the other are trainings that share a GPU
 _THREADS_HELP = 0.5  # n threads train one network as fast as n to this power
 _LARGE_THREADS_HELP = 0.8  # the same with images of 100 px and more
-_OVERHEAD = 1.15  # holdout, start-up, waiting
+_OVERHEAD = 1.15  # holdout, waiting
+_START_MINUTES = 0.3  # of processes, and the files that are written in the end
 
 # Seconds a training image costs by multiply-add, by value written, and by operator, at batch 64 on one core of a
 # 2.6-GHz server CPU (AMD EPYC, AVX-512): fitted to 16 trainings.
@@ -64,6 +73,17 @@ def machine_factor() -> float:
         np.exp(values)
         times.append(time.perf_counter() - start)
     return float(np.median(times)) / _REFERENCE_S
+
+
+def in_words(minutes: float, word: str = "about") -> str:
+    """How long a command takes whose trainings and evaluations take so many minutes, after ``word``."""
+    minutes += _START_MINUTES
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 120:
+        return f"{word} {minutes:.1f} minutes"
+    hours = minutes / 60
+    return f"{word} {hours:.1f} hours" if hours < 48 else f"{word} {hours / 24:.0f} days"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from nas.strategies.contract import Task
 from nas_runtime.run import Run
 from search_spaces import spaces, zoo
 from search_spaces.arch import Classifier
+from search_spaces.space import SearchSpace
 
 __all__ = [
     "Plan",
@@ -65,7 +66,7 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     except MissingUnitsError as e:
         raise ValueError(_lacks(job, latency, e)) from None
     if not low_ms <= target_ms <= high_ms:
-        raise ValueError(_out_of_reach(job, target_ms, low_ms, high_ms))
+        raise ValueError(_out_of_reach(job, latency, low_ms, high_ms, target_ms=target_ms))
     given = {field.name: getattr(job, field.name) for field in fields(Job)}
     return Plan(**{**given, "reward": replace(job.reward, target_ms=target_ms)}, latency=latency, target_ms=target_ms)
 
@@ -89,16 +90,24 @@ def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
     )
 
 
-def _out_of_reach(job: Job, target_ms: float, low_ms: float, high_ms: float) -> str:
+def _out_of_reach(job: Job, latency: LatencyModel, low_ms: float, high_ms: float, *, target_ms: float) -> str:
     above = target_ms > high_ms
     other = job.base_width * (1.25 if above else 0.8)
     remedies = ["lower target.target_ms" if above else "raise target.target_ms"]
     if can_have(job, other):
         remedies.append("raise space.base_width" if above else "lower space.base_width")
+    if job.target.target_ms is not None:  # it may have been written for pictures of another size
+        remedies += [f"give target.like={name}" for name in _between(job.space, latency, low_ms, high_ms)[:1]]
     return (
         f"the target, {target_ms:.3g} ms, is {'above' if above else 'below'} all networks of this space, which take "
         f"{low_ms:.3g} to {high_ms:.3g} ms on {job.target.device}; {' or '.join(remedies)}"
     )
+
+
+def _between(space: SearchSpace, latency: LatencyModel, low_ms: float, high_ms: float) -> list[str]:
+    """Published networks for `space`'s images that take between so many ms."""
+    known = {name: arch for name, arch in references(space).items() if name in zoo.names()}
+    return [name for name, arch in known.items() if low_ms <= latency.latency_ms(arch) <= high_ms]
 
 
 def can_have(job: Job, base_width: float) -> bool:

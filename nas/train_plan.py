@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from nas import networks
-from nas.estimate import full_training_s
+from nas.estimate import full_training_s, in_words
 from nas.options import Data
 from nas.run_data import data_of, plain
 from nas.train_options import TrainOptions
@@ -239,7 +239,7 @@ def describe(console: Console, plan: TrainPlan) -> None:
         f"training    {start}{taught}; recipe {options.recipe.name}: {recipe.describe()}\n"
         f"            {counted(recipe.epochs, 'epoch')} of {counted(in_epoch, 'update')} of {recipe.batch} images\n"
         f"where       {where}\n"
-        f"estimate    about {minutes:.1f} minutes"
+        f"estimate    {in_words(minutes)}"
     )
     for note in facts.notes:
         console.print(f"note: {note}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas import finish, loop
-from nas.estimate import pace
+from nas.estimate import in_words, pace
 from nas.executor import Evaluate, Executor
 from nas.options import ProxyTrainingOptions
 from nas.recorder import Sampling
@@ -69,8 +69,7 @@ class OwnTraining(TrainedStrategy):
         epochs = (samples + len(REFERENCES)) * trainings.trainer.recipe.epochs / speed.at_once
         epochs += speed.rounds(trainings.finalists + len(REFERENCES)) * trainings.final_epochs
         small = speed.minutes(epochs * speed.epoch_s, final_epochs=trainings.final_epochs)
-        minutes = trainings.minutes(small, networks)
-        return f"{'at most' if self.tune else 'about'} {minutes:.1f} minutes"
+        return in_words(trainings.minutes(small, networks), "at most" if self.tune else "about")
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
         trainer = self.trainings.load(console)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nas import loop
-from nas.estimate import INFERENCE_SHARE, pace
+from nas.estimate import INFERENCE_SHARE, in_words, pace
 from nas.executor import Executor, SerialExecutor
 from nas.finish import FinalTrainings
 from nas.options import SharedWeightsOptions
@@ -79,7 +79,7 @@ class Shared(TrainedStrategy):
         seconds += self._updates_cost() * shared.recipe.epochs * trainings.facts.train_images * speed.shared_image_s
         seconds += samples * looked_at * speed.look_s / speed.at_once
         small = speed.minutes(seconds, final_epochs=trainings.final_epochs)
-        return f"about {trainings.minutes(small, networks):.1f} minutes"
+        return in_words(trainings.minutes(small, networks))
 
     def _updates_cost(self) -> float:
         """What an image in the training of shared weights costs, in images of an ordinary update."""

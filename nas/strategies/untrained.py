@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import loop
 from nas.controllers import Controller
+from nas.estimate import in_words
 from nas.executor import Evaluate, Executor
 from nas.recorder import Sampling
 from nas.reward import Reward
@@ -69,7 +70,7 @@ class Untrained:
     def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
         if not self.fast:
             return f"as long as {self.name} takes for {counted(samples, 'network')}"
-        return f"about {samples * _SAMPLE_S / 60:.1f} minutes"
+        return in_words(samples * _SAMPLE_S / 60)
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> "_Judge":
         return _Judge(

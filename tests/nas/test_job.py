@@ -78,13 +78,20 @@ def test_the_plan_names_both_sizes(capsys, tmp_path, monkeypatch):
         ([SMALL, "target.target_ms=400"], "is above all networks .* lower target.target_ms or raise space.base_width"),
         (
             ["+target=pixel1_large", "space=accel_nasbench", "evaluator=surrogate", "target.target_ms=4000"],
-            "is above all networks .* on pixel1; lower target.target_ms$",
+            "is above all networks .* on pixel1; lower target.target_ms or give target.like=mobilenet_v3_small$",
         ),
     ],
 )
 def test_a_target_out_of_reach_has_remedies_that_work(arguments, message):
     with pytest.raises(ValueError, match=message):
         planned(*arguments)
+
+
+def test_a_target_for_pictures_of_another_size_is_answered_with_a_network():
+    smaller = [SMALL, "space.resolution_px=96"]
+    with pytest.raises(ValueError, match=r" or give target\.like=mobilenet_v3_small$"):
+        planned(*smaller)
+    assert planned(*smaller, "target.like=mobilenet_v3_small").target_ms < 10
 
 
 @pytest.mark.parametrize(

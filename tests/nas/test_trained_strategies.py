@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nas.estimate import Pace
+from nas.estimate import Pace, in_words
 from nas.executor import SerialExecutor
 from nas.references import REFERENCES
 from nas.seeds import final_seed
@@ -83,6 +83,9 @@ PACE = Pace(image_s=0.01, shared_image_s=0.003, look_s=0.002, images=6000, at_on
 BESIDE = len(REFERENCES)
 
 
+START = 0.3  # minutes, of processes
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """What `pace` is asked, which answers `PACE`."""
@@ -103,7 +106,7 @@ def test_the_time_of_own_trainings_by_hand(asked, tune, word):
     15 % on top for all but these."""
     own = OwnTraining(trainings=of_epochs(3, 5, finalists=4), tune=tune)
     minutes = 1.15 * ((9 + BESIDE) * 3 / 2 + (4 + BESIDE) / 2 * 5) + 5
-    assert own.estimate(9, ["networks"], "executor") == f"{word} {minutes:.1f} minutes"
+    assert own.estimate(9, ["networks"], "executor") == f"{word} {minutes + START:.1f} minutes"
     assert asked == [(["networks"], own.trainings.facts, own.trainings.trainer, "executor", {})]
 
 
@@ -125,7 +128,7 @@ def test_the_time_of_shared_weights_by_hand(asked, mode, start):
         an_image = (1 + 0.3 * 2) * (1 + 9 * 0.1)
     seconds = 60 * epochs + an_image * 100 * images * 0.003 + 9 * 2500 * 0.002 / 2
     minutes = (1.15 * seconds + 5 * 60) / 60
-    assert shared.estimate(9, ["networks"], "executor") == f"about {minutes:.1f} minutes"
+    assert shared.estimate(9, ["networks"], "executor") == f"about {minutes + START:.1f} minutes"
     more = {"shared_batch": 64, "looked_at": 2500}
     assert asked == [(["networks"], shared.trainings.facts, shared.trainings.trainer, "executor", more)]
 
@@ -332,3 +335,10 @@ def test_shared_weights_are_prepared_for_the_task(monkeypatch, tmp_path, start, 
     assert judge.final.inherited_identity == {
         **scratch, "start": "inherited", "shared": shared_weights._plain(PLAN),
     }  # fmt: skip
+
+
+def test_the_time_in_words():
+    said = [in_words(minutes) for minutes in (0, 0.69, 0.7, 119, 120, 60 * 47, 60 * 48, 60 * 24 * 30)]
+    assert said[:4] == ["less than a minute", "less than a minute", "about 1.0 minutes", "about 119.3 minutes"]
+    assert said[4:] == ["about 2.0 hours", "about 47.0 hours", "about 2 days", "about 30 days"]
+    assert in_words(3, "at most") == "at most 3.3 minutes"
