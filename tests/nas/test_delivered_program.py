@@ -72,12 +72,14 @@ class Session:
         return [np.tile(np.log(np.float32([0.2, 0.7, 0.1])), (len(x), 1))]
 
 
-def seen(monkeypatch, how, files):
-    """What the program gives the graph for these pictures, and what it prints."""
+def seen(monkeypatch, how, files, *, unread=False):
+    """What the program gives the graph for these pictures, of which it says with its exit code if one is unreadable."""
     Session.how = how
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
     monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, files)])
-    runpy.run_path(str(program_file()), run_name="__main__")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(program_file()), run_name="__main__")
+    assert end.value.code == unread
     return Session.given
 
 
@@ -109,6 +111,16 @@ def test_every_picture_is_the_same_pixel_for_pixel(crop, pictures, monkeypatch, 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{pictures[0]}\tdog 70.0%\tcat 20.0%\tant 10.0%"
     assert len(lines) == len(pictures)
+
+
+def test_pictures_that_cannot_be_read_are_said_and_the_others_are_named(pictures, tmp_path, monkeypatch, capsys):
+    how = description.preprocessing(coloured(1.0), options())
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    files = [tmp_path / "broken.jpg", pictures[0], tmp_path / "missing.jpg"]
+    assert len(seen(monkeypatch, how, files, unread=True)) == 1
+    out, err = capsys.readouterr()
+    assert out == f"{pictures[0]}\tdog 70.0%\tcat 20.0%\tant 10.0%\n"
+    assert [line.split(" cannot be read: ")[0] for line in err.splitlines()] == [str(files[0]), str(files[2])]
 
 
 def test_what_is_stretched_or_grey_is_the_same_too(pictures, monkeypatch):
