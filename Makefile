@@ -34,6 +34,7 @@ types: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "error: Python 3.11, 3.12 or 3.13 is needed; say which with PYTHON=...")'
+	@echo 'installing into .venv, which takes minutes'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
