@@ -7,7 +7,7 @@ from latency_luts import InterpolatedModel
 from latency_luts.unseen import of_networks
 from nas.job import Job
 from nas.plan import Plan
-from nas_runtime.console import counted
+from nas_runtime.console import counted, in_ms
 
 __all__ = ["describe"]
 
@@ -19,14 +19,14 @@ def describe(console: Console, plan: Plan | Job) -> None:
     rng = np.random.default_rng(0)
     sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
     reach = ""
-    target = f"what {plan.target.like} takes" if plan.target.target_ms is None else f"{plan.target.target_ms:.1f} ms"
+    target = f"what {plan.target.like} takes" if plan.target.target_ms is None else f"{in_ms(plan.target.target_ms)} ms"
     target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
     besides = ", besides the table"
     if isinstance(plan, Plan):
         spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
         besides = ""
-        reach = f"; random networks: {spread[0]:.1f} to {spread[2]:.1f} ms, median {spread[1]:.1f}"
-        target = f"{plan.target_ms:.1f} ms on {plan.latency.device}\nlatency     {plan.latency.describe()}"
+        reach = f"; random networks: {in_ms(spread[0])} to {in_ms(spread[2])} ms, median {in_ms(spread[1])}"
+        target = f"{in_ms(plan.target_ms)} ms on {plan.latency.device}\nlatency     {plan.latency.describe()}"
         if doubt := of_networks(plan.latency, sampled):
             target += f"\n            {doubt}"
     strategy = plan.strategy

@@ -11,6 +11,7 @@ import numpy as np
 from nas import delivery
 from nas.estimate import full_training_s
 from nas.options import Data
+from nas.report import training
 from nas.train_plan import fitted
 from nas.training.full import Place, train_network
 from nas.training.pictures import PictureSet
@@ -97,6 +98,7 @@ class FullSize:
             rng_seed=rng_seed,
             console=console,
         )
+        training.plot(run.path / "training.png", trained.epochs, title=f"the winner on {self.facts.name}, {px} px")
         finished = delivery.Finished(
             net=trained.net,
             data=data,

@@ -16,7 +16,7 @@ from nas.report import summary
 from nas.reward import Reward
 from nas.strategies.contract import Decision
 from nas.trial import Trial
-from nas_runtime.console import counted
+from nas_runtime.console import counted, in_ms
 from nas_runtime.files import read_json, write_json
 from search_spaces import text
 
@@ -68,6 +68,7 @@ def write(run_dir: Path, plan: Plan, result: Result) -> None:
         run_dir,
         record,
         trials,
+        delivered=delivery.in_sentences(record["delivered"]) if record["delivered"] else (),
         pointed=interactive.dots(plan.space, trials, shown, result.sampled, target_ms=plan.target_ms),
         blocks=interactive.strips({"found": decision.winner.arch} | compared, plan.latency),
         facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
@@ -117,7 +118,7 @@ def _plot(run_dir: Path, plan: Plan, result: Result, winner: Trial) -> None:
     from nas.report import plots
 
     trials, target_ms, device = result.trials, plan.target_ms, plan.latency.device
-    title = f"{plan.space.name}, target {target_ms:.1f} ms on {device}, {len(trials)} samples"
+    title = f"{plan.space.name}, target {in_ms(target_ms)} ms on {device}, {len(trials)} samples"
     latency_label = f"latency on {device} ({plan.latency.table.kind}), ms"
     plots.plot_pareto(
         run_dir / "pareto.png",
@@ -148,7 +149,7 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
     console.print(f"latency model: {described(plan.latency, winner.arch)}")
     console.print(
-        f"the last tenth of the samples has a median latency of {result.median_ms:.1f} ms "
+        f"the last tenth of the samples has a median latency of {in_ms(result.median_ms)} ms "
         f"({result.median_ms / plan.target_ms:.2f} of the target)"
     )
     files = "best.json (the network), "

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["brief", "counted", "did_you_mean", "new_console", "on_terminal", "picture_text", "prepare_streams", "shown"]
+__all__ = [
+    "brief",
+    "counted",
+    "did_you_mean",
+    "in_ms",
+    "new_console",
+    "on_terminal",
+    "picture_text",
+    "prepare_streams",
+    "shown",
+]
 
 # what moves the cursor, colours, rings, or turns the direction of reading: C0 but newline and tab, DEL, C1,
 # directional marks, and halves of characters, which come from file names that are no UTF-8
@@ -43,6 +53,11 @@ def picture_text(text: str) -> str:
 def counted(n: int, thing: str) -> str:
     """``1 image``, ``2,000 images``, ``3 classes``."""
     return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
+
+
+def in_ms(ms: float) -> str:
+    """Milliseconds: ``15.8``, ``0.83``."""
+    return f"{ms:.1f}" if round(ms, 1) >= 10 else f"{ms:.2f}"
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from nas.run_data import data_of, plain
 from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
 from nas.strategies.trained import describe_images
 from nas.training.recipe import Recipe
-from nas_runtime.console import counted
+from nas_runtime.console import counted, in_ms
 from nas_runtime.run import look
 from netadapt import seed as seeds
 from netadapt.adapt import Rule
@@ -200,9 +200,9 @@ def describe(console: Console, plan: Plan) -> None:
         else f"trained for {counted(plan.recipe.epochs, 'epoch')}"
     )
     console.print(
-        f"seed        {arch.name}: {seed_ms:.1f} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
+        f"seed        {arch.name}: {in_ms(seed_ms)} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
         f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {plan.data.name}\n"
-        f"target      {plan.target_ms:.1f} ms on {latency.device}\n"
+        f"target      {in_ms(plan.target_ms)} ms on {latency.device}\n"
         f"latency     {described(latency, arch)}\n"
         f"images      {describe_images(arch, plan.facts)}\n"
         f"steps       {at_most}, each saving {plan.rule.delta:.1%} of the seed's latency or more"

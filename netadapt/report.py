@@ -13,7 +13,7 @@ from rich.table import Table
 from nas import delivery
 from nas.report.html import image, table, write_page
 from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
-from nas_runtime.console import counted, picture_text
+from nas_runtime.console import counted, in_ms, picture_text
 from nas_runtime.labels import beside
 from netadapt.adapt import Adaptation, Step
 from netadapt.channels import groups
@@ -64,7 +64,7 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     console.print(_here_text(result))
     if result["stopped"]:
         console.print(
-            f"note: stopped at {result['reached_ms']:.1f} ms, above the target of {result['target_ms']:.1f} ms: "
+            f"note: stopped at {in_ms(result['reached_ms'])} ms, above the target of {in_ms(result['target_ms'])} ms: "
             f"{result['stopped']}. Remedies: a smaller delta, or more kinds=[expansion,bottleneck,stem,head]"
         )
     console.print(
@@ -105,8 +105,8 @@ def write(run_dir: Path, result: Mapping[str, Any], adaptation: Adaptation) -> N
     seed_ms, reached_ms = adaptation.seed_ms, adaptation.latency_ms
     stopped = f" It stopped there: {html.escape(result['stopped'])}." if result["stopped"] else ""
     body = [
-        f"<h1>{html.escape(adaptation.seed.name)}, narrowed from {seed_ms:.1f} to {reached_ms:.1f} ms</h1>",
-        f"<p>Target {result['target_ms']:.1f} ms on {html.escape(result['device'])}, "
+        f"<h1>{html.escape(adaptation.seed.name)}, narrowed from {in_ms(seed_ms)} to {in_ms(reached_ms)} ms</h1>",
+        f"<p>Target {in_ms(result['target_ms'])} ms on {html.escape(result['device'])}, "
         f"{counted(len(result['steps']), 'step')}.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
         f"<h2>Top-1 under the same final training ({counted(result['final_epochs'], 'epoch')})</h2>",
@@ -129,7 +129,7 @@ def _network_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             name,
             _percent(r["test_top1s"]),
             f"{r['holdout_top1']:.1%}",
-            f"{r['latency_ms']:.1f}",
+            in_ms(r["latency_ms"]),
             f"{r['here_ms']:.2f}",
             f"{r['madds'] / 1e6:.1f} M",
             f"{r['params'] / 1e6:.2f} M",
@@ -194,7 +194,7 @@ def _plot_path(path: Path, result: Mapping[str, Any]) -> None:
         ours = name == "adapted"
         place = (r["latency_ms"], 100 * r["test_top1"])
         axes.scatter(*place, marker="*" if ours else "D", s=180 if ours else 40, color=BEST if ours else REFERENCE)
-    axes.axvline(result["target_ms"], color=GREY, ls="--", lw=1, label=f"target {result['target_ms']:.1f} ms")
+    axes.axvline(result["target_ms"], color=GREY, ls="--", lw=1, label=f"target {in_ms(result['target_ms'])} ms")
     axes.scatter([], [], marker="D", color=REFERENCE, label="after the final training (test)")
     axes.set(xlabel=picture_text(f"latency on {result['device']}, ms"), ylabel="top-1 (%)")
     axes.legend(fontsize=8, loc="best")

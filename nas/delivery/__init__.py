@@ -1,5 +1,6 @@
 """What a run delivers: its network as it was searched and as it was trained, ready for use without this project."""
 
+from nas.delivery.card import in_sentences
 from nas.delivery.description import in_words
 from nas.delivery.files import IN_WORDS, deliver, keep, kept, program_file
 from nas.delivery.finished import Finished
@@ -11,6 +12,7 @@ __all__ = [
     "Delivery",
     "Finished",
     "deliver",
+    "in_sentences",
     "in_words",
     "keep",
     "kept",

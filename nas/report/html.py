@@ -9,7 +9,7 @@ from typing import Any
 from nas.report.interactive import SCRIPT
 from nas.report.summary import FINALISTS_HEAD, NETWORKS_HEAD, best_of, by_block, finalist_cells, network_cells
 from nas.trial import Trial
-from nas_runtime.console import counted
+from nas_runtime.console import counted, in_ms
 from nas_runtime.files import write_text
 
 __all__ = ["image", "table", "write_page", "write_report"]
@@ -25,23 +25,32 @@ img { max-width: 100%; } p.model { color: #52606d; }
 
 
 def write_report(
-    run_dir: Path, result: Mapping[str, Any], trials: Sequence[Trial], *, pointed: str, blocks: str, facts: str
+    run_dir: Path,
+    result: Mapping[str, Any],
+    trials: Sequence[Trial],
+    *,
+    delivered: Sequence[str],
+    pointed: str,
+    blocks: str,
+    facts: str,
 ) -> None:
     """Writes ``report.html`` from `result` (as in ``result.json``) and the run's pictures.
 
     Args:
+        delivered: figures of the files that are delivered, in sentences.
         pointed, blocks: `interactive.dots` of the samples and `interactive.strips` of the networks.
         facts: where the run was made, a line.
     """
     best, published = result["best"], "green: published networks; " if result["references_as_samples"] else ""
     body = [
-        f"<h1>A network for {result['target_ms']:.1f} ms</h1>",
+        f"<h1>A network for {in_ms(result['target_ms'])} ms</h1>",
         f"<p>Best of {result['samples']} samples ({result['networks_evaluated']} networks evaluated)."
         f"{_tested(result)}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         _networks(result),
         *(f"<p>Note: {html.escape(note)}</p>" for note in result["notes"]),
+        *_delivered(run_dir, delivered),
         *_finalists(result),
         f"<h2>Accuracy against latency: {result['sample_accuracy']}</h2>",
         f"<p class=model>The pointer on a dot shows the network. Red: the winner; {published}dashed: the target; line: "
@@ -83,6 +92,15 @@ def _networks(result: Mapping[str, Any]) -> str:
     return table(NETWORKS_HEAD, cells, best=list(rows).index(best_of(rows)))
 
 
+def _delivered(run_dir: Path, figures: Sequence[str]) -> list[str]:
+    """The figures of the files, and the curve of the training at full size, if there was one."""
+    if not figures:
+        return []
+    lines = "".join(f"<li>{html.escape(figure)}</li>" for figure in figures)
+    curve = [image(path)] if (path := run_dir / "training.png").exists() else []
+    return ["<h2>What is delivered</h2>", f"<ul>{lines}</ul>", *curve]
+
+
 def _finalists(result: Mapping[str, Any]) -> list[str]:
     if not result["finalists"]:
         return []
@@ -97,7 +115,7 @@ def _finalists(result: Mapping[str, Any]) -> list[str]:
 def _top(trials: Sequence[Trial]) -> list[tuple[str, str, str, str]]:
     """The ten trials with the best rewards, as cells."""
     best = sorted((t for t in trials if t.status == "ok"), key=lambda t: -t.reward)[:10]
-    return [(str(t.sample), f"{t.top1:.1%}", f"{t.latency_ms:.1f}", f"{t.reward:.4f}") for t in best]
+    return [(str(t.sample), f"{t.top1:.1%}", in_ms(t.latency_ms), f"{t.reward:.4f}") for t in best]
 
 
 def write_page(path: Path, title: str, body: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from nas import pareto
 from nas.report.plots import BEST, GREY, INK, REFERENCE
 from nas.report.summary import by_block
 from nas.trial import Trial
+from nas_runtime.console import in_ms
 from search_spaces.arch import Arch, Classifier, ConvBN, MBConv, SepConv
 from search_spaces.lower import lower
 from search_spaces.space import SearchSpace
@@ -74,7 +75,7 @@ def dots(
                 6,
                 REFERENCE,
                 1,
-                f"{name}\n{r['top1']:.1%} at {r['latency_ms']:.1f} ms",
+                f"{name}\n{r['top1']:.1%} at {in_ms(r['latency_ms'])} ms",
             )
             for name, r in references.items()
         ),
@@ -90,7 +91,9 @@ def strips(archs: Mapping[str, Arch], latency: LatencyModel) -> str:
     parts = []
     for row, (name, arch) in enumerate(archs.items()):
         top, x = 46 * row, 0.0
-        parts.append(_tick(0, top + 12, f"{name}: {sum(parts_ms[name]):.1f} ms in {len(arch.blocks)} blocks", "start"))
+        parts.append(
+            _tick(0, top + 12, f"{name}: {in_ms(sum(parts_ms[name]))} ms in {len(arch.blocks)} blocks", "start")
+        )
         for i, (unit, ms) in enumerate(zip(lower(arch), parts_ms[name], strict=True), 1):
             width = _WIDTH * ms / most_ms
             words = f"{name}, block {i}: {ms:.2f} ms\n{key(unit)}\n{_shape(unit.in_shape)} to {_shape(unit.out_shape)}"

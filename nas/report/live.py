@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nas import pareto
 from nas.reward import Reward
 from nas.trial import Trial
+from nas_runtime.console import in_ms
 
 __all__ = ["Live"]
 
@@ -75,7 +76,7 @@ class Live:
             self._best = trial
             self._progress.console.print(
                 f"sample {trial.sample:4d}: reward {trial.reward:.4f}, top-1 {trial.top1:.1%}, "
-                f"{trial.latency_ms:.1f} ms ({trial.latency_ms / self._target_ms:.2f} of the target)  new best"
+                f"{in_ms(trial.latency_ms)} ms ({trial.latency_ms / self._target_ms:.2f} of the target)  new best"
             )
         elif trial.status in ("diverged", "failed"):
             self._progress.console.print(f"sample {trial.sample:4d}: {trial.status}: {trial.note}")
@@ -84,7 +85,7 @@ class Live:
         if self._recent_ms:
             parts = [f"lately {median(self._recent_ms) / self._target_ms:.2f} of the target"]
         if best:
-            parts.insert(0, f"best {best.reward:.4f}: {best.top1:.1%} at {best.latency_ms:.1f} ms")
+            parts.insert(0, f"best {best.reward:.4f}: {best.top1:.1%} at {in_ms(best.latency_ms)} ms")
         if self._front:
             parts.append(f"{self._front} on the front")
         text = ", ".join(parts)

@@ -7,7 +7,7 @@ import numpy as np
 
 from nas import pareto
 from nas.trial import Trial
-from nas_runtime.console import picture_text
+from nas_runtime.console import in_ms, picture_text
 from nas_runtime.labels import beside
 from nas_runtime.pictures import save
 
@@ -57,7 +57,7 @@ def plot_pareto(
         lw=1.2,
         label="Pareto front",
     )
-    axes.axvline(target_ms, color=GREY, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
+    axes.axvline(target_ms, color=GREY, ls="--", lw=1, label=f"target {in_ms(target_ms)} ms")
     if references:
         axes.scatter(
             [ms for ms, _ in references.values()],
@@ -108,7 +108,7 @@ def plot_latencies(path: Path, trials: Sequence[Trial], *, target_ms: float, tit
         medians = np.median(np.lib.stride_tricks.sliding_window_view(latencies_ms, window), axis=1)
         axes.plot(samples[window - 1 :], medians, color=INK, lw=1.5, label=f"median of the last {window}")
     axes.axhspan(0.97 * target_ms, 1.03 * target_ms, color=BEST, alpha=0.15, lw=0, label="3 % around the target")
-    axes.axhline(target_ms, color=BEST, ls="--", lw=1, label=f"target {target_ms:.1f} ms")
+    axes.axhline(target_ms, color=BEST, ls="--", lw=1, label=f"target {in_ms(target_ms)} ms")
     axes.set_xlabel("sample")
     axes.set_ylabel(picture_text(latency_label))
     axes.set_ylim(bottom=0)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from nas.reward import Reward
 from nas.trial import Trial
+from nas_runtime.console import in_ms
 from search_spaces import cost
 from search_spaces.arch import Arch
 
@@ -59,7 +60,7 @@ def network_cells(rows: Mapping[str, Mapping[str, Any]], *, target_ms: float) ->
         (
             name,
             f"{r['top1']:.1%}",
-            f"{r['latency_ms']:.1f}",
+            in_ms(r["latency_ms"]),
             f"{r['latency_ms'] / target_ms:.2f}",
             f"{r['reward']:.4f}",
             f"{r['madds'] / 1e6:.1f} M",
@@ -143,7 +144,7 @@ def finalist_cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             str(row["sample"]),
             f"{row['sample_top1']:.1%}",
             "diverged" if row["top1"] is None else f"{row['top1']:.1%}",
-            f"{row['latency_ms']:.1f}",
+            in_ms(row["latency_ms"]),
             "" if row["reward"] is None else f"{row['reward']:.4f}",
         )
         for row in rows

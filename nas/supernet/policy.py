@@ -41,6 +41,7 @@ from nas.supernet.phases import Joint
 from nas.supernet.routes import Route
 from nas.training.datasets import Dataset
 from nas.training.train import normalise
+from nas_runtime.console import in_ms
 
 __all__ = ["Drawn", "JointPolicy", "Learned"]
 
@@ -136,7 +137,7 @@ class JointPolicy:
     def describe(self) -> str:
         """Where the policy is, in a few words."""
         likely_ms = float(self._latency_ms(self.most_likely()[None])[0])
-        return f"entropy {self.controller.entropy().sum():.1f} nats, its likeliest network {likely_ms:.1f} ms"
+        return f"entropy {self.controller.entropy().sum():.1f} nats, its likeliest network {in_ms(likely_ms)} ms"
 
     def tensors(self) -> dict[str, Tensor]:
         """All that `load` needs."""

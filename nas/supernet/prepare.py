@@ -16,6 +16,7 @@ from nas.reward import Reward
 from nas.supernet.phases import PHASES, Joint, Phase
 from nas.training.place import Workers
 from nas.training.recipe import Recipe
+from nas_runtime.console import in_ms
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def within(
             if ((low_ms <= ms) & (ms <= high_ms)).any():
                 return rows[((low_ms <= ms) & (ms <= high_ms)).argmax()]
         raise ValueError(
-            f"none of {_MOST_DRAWS * _DRAWN_AT_ONCE} random networks takes {low_ms:.1f} to {high_ms:.1f} ms; "
+            f"none of {_MOST_DRAWS * _DRAWN_AT_ONCE} random networks takes {in_ms(low_ms)} to {in_ms(high_ms)} ms; "
             "change space.base_width, or raise evaluator.shared.band"
         )
 

@@ -107,9 +107,9 @@ def test_a_search_leaves_everything_behind(finished):
     assert (result["best"]["sample"], result["best"]["top1"]) == (best["sample"], best["top1"])
     assert result["best"]["reward"] == pytest.approx(best["top1"] * (best["latency_ms"] / 15.8) ** -0.15)
     assert result["best"]["final_holdout_top1"] == best["top1"]  # the same training
-    assert (run_dir / "report.html").read_text().count('data-tip="mnasnet_small, block ') == len(
-        zoo.get("mnasnet_small").blocks
-    )
+    page = (run_dir / "report.html").read_text()
+    assert page.count('data-tip="mnasnet_small, block ') == len(zoo.get("mnasnet_small").blocks)
+    assert f"<ul><li>top-1 {result['best']['final_test_top1']:.1%} on " in page
     assert set(result["references"]) == {"mobilenet_v3_small", "mnasnet_small", "mobilenet_v2 0.35"}
     assert result["networks_evaluated"] == len({tuple(r["indices"]) for r in records})
     assert "not measured; leave-one-out error" in printed

@@ -45,6 +45,9 @@ def test_the_winner_is_delivered_at_the_size_of_the_data(photos, tmp_path, capsy
     assert onnxruntime.InferenceSession(run_dir / "best.onnx").get_inputs()[0].shape == [1, 48, 48, 3]
     best = json.loads((run_dir / "result.json").read_text())["best"]
     assert 0 <= best["final_test_top1"] <= 1
+    page = (run_dir / "report.html").read_text()
+    assert "<h2>What is delivered</h2><ul><li>top-1 " in page
+    assert 'alt="training"' in page  # its curve
     before = (run_dir / "best.safetensors").read_bytes()
     (run_dir / "best.onnx").unlink()
     assert call(nas.search.main, SearchOptions, command) == 0  # trains nothing again, and writes what is missing

@@ -11,7 +11,7 @@ from rich.table import Table
 from nas.report import plots
 from nas.report.plots import new_figure, save
 from nas.trial import Trial
-from nas_runtime.console import brief, new_console, picture_text, shown
+from nas_runtime.console import brief, in_ms, new_console, picture_text, shown
 from search_spaces import zoo
 
 
@@ -90,3 +90,10 @@ def test_values_in_messages_are_short_and_harmless():
     assert brief("a\nb\x1b[2J") == r"a b\x1b[2J"
     assert brief("x" * 81) == "x" * 60 + "... (81 characters)"
     assert brief("x" * 80) == "x" * 80
+
+
+def test_milliseconds_have_three_digits():
+    assert [in_ms(ms) for ms in (0.826, 1.0, 9.94, 9.96, 15.84, 123.45)] == [
+        *("0.83", "1.00", "9.94", "10.0"),
+        *("15.8", "123.5"),
+    ]
