@@ -32,6 +32,7 @@ MAY_DIFFER = (
 
 _READERS = 4  # at most, where networks are trained on the CPU: they only work in gaps (experiments/data_throughput.py)
 _LEAST = 2  # images of a micro-batch: the statistics of batch norms are those of several
+_FEW_UPDATES = 1000  # for RMSProp as the papers have it
 MIN_PX = 2
 """Feature maps of small images are not halved below this size, as those of samples are not."""
 
@@ -241,9 +242,18 @@ def describe(console: Console, plan: TrainPlan) -> None:
         f"where       {where}\n"
         f"estimate    {in_words(minutes)}"
     )
-    for note in facts.notes:
+    for note in (*facts.notes, *_notes(options, updates=recipe.epochs * in_epoch)):
         console.print(f"note: {note}")
-    if options.weights is not None and options.recipe.name != "fine_tune":
-        console.print(
-            f"note: recipe={options.recipe.name} is for weights that are new; recipe=fine_tune for given ones"
+
+
+def _notes(options: TrainOptions, *, updates: int) -> list[str]:
+    """What a person should know of the recipe for this training."""
+    notes, name = [], options.recipe.name
+    if options.weights is not None and name != "fine_tune":
+        notes.append(f"recipe={name} is for weights that are new; recipe=fine_tune for given ones")
+    if options.recipe.optimizer == "rmsprop" and updates < _FEW_UPDATES:
+        notes.append(
+            f"{counted(updates, 'update')} are few for recipe={name}, which was made for a hundred thousand; more "
+            "epochs=, a smaller batch=, or recipe=cosine, which learns from fewer"
         )
+    return notes

@@ -21,6 +21,7 @@ def train(*arguments: str, cwd, **environment):
 def test_a_training_is_delivered_and_goes_on_to_nothing_more(tmp_path):
     done = train("epochs=2", "run_dir=run", "recipe=mobilenet_v3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "note: 4 updates are few for recipe=mobilenet_v3, which was made for a hundred thousand" in done.stdout
     run = tmp_path / "run"
     result = json.loads((run / "result.json").read_text())
     assert [epoch["epoch"] for epoch in result["epochs"]] == [1, 2]
