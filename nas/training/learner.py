@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nas.training import on_gpu
 from nas.training.optimizers import new_optimizer
 from nas.training.recipe import Recipe
+from nas_runtime.memory import keep_freed_memory
 
 __all__ = ["Learner", "Together", "ramped"]
 
@@ -58,6 +59,7 @@ class Learner:
         teacher: Callable[[Tensor], Tensor] | None = None,
         together: Together | None = None,
     ) -> None:
+        keep_freed_memory()
         self.net, self.recipe, self.together = net, recipe, together or Together()
         self.optimizer = new_optimizer(net, recipe, lr_on=lr_on)
         self.average = None if recipe.ema is None else deepcopy(net).requires_grad_(False)
