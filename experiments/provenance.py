@@ -122,5 +122,5 @@ def _command() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = spec.name if spec else Path(sys.argv[0]).stem
     pairs = [(argument.split("=")[0], argument) for argument in sys.argv[1:]]
-    arguments = [f"{name}=DIR" if name.endswith("path") else argument for name, argument in pairs]
+    arguments = [f"{name}=DIR" if name == "to" or name.endswith("path") else argument for name, argument in pairs]
     return shlex.join(["python", "-m", module, *arguments])
