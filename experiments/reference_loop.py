@@ -8,6 +8,7 @@ images a second, as JSON.
 """
 
 import json
+import runpy
 import sys
 import time
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 
 def main(train: str, test: str, setting: dict[str, Any]) -> None:
+    from safetensors.torch import load_file
     from timm import create_model  # type: ignore[import-not-found]
     from timm.loss import LabelSmoothingCrossEntropy  # type: ignore[import-not-found]
     from timm.optim import create_optimizer_v2  # type: ignore[import-not-found]
@@ -24,7 +26,11 @@ def main(train: str, test: str, setting: dict[str, Any]) -> None:
 
     torch.set_num_threads(setting["threads"])
     random_seed(setting["rng_seed"], 0)
-    net = create_model("mobilenetv3_small_100", num_classes=setting["classes"], drop_rate=setting["dropout"])
+    if setting["initial"]:
+        net = runpy.run_path(setting["initial"])["build"]()
+        net.load_state_dict(load_file(setting["initial"].replace(".py", ".safetensors")))
+    else:
+        net = create_model("mobilenetv3_small_100", num_classes=setting["classes"], drop_rate=setting["dropout"])
     net = net.to(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(net, **setting["optimizer"])
     batches, pictures = loader(train, setting, training=True), loader(test, setting, training=False)

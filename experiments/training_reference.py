@@ -6,9 +6,11 @@ loss. Both see the same training pictures, recipe, number of updates and seeds, 
 processes that read.
 
     python -m experiments.training_reference path=DIR timm_path=PYTHON
-        [recipe=adamw|rmsprop] [px=128] [epochs=12] [batch=64] [images=0] [seeds=3] [threads=2] [readers=1]
+        [recipe=adamw|rmsprop] [initial=same|timm] [px=128] [epochs=12] [batch=64] [images=0] [seeds=3] [threads=2]
+        [readers=1]
 
-PYTHON is one that has timm and torchvision; images=0 takes all. ``epochs=1 images=640 seeds=1`` takes a minute or two.
+PYTHON is one that has timm and torchvision; images=0 takes all. Both begin with the same weights; with initial=timm the
+reference begins with timm's own. ``epochs=1 images=640 seeds=1`` takes a minute or two.
 Prints a table, and writes it to experiments/results/training_reference.csv (options that are not the defaults are in
 its name).
 """
@@ -31,10 +33,12 @@ from nas.training.place import Place
 from nas.training.recipe import Recipe
 from nas_runtime.console import new_console
 from nas_runtime.run import Run
-from search_spaces import rewrite, zoo
+from search_spaces import rewrite, timm_export, torch_net, zoo
+from search_spaces.arch import Arch
 
 DEFAULTS = {"path": "", "timm_path": "", "recipe": "adamw", "px": 128, "epochs": 12, "batch": 64, "images": 0}
-DEFAULTS |= {"seeds": 3, "threads": 2, "readers": 1}
+DEFAULTS |= {"initial": "same", "seeds": 3, "threads": 2, "readers": 1}
+ALLOWED = {"recipe": ("adamw", "rmsprop"), "initial": ("same", "timm")}
 CROP, AREA, DROPOUT, SMOOTHING = 0.875, 0.25, 0.2, 0.1
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VALUES: dict[str, dict[str, Any]] = {
@@ -48,7 +52,9 @@ THEIRS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    setting = options.read(DEFAULTS, {"recipe": tuple(VALUES)}, needed=("path", "timm_path"))
+    setting = options.read(
+        DEFAULTS, {"recipe": tuple(VALUES), "initial": ("same", "timm")}, needed=("path", "timm_path")
+    )
     data = sources.pictures(
         "image_folder",
         path=setting["path"],
@@ -62,7 +68,9 @@ def main() -> None:
         train, test = (linked(part, data, Path(folder) / name) for name, part in _parts(data))
         for seed in range(setting["seeds"]):
             found["ours"].append(ours(setting, data, Path(folder) / f"run {seed}", seed))
-            found["timm's pieces"].append(theirs(setting, data, train, test, seed))
+            net = torch_net.build(network(setting, data), generator=torch.Generator().manual_seed(seed))
+            timm_export.export(net, folder, "initial", mean=MEAN, std=STD)
+            found["timm's pieces"].append(theirs(setting, data, (train, test, Path(folder) / "initial.py"), seed))
             for name, figures in found.items():
                 print(f"seed {seed}, {name}: {figures[-1]}", flush=True)
     rows = [_row(name, figures) for name, figures in found.items()]
@@ -71,8 +79,12 @@ def main() -> None:
     tables.show(f"MobileNetV3-Small at {setting['px']} px, {setting['epochs']} epochs", rows, path, origin=origin)
 
 
-def ours(setting: dict[str, Any], data: PictureSet, folder: Path, seed: int) -> dict[str, float]:
+def network(setting: dict[str, Any], data: PictureSet) -> Arch:
     arch = zoo.get("mobilenet_v3_small", resolution_px=setting["px"], classes=data.classes)
+    return rewrite.dropout(arch, DROPOUT)
+
+
+def ours(setting: dict[str, Any], data: PictureSet, folder: Path, seed: int) -> dict[str, float]:
     recipe = Recipe(
         epochs=setting["epochs"],
         batch=setting["batch"],
@@ -84,7 +96,7 @@ def ours(setting: dict[str, Any], data: PictureSet, folder: Path, seed: int) -> 
     )
     folder.mkdir()
     trained = train_network(
-        rewrite.dropout(arch, DROPOUT),
+        network(setting, data),
         data,
         recipe,
         place=Place(threads=setting["threads"], readers=setting["readers"]),
@@ -96,10 +108,13 @@ def ours(setting: dict[str, Any], data: PictureSet, folder: Path, seed: int) -> 
     return {"top1": trained.test_top1, "images_per_s": trained.images_per_s, "updates": updates}
 
 
-def theirs(setting: dict[str, Any], data: PictureSet, train: Path, test: Path, seed: int) -> dict[str, float]:
+def theirs(setting: dict[str, Any], data: PictureSet, paths: tuple[Path, Path, Path], seed: int) -> dict[str, float]:
+    """With the pictures to train on, those to test with, and the network with its initial weights at `paths`."""
+    train, test, initial = paths
     values = VALUES[setting["recipe"]]
     told = {name: setting[name] for name in ("px", "epochs", "batch", "threads", "readers")}
     told |= {"classes": data.classes, "mean": MEAN, "std": STD, "crop": CROP, "crop_area": AREA, "dropout": DROPOUT}
+    told |= {"initial": str(initial) if setting["initial"] == "same" else ""}
     told |= {"label_smoothing": SMOOTHING, "warmup_epochs": _warmup(setting), "rng_seed": seed}
     told["optimizer"] = {**THEIRS[setting["recipe"]], "lr": values["lr"], "weight_decay": values["weight_decay"]}
     loop = Path(__file__).with_name("reference_loop.py")
