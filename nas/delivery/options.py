@@ -21,7 +21,6 @@ class Delivery(Options):
         ge=13, le=21, description="of best.onnx; onnxruntime 1.16 reads up to 19, and 20 and 21 need 1.17 and 1.18"
     )
     quantize: Literal["none", "static", "qat"] = Field(
-        description="static: also best_int8.onnx, its ranges from training pictures, layers that lose too much in "
-        "float; qat: where that loses more than a point or keeps layers in float, its weights learn a few epochs more, "
-        "rounded as integers are"
+        description="static: also best_int8.onnx, ranges from training pictures; qat: where that loses a point, its "
+        "weights learn on, rounded"
     )

@@ -137,7 +137,7 @@ def test_a_band_without_networks():
     draw = prepare.within(space, latency, 10.0, 12.0)
     rng = np.random.default_rng(0)
     assert all(10 <= latency.latency_ms_batch(space, draw(rng)[None])[0] <= 12 for _ in range(20))
-    with pytest.raises(ValueError, match=r"random networks takes 1\.0 to 1\.1 ms; change space\.base_width"):
+    with pytest.raises(ValueError, match=r"random networks takes 1\.00 to 1\.10 ms; change space\.base_width"):
         prepare.within(space, latency, 1.0, 1.1)(rng)
 
 
