@@ -105,9 +105,12 @@ def _out_of_reach(job: Job, latency: LatencyModel, low_ms: float, high_ms: float
 
 
 def _between(space: SearchSpace, latency: LatencyModel, low_ms: float, high_ms: float) -> list[str]:
-    """Published networks for `space`'s images that take between so many ms."""
+    """Published networks for `space`'s images that take between so many ms; none where the table lacks their units."""
     known = {name: arch for name, arch in references(space).items() if name in zoo.names()}
-    return [name for name, arch in known.items() if low_ms <= latency.latency_ms(arch) <= high_ms]
+    try:
+        return [name for name, arch in known.items() if low_ms <= latency.latency_ms(arch) <= high_ms]
+    except MissingUnitsError:
+        return []
 
 
 def can_have(job: Job, base_width: float) -> bool:

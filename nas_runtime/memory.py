@@ -15,7 +15,8 @@ def keep_freed_memory() -> bool:
     """Lets this process keep the memory that it frees, where it is glibc that manages it.
 
     Otherwise each tensor of more than some MB is fetched from the system when it is made and given back when it is
-    freed, page by page: half of the time of a training of large images on a CPU.
+    freed, page by page, which takes much of the time of a training of large images on a CPU: `experiments.memory_kept`
+    measures how much.
 
     Returns:
         Whether it does.

@@ -34,6 +34,7 @@ _CALIBRATION, _JUDGED, _TEST = 96, 1000, 5000  # pictures of train, holdout and 
 _AT_ONCE = 128  # test pictures that are in memory
 _MOST_BYTES = 2**28  # of the pictures that are judged
 _LEARNT_FROM = 0.01  # of top-1: who loses more learns on, with quantize=qat
+_BATCH = 64  # images, about
 _EPOCHS, _UPDATES, _LR = 3, 200, 3e-4  # of that, at least so many; the learning rate of recipe=fine_tune
 
 
@@ -111,11 +112,14 @@ def _learnt(
     from nas.training.full import Beginning, train_network
 
     data, net = finished.data, finished.net
-    batch = min(64, len(data.train))
+    workers = finished.place.workers.count if finished.place.workers else 1
+    size = max(2, min(_BATCH, len(data.train)) // workers)  # each has a part of every batch
+    batch = size * workers
     epochs = max(_EPOCHS, -(-_UPDATES * batch // len(data.train)))
     recipe = Recipe(
         epochs=epochs,
         batch=batch,
+        micro_batch=size if workers > 1 else None,
         lr=_LR,
         weight_decay=0.0,
         norm_momentum=0.01,
