@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 import latency_luts
-from latency_luts import build
+from latency_luts import MissingUnitsError, build
 from latency_luts.schedule import units_and_samples
 from latency_luts.table import MeasuredTable
 from nas import plan as plans
@@ -85,6 +85,17 @@ def test_the_plan_names_both_sizes(capsys, tmp_path, monkeypatch):
 def test_a_target_out_of_reach_has_remedies_that_work(arguments, message):
     with pytest.raises(ValueError, match=message):
         planned(*arguments)
+
+
+def test_no_network_is_offered_that_the_table_lacks(monkeypatch):
+    def lacking(self, arch):
+        raise MissingUnitsError.__new__(MissingUnitsError)
+
+    space = job(SMALL).space
+    latency = latency_luts.load("pixel1")
+    assert plans._between(space, latency, 0, 1000)
+    monkeypatch.setattr(type(latency), "latency_ms", lacking)
+    assert plans._between(space, latency, 0, 1000) == []
 
 
 def test_a_target_for_pictures_of_another_size_is_answered_with_a_network():
