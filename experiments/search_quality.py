@@ -1,8 +1,8 @@
 """Which method finds the best network, how soon? `python -m experiments.search_quality`
 
 Every method of `experiments.search_methods` searches every benchmark of `experiments.search_benchmarks`, with `seeds`
-seeds from `first_seed` on; `bayesian` was made with the seeds 0 to 19. All take 250 samples; the first `long_seeds`
-go on to 1,000, and only these are given to `gp`, which takes 100 samples, for its time.
+seeds from `first_seed` on; the controllers were made with the seeds 0 to 23. All take 250 samples; the first
+`long_seeds` go on to 1,000, and only these are given to `gp`, which takes 100 samples, for its time.
 
     python -m experiments.search_quality [benchmarks=soft,small,absolute,noisy] [methods=...] [seeds=12] [long_seeds=6]
                                          [first_seed=100] [workers=2] [path=FILE benchmarks=cells_soft,cells_absolute]
@@ -18,7 +18,8 @@ of the best known network, in percent. Of a table's rows:
 
 A run is recorded in runs/search_quality/ when it is done; the same command continues. Set OMP_NUM_THREADS=1 if other
 programs run. Prints tables, and which methods are ahead in them; search_quality_<benchmark>.csv and .png go to
-experiments/results.
+experiments/results. Methods that are not asked for keep the rows that the file has of them (Optuna's need not be run
+again when only ours have changed), and its line `kept` says of which commit they are.
 """
 
 import math
@@ -26,7 +27,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,6 +50,7 @@ from nas_runtime.files import read_json, write_json
 RUNS = Path("runs/search_quality")
 BUDGETS = (42, 100, 250, 1000)
 SHORT, LONG = 250, 1000
+Point = tuple[int, float, float]  # of a curve: samples, mean regret, half the interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,21 +128,39 @@ def run_all(run: Callable[[Any], object], jobs: Sequence[Any], workers: int) -> 
 def report(benchmark: Benchmark, jobs: Sequence[Job], origin: dict[str, str]) -> None:
     """Prints and writes what the runs `jobs` of a benchmark came to."""
     best, error = _best(benchmark)
-    curves: dict[str, dict[int, np.ndarray]] = {}
-    rows = []
+    path = tables.RESULTS / f"search_quality_{benchmark.name}.csv"
+    rows, kept = keep(path, {job.method for job in jobs})
+    curves = {method: _curve_of(rows, method) for method in dict.fromkeys(row["method"] for row in rows)}
     for method in dict.fromkeys(job.method for job in jobs):
         runs = [recorded(job) for job in jobs if job.method == method]
         longest = max((run["best"] for run in runs), key=len)
         of = {int(n): [run for run in runs if n in run["best"]] for n in longest}
         regrets = {n: np.array([_regret(run["best"][str(n)], best) for run in own]) for n, own in of.items()}
         rows += [_row(method, n, regrets[n], of[n], error) for n in BUDGETS if n in of]
-        curves[method] = regrets
+        curves[method] = [(n, float(regret.mean()), half_width(regret)) for n, regret in regrets.items()]
+    rows.sort(key=lambda row: list(METHODS).index(row["method"]))
     for row, is_best in zip(rows, best_rows(rows), strict=True):
         row["best"] = "yes" if is_best else "no"
-    path = tables.RESULTS / f"search_quality_{benchmark.name}.csv"
     _plot(path.with_suffix(".png"), benchmark, curves, error)
     _print(benchmark, best, error, rows)
-    tables.write(rows, path, origin=origin)
+    tables.write(rows, path, origin={**origin, **kept})
+
+
+def keep(path: Path, run: Collection[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows that the file `path` has of other methods than `run`, and where they are from."""
+    if not path.exists():
+        return [], {}
+    origin, rows = tables.read(path)
+    others: list[dict[str, Any]] = [
+        {**row, "samples": int(row["samples"])} for row in rows if row["method"] in METHODS and row["method"] not in run
+    ]
+    names = ", ".join(dict.fromkeys(row["method"] for row in others))
+    before = origin.get("kept", f"of commit {origin.get('commit')}, seeds {origin['seeds']}, {origin.get('versions')}")
+    return others, {"kept": f"{names} {before[before.index('of commit') :]}"} if others else {}
+
+
+def _curve_of(rows: Sequence[dict[str, Any]], method: str) -> list[Point]:
+    return [(row["samples"], float(row["regret %"]), float(row["+-"])) for row in rows if row["method"] == method]
 
 
 def _regret(reward: float, best: float) -> float:
@@ -205,13 +225,11 @@ def _print(benchmark: Benchmark, best: float, error: float, rows: Sequence[dict[
         console.print(line)
 
 
-def _plot(path: Path, benchmark: Benchmark, curves: dict[str, dict[int, np.ndarray]], error: float) -> None:
+def _plot(path: Path, benchmark: Benchmark, curves: Mapping[str, Sequence[Point]], error: float) -> None:
     figure, axes = plots.new_figure()
     least = 1e-3
-    for i, (method, curve) in enumerate(curves.items()):
-        samples, color = np.array(list(curve)), f"C{i % 10}"
-        mean = np.array([regret.mean() for regret in curve.values()])
-        width = np.array([half_width(regret) for regret in curve.values()])
+    for i, method in enumerate(name for name in METHODS if name in curves):
+        (samples, mean, width), color = np.array(curves[method]).T, f"C{i % 10}"
         style = "--" if METHODS[method].library else ":" if i >= 10 else "-"
         axes.plot(samples, np.maximum(mean, least), color=color, lw=1.6, ls=style, label=method)
         low, high = np.maximum(mean - width, least), np.maximum(mean + width, least)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from experiments import intervals, search_benchmarks, search_quality
+from experiments import intervals, search_benchmarks, search_quality, tables
 from experiments.search_methods import METHODS, Step
 from nas import controllers
 from nas.reward import Reward
@@ -66,6 +66,19 @@ def test_which_methods_are_ahead_is_said_of_the_rows():
         "42 samples, 2 methods: a is ahead",
         "100 samples, 2 methods: no difference between a, b",
     ]
+
+
+def test_methods_that_are_not_run_again_keep_their_rows_and_their_commit(tmp_path):
+    file, where = tmp_path / "rows.csv", {"commit": "old", "seeds": "100 to 109", "versions": "optuna 5.0.0"}
+    assert search_quality.keep(file, {"tpe"}) == ([], {})
+    both = [row("gp", 1.5, 0.1), row("bayesian", 1.0, 0.1)]
+    tables.write(both, file, origin={"command": "all", "machine": "one", **where})
+    rows, kept = search_quality.keep(file, {"bayesian"})
+    assert [(row["method"], row["samples"], row["regret %"]) for row in rows] == [("gp", 42, "1.5")]
+    assert kept == {"kept": "gp of commit old, seeds 100 to 109, optuna 5.0.0"}
+    tables.write(both, file, origin={"command": "some", "machine": "one", **where, "commit": "new", **kept})
+    assert search_quality.keep(file, {"bayesian"})[1] == kept  # of the commit that ran it
+    assert search_quality.keep(file, {"bayesian", "gp"}) == ([], {})
 
 
 def test_a_run_returns_the_network_that_seemed_best():
