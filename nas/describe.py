@@ -50,5 +50,5 @@ def describe(console: Console, plan: Plan | Job) -> None:
 
 
 def _controller(job: Job) -> str:
-    hungry = job.controller_name in ("rnn_ppo", "reinforce") and job.samples < _FEW_SAMPLES
-    return f"{job.controller_name} (controller=bayesian is made for fewer samples)" if hungry else job.controller_name
+    hungry = job.controller_name == "reinforce" and job.samples < _FEW_SAMPLES
+    return f"{job.controller_name} (rnn_ppo and bayesian need fewer samples)" if hungry else job.controller_name

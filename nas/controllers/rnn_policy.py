@@ -1,25 +1,10 @@
 """The policy of `rnn_ppo`: an LSTM that takes one choice after the other."""
 
-import contextlib
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Policy", "one_thread"]
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes with one thread. A policy is so small that more only wait for each other; and threads that
-    were never started cannot be missing where a process is forked later."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+__all__ = ["Policy"]
 
 
 class Policy(nn.Module):

@@ -1,12 +1,20 @@
-"""MnasNet's controller: an LSTM that samples the tokens of an architecture one after the other, trained by PPO.
+"""MnasNet's controller, an LSTM that samples the tokens of an architecture one after the other, trained by PPO; and a
+model of what it has seen, from which it also learns.
 
 MnasNet (arXiv:1807.11626, section 4.2) takes NASNet's (arXiv:1707.07012): the embedding of the token just taken goes
 into an LSTM, whose state gives the logits of the next choice. The update is proximal policy optimisation with the
 clipped objective (arXiv:1707.06347, equation 7), an entropy bonus, and an exponential moving average of rewards as the
 baseline.
 
-What differs from NASNet's appendix, which is for 20,000 networks (MnasNet sampled 8,000), where a search here has some
-tens to thousands:
+A policy needs thousands of samples; a search here has tens to hundreds. So after `random` samples it also learns from
+imagined networks, as in Dyna (Sutton, 1990) and DyNA-PPO (Angermueller et al., 2020): for each batch the model that
+`nas.controllers.bayesian` has, too (`nas.controllers.model`), is fitted, and the policy passes `imagined` batches of
+its own samples, each rewarded by another function that is drawn from the model, with the known latencies: what the
+model does not know is rewarded now so, now so, and the policy does not collapse onto its mean. What is then evaluated
+are those of the policy's samples and of changes of the best networks that the model expects most of. With
+``imagined=0`` there is no model, and it is the policy alone.
+
+What differs from NASNet's appendix, which is for 20,000 networks (MnasNet sampled 8,000):
 
 - the learning rate is 1e-3, not 3.5e-4, and a batch is passed twice, so that few samples move the policy;
 - 64 hidden units, not 100;
@@ -21,7 +29,7 @@ The clip of 0.2 is the PPO paper's; the ratio is that of whole networks' probabi
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +37,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, setting, told
+from nas.controllers.model import Model
+from nas.controllers.proposals import Proposals
+from nas.controllers.threads import one_thread
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -39,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RNNPPO", "PPOSettings"]
 
+_IMAGINED = 64  # networks of a batch
+_CHILDREN, _PARENTS = 2048, 24  # as of controller bayesian
 _MOST_WEIGHTS = 2**26  # of embeddings: 256 MiB, the heads as much again, and Adam two copies of both
 
 
@@ -54,6 +67,13 @@ class PPOSettings:
     epochs: int = setting(2, Whole(1, 100), "passes over each batch of samples")
     entropy: float = setting(0.5, Number(0, 1000), "weight of the entropy bonus (mean over the choices, in nats)")
     baseline_decay: float = setting(0.9, Number(0, 1, below=True), "of the moving average of rewards")
+    random: int = setting(16, Whole(2, 100_000), "samples before the first model")
+    imagined: int = setting(
+        8, Whole(0, 1000), "batches of imagined networks, by the model, that a batch of samples adds; 0: no model"
+    )
+    window: int = setting(
+        400, Whole(2, 4096), "observations that the model is made of: the latest half of so many, and the best half"
+    )
 
     def __post_init__(self) -> None:
         check_settings("rnn_ppo", self)
@@ -77,12 +97,19 @@ class RNNPPO:
             )
         self._baseline: float | None = None
         self._scale: float | None = None
+        self._rng = np.random.default_rng(rng_seed)
+        self._model = Model(space, self._settings.window)
+        self._proposals = Proposals(space, self._rng)
+
+    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
+        """See `Model.inform`."""
+        self._model.inform(latency_ms, reward)
 
     @cached_property
     def policy(self) -> "Policy":
         import torch
 
-        from nas.controllers.rnn_policy import Policy, one_thread
+        from nas.controllers.rnn_policy import Policy
 
         with torch.random.fork_rng(devices=[]), one_thread():
             torch.manual_seed(self._rng_seed)
@@ -101,32 +128,57 @@ class RNNPPO:
         return Generator().manual_seed(self._rng_seed)
 
     def propose(self, n: int) -> np.ndarray:
-        """(n, C) index vectors sampled from the policy."""
+        """(n, C) index vectors: sampled from the policy, and, once there is a model, those of the policy's samples and
+        of changes of the best networks of which the model expects most."""
+        check_count(n)
+        with one_thread():
+            found = self._by_model(n)
+            if len(found) < n:
+                found = np.vstack([found, self._sample(n - len(found))])
+        self._proposals.add(self._space.canonical(found))
+        return found
+
+    def _by_model(self, n: int) -> np.ndarray:
+        settings, proposals = self._settings, self._proposals
+        known = settings.imagined and len(proposals) >= settings.random
+        fitted = self._model.fitted() if known else None
+        if fitted is None:
+            return np.zeros((0, len(self._space.choices)), dtype=np.int64)
+        for _ in range(settings.imagined):
+            points = self._space.canonical(self._sample(_IMAGINED))
+            rewards = fitted.draw(points, self._rng)
+            self._update(points, (rewards - rewards.mean()) / max(float(np.abs(rewards - rewards.mean()).mean()), 1e-8))
+        children = proposals.count(_CHILDREN, n)
+        others = self._space.canonical(self._sample(children // 4))
+        candidates = proposals.promising(fitted, fitted.best_points(_PARENTS), others, children=children, n=n)
+        return fitted.pick(candidates, n)
+
+    def _sample(self, n: int) -> np.ndarray:
+        """(n, C) from the policy."""
         import torch
 
-        from nas.controllers.rnn_policy import one_thread
-
-        check_count(n)
-        with torch.no_grad(), one_thread():
+        with torch.no_grad():
             return self.policy.sample(n, self._generator).numpy()
 
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """One PPO update on a batch: indices (n, C), rewards (n,); NaN rewards are left out."""
-        from nas.controllers.rnn_policy import one_thread
-
         indices, rewards = told(self._space, indices, rewards)
         known = ~np.isnan(rewards)
+        points = self._space.canonical(indices)
+        self._proposals.add(points)
+        self._model.observe(points, rewards)
         if known.any():
             with one_thread():
-                self._update(indices[known], rewards[known])
+                self._update(indices[known], self._advantages(rewards[known]))
 
-    def _update(self, points: np.ndarray, rewards: np.ndarray) -> None:
+    def _update(self, points: np.ndarray, above: np.ndarray) -> None:
+        """By points (n, C) whose rewards are so far above the baseline, in units of their deviation."""
         import torch
         from torch.nn.utils import clip_grad_norm_
 
         tokens = torch.from_numpy(points)
         active = torch.from_numpy(self._space.active(points))
-        advantages = torch.from_numpy(self._advantages(rewards)).float()
+        advantages = torch.from_numpy(above).float()
         with torch.no_grad():
             before, _ = self.policy(tokens, active)
         for _ in range(self._settings.epochs):
@@ -147,10 +199,14 @@ class RNNPPO:
             "generator": self._generator.get_state(),
             "baseline": self._baseline,
             "scale": self._scale,
+            "rng": self._rng.bit_generator.state,
+            "proposed": self._proposals.state(),
+            **self._model.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state("rnn_ppo", state, ("policy", "optimizer", "generator", "baseline", "scale"))
+        own_keys = ("policy", "optimizer", "generator", "baseline", "scale", "rng", "proposed")
+        check_state("rnn_ppo", state, (*own_keys, "points", "rewards", "numbers"))
         own = {name: value.shape for name, value in self.policy.state_dict().items()}
         if {name: value.shape for name, value in state["policy"].items()} != own:
             raise ValueError("controller rnn_ppo: this is the state of another space, or of another hidden=")
@@ -158,6 +214,9 @@ class RNNPPO:
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._generator.set_state(state["generator"])
         self._baseline, self._scale = state["baseline"], state["scale"]
+        self._rng.bit_generator.state = state["rng"]
+        self._proposals.load(state["proposed"])
+        self._model.load(state)
 
     def _advantages(self, rewards: np.ndarray) -> np.ndarray:
         """Rewards above the moving average, in units of the moving mean deviation: the scale of a reward is no setting.

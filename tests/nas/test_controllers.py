@@ -88,7 +88,7 @@ def test_choices_that_do_not_matter_are_survived_and_do_not_count(name):
 
 def test_spaces_of_many_options_or_choices(name):
     """Less than 200 MiB, whatever the number of options is."""
-    settings = {"bayesian": {"random": 4, "children": 256, "drawn": 32}, "rnn_ppo": {"hidden": 2}}
+    settings = {"bayesian": {"random": 4, "children": 256}, "rnn_ppo": {"hidden": 2}}
     sizes = ([3000, 4, 4], [3] * 100) if name == "rnn_ppo" else ([10_000, 4, 4], [3] * 3000)
     for space in (small_space(*each) for each in sizes):
         controller = controllers.make(name, space, rng_seed=0, settings=settings.get(name))
@@ -193,8 +193,8 @@ def test_an_exhausted_space_is_proposed_again():
         ("rnn_ppo", {"epochs": 10**6}, "epochs=1000000; it must be a whole number from 1 to 100"),
         ("rnn_ppo", {"baseline_decay": None}, "baseline_decay=None; it must be a number from 0 to below 1"),
         ("bayesian", {"random": 1}, "random=1; it must be a whole number from 2 to 100000"),
-        ("bayesian", {"drawn": 10**6}, "drawn=1000000; it must be a whole number from 2 to 4096"),
-        ("bayesian", 5, "settings=5; give {name: value}, allowed: children, drawn"),
+        ("bayesian", {"window": 10**6}, "window=1000000; it must be a whole number from 2 to 4096"),
+        ("bayesian", 5, "settings=5; give {name: value}, allowed: children, parents, random, window"),
         ("random", [("lr", 1)], "give {name: value}, allowed: none, it has no settings"),
     ],
 )

@@ -13,10 +13,23 @@ import torch
 from nas import controllers
 from nas.controllers import reinforce
 from nas.controllers.reinforce import Reinforce
-from nas.controllers.rnn_policy import Policy, one_thread
+from nas.controllers.rnn_policy import Policy
 from nas.controllers.rnn_ppo import RNNPPO, PPOSettings
+from nas.controllers.threads import one_thread
 from nas.testing.controllers import conditional_space, small_space
 from tests.commands.test_commands import HANGS_S
+
+
+@pytest.mark.parametrize(("imagined", "least", "most"), [(8, 1.5, 4.0), (0, -0.3, 0.5)])
+def test_the_policy_itself_learns_from_networks_that_it_imagines(imagined, least, most):
+    """From 40 samples: how far its own are above random ones, in deviations of these."""
+    space, gains = small_space(*[5] * 8), np.random.default_rng(50).normal(size=8)
+    controller = RNNPPO(space, PPOSettings(imagined=imagined), rng_seed=0)
+    for _ in range(5):
+        indices = controller.propose(8)
+        controller.observe(indices, indices @ gains)
+    own = controller.policy.sample(512, torch.Generator().manual_seed(0)).numpy() @ gains
+    assert least < (own.mean() - 2 * gains.sum()) / np.sqrt(2 * (gains**2).sum()) < most
 
 
 def scrambled_reinforce(space):
