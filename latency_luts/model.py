@@ -1,7 +1,7 @@
 """`LatencyModel`: from a table to the latency of any network."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from latency_luts.missing import MissingUnitsError, measure_again
 from latency_luts.origin import Corrected, Imported, Measured
 from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError
 from search_spaces.arch import Arch
+from search_spaces.layer_tables import LayerTables
 from search_spaces.lower import Unit, lower
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LatencyModel:
         self._prices = prices or unit_prices(source)
         self._cache: dict[tuple, float | None] = {}
         self._cache_mib: dict[tuple, float] = {}
-        self._layer_tables: tuple[SearchSpace, _LayerTables] | None = None
+        self._layers: tuple[SearchSpace, LayerTables, list[np.ndarray], list[np.ndarray]] | None = None
 
     @property
     def device(self) -> str:
@@ -100,26 +101,33 @@ class LatencyModel:
             raise ValueError(f"space {space.name!r} takes indices (n, {len(space.choices)}), not {indices.shape}")
         if space.declaration is None:
             return np.array([self.latency_ms(space.decode(row)) for row in indices])
-        options = np.array([len(choice.options) for choice in space.choices])
-        if ((indices < 0) | (indices >= options)).any():
-            raise ValueError(f"space {space.name!r}: an index is outside its choice")
-        if self._layer_tables is None or self._layer_tables[0] is not space:
-            weights_mib = self._weights_mib if self._correction.saved_by_mib_ms else None
-            self._layer_tables = (space, _layer_tables(self._price, weights_mib, space))
-        _, (strides, tables_ms, tables_mib) = self._layer_tables
+        if self._layers is None or self._layers[0] is not space:
+            self._layers = (space, *self._layer_tables(space))
+        _, tables, tables_ms, tables_mib = self._layers
         sum_ms, mib = np.zeros(len(indices)), np.zeros(len(indices))
         for start in range(0, len(indices), _CHUNK):
-            rows = indices[start : start + _CHUNK]
-            places = (rows.astype(np.float64) @ strides).astype(np.int64)  # exact: far below 2^53
-            for table_ms, column in zip(tables_ms, places.T, strict=True):
+            places = tables.places(indices[start : start + _CHUNK])
+            for table_ms, column in zip(tables_ms, places, strict=True):
                 sum_ms[start : start + _CHUNK] += table_ms[column]
             if tables_mib:
-                for table_mib, column in zip(tables_mib, places.T, strict=True):
+                for table_mib, column in zip(tables_mib, places, strict=True):
                     mib[start : start + _CHUNK] += table_mib[column]
         ms = sum_ms + self._correction.whole_ms(mib)
         if (wrong := ~(ms > 0)).any():  # NaN stands for a missing unit
             self.latency_ms(space.decode(indices[wrong][0]))  # raises
         return ms
+
+    def _layer_tables(self, space: "SearchSpace") -> tuple[LayerTables, list[np.ndarray], list[np.ndarray]]:
+        """The layers of a space, the ms of each (NaN stands for a missing unit), and the MiB, if they count."""
+
+        def ms(units: Sequence[Unit]) -> float:
+            prices = [self._price(unit) for unit in units]
+            return math.nan if None in prices else math.fsum(filter(None, prices))
+
+        tables = LayerTables(space)
+        if not self._correction.saved_by_mib_ms:
+            return tables, tables.of(ms), []
+        return tables, tables.of(ms), tables.of(lambda units: math.fsum(map(self._weights_mib, units)))
 
     def _weights_mib(self, unit: Unit) -> float:
         place = (unit.block, unit.in_shape)
@@ -224,35 +232,6 @@ def _error(source: Table, error: Error | None) -> str:
         f"{words}, {error.family.mape:.1%}{of_them} with the network's whole family left out ({error.family.families} "
         "families)"
     )
-
-
-_LayerTables = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
-
-
-def _layer_tables(
-    unit_ms: UnitPrices, weights_mib: Callable[[Unit], float] | None, space: "SearchSpace"
-) -> _LayerTables:
-    """For looking up L layers: strides (C, L), and for each layer the ms of every combination of what decides it, and
-    the MiB (no tables without `weights_mib`).
-
-    ``indices @ strides`` (n, L) are the places in the tables; NaN stands for a missing unit.
-    """
-    layers = list(space.declared().variants())
-    column = {choice.name: i for i, choice in enumerate(space.choices)}
-    strides = np.zeros((len(space.choices), len(layers)))
-    tables_ms, tables_mib = [], []
-    for number, layer in enumerate(layers):
-        stride = 1
-        for name in reversed(layer.choices):
-            strides[column[name], number] = stride
-            stride *= len(space.choices[column[name]].options)
-        rows = ([unit_ms(unit) for unit in units] for units in layer.units)
-        ms = np.array([math.nan if None in row else math.fsum(filter(None, row)) for row in rows])
-        tables_ms.append(ms[layer.index])
-        if weights_mib is not None:
-            mib = np.array([math.fsum(map(weights_mib, units)) for units in layer.units])
-            tables_mib.append(mib[layer.index])
-    return strides, tables_ms, tables_mib
 
 
 def _how(identity: Identity) -> str:
