@@ -29,6 +29,8 @@ def describe(console: Console, plan: Plan | Job) -> None:
         target = f"{in_ms(plan.target_ms)} ms on {plan.latency.device}\nlatency     {plan.latency.describe()}"
         if doubt := of_networks(plan.latency, sampled):
             target += f"\n            {doubt}"
+        if plan.limits:
+            target += f"\nlimits      {plan.bounds.describe()}"
     strategy = plan.strategy
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     console.print(

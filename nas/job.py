@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import controllers
+from nas import controllers, limits
 from nas.controllers import Controller
 from nas.options import Target
 from nas.references import sizes
@@ -50,6 +50,7 @@ class Job:
     Attributes:
         base_width: of the space.
         reward: its target is not known yet.
+        limits: what a network may have at most, by the names of `nas.limits`.
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
         controller: untouched.
         strategy: how networks are judged.
@@ -67,6 +68,7 @@ class Job:
     table_error: float
     reward: Reward
     adjust_after: int | None
+    limits: Mapping[str, float]
     samples: int
     batch: int
     controller_name: str
@@ -100,6 +102,7 @@ def read_job(options: SearchOptions) -> Job:
         table_error=options.table_error,
         reward=Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta),
         adjust_after=_adjust_after(options),
+        limits=_limits(options),
         samples=options.samples,
         batch=options.batch,
         controller_name=options.controller.name,
@@ -137,6 +140,11 @@ def _space(options: Space, classes: int) -> SearchSpace:
 def _config(options: SearchOptions, space: SearchSpace) -> dict[str, Any]:
     """All options, with the resolution and the number of classes that the search is for."""
     return {**options.written, "space": {**options.written["space"], **sizes(space)}}
+
+
+def _limits(options: SearchOptions) -> Mapping[str, float]:
+    limits.devices(options.limits)
+    return options.limits
 
 
 def _adjust_after(options: SearchOptions) -> int | None:

@@ -99,6 +99,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
         "final_start": decision.start,
         "delivered": decision.final.get("delivered"),
         "target_ms": plan.target_ms,
+        "limits": plan.bounds.record(winner.arch),
         "latency_model": described(plan.latency, winner.arch),
         "accuracy": plan.strategy.accuracy,
         "sample_accuracy": plan.strategy.sample_accuracy,
@@ -147,6 +148,9 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
         console.print(summary.finalists_table(decision.finalists, result.reward))
         console.print(summary.agreement(decision.finalists))
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
+    for name, arch in {"found": winner.arch, **references(plan.space)}.items():
+        if plan.limits and (name == "found" or name in decision.references):
+            console.print(f"limits: {name} has {plan.bounds.in_words(arch)}")
     console.print(f"latency model: {described(plan.latency, winner.arch)}")
     console.print(
         f"the last tenth of the samples has a median latency of {in_ms(result.median_ms)} ms "

@@ -6,8 +6,9 @@ from pathlib import Path
 import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel, MissingUnitsError, table
 from latency_luts.key import key
-from latency_luts.table import MeasuredTable
+from latency_luts.table import MeasuredTable, TableError
 from nas.job import Job
+from nas.limits import Limits, devices
 from nas.reach import reach
 from nas.references import references, sizes
 from nas.strategies.contract import Task
@@ -26,8 +27,6 @@ __all__ = [
     "open_latency",
 ]
 
-_TABLE = "table.json"  # in a run's directory
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Job):
@@ -35,10 +34,12 @@ class Plan(Job):
 
     Attributes:
         reward: with the target.
+        bounds: the limits, on the devices' tables.
     """
 
     latency: LatencyModel
     target_ms: float
+    bounds: Limits
 
     @property
     def task(self) -> Task:
@@ -68,7 +69,35 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     if not low_ms <= target_ms <= high_ms:
         raise ValueError(_out_of_reach(job, latency, low_ms, high_ms, target_ms=target_ms))
     given = {field.name: getattr(job, field.name) for field in fields(Job)}
-    return Plan(**{**given, "reward": replace(job.reward, target_ms=target_ms)}, latency=latency, target_ms=target_ms)
+    reward = replace(job.reward, target_ms=target_ms)
+    return Plan(**{**given, "reward": reward}, latency=latency, target_ms=target_ms, bounds=_bounds(job, latency))
+
+
+def _bounds(job: Job, latency: LatencyModel) -> Limits:
+    """The limits, which some network of the space meets.
+
+    Raises:
+        ValueError: none does, as far as is found; or a device has no table, or one that lacks units.
+    """
+    models = {device: _other_latency(job, latency, device) for device in devices(job.limits)}
+    bounds = Limits(job.space, job.limits, models)
+    try:
+        bounds.check()
+    except MissingUnitsError as e:
+        raise ValueError(_lacks(job, next(m for m in models.values() if m.table is e.table), e)) from None
+    return bounds
+
+
+def _other_latency(job: Job, latency: LatencyModel, device: str) -> LatencyModel:
+    """The model of a device on which the latency is limited, by the table that the run began with."""
+    if device in (job.target.device, latency.device):
+        return latency
+    if kept := kept_table(job.run_dir, resumed=job.resumed, device=device):
+        return kept
+    try:
+        return latency_luts.load(device, tables_dir=job.tables_dir)
+    except TableError as e:
+        raise ValueError(f"limits has {device}_ms: {e}") from None
 
 
 def _target_ms(job: Job, latency: LatencyModel) -> float:
@@ -157,18 +186,26 @@ def open_latency(job: Job) -> LatencyModel:
     return model
 
 
-def kept_table(run_dir: Path | None, *, resumed: bool) -> LatencyModel | None:
+def kept_table(run_dir: Path | None, *, resumed: bool, device: str = "") -> LatencyModel | None:
     """The latency model of the run that is continued, by the table that it began with; None if a run begins.
+
+    Args:
+        device: one on which the latency is only limited.
 
     A device's table grows, and every unit that is measured later moves those that are interpolated: with the table of
     today a continued run would be another run.
     """
-    if run_dir is None or not resumed or not (run_dir / _TABLE).exists():
+    if run_dir is None or not resumed or not (run_dir / _table(device)).exists():
         return None
-    return latency_luts.load(run_dir / _TABLE)
+    return latency_luts.load(run_dir / _table(device))
 
 
-def keep_table(run: Run, latency: LatencyModel) -> None:
-    """Copies the run's table into its directory, unless that was done before."""
-    if not (run.path / _TABLE).exists():
-        table.write(latency.table, run.path / _TABLE)
+def keep_table(run: Run, latency: LatencyModel, device: str = "") -> None:
+    """Copies a table of the run into its directory, unless that was done before."""
+    if not (run.path / _table(device)).exists():
+        table.write(latency.table, run.path / _table(device))
+
+
+def _table(device: str) -> str:
+    """A table's file in a run's directory: of the target's device, or of a limit's."""
+    return f"table_{device}.json" if device else "table.json"

@@ -44,7 +44,7 @@ def main(options: SearchOptions) -> None:
         return
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=about) as here:
-        keep_table(here, plan.latency)
+        _keep_tables(here, plan)
         with _journal(here, plan, console) as journal, plan.executor.open() as executor:
             judge = plan.strategy.open(plan.task, here, executor, console)
             trials, reward = _search(here, plan, judge, journal, console)
@@ -59,6 +59,13 @@ def main(options: SearchOptions) -> None:
         )
         outcome.write(here.path, plan, result)
         outcome.show(console, here.path, plan, result)
+
+
+def _keep_tables(here: Run, plan: Plan) -> None:
+    keep_table(here, plan.latency)
+    for device, model in plan.bounds.models.items():
+        if model is not plan.latency:
+            keep_table(here, model, device)
 
 
 @contextmanager
@@ -94,10 +101,11 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
             reward=plan.reward,
             adjust_after=plan.adjust_after,
             adjust=adjust,
+            costs=plan.bounds.costs,
         )
         sampling = Sampling(
             space=plan.space,
-            controller=judge.controller,
+            controller=plan.bounds.keep(judge.controller, rng_seed=plan.rng_seed),
             objective=objective,
             samples=plan.samples,
             batch=plan.batch,

@@ -20,7 +20,7 @@ from nas.options import (
 )
 from nas.recipe_options import RecipeOptions
 from nas.strategies import EVALUATORS
-from nas_runtime.kinds import Free, named_in
+from nas_runtime.kinds import Amounts, Free, named_in
 from nas_runtime.options import CommandOptions, Options, settings_in
 from search_spaces.options import Space
 
@@ -98,6 +98,9 @@ class SearchOptions(CommandOptions, RunOptions, Running):
         ge=1,
         le=10**9,
         description="with soft: samples after which w changes once, if they miss the target; null: never",
+    )
+    limits: Amounts = Field(
+        description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"
     )
     samples: int = Field(ge=1, le=10_000_000, description="networks to sample")
     batch: int = Field(ge=1, le=100_000, description="samples between two updates of the controller")

@@ -27,6 +27,7 @@ from nas_runtime.registry import DOTTED, Registry, is_dotted
 __all__ = [
     "LARGEST",
     "Among",
+    "Amounts",
     "AnyPath",
     "Free",
     "Kind",
@@ -243,12 +244,31 @@ class _Free(Mark):
         return ": it must be names with values; leave it out, or set its values one by one"
 
 
+class _Amounts(Mark):
+    @property
+    def words(self) -> str:
+        return "names with numbers above 0"
+
+    def read(self, value: Any) -> dict[str, float]:
+        amounts = {} if value is None else value
+        if not is_mapping(amounts) or not all(isinstance(name, str) for name in amounts):
+            raise ValueError
+        if not all(_is_number(amount) and amount > 0 for amount in amounts.values()):
+            raise ValueError
+        return {name: float(amount) for name, amount in amounts.items()}
+
+    def refusal(self, value: Any) -> str:
+        return ": it must be names with numbers above 0, like {params_m: 4}"
+
+
 Text = Annotated[str, _Text()]
 """A printable text that is not empty."""
 AnyPath = Annotated[Path, _Path()]
 """A path, ``~`` expanded; whether it is there is not looked at."""
 Free = Annotated[dict[str, Any], _Free()]
 """Names and values that others know; null is none."""
+Amounts = Annotated[dict[str, float], _Amounts()]
+"""Names with numbers above 0; null is none."""
 
 
 @dataclass(frozen=True)

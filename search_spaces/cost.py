@@ -17,8 +17,10 @@ __all__ = [
     "op_params",
     "params",
     "peak_activation_bytes",
+    "unit_folded_weights",
     "unit_madds",
     "unit_params",
+    "unit_peak",
 ]
 
 
@@ -34,7 +36,7 @@ def params(arch: Arch) -> int:
 
 def peak_activation_bytes(arch: Arch, bytes_per_value: int = 4) -> int:
     """Largest sum of the tensors that are alive at once, batch 1, running the operators in order."""
-    return bytes_per_value * max(map(_unit_peak, lower(arch)))
+    return bytes_per_value * max(map(unit_peak, lower(arch)))
 
 
 def unit_madds(unit: Unit) -> int:
@@ -70,7 +72,15 @@ def op_params(op: Op) -> int:
             return 0
 
 
-def _unit_peak(unit: Unit) -> int:
+def unit_folded_weights(unit: Unit) -> int:
+    """Values of its weights once batch norms are folded into them: each filter has a bias, then."""
+    ops = [node.op for node in unit.nodes]
+    folded = [prod(op.size) * op.in_ch // op.groups * op.out_ch + op.out_ch for op in ops if isinstance(op, Conv)]
+    return sum(folded) + sum(op_params(op) for op in ops if isinstance(op, Linear))
+
+
+def unit_peak(unit: Unit) -> int:
+    """Values of the tensors that are alive at once, at most, running the operators in order."""
     last_use = {name: i for i, node in enumerate(unit.nodes) for name in node.op.inputs}
     alive = {"input": prod(unit.in_shape)}
     peak = 0

@@ -29,6 +29,7 @@ import numpy as np
 from nas.controllers.contract import Whole, check_count, check_settings, check_state, setting, told
 from nas.controllers.model import Model
 from nas.controllers.proposals import Proposals
+from nas.controllers.region import Region
 from search_spaces.space import SearchSpace
 
 __all__ = ["Bayesian", "BayesianSettings"]
@@ -62,6 +63,10 @@ class Bayesian:
     def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
         """See `Model.inform`."""
         self._model.inform(latency_ms, reward)
+
+    def restrict(self, region: Region) -> None:
+        """From now on, points of the region only (`nas.controllers.region`)."""
+        self._proposals.restrict(region)
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors: random ones at first, then by the model; new ones as long as there are."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.controllers.model import Fitted
+from nas.controllers.region import Region
 from search_spaces.space import SearchSpace
 
 __all__ = ["Proposals"]
@@ -31,6 +32,7 @@ class Proposals:
         self._space, self._rng = space, rng
         self._sizes = np.array([len(choice.options) for choice in space.choices])
         self._known: set[tuple[int, ...]] = set()
+        self._region: Region | None = None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -40,19 +42,32 @@ class Proposals:
         self._known.update(map(tuple, points.tolist()))
 
     def new(self, points: np.ndarray) -> np.ndarray:
-        """The distinct ones of `points` that were not proposed yet, in their order."""
-        distinct = dict.fromkeys(map(tuple, points.tolist()))
+        """The distinct ones of `points` that may be proposed and were not yet, in their order."""
+        inside = points if self._region is None else points[self._region.has(points)]
+        distinct = dict.fromkeys(map(tuple, inside.tolist()))
         new = [point for point in distinct if point not in self._known]
         return np.array(new, dtype=np.int64).reshape(-1, len(self._sizes))
 
     def random(self, n: int) -> np.ndarray:
         """(n, C) points, new ones as long as a few tries find them."""
-        drawn = self.anywhere(10 * n)
+        drawn = self.anywhere(10 * n) if self._region is None else self.within(self.anywhere(2 * n))
         return np.vstack([self.new(drawn), drawn])[:n]
 
     def anywhere(self, n: int) -> np.ndarray:
         """(n, C) points, each as likely."""
         return self._space.canonical(self._space.sample(self._rng, n))
+
+    def within(self, points: np.ndarray) -> np.ndarray:
+        """`points`, led to where they may be proposed."""
+        return points if self._region is None else self._region.nearest(points, self._rng)
+
+    def may_be(self, points: np.ndarray) -> np.ndarray:
+        """(n,) whether they may be proposed."""
+        return np.ones(len(points), dtype=bool) if self._region is None else self._region.has(points)
+
+    def restrict(self, region: Region) -> None:
+        """From now on, points of the region only."""
+        self._region = region
 
     def count(self, children: int, n: int) -> int:
         """How many of `children` there can be in this space, for a batch of `n`."""

@@ -39,6 +39,7 @@ import numpy as np
 from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, setting, told
 from nas.controllers.model import Model
 from nas.controllers.proposals import Proposals
+from nas.controllers.region import Region
 from nas.controllers.threads import one_thread
 from search_spaces.space import SearchSpace
 
@@ -105,6 +106,11 @@ class RNNPPO:
         """See `Model.inform`."""
         self._model.inform(latency_ms, reward)
 
+    def restrict(self, region: Region) -> None:
+        """From now on, points of the region only (`nas.controllers.region`); imagined networks outside it are worth
+        less than all others, so that the policy learns where it is."""
+        self._proposals.restrict(region)
+
     @cached_property
     def policy(self) -> "Policy":
         import torch
@@ -134,7 +140,7 @@ class RNNPPO:
         with one_thread():
             found = self._by_model(n)
             if len(found) < n:
-                found = np.vstack([found, self._sample(n - len(found))])
+                found = np.vstack([found, self._proposals.within(self._sample(n - len(found)))])
         self._proposals.add(self._space.canonical(found))
         return found
 
@@ -147,6 +153,7 @@ class RNNPPO:
         for _ in range(settings.imagined):
             points = self._space.canonical(self._sample(_IMAGINED))
             rewards = fitted.draw(points, self._rng)
+            rewards[~self._proposals.may_be(points)] = rewards.min()
             self._update(points, (rewards - rewards.mean()) / max(float(np.abs(rewards - rewards.mean()).mean()), 1e-8))
         children = proposals.count(_CHILDREN, n)
         others = self._space.canonical(self._sample(children // 4))

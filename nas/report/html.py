@@ -49,6 +49,7 @@ def write_report(
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         _networks(result),
+        *_limits(result["limits"]),
         *(f"<p>Note: {html.escape(note)}</p>" for note in result["notes"]),
         *_delivered(run_dir, delivered),
         *_finalists(result),
@@ -74,6 +75,12 @@ def write_report(
         SCRIPT,
     ]
     write_page(run_dir / "report.html", "Architecture search", body)
+
+
+def _limits(limits: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the network has of what it may have at most."""
+    words = [f"{html.escape(name)} {limit['found']:.3g} of {limit['most']:g}" for name, limit in limits.items()]
+    return [f"<p>Limits: {', '.join(words)}</p>"] if words else []
 
 
 def _tested(result: Mapping[str, Any]) -> str:

@@ -1,0 +1,98 @@
+"""`Region`: the points of a space that may be proposed; and `keep_within`, which keeps any controller there."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.controllers import Controller
+
+__all__ = ["Region", "keep_within"]
+
+
+class Region:
+    """Points of a space that may be proposed.
+
+    Args:
+        excess: of points (n, C), (n,) how far each is outside, 0 inside. Where it falls along changes of single
+            choices, the region is found from anywhere.
+    """
+
+    def __init__(self, space: SearchSpace, excess: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._space, self.excess = space, excess
+
+    def has(self, points: np.ndarray) -> np.ndarray:
+        """(n,) bools."""
+        return self.excess(points) <= 0
+
+    def nearest(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(n, C) `points` (n, C), those that are outside changed choice by choice, each time for the better: into the
+        region, or, where no single change leads nearer, as near as they came."""
+        found = self._space.canonical(points)
+        for row in np.flatnonzero(~self.has(found)):
+            found[row] = self._led(found[row], rng)
+        return found
+
+    def _led(self, point: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        excess = float(self.excess(point[None])[0])
+        while excess > 0:
+            near = self._neighbours(point)
+            beyond = self.excess(near)
+            inside = np.flatnonzero(beyond <= 0)
+            best = int(rng.choice(inside)) if len(inside) else int(beyond.argmin())
+            if beyond[best] >= excess:
+                break
+            point, excess = near[best], float(beyond[best])
+        return point
+
+    def _neighbours(self, point: np.ndarray) -> np.ndarray:
+        """All points (n, C) that differ from `point` (C,) in one choice."""
+        rows = []
+        for c, choice in enumerate(self._space.choices):
+            changed = np.repeat(point[None], len(choice.options), axis=0)
+            changed[:, c] = np.arange(len(choice.options))
+            rows.append(changed)
+        return self._space.canonical(np.concatenate(rows))
+
+
+@runtime_checkable
+class _Restricted(Protocol):
+    def restrict(self, region: Region) -> None: ...
+
+
+def keep_within(controller: "Controller", region: Region, *, rng_seed: int) -> "Controller":
+    """A controller like this one that proposes points of the region only, as far as these are found: itself, if it can
+    be told so by ``restrict(region)``; else one that leads its proposals into the region, and tells it what came of
+    those."""
+    if isinstance(controller, _Restricted):
+        controller.restrict(region)
+        return controller
+    return _Led(controller, region, rng_seed)
+
+
+class _Led:
+    """A controller whose proposals are led into a region."""
+
+    def __init__(self, controller: "Controller", region: Region, rng_seed: int) -> None:
+        self._controller, self._region = controller, region
+        self._rng = np.random.default_rng(rng_seed)
+
+    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
+        if inform := getattr(self._controller, "inform", None):
+            inform(latency_ms, reward)
+
+    def propose(self, n: int) -> np.ndarray:
+        return self._region.nearest(self._controller.propose(n), self._rng)
+
+    def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
+        self._controller.observe(indices, rewards)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"controller": self._controller.state_dict(), "rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._controller.load_state_dict(state["controller"])
+        self._rng.bit_generator.state = state["rng"]
