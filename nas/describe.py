@@ -41,7 +41,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"reward      {plan.reward.describe()}{adjusted}\n"
         f"evaluation  {strategy.describe(plan.samples)}\n"
         f"controller  {strategy.policy or _controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
-        f"executor {plan.executor.describe()}\n"
+        f"executor {plan.executor.describe()}\n{_earlier(plan)}"
         f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}{besides}"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
@@ -49,6 +49,11 @@ def describe(console: Console, plan: Plan | Job) -> None:
         console.print(f"note: {note}")
     if isinstance(plan, Plan) and isinstance(plan.latency, InterpolatedModel):
         console.print("note: units that the table lacks are measured first; until then their latency is interpolated")
+
+
+def _earlier(job: Job) -> str:
+    networks = ", ".join(counted(len(top1), "network") for _, top1 in job.earlier)
+    return f"warm start  {networks} of {counted(len(job.earlier), 'earlier run')}\n" if job.earlier else ""
 
 
 def _controller(job: Job) -> str:

@@ -1,11 +1,11 @@
 """A search as the command line asks for it, read and checked before anything is measured, trained or written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import controllers, limits
+from nas import controllers, limits, warm_start
 from nas.controllers import Controller
 from nas.options import Target
 from nas.references import sizes
@@ -38,7 +38,7 @@ MAY_DIFFER = (
         "recipe",
         "tensorboard",
     ),
-    *("table_error", "delivery"),
+    *("table_error", "delivery", "max_minutes", "patience"),
 )
 """Settings that change how, how far or where a search runs, but not what it finds."""
 
@@ -51,7 +51,9 @@ class Job:
         base_width: of the space.
         reward: its target is not known yet.
         limits: what a network may have at most, by the names of `nas.limits`.
+        earlier: what other searches have found (`nas.warm_start`).
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
+        max_minutes, patience: when sampling ends before (`nas.ends`).
         controller: untouched.
         strategy: how networks are judged.
         table_error: the largest error of a measured table that is accepted, see `LatencyModel.check_error`.
@@ -69,8 +71,11 @@ class Job:
     reward: Reward
     adjust_after: int | None
     limits: Mapping[str, float]
+    earlier: Sequence[warm_start.Earlier]
     samples: int
     batch: int
+    max_minutes: float | None
+    patience: int | None
     controller_name: str
     controller: Controller
     strategy: "Strategy"
@@ -103,8 +108,11 @@ def read_job(options: SearchOptions) -> Job:
         reward=Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta),
         adjust_after=_adjust_after(options),
         limits=_limits(options),
+        earlier=_earlier(options, space),
         samples=options.samples,
         batch=options.batch,
+        max_minutes=options.max_minutes,
+        patience=options.patience,
         controller_name=options.controller.name,
         controller=controllers.make(
             options.controller.name, space, rng_seed=options.rng_seed, settings=options.controller.settings
@@ -145,6 +153,17 @@ def _config(options: SearchOptions, space: SearchSpace) -> dict[str, Any]:
 def _limits(options: SearchOptions) -> Mapping[str, float]:
     limits.devices(options.limits)
     return options.limits
+
+
+def _earlier(options: SearchOptions, space: SearchSpace) -> Sequence[warm_start.Earlier]:
+    if not options.warm_start:
+        return ()
+    kind = controllers.CONTROLLERS.get(options.controller.name)
+    if not hasattr(kind, "recall") or options.controller.settings.get("imagined") == 0:
+        raise ValueError(
+            f"warm_start= is for controllers with a model, as rnn_ppo and bayesian, not {options.controller.name}"
+        )
+    return warm_start.read(options.warm_start, space, options.run_dir)
 
 
 def _adjust_after(options: SearchOptions) -> int | None:

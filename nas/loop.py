@@ -116,6 +116,8 @@ def sample(
                 state.reward_again()
                 objective.inform(controller)
                 controller.observe(np.array([t.indices for t in state.trials]), state.told(len(state.trials)))
+            if sampling.ends and sampling.ends(state.trials):
+                break
     return state.trials
 
 

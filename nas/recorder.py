@@ -34,6 +34,7 @@ class Sampling:
         batch: trials between two updates of the controller.
         journal: gets each new trial; what it has settled (`Journal.settled`) is not evaluated again.
         on_trial: called with each trial as it is done, replayed ones included.
+        ends: after each batch, why the loop ends with the trials so far; "" or None: it goes on.
     """
 
     space: SearchSpace
@@ -43,6 +44,7 @@ class Sampling:
     batch: int = 8
     journal: Journal | None = None
     on_trial: Callable[[Trial], None] | None = None
+    ends: Callable[[Sequence[Trial]], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from nas import finish, outcome
+from nas import controllers, finish, outcome, warm_start
 from nas.describe import describe
+from nas.ends import Ends
 from nas.environment import environment
 from nas.job import MAY_DIFFER, read_job
 from nas.journal import Journal
@@ -45,6 +46,9 @@ def main(options: SearchOptions) -> None:
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=about) as here:
         _keep_tables(here, plan)
+        if plan.earlier:
+            warm_start.keep(here, plan.earlier)
+            controllers.recall(plan.controller, plan.earlier)
         with _journal(here, plan, console) as journal, plan.executor.open() as executor:
             judge = plan.strategy.open(plan.task, here, executor, console)
             trials, reward = _search(here, plan, judge, journal, console)
@@ -86,6 +90,7 @@ def _journal(here: Run, plan: Plan, console: Console) -> Iterator[Journal]:
 
 def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Console) -> tuple[Sequence[Trial], Reward]:
     """The trials, and the reward that counts for them."""
+    ends = Ends(max_minutes=plan.max_minutes, patience=plan.patience)
     with watching(console, plan, here.path, known=len(journal.trials)) as watch:
 
         def adjust(trials: Sequence[Trial]) -> Reward:
@@ -111,8 +116,12 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
             batch=plan.batch,
             journal=journal,
             on_trial=watch.on_trial,
+            ends=ends.why,
         )
-        return judge.search(sampling), objective.reward
+        trials = judge.search(sampling)
+    if len(trials) < plan.samples:
+        console.print(f"sampling ends after {counted(len(trials), 'sample')}: {ends.why(trials)}")
+    return trials, objective.reward
 
 
 def _notes(plan: Plan, judge: Judge, trials: Sequence[Trial], decided: Decision, reward: Reward) -> list[str]:

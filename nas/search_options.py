@@ -20,7 +20,8 @@ from nas.options import (
 )
 from nas.recipe_options import RecipeOptions
 from nas.strategies import EVALUATORS
-from nas_runtime.kinds import Amounts, Free, named_in
+from nas_runtime.amounts import Amounts
+from nas_runtime.kinds import Free, Paths, named_in
 from nas_runtime.options import CommandOptions, Options, settings_in
 from search_spaces.options import Space
 
@@ -32,6 +33,7 @@ _UNREAD = {
     ("reward", "absolute"): ("w", "w_above"),
     ("executor", "serial"): ("workers", "ray.address", "ray.timeout_s"),
     ("engine", "loop"): ("grace_epochs",),
+    ("engine", "tune"): ("max_minutes", "patience"),
 }
 """Options that nothing reads beside a choice."""
 
@@ -102,7 +104,16 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     limits: Amounts = Field(
         description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"
     )
+    warm_start: Paths = Field(
+        description="folders of earlier searches, whose networks the controller knows from the start; null: none"
+    )
     samples: int = Field(ge=1, le=10_000_000, description="networks to sample")
+    max_minutes: float | None = Field(
+        gt=0, le=1e7, description="after which sampling ends, in this call; the last round comes on top; null: never"
+    )
+    patience: int | None = Field(
+        ge=1, le=10**9, description="sampling ends when so many samples were no better than the best; null: never"
+    )
     batch: int = Field(ge=1, le=100_000, description="samples between two updates of the controller")
     epochs: int = Field(ge=1, le=100_000, description="of each sample's training")
     final: Final

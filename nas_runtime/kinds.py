@@ -27,15 +27,17 @@ from nas_runtime.registry import DOTTED, Registry, is_dotted
 __all__ = [
     "LARGEST",
     "Among",
-    "Amounts",
     "AnyPath",
     "Free",
+    "FreeMark",
     "Kind",
     "Mark",
     "Number",
     "Numbers",
+    "Paths",
     "Several",
     "Text",
+    "is_number",
     "kind_of",
     "named_in",
     "written",
@@ -187,7 +189,7 @@ class Numbers(Mark):
 
     def read(self, value: Any) -> tuple[float, ...]:
         items = _items(value, False)
-        if not items or not all(_is_number(x) and self.above < x <= self.high for x in items):
+        if not items or not all(is_number(x) and self.above < x <= self.high for x in items):
             raise ValueError
         return tuple(float(x) for x in items)
 
@@ -228,7 +230,9 @@ class _Path(Mark):
         return f": it must be a {self.words} of at most {LONGEST} characters{_quote(value)}"
 
 
-class _Free(Mark):
+class FreeMark(Mark):
+    """Of `Free`."""
+
     @property
     def words(self) -> str:
         return "names with values"
@@ -244,31 +248,26 @@ class _Free(Mark):
         return ": it must be names with values; leave it out, or set its values one by one"
 
 
-class _Amounts(Mark):
+class _Paths(Mark):
     @property
     def words(self) -> str:
-        return "names with numbers above 0"
+        return "paths"
 
-    def read(self, value: Any) -> dict[str, float]:
-        amounts = {} if value is None else value
-        if not is_mapping(amounts) or not all(isinstance(name, str) for name in amounts):
-            raise ValueError
-        if not all(_is_number(amount) and amount > 0 for amount in amounts.values()):
-            raise ValueError
-        return {name: float(amount) for name, amount in amounts.items()}
+    def read(self, value: Any) -> tuple[Path, ...]:
+        return tuple(_Path().read(item) for item in _items(value, empty=True))
 
     def refusal(self, value: Any) -> str:
-        return ": it must be names with numbers above 0, like {params_m: 4}"
+        return ": it must be a path, or several, like [runs/a,runs/b]"
 
 
 Text = Annotated[str, _Text()]
 """A printable text that is not empty."""
 AnyPath = Annotated[Path, _Path()]
 """A path, ``~`` expanded; whether it is there is not looked at."""
-Free = Annotated[dict[str, Any], _Free()]
+Paths = Annotated[tuple[Path, ...], _Paths()]
+"""Paths; null is none."""
+Free = Annotated[dict[str, Any], FreeMark()]
 """Names and values that others know; null is none."""
-Amounts = Annotated[dict[str, float], _Amounts()]
-"""Names with numbers above 0; null is none."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +334,7 @@ def _items(value: Any, empty: bool) -> list[Any]:
     return value if is_list(value) else [value]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -20,7 +20,7 @@ from nas_runtime.records import Records
 
 __all__ = ["Run", "RunError", "Stage", "look", "open_run", "open_shared"]
 
-_BEGINNING = {manifest.FILE, "config.yaml", "environment.json", "table.json"}
+_BEGINNING = {manifest.FILE, "config.yaml", "environment.json", "table.json", "warm_start.json"}
 
 RUNS = Path("runs")
 """Where runs go that are given no directory, in the current one."""
@@ -205,12 +205,16 @@ def _remove_if_empty(path: Path, new: Iterable[Path]) -> None:
     folders `new` in which nothing else is."""
     with contextlib.suppress(OSError):
         files = list(path.iterdir())
-        if any(file.is_dir() or (file.name not in _BEGINNING and file.stat().st_size) for file in files):
+        if any(file.is_dir() or not (_is_beginning(file.name) or not file.stat().st_size) for file in files):
             return
         for file in files:
             file.unlink()
         for folder in new:
             folder.rmdir()
+
+
+def _is_beginning(name: str) -> bool:
+    return name in _BEGINNING or name.startswith("table_")
 
 
 def _new(kind: str) -> Path:

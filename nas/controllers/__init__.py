@@ -7,7 +7,7 @@ All have one ask/tell interface, know nothing of training, latency or Ray, and a
 >>> controller.observe(indices, rewards)       # (8,) floats
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +19,7 @@ from nas_runtime.declared import build
 from nas_runtime.registry import Registry
 from search_spaces.space import SearchSpace
 
-__all__ = ["CONTROLLERS", "Controller", "inform", "make", "names"]
+__all__ = ["CONTROLLERS", "Controller", "inform", "make", "names", "recall"]
 
 CONTROLLERS = Registry(
     "controller",
@@ -72,6 +72,11 @@ class Controller(Protocol):
 
 
 @runtime_checkable
+class _Recalling(Protocol):
+    def recall(self, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None: ...
+
+
+@runtime_checkable
 class _Informed(Protocol):
     def inform(
         self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]
@@ -91,6 +96,17 @@ def inform(
         return False
     controller.inform(latency_ms, reward)
     return True
+
+
+def recall(controller: Controller, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Tells a controller with a model what other searches have found (see `nas.controllers.model.Model.recall`).
+
+    Raises:
+        ValueError: it has no model.
+    """
+    if not isinstance(controller, _Recalling):
+        raise ValueError(f"a {type(controller).__name__} has no model that other searches could be told to")
+    controller.recall(searches)
 
 
 def names() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ The numbers were chosen on the benchmarks of `experiments.search_quality` in the
 to 23. Its figures are of other seeds, and of cells on which nothing was chosen, with and without the latencies.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,10 @@ class Bayesian:
         """See `Model.inform`."""
         self._model.inform(latency_ms, reward)
 
+    def recall(self, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """See `Model.recall`."""
+        self._model.recall(searches)
+
     def restrict(self, region: Region) -> None:
         """From now on, points of the region only (`nas.controllers.region`)."""
         self._proposals.restrict(region)
@@ -97,7 +101,8 @@ class Bayesian:
 
     def _by_model(self, n: int) -> np.ndarray:
         """(at most n, C) new points of which the model expects most."""
-        fitted = self._model.fitted() if len(self._proposals) >= self._settings.random else None
+        known = len(self._proposals) + self._model.recalled >= self._settings.random
+        fitted = self._model.fitted() if known else None
         if fitted is None:
             return np.zeros((0, len(self._space.choices)), dtype=np.int64)
         parents, children = (

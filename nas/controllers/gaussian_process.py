@@ -48,6 +48,14 @@ class Seen:
     def __len__(self) -> int:
         return len(self.points)
 
+    @staticmethod
+    def together(several: "Sequence[Seen]") -> "Seen":
+        """All of them, one after the other."""
+        return Seen(
+            points=np.concatenate([one.points for one in several]),
+            features=np.concatenate([one.features for one in several]),
+        )
+
     def __getitem__(self, rows: "np.ndarray | slice") -> "Seen":
         return Seen(points=self.points[rows], features=self.features[rows])
 

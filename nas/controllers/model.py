@@ -7,7 +7,7 @@ reward linear in the accuracy has the expected improvement in closed form. Witho
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Model:
         self.points = np.zeros((0, len(space.choices)), dtype=np.int64)
         self.rewards = np.zeros(0)
         self._space, self._coding, self._window = space, Coding(space), window
+        self._recalled: list[tuple[np.ndarray, np.ndarray]] = []  # points and top-1 of other searches
         self._known: _Known | None = None
         self._numbers: Hyperparameters | None = None  # of the latest fit
 
@@ -76,21 +77,39 @@ class Model:
         self.points = np.array(list(seen), dtype=np.int64).reshape(-1, len(self._space.choices))
         self.rewards = np.array(list(seen.values()))
 
+    def recall(self, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Takes what other searches have found: of each, canonical points (n, C) and their top-1 (n,).
+
+        Their networks may have been trained otherwise, or on other data, so that all accuracies of a search are higher
+        or lower by as much as fits best. They count once `inform` has told how rewards are made of accuracies.
+        """
+        share = self._window // max(1, len(searches))
+        kept = [(points, top1, _some(top1, share)) for points, top1 in searches]
+        self._recalled = [(points[rows], top1[rows]) for points, top1, rows in kept]
+
+    @property
+    def recalled(self) -> int:
+        """How many networks of other searches count."""
+        return sum(len(top1) for _, top1 in self._recalled) if self._known else 0
+
     def fitted(self) -> "Fitted | None":
         """The model of what was observed; None while that says too little."""
-        rows = self._rows()
+        rows = _some(self.rewards, self._window)
         worth = self._worth(self.points[rows])
         telling = worth.gain > 0  # elsewhere a reward says nothing about the accuracy
-        if telling.sum() < 2:
-            return None
         points, worth = self.points[rows[telling]], worth.at(telling)
         values = (self.rewards[rows[telling]] - worth.offset) / worth.gain
         if self._known:
             values = np.clip(values, 0.0, 1.0)  # accuracies; what a diverged training is told as is none
-        before = self._numbers if self._numbers and len(self._numbers.slopes) == worth.seen.features.shape[1] else None
-        process = GaussianProcess(worth.seen, values, self._coding.sizes, before)
+        others = self._recalled if self._known else []
+        seen = [worth.seen, *(self._worth(own, search).seen for search, (own, _) in enumerate(others, 1))]
+        values = np.concatenate([values, *(top1 for _, top1 in others)])
+        if len(values) < 2:
+            return None
+        before = self._numbers if self._numbers and len(self._numbers.slopes) == seen[0].features.shape[1] else None
+        process = GaussianProcess(Seen.together(seen), values, self._coding.sizes, before)
         self._numbers = process.numbers
-        return Fitted(process, points, self._worth)
+        return Fitted(process, points, np.vstack([points, *(own for own, _ in others)]), self._worth)
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next, but what `inform` told."""
@@ -104,21 +123,18 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_known": None}  # functions cannot be pickled: a copy must be informed again
 
-    def _rows(self) -> np.ndarray:
-        count, half = len(self.rewards), self._window // 2
-        if count <= 2 * half:
-            return np.arange(count)
-        return np.union1d(np.arange(count - half, count), np.argsort(-self.rewards, kind="stable")[:half])
-
-    def _worth(self, points: np.ndarray) -> "_Worth":
+    def _worth(self, points: np.ndarray, search: int = 0) -> "_Worth":
+        """Of points of this search, or of one of those that are recalled, from 1."""
         known, coded = self._known, self._coding(points)
         if known is None or not len(points):
-            seen = Seen(points=coded, features=np.zeros((len(points), 0 if known is None else 1)))
+            seen = Seen(points=coded, features=np.zeros((len(points), 0 if known is None else 1 + len(self._recalled))))
             return _Worth(gain=np.ones(len(points)), offset=np.zeros(len(points)), seen=seen)
         ms = known.latency_ms(points)
         offset = np.array([known.reward(0.0, x) for x in ms])
         gain = np.array([known.reward(1.0, x) for x in ms]) - offset
-        features = (np.log(ms)[:, None] - known.middle) / known.spread
+        features = np.zeros((len(points), 1 + len(self._recalled)))
+        features[:, 0] = (np.log(ms) - known.middle) / known.spread
+        features[:, 1:] = np.arange(1, 1 + len(self._recalled)) == search  # each has an offset of its own
         return _Worth(gain=gain, offset=offset, seen=Seen(points=coded, features=features))
 
 
@@ -126,20 +142,28 @@ class Fitted:
     """The model of a moment.
 
     Args:
-        points: (n, C) that `process` was fitted to, at least one.
+        own: (n, C) points that were observed.
+        points: (m, C), these and those of other searches; at least one.
         worth: of points.
 
     Attributes:
-        best: the highest reward that is expected of one of `points`: of noisy rewards the best is partly luck.
+        best: the highest reward that is expected of one of its own points, if there are any: of noisy rewards the best
+            is partly luck.
     """
 
-    def __init__(self, process: GaussianProcess, points: np.ndarray, worth: "Callable[[np.ndarray], _Worth]") -> None:
+    def __init__(
+        self,
+        process: GaussianProcess,
+        own: np.ndarray,
+        points: np.ndarray,
+        worth: "Callable[[np.ndarray], _Worth]",
+    ) -> None:
         self._process, self._points, self._worth = process, points, worth
         self._expected = self.expected(points)
-        self.best = float(self._expected.max())
+        self.best = float(self._expected[: len(own) or None].max())
 
     def best_points(self, count: int) -> np.ndarray:
-        """(at most count, C) observed points, those of which most is expected first."""
+        """(at most count, C) known points, those of which most is expected first."""
         return self._points[np.argsort(-self._expected, kind="stable")[:count]]
 
     def expected(self, points: np.ndarray) -> np.ndarray:
@@ -195,6 +219,14 @@ class _Worth:
     def of(self, top1: np.ndarray) -> np.ndarray:
         """(n,) rewards."""
         return self.gain * top1 + self.offset
+
+
+def _some(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of at most so many values: of the latest half, and the best half."""
+    half = count // 2
+    if len(values) <= 2 * half:
+        return np.arange(len(values))
+    return np.union1d(np.arange(len(values) - half, len(values)), np.argsort(-values, kind="stable")[:half])
 
 
 def log_improvement(above: np.ndarray, deviation: np.ndarray) -> np.ndarray:

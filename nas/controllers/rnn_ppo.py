@@ -29,7 +29,7 @@ The clip of 0.2 is the PPO paper's; the ratio is that of whole networks' probabi
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,10 @@ class RNNPPO:
         """See `Model.inform`."""
         self._model.inform(latency_ms, reward)
 
+    def recall(self, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """See `Model.recall`."""
+        self._model.recall(searches)
+
     def restrict(self, region: Region) -> None:
         """From now on, points of the region only (`nas.controllers.region`); imagined networks outside it are worth
         less than all others, so that the policy learns where it is."""
@@ -146,7 +150,7 @@ class RNNPPO:
 
     def _by_model(self, n: int) -> np.ndarray:
         settings, proposals = self._settings, self._proposals
-        known = settings.imagined and len(proposals) >= settings.random
+        known = settings.imagined and len(proposals) + self._model.recalled >= settings.random
         fitted = self._model.fitted() if known else None
         if fitted is None:
             return np.zeros((0, len(self._space.choices)), dtype=np.int64)

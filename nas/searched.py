@@ -1,0 +1,64 @@
+"""`Searched`: a search as its folder holds it, finished or not, to be read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.journal import Journal
+from nas.trial import Trial
+from nas_runtime.files import read_json
+from nas_runtime.manifest import RunError
+from nas_runtime.plain import is_mapping
+from nas_runtime.run import Run
+from search_spaces import spaces
+from search_spaces.space import SearchSpace
+
+__all__ = ["Searched", "open_search"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A search.
+
+    Attributes:
+        config: its settings.
+        trials: in order.
+        result: what ``result.json`` has; None before the search has ended.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    space: SearchSpace
+    trials: Sequence[Trial]
+    result: Mapping[str, Any] | None
+
+
+def open_search(path: Path) -> Searched:
+    """The search in a folder. Writes nothing.
+
+    Raises:
+        ValueError: it holds none, or one that cannot be read.
+    """
+    config, journal = Run(path).config if path.is_dir() else None, path / "journal.jsonl"
+    if config is None or not journal.exists():
+        raise RunError(f"{path} holds no search; give the folder of a run of nas.search")
+    space = _space_of(config, path)
+    trials = Journal(journal, space.decode).trials
+    return Searched(
+        path=path,
+        config=config,
+        space=space,
+        trials=[trials[sample] for sample in sorted(trials)],
+        result=read_json(path / "result.json"),
+    )
+
+
+def _space_of(config: Mapping[str, Any], path: Path) -> SearchSpace:
+    options = config.get("space")
+    try:
+        assert is_mapping(options)
+        sizes = {name: options[name] for name in ("base_width", "resolution_px", "classes")}
+        return spaces.get(str(options["name"]), **sizes)
+    except (AssertionError, KeyError, TypeError, ValueError):
+        raise RunError(f"{path}: its config.yaml names no space that is known here") from None
