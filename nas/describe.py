@@ -41,7 +41,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"reward      {plan.reward.describe()}{adjusted}\n"
         f"evaluation  {strategy.describe(plan.samples)}\n"
         f"controller  {strategy.policy or _controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
-        f"executor {plan.executor.describe()}\n{_earlier(plan)}"
+        f"executor {plan.executor.describe()}\n{_warm_start(plan)}"
         f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}{besides}"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
@@ -51,9 +51,9 @@ def describe(console: Console, plan: Plan | Job) -> None:
         console.print("note: units that the table lacks are measured first; until then their latency is interpolated")
 
 
-def _earlier(job: Job) -> str:
-    networks = ", ".join(counted(len(top1), "network") for _, top1 in job.earlier)
-    return f"warm start  {networks} of {counted(len(job.earlier), 'earlier run')}\n" if job.earlier else ""
+def _warm_start(job: Job) -> str:
+    words = job.warm_start.describe()
+    return f"warm start  {words}\n" if words else ""
 
 
 def _controller(job: Job) -> str:

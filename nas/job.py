@@ -1,6 +1,6 @@
 """A search as the command line asks for it, read and checked before anything is measured, trained or written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from nas.reward import Reward
 from nas.search_options import SearchOptions
 from nas.settings import ExecutorSettings, executor_of
 from nas.strategies import read_strategy
+from nas.warm_start import WarmStart
 from nas_runtime.compose import choices
 from nas_runtime.run import look
 from search_spaces import spaces
@@ -51,7 +52,7 @@ class Job:
         base_width: of the space.
         reward: its target is not known yet.
         limits: what a network may have at most, by the names of `nas.limits`.
-        earlier: what other searches have found (`nas.warm_start`).
+        warm_start: what it begins with.
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
         max_minutes, patience: when sampling ends before (`nas.ends`).
         controller: untouched.
@@ -71,7 +72,7 @@ class Job:
     reward: Reward
     adjust_after: int | None
     limits: Mapping[str, float]
-    earlier: Sequence[warm_start.Earlier]
+    warm_start: WarmStart
     samples: int
     batch: int
     max_minutes: float | None
@@ -108,7 +109,7 @@ def read_job(options: SearchOptions) -> Job:
         reward=Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta),
         adjust_after=_adjust_after(options),
         limits=_limits(options),
-        earlier=_earlier(options, space),
+        warm_start=_warm_start(options, space),
         samples=options.samples,
         batch=options.batch,
         max_minutes=options.max_minutes,
@@ -155,15 +156,15 @@ def _limits(options: SearchOptions) -> Mapping[str, float]:
     return options.limits
 
 
-def _earlier(options: SearchOptions, space: SearchSpace) -> Sequence[warm_start.Earlier]:
-    if not options.warm_start:
-        return ()
+def _warm_start(options: SearchOptions, space: SearchSpace) -> WarmStart:
+    start = warm_start.read(options.warm_start, space, options.run_dir)
     kind = controllers.CONTROLLERS.get(options.controller.name)
-    if not hasattr(kind, "recall") or options.controller.settings.get("imagined") == 0:
+    if start.earlier and (not hasattr(kind, "recall") or options.controller.settings.get("imagined") == 0):
         raise ValueError(
-            f"warm_start= is for controllers with a model, as rnn_ppo and bayesian, not {options.controller.name}"
+            "warm_start= takes runs for controllers with a model, as rnn_ppo and bayesian, not "
+            f"{options.controller.name}; networks of the zoo for any"
         )
-    return warm_start.read(options.warm_start, space, options.run_dir)
+    return start
 
 
 def _adjust_after(options: SearchOptions) -> int | None:

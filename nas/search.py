@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 from rich.console import Console
 
-from nas import controllers, finish, outcome, warm_start
+from nas import controllers, finish, outcome
+from nas.controllers import Controller
+from nas.controllers.first import begin_with
 from nas.describe import describe
 from nas.ends import Ends
 from nas.environment import environment
@@ -46,9 +49,9 @@ def main(options: SearchOptions) -> None:
     about = functools.partial(environment, plan.rng_seed)
     with open_run(plan.run_dir, plan.config, kind="search", may_differ=MAY_DIFFER, environment=about) as here:
         _keep_tables(here, plan)
-        if plan.earlier:
-            warm_start.keep(here, plan.earlier)
-            controllers.recall(plan.controller, plan.earlier)
+        plan.warm_start.keep(here)
+        if plan.warm_start.earlier:
+            controllers.recall(plan.controller, plan.warm_start.earlier)
         with _journal(here, plan, console) as journal, plan.executor.open() as executor:
             judge = plan.strategy.open(plan.task, here, executor, console)
             trials, reward = _search(here, plan, judge, journal, console)
@@ -110,7 +113,7 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
         )
         sampling = Sampling(
             space=plan.space,
-            controller=plan.bounds.keep(judge.controller, rng_seed=plan.rng_seed),
+            controller=_controller(plan, judge),
             objective=objective,
             samples=plan.samples,
             batch=plan.batch,
@@ -122,6 +125,15 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
     if len(trials) < plan.samples:
         console.print(f"sampling ends after {counted(len(trials), 'sample')}: {ends.why(trials)}")
     return trials, objective.reward
+
+
+def _controller(plan: Plan, judge: Judge) -> Controller:
+    """What proposes networks: within the limits, and first what the search is to begin with."""
+    within = plan.bounds.keep(judge.controller, rng_seed=plan.rng_seed)
+    first = plan.warm_start.points(plan.space)
+    if plan.limits and len(first):
+        first = plan.bounds.region.nearest(first, np.random.default_rng(plan.rng_seed))
+    return begin_with(within, first)
 
 
 def _notes(plan: Plan, judge: Judge, trials: Sequence[Trial], decided: Decision, reward: Reward) -> list[str]:

@@ -105,7 +105,7 @@ class SearchOptions(CommandOptions, RunOptions, Running):
         description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"
     )
     warm_start: Paths = Field(
-        description="folders of earlier searches, whose networks the controller knows from the start; null: none"
+        description="earlier runs, whose networks are known from the start, and networks of the zoo to begin with"
     )
     samples: int = Field(ge=1, le=10_000_000, description="networks to sample")
     max_minutes: float | None = Field(

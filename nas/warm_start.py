@@ -1,23 +1,30 @@
-"""What earlier searches found, for a search that does not begin with nothing: `warm_start=[runs/a,runs/b]`.
+"""What a search begins with instead of nothing: `warm_start=[runs/a,runs/b,mobilenet_v3_small]`.
 
-Their networks count by their accuracies, with the latencies and the reward of this search: the others may have been for
-another device or target. Where they were trained otherwise, or on other data, the model finds by how much all
-accuracies of a search are higher or lower (`nas.controllers.model.Model.recall`).
+The networks of earlier runs count by their accuracies, with the latencies and the reward of this search: those runs may
+have been for another device or target. Where they were trained otherwise, or on other data, the model finds by how much
+all accuracies of a run are higher or lower (`nas.controllers.model.Model.recall`).
+
+A network of the zoo stands for the network of the space that is most like it (`search_spaces.nearest`): such are the
+first samples.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas.references import sizes
 from nas.searched import open_search
 from nas_runtime.console import counted
 from nas_runtime.run import Run
+from search_spaces import zoo
 from search_spaces.choice import Choice
+from search_spaces.nearest import nearest
 from search_spaces.space import SearchSpace
 
-__all__ = ["Earlier", "keep", "read"]
+__all__ = ["WarmStart", "read"]
 
 _STAGE = "warm_start"  # in a run's directory: what it began with. The other runs may go on, or be removed.
 
@@ -25,33 +32,63 @@ Earlier = tuple[np.ndarray, np.ndarray]
 """Points (n, C) of this search's space, and their top-1 (n,)."""
 
 
-def read(paths: Sequence[Path], space: SearchSpace, run_dir: Path | None) -> list[Earlier]:
-    """The networks of other runs that are also of `space`, by run. Options that it does not have, but other numbers,
-    count as the nearest of these.
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What a search begins with.
+
+    Attributes:
+        published: points (C,) by the name of the network that they are most like.
+        earlier: what other searches have found.
+    """
+
+    published: Mapping[str, np.ndarray] = field(default_factory=dict)
+    earlier: Sequence[Earlier] = ()
+
+    def points(self, space: SearchSpace) -> np.ndarray:
+        """(n, C) the first samples."""
+        return np.array(list(self.published.values()), dtype=np.int64).reshape(-1, len(space.choices))
+
+    def keep(self, run: Run) -> None:
+        """Writes down what the run begins with, unless that was done before."""
+        stage = run.stage(_STAGE, {})
+        if not stage.values and (self.published or self.earlier):
+            stage.keep("published", {name: point.tolist() for name, point in self.published.items()})
+            stage.keep("searches", [[points.tolist(), top1.tolist()] for points, top1 in self.earlier])
+
+    def describe(self) -> str:
+        """In words; "" for nothing."""
+        networks = ", ".join(counted(len(top1), "network") for _, top1 in self.earlier)
+        earlier = f"{networks} of {counted(len(self.earlier), 'earlier run')}" if self.earlier else ""
+        like = f"networks like {', '.join(self.published)} first" if self.published else ""
+        return "; ".join(filter(None, [earlier, like]))
+
+
+def read(names: Sequence[Path], space: SearchSpace, run_dir: Path | None) -> WarmStart:
+    """What `names` stand for: networks of the zoo, and folders of other runs, whose networks count as far as they are
+    also of `space`. Options that it does not have, but other numbers, count as the nearest of these.
 
     Args:
         run_dir: of the search; if it has begun, what it began with counts.
 
     Raises:
-        ValueError: a folder holds no search, or none with a network of `space`.
+        ValueError: a name is neither, or a run has no network of `space`.
     """
     if run_dir and run_dir.is_dir() and (kept := Run(run_dir).stage(_STAGE, {}).values):
-        return [(np.array(points, dtype=np.int64), np.array(top1)) for points, top1 in kept["searches"]]
-    return [_read(path, space) for path in paths]
-
-
-def keep(run: Run, earlier: Sequence[Earlier]) -> None:
-    """Writes down what the run begins with, unless that was done before."""
-    stage = run.stage(_STAGE, {})
-    if not stage.values:
-        stage.keep("searches", [[points.tolist(), top1.tolist()] for points, top1 in earlier])
+        published = {name: np.array(point) for name, point in kept["published"].items()}
+        earlier = [(np.array(points, dtype=np.int64), np.array(top1)) for points, top1 in kept["searches"]]
+        return WarmStart(published=published, earlier=earlier)
+    known = [str(name) for name in names if str(name) in zoo.names()]
+    return WarmStart(
+        published={name: nearest(space, zoo.get(name, **sizes(space))) for name in known},
+        earlier=[_read(name, space) for name in names if str(name) not in known],
+    )
 
 
 def _read(path: Path, space: SearchSpace) -> Earlier:
     try:
         theirs = open_search(path)
     except ValueError as e:
-        raise ValueError(f"warm_start: {e}") from None
+        raise ValueError(f"warm_start: {e}, or the name of a network of the zoo") from None
     found = {}
     good = [trial for trial in theirs.trials if trial.status == "ok"]
     for trial in good:

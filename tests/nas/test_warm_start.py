@@ -8,11 +8,14 @@ import pytest
 
 from nas import controllers, warm_start
 from nas.controllers.bayesian import Bayesian
+from nas.controllers.first import begin_with
 from nas.controllers.model import Model
 from nas.controllers.rnn_ppo import RNNPPO
 from nas.reward import Reward
+from nas.searched import open_search
 from nas.testing.controllers import small_space
-from search_spaces import spaces
+from search_spaces import spaces, zoo
+from search_spaces.nearest import apart
 from tests.commands.test_commands import command, journal
 from tests.nas.test_surrogate import SEARCH
 
@@ -33,7 +36,7 @@ def rewards(points: np.ndarray) -> np.ndarray:
     return np.array([REWARD(a, ms) for a, ms in zip(top1(points), latency_ms(points), strict=True)])
 
 
-def others(count: int, lower: float, seed: int) -> warm_start.Earlier:
+def others(count: int, lower: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     points = SPACE.sample(np.random.default_rng(seed), count)
     return points, top1(points) - lower
 
@@ -113,6 +116,35 @@ def test_options_of_another_space_that_can_be_mapped_are():
     assert warm_start._mapped({}, narrow) is None
 
 
+def test_published_networks_are_the_first_samples(tmp_path):
+    """For a controller without a model, and led to where limits are met."""
+    words = (*SEARCH, "warm_start=[mnasnet_a1]", "controller=random", "limits={params_m: 3}", "samples=4", "batch=4")
+    done = command("nas.search", *words, "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warm start  networks like mnasnet_a1 first" in done.stdout
+    first, *rest = journal(tmp_path / "run")
+    space = open_search(tmp_path / "run").space
+    wanted = zoo.get("mnasnet_a1", resolution_px=224, classes=1000)
+    distances = [apart(space.decode(trial["indices"]), wanted) for trial in (first, *rest)]
+    assert distances[0] == min(distances)
+    assert first["costs"]["params_m"] <= 3
+
+
+def test_a_controller_goes_on_behind_what_it_begins_with():
+    points = SPACE.sample(np.random.default_rng(5), 5)
+    plain, first, again = (controllers.make("bayesian", SPACE, rng_seed=1) for _ in range(3))
+    controller, later = begin_with(first, points), begin_with(again, points)
+    assert begin_with(plain, points[:0]) is plain
+    np.testing.assert_array_equal(controller.propose(3), points[:3])
+    later.load_state_dict(controller.state_dict())
+    for each in (controller, later):
+        batch = each.propose(4)
+        np.testing.assert_array_equal(batch[:2], points[3:])
+        np.testing.assert_array_equal(batch[2:], plain.propose(2) if each is controller else batch[2:])
+        each.observe(batch, rewards(batch))
+    np.testing.assert_array_equal(controller.propose(2), later.propose(2))
+
+
 def test_a_search_for_another_target_begins_with_an_earlier_one(tmp_path):
     """Its first batch is at the new target; it goes on when the earlier run is gone."""
     words = (*SEARCH, "reward=absolute", "batch=8")
@@ -135,11 +167,11 @@ def test_a_search_for_another_target_begins_with_an_earlier_one(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("warm_start=nowhere",), "warm_start: nowhere holds no search; give the folder of a run of nas.search"),
+        (("warm_start=nowhere",), "nowhere holds no search; give the folder of a run of nas.search, or the name of a"),
         (("warm_start=[1]",), "it must be a path, or several, like [runs/a,runs/b]"),
         (
             ("warm_start=run", "controller=evolution"),
-            "controllers with a model, as rnn_ppo and bayesian, not evolution",
+            "takes runs for controllers with a model, as rnn_ppo and bayesian, not evolution",
         ),
         (
             ("warm_start=run", "space=mobilenet_v3", "evaluator=proxy_training"),
