@@ -5,7 +5,8 @@ have been for another device or target. Where they were trained otherwise, or on
 all accuracies of a run are higher or lower (`nas.controllers.model.Model.recall`).
 
 A network of the zoo stands for the network of the space that is most like it (`search_spaces.nearest`): such are the
-first samples.
+first samples, each followed by some networks that differ from it in a few choices, from which a model learns what to
+change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ from search_spaces.space import SearchSpace
 
 __all__ = ["WarmStart", "read"]
 
+_AROUND = 7  # networks around each published one
+_CHANGES = 6  # in which they differ from it, at most
 _STAGE = "warm_start"  # in a run's directory: what it began with. The other runs may go on, or be removed.
 
 Earlier = tuple[np.ndarray, np.ndarray]
@@ -46,7 +49,9 @@ class WarmStart:
 
     def points(self, space: SearchSpace) -> np.ndarray:
         """(n, C) the first samples."""
-        return np.array(list(self.published.values()), dtype=np.int64).reshape(-1, len(space.choices))
+        rng = np.random.default_rng(0)
+        points = [near for point in self.published.values() for near in (point, *_around(space, point, rng))]
+        return space.canonical(np.array(points, dtype=np.int64).reshape(-1, len(space.choices)))
 
     def keep(self, run: Run) -> None:
         """Writes down what the run begins with, unless that was done before."""
@@ -59,7 +64,7 @@ class WarmStart:
         """In words; "" for nothing."""
         networks = ", ".join(counted(len(top1), "network") for _, top1 in self.earlier)
         earlier = f"{networks} of {counted(len(self.earlier), 'earlier run')}" if self.earlier else ""
-        like = f"networks like {', '.join(self.published)} first" if self.published else ""
+        like = f"networks like {', '.join(self.published)} first, with {_AROUND} around each" if self.published else ""
         return "; ".join(filter(None, [earlier, like]))
 
 
@@ -82,6 +87,16 @@ def read(names: Sequence[Path], space: SearchSpace, run_dir: Path | None) -> War
         published={name: nearest(space, zoo.get(name, **sizes(space))) for name in known},
         earlier=[_read(name, space) for name in names if str(name) not in known],
     )
+
+
+def _around(space: SearchSpace, point: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    found = []
+    for _ in range(_AROUND):
+        near = point
+        for _ in range(int(rng.integers(1, _CHANGES + 1))):
+            near = space.mutate(rng, near)
+        found.append(near)
+    return found
 
 
 def _read(path: Path, space: SearchSpace) -> Earlier:
