@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas.controllers.gaussian_process import Seen
-from nas.controllers.model import Model, log_improvement
+from nas.controllers.model import Model, _some, log_improvement
 from nas.testing.controllers import small_space
 
 
@@ -16,9 +16,9 @@ def test_the_model_is_made_of_the_latest_and_the_best():
     rewards = np.arange(20.0)
     rewards[[3, 7, 11, 17]] += 100
     model.observe(np.arange(20)[:, None], rewards)
-    assert model.points[model._rows()][:, 0].tolist() == [3, 7, 11, 16, 17, 18, 19]
+    assert model.points[_some(model.rewards, model._window)][:, 0].tolist() == [3, 7, 11, 16, 17, 18, 19]
     model.observe(np.arange(20)[:, None], np.zeros(20))  # of equal ones the earliest
-    assert model.points[model._rows()][:, 0].tolist() == [0, 1, 2, 3, 16, 17, 18, 19]
+    assert model.points[_some(model.rewards, model._window)][:, 0].tolist() == [0, 1, 2, 3, 16, 17, 18, 19]
     few = Model(small_space(30), window=20)
     few.observe(np.arange(20)[:, None], rewards)
     assert few._rows().tolist() == list(range(20))
