@@ -21,7 +21,7 @@ def test_the_model_is_made_of_the_latest_and_the_best():
     assert model.points[_some(model.rewards, model._window)][:, 0].tolist() == [0, 1, 2, 3, 16, 17, 18, 19]
     few = Model(small_space(30), window=20)
     few.observe(np.arange(20)[:, None], rewards)
-    assert few._rows().tolist() == list(range(20))
+    assert _some(few.rewards, few._window).tolist() == list(range(20))
 
 
 def test_the_expected_improvement_is_the_integral(monkeypatch):

@@ -7,8 +7,6 @@ import pytest
 from nas.ends import Ends
 from nas.trial import Trial
 from search_spaces import zoo
-from tests.commands.test_commands import command, journal
-from tests.nas.test_surrogate import SEARCH
 
 ARCH = zoo.get("mobilenet_v3_small")
 
@@ -50,24 +48,3 @@ def test_patience_counts_samples_since_the_best(rewards, ends):
 
 def test_time_does_not_end_a_search_that_has_found_nothing():
     assert Ends(max_minutes=1e-9, patience=None).why(trials(None)) == ""
-
-
-def test_a_search_ends_by_patience_and_goes_on_with_more_of_it(tmp_path):
-    words = (*SEARCH, "reward=absolute", "samples=400", "batch=8", "run_dir=run")
-    done = command("nas.search", *words, "patience=12", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    before = journal(tmp_path / "run")
-    assert len(before) % 8 == 0
-    assert 13 <= len(before) < 400
-    assert f"sampling ends after {len(before)} samples: none of the last " in done.stdout
-    more = command("nas.search", *words, f"samples={len(before) + 8}", "patience=400", cwd=tmp_path)
-    assert more.returncode == 0, more.stderr
-    assert journal(tmp_path / "run")[: len(before)] == before
-    assert len(journal(tmp_path / "run")) == len(before) + 8
-
-
-def test_minutes_end_a_search(tmp_path):
-    words = (*SEARCH, "samples=100000", "controller=random", "max_minutes=0.02", "run_dir=run")
-    done = command("nas.search", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "samples: max_minutes=0.02 are over" in done.stdout

@@ -1,7 +1,5 @@
 """Limits: counted as networks are, never broken by what is proposed, and said clearly where nothing meets them."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -15,8 +13,6 @@ from nas.testing.controllers import small_space
 from search_spaces import cost, spaces, zoo
 from search_spaces.onnx_net import export
 from search_spaces.space import SearchSpace
-from tests.commands.test_commands import command, journal
-from tests.nas.test_surrogate import SEARCH
 
 ALL = {"pixel2_ms": 12.0, "params_m": 0.6, "size_mb": 2.0, "peak_memory_mb": 3.0, "madds_m": 50.0}
 
@@ -140,30 +136,3 @@ def test_limits_that_no_network_meets_are_said_with_the_nearest():
     ):
         contrary.check()
     limits_of(space).check()
-
-
-def test_a_search_with_limits_and_its_continuation(tmp_path):
-    """Every network that is evaluated meets them; the run goes on with the tables that it began with."""
-    limits = "limits={pixel2_ms: 70, params_m: 4, peak_memory_mb: 12}"
-    words = (*SEARCH, "reward=absolute", limits, "batch=8", "run_dir=run")
-    done = command("nas.search", *words, "samples=32", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "limits      pixel2_ms at most 70, params_m at most 4, peak_memory_mb at most 12; " in done.stdout
-    assert "limits: found has pixel2_ms " in done.stdout
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert {name: limit["most"] for name, limit in result["limits"].items()} == {
-        "pixel2_ms": 70, "params_m": 4, "peak_memory_mb": 12,
-    }  # fmt: skip
-    for trial in journal(tmp_path / "run"):
-        costs = trial["costs"]
-        assert costs["pixel2_ms"] <= 70
-        assert costs["params_m"] <= 4
-        assert costs["peak_memory_mb"] <= 12
-    assert "Limits: pixel2_ms " in (tmp_path / "run" / "report.html").read_text()
-    assert (tmp_path / "run" / "table_pixel2.json").exists()
-    more = command("nas.search", *words, "samples=40", cwd=tmp_path)
-    assert more.returncode == 0, more.stderr
-    assert len(journal(tmp_path / "run")) == 40
-    other = command("nas.search", *words, "samples=40", "limits={params_m: 3}", cwd=tmp_path)
-    assert other.returncode == 1
-    assert "limits" in other.stderr

@@ -1,8 +1,5 @@
 """Searches that begin with what others have found."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 
@@ -12,12 +9,8 @@ from nas.controllers.first import begin_with
 from nas.controllers.model import Model
 from nas.controllers.rnn_ppo import RNNPPO
 from nas.reward import Reward
-from nas.searched import open_search
 from nas.testing.controllers import small_space
-from search_spaces import spaces, zoo
-from search_spaces.nearest import apart
-from tests.commands.test_commands import command, journal
-from tests.nas.test_surrogate import SEARCH
+from search_spaces import spaces
 
 SPACE = small_space(*[5] * 8)
 GAINS = np.random.default_rng(1).normal(size=8) / 100
@@ -116,22 +109,6 @@ def test_options_of_another_space_that_can_be_mapped_are():
     assert warm_start._mapped({}, narrow) is None
 
 
-def test_published_networks_are_the_first_samples(tmp_path):
-    """For a controller without a model, and led to where limits are met."""
-    words = (*SEARCH, "warm_start=[mnasnet_a1]", "controller=random", "limits={params_m: 3}", "samples=16", "batch=16")
-    done = command("nas.search", *words, "run_dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "warm start  networks like mnasnet_a1 first, with 7 around each" in done.stdout
-    trials = journal(tmp_path / "run")
-    space = open_search(tmp_path / "run").space
-    wanted = zoo.get("mnasnet_a1", resolution_px=224, classes=1000)
-    distances = [apart(space.decode(trial["indices"]), wanted) for trial in trials]
-    assert distances[0] < np.median(distances[8:])
-    assert np.mean(distances[:8]) < np.mean(distances[8:])
-    assert len({tuple(trial["indices"]) for trial in trials[:8]}) == 8
-    assert max(trial["costs"]["params_m"] for trial in trials) <= 3
-
-
 def test_a_controller_goes_on_behind_what_it_begins_with():
     points = SPACE.sample(np.random.default_rng(5), 5)
     plain, first, again = (controllers.make("bayesian", SPACE, rng_seed=1) for _ in range(3))
@@ -145,49 +122,3 @@ def test_a_controller_goes_on_behind_what_it_begins_with():
         np.testing.assert_array_equal(batch[2:], plain.propose(2) if each is controller else batch[2:])
         each.observe(batch, rewards(batch))
     np.testing.assert_array_equal(controller.propose(2), later.propose(2))
-
-
-def test_a_search_for_another_target_begins_with_an_earlier_one(tmp_path):
-    """Its first batch is at the new target; it goes on when the earlier run is gone."""
-    words = (*SEARCH, "reward=absolute", "batch=8")
-    first = command("nas.search", *words, "samples=64", "run_dir=first", cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    words = (*words, "target.target_ms=40", "warm_start=first", "run_dir=second")
-    second = command("nas.search", *words, "samples=8", cwd=tmp_path)
-    assert second.returncode == 0, second.stderr
-    assert "warm start  64 networks of 1 earlier run" in second.stdout
-    trials = journal(tmp_path / "second")
-    assert np.median([trial["latency_ms"] for trial in trials]) == pytest.approx(40, rel=0.05)
-    best = json.loads((tmp_path / "first" / "result.json").read_text())["best"]["top1"]
-    assert np.mean([trial["top1"] for trial in trials]) > best - 0.03
-    shutil.rmtree(tmp_path / "first")
-    more = command("nas.search", *words, "samples=16", cwd=tmp_path)
-    assert more.returncode == 0, more.stderr
-    assert journal(tmp_path / "second")[:8] == trials
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("warm_start=nowhere",), "nowhere holds no search; give the folder of a run of nas.search, or the name of a"),
-        (("warm_start=[1]",), "it must be a path, or several, like [runs/a,runs/b]"),
-        (
-            ("warm_start=run", "controller=evolution"),
-            "takes runs for controllers with a model, as rnn_ppo and bayesian, not evolution",
-        ),
-        (
-            ("warm_start=run", "space=mobilenet_v3", "evaluator=proxy_training"),
-            "none of the 8 networks of run is of space",
-        ),
-    ],
-)
-def test_bad_warm_starts(tmp_path_factory, words, message):
-    folder = tmp_path_factory.getbasetemp() / "warm"
-    if not (folder / "run").exists():
-        folder.mkdir(exist_ok=True)
-        done = command("nas.search", *SEARCH, "samples=8", "batch=8", "run_dir=run", cwd=folder)
-        assert done.returncode == 0, done.stderr
-    done = command("nas.search", *SEARCH, *words, "dry_run=true", cwd=folder)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
