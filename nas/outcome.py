@@ -23,6 +23,9 @@ from search_spaces import text
 __all__ = ["Result", "show", "write"]
 
 
+_COMPARED = 10  # samples at either end
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """All that a search came to.
@@ -48,6 +51,16 @@ class Result:
         """Median latency of the last tenth of the samples: where the search has arrived."""
         known = [trial.latency_ms for trial in self.trials if not np.isnan(trial.latency_ms)]
         return float(np.median(known[-max(1, len(self.trials) // 10) :]))
+
+    @property
+    def mean_rewards(self) -> Mapping[str, float]:
+        """Of the first good samples and of the last, ten each if there are twice as many: whether the search has
+        learnt."""
+        rewards = [trial.reward for trial in self.trials if trial.status == "ok"]
+        count = min(_COMPARED, len(rewards) // 2)
+        if not count:
+            return {}
+        return {"samples": count, "first": float(np.mean(rewards[:count])), "last": float(np.mean(rewards[-count:]))}
 
 
 def write(run_dir: Path, plan: Plan, result: Result) -> None:
@@ -109,6 +122,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
         "pareto_front": [t.sample for t in pareto.front(trials)],
         "hypervolume": pareto.hypervolume(*top1_ms.T, reference_ms=2 * plan.target_ms),
         "median_ms_of_last_tenth": result.median_ms,
+        "mean_rewards": result.mean_rewards,
         "notes": list(result.notes),
         "seconds_of_last_call": round(result.seconds, 1),
     }
@@ -152,6 +166,11 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
         if plan.limits and (name == "found" or name in decision.references):
             console.print(f"limits: {name} has {plan.bounds.in_words(arch)}")
     console.print(f"latency model: {described(plan.latency, winner.arch)}")
+    if means := result.mean_rewards:
+        console.print(
+            f"mean reward: {means['first']:.4f} of the first {means['samples']:g} samples, "
+            f"{means['last']:.4f} of the last"
+        )
     console.print(
         f"the last tenth of the samples has a median latency of {in_ms(result.median_ms)} ms "
         f"({result.median_ms / plan.target_ms:.2f} of the target)"

@@ -18,6 +18,9 @@ def test_a_search_with_the_surrogate(tmp_path):
     result = json.loads((tmp_path / RUN / "result.json").read_text())
     assert result["best"]["top1"] > 0.63
     assert result["median_ms_of_last_tenth"] == pytest.approx(51, rel=0.03)
+    assert result["mean_rewards"]["samples"] == 10
+    assert result["mean_rewards"]["last"] > result["mean_rewards"]["first"] + 0.05
+    assert f"{result['mean_rewards']['last']:.4f} of the last" in done.stdout
     assert "final_test_top1" not in result["best"]
     assert not (tmp_path / RUN / "best.safetensors").exists()
     assert len(journal(tmp_path / RUN)) == 200
