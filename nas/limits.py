@@ -1,9 +1,9 @@
-"""`Limits`: what a network may cost at most, besides what the reward makes of its target.
+"""`Limits`: what a network may cost at most.
 
     limits={pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5, madds_m: 60}
 
-``NAME_ms`` is the latency on a device, by its table. A network that breaks a limit is never proposed, and so never
-trained. The others are counted:
+A network that breaks a limit is no sample, and so never trained by itself; the training of shared weights is of the
+whole space. ``NAME_ms`` is the latency on a device, by its table. The others are counted:
 
     params_m        millions of trainable parameters, as papers count them
     madds_m         millions of multiply-adds of one image, as papers count them
@@ -140,15 +140,24 @@ class Limits:
         """What a network costs, by the limits' names."""
         return {limit.name: limit.of for limit in self.limits}
 
+    def _excess_of(self, limit: Limit, points: np.ndarray) -> np.ndarray:
+        """(n,) the logarithm of how many times a limit is exceeded; of a largest number, summed over the layers that
+        exceed it, so that each of them can be mended by itself."""
+        count = COUNTED.get(limit.name)
+        if count is None or count.together is not max or self._space.declaration is None:
+            own = limit.of_points(points)[None]
+        else:
+            places = zip(self._tables[limit.name], self._layers.places(points), strict=True)
+            own = np.array([table[place] for table, place in places])
+        return np.maximum(np.log(np.maximum(own, 1e-12) / limit.most), 0.0).sum(axis=0)
+
     @property
     def region(self) -> Region:
         """Where all limits are met."""
         return Region(self._space, self._excess)
 
     def _excess(self, points: np.ndarray) -> np.ndarray:
-        """(n,) summed logarithms of how many times each limit is exceeded."""
-        over = [np.log(np.maximum(limit.of_points(points), 1e-12) / limit.most) for limit in self.limits]
-        return np.maximum(over, 0.0).sum(axis=0)
+        return sum((self._excess_of(limit, points) for limit in self.limits), np.zeros(len(points)))
 
     def share(self, points: np.ndarray) -> float:
         """Of points (n, C) that meet all limits."""
@@ -162,16 +171,14 @@ class Limits:
         """
         rng = np.random.default_rng(0)
         for limit in self.limits:  # one by one, as a limit that no network meets is the plainest to say
-            alone = Region(
-                self._space, lambda points, limit=limit: np.maximum(limit.of_points(points) / limit.most - 1, 0)
-            )
-            least = limit.of_points(alone.nearest(self._space.sample(rng, _TRIED), rng)).min()
+            alone = Region(self._space, lambda points, limit=limit: self._excess_of(limit, points))
+            least = limit.of_points(self._led(alone, rng)).min()
             if least > limit.most:
                 raise ValueError(
                     f"limits has {limit.name}={limit.most:g}, and the least that a network of this space was found to "
                     f"have is {least:.3g}; raise it, or lower space.base_width"
                 )
-        near = self.region.nearest(self._space.sample(rng, _TRIED), rng)
+        near = self._led(self.region, rng)
         excess = self._excess(near)
         if excess.min() > 0:
             nearest = self._space.decode(near[excess.argmin()])
@@ -179,6 +186,9 @@ class Limits:
                 f"no network of this space was found within all limits; the nearest has {self.in_words(nearest)}: "
                 "raise one of those that it breaks"
             )
+
+    def _led(self, region: Region, rng: np.random.Generator) -> np.ndarray:
+        return np.array([region.led(point, rng) for point in self._space.canonical(self._space.sample(rng, _TRIED))])
 
     def keep(self, controller: Controller, *, rng_seed: int) -> Controller:
         """A controller like this one that proposes what meets all limits; itself where there are none."""
@@ -194,11 +204,6 @@ class Limits:
         """What a network has of each limit."""
         return ", ".join(f"{limit.name} {limit.of(arch):.3g} of {limit.most:g}" for limit in self.limits)
 
-    def broken(self, arch: Arch) -> str:
-        """The limits that a network breaks, in words; "" if none."""
-        own = [(limit, limit.of(arch)) for limit in self.limits]
-        return ", ".join(f"{limit.name} {value:.3g} of {limit.most:g}" for limit, value in own if value > limit.most)
-
     def record(self, arch: Arch) -> dict[str, dict[str, Any]]:
         """For ``result.json``: of each limit, the most that is allowed, and what a network has."""
-        return {limit.name: {"most": limit.most, "found": limit.of(arch)} for limit in self.limits}
+        return {limit.name: {"most": limit.most, "has": limit.of(arch)} for limit in self.limits}

@@ -95,7 +95,9 @@ def _other_latency(job: Job, latency: LatencyModel, device: str) -> LatencyModel
     if kept := kept_table(job.run_dir, resumed=job.resumed, device=device):
         return kept
     try:
-        return latency_luts.load(device, tables_dir=job.tables_dir)
+        model = latency_luts.load(device, tables_dir=job.tables_dir)
+        model.check_error(job.table_error)
+        return model
     except TableError as e:
         raise ValueError(f"limits has {device}_ms: {e}") from None
 

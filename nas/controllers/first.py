@@ -14,16 +14,14 @@ __all__ = ["begin_with"]
 def begin_with(controller: "Controller", points: np.ndarray) -> "Controller":
     """A controller that proposes `points` (n, C), then what `controller` does, which is told of them, too; itself where
     there are none."""
-    return _First(controller, points) if len(points) else controller
+    if not len(points):
+        return controller
+    return (_InformedFirst if hasattr(controller, "inform") else _First)(controller, points)
 
 
 class _First:
     def __init__(self, controller: "Controller", points: np.ndarray) -> None:
         self._controller, self._points, self._proposed = controller, points, 0
-
-    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
-        if inform := getattr(self._controller, "inform", None):
-            inform(latency_ms, reward)
 
     def propose(self, n: int) -> np.ndarray:
         own = self._points[self._proposed : self._proposed + n]
@@ -39,3 +37,8 @@ class _First:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._controller.load_state_dict(state["controller"])
         self._proposed = state["proposed"]
+
+
+class _InformedFirst(_First):
+    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
+        self._controller.inform(latency_ms, reward)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ five, and again of those that promise most, in rounds.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,15 +60,18 @@ class Proposals:
 
     def within(self, points: np.ndarray) -> np.ndarray:
         """`points`, led to where they may be proposed."""
-        return points if self._region is None else self._region.nearest(points, self._rng)
+        return points if self._region is None else self._region.led_inside(points, self._rng)
 
-    def may_be(self, points: np.ndarray) -> np.ndarray:
-        """(n,) whether they may be proposed."""
-        return np.ones(len(points), dtype=bool) if self._region is None else self._region.has(points)
+    def excess(self, points: np.ndarray) -> np.ndarray:
+        """(n,) how far they are from where they may be proposed; 0 there."""
+        return np.zeros(len(points)) if self._region is None else self._region.excess(points)
 
     def restrict(self, region: Region) -> None:
         """From now on, points of the region only."""
         self._region = region
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_region": None}  # functions cannot be pickled: a copy must be restricted again
 
     def count(self, children: int, n: int) -> int:
         """How many of `children` there can be in this space, for a batch of `n`."""

@@ -9,9 +9,9 @@ baseline.
 A policy needs thousands of samples; a search here has tens to hundreds. So after `random` samples it also learns from
 imagined networks, as in Dyna (Sutton, 1990) and DyNA-PPO (Angermueller et al., 2020): for each batch the model that
 `nas.controllers.bayesian` has, too (`nas.controllers.model`), is fitted, and the policy passes `imagined` batches of
-its own samples, each rewarded by another function that is drawn from the model, with the known latencies: what the
-model does not know is rewarded now so, now so, and the policy does not collapse onto its mean. What is then evaluated
-are those of the policy's samples and of changes of the best networks that the model expects most of. With
+its own samples, each rewarded by another function that is drawn from the model, with the known latencies: where the
+model is not sure, rewards differ from batch to batch, and the policy does not collapse onto its mean. Evaluated are
+then those of the policy's samples and of changes of the best networks that promise most to improve on the best. With
 ``imagined=0`` there is no model, and it is the policy alone.
 
 What differs from NASNet's appendix, which is for 20,000 networks (MnasNet sampled 8,000):
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from nas.controllers.rnn_policy import Policy
 
-__all__ = ["RNNPPO", "PPOSettings"]
+__all__ = ["RNNPPO", "PPOSettings", "less_outside"]
 
 _IMAGINED = 64  # networks of a batch
 _CHILDREN, _PARENTS = 2048, 24  # as of controller bayesian
@@ -111,8 +111,8 @@ class RNNPPO:
         self._model.recall(searches)
 
     def restrict(self, region: Region) -> None:
-        """From now on, points of the region only (`nas.controllers.region`); imagined networks outside it are worth
-        less than all others, so that the policy learns where it is."""
+        """From now on, points of the region only (`nas.controllers.region`), which the policy learns from what it
+        imagines."""
         self._proposals.restrict(region)
 
     @cached_property
@@ -156,8 +156,7 @@ class RNNPPO:
             return np.zeros((0, len(self._space.choices)), dtype=np.int64)
         for _ in range(settings.imagined):
             points = self._space.canonical(self._sample(_IMAGINED))
-            rewards = fitted.draw(points, self._rng)
-            rewards[~self._proposals.may_be(points)] = rewards.min()
+            rewards = less_outside(fitted.draw(points, self._rng), proposals.excess(points))
             self._update(points, (rewards - rewards.mean()) / max(float(np.abs(rewards - rewards.mean()).mean()), 1e-8))
         children = proposals.count(_CHILDREN, n)
         others = self._space.canonical(self._sample(children // 4))
@@ -240,3 +239,13 @@ class RNNPPO:
         deviation = float(np.abs(rewards - self._baseline).mean())
         self._scale = deviation if self._scale is None else decay * self._scale + (1 - decay) * deviation
         return (rewards - self._baseline) / max(self._scale, 1e-8)
+
+
+def less_outside(rewards: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """Rewards (n,), where those of points with an excess (n,) are below all others, the lower the larger it is."""
+    outside = excess > 0
+    if not outside.any():
+        return rewards
+    inside = rewards[~outside]
+    low, step = (float(inside.min()), float(inside.std())) if len(inside) else (0.0, 1.0)
+    return np.where(outside, low - max(step, 1e-8) * (1 + excess / excess.max()), rewards)

@@ -79,7 +79,7 @@ def write_report(
 
 def _limits(limits: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What the network has of what it may have at most."""
-    words = [f"{html.escape(name)} {limit['found']:.3g} of {limit['most']:g}" for name, limit in limits.items()]
+    words = [f"{html.escape(name)} {limit['has']:.3g} of {limit['most']:g}" for name, limit in limits.items()]
     return [f"<p>Limits: {', '.join(words)}</p>"] if words else []
 
 

@@ -1,12 +1,14 @@
 """Limits: counted as networks are, never broken by what is proposed, and said clearly where nothing meets them."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import latency_luts
 from nas import controllers
 from nas.controllers.region import Region, keep_within
-from nas.controllers.rnn_ppo import RNNPPO
+from nas.controllers.rnn_ppo import RNNPPO, less_outside
 from nas.limits import COUNTED, Limits, devices
 from nas.reward import Reward
 from nas.testing.controllers import small_space
@@ -51,13 +53,13 @@ def test_points_outside_are_led_inside_and_those_inside_stay():
     region, points = limits.region, space.canonical(space.sample(np.random.default_rng(0), 200))
     inside = region.has(points)
     assert 0 < inside.sum() < 40
-    led = region.nearest(points, np.random.default_rng(1))
+    led = region.led_inside(points, np.random.default_rng(1))
     assert region.has(led).all()
     assert (led[inside] == points[inside]).all()
     assert len(np.unique(led, axis=0)) > 150
     for point in led[:20]:
-        assert not limits.broken(space.decode(point))
-    assert limits.broken(space.decode(points[~inside][0]))
+        assert all(limit.of(space.decode(point)) <= limit.most for limit in limits.limits)
+    assert any(limit.of(space.decode(points[~inside][0])) > limit.most for limit in limits.limits)
 
 
 @pytest.mark.parametrize("name", controllers.names())
@@ -83,6 +85,16 @@ def test_no_controller_proposes_what_breaks_a_limit(name, informed):
     np.testing.assert_array_equal(later.propose(8), indices)
 
 
+@pytest.mark.parametrize("name", ["bayesian", "rnn_ppo"])
+def test_a_copy_of_a_restricted_controller_is_restricted_again(name):
+    space = spaces.get("accel_nasbench")
+    region = Region(space, lambda points: np.maximum(points.sum(axis=1) - 9, 0).astype(float))
+    controller = keep_within(controllers.make(name, space), region, rng_seed=0)
+    controller.propose(4)
+    copy = keep_within(pickle.loads(pickle.dumps(controller)), region, rng_seed=0)
+    assert region.has(copy.propose(16)).all()
+
+
 def test_the_policy_learns_where_it_may_go():
     space = small_space(*[4] * 8)
     region = Region(space, lambda points: np.maximum(points.sum(axis=1) - 9, 0).astype(float))
@@ -95,10 +107,41 @@ def test_the_policy_learns_where_it_may_go():
     assert region.has(controller._sample(512)).mean() > before + 0.2
 
 
-def test_a_point_that_cannot_be_led_on_stays_where_it_came_to():
+def test_a_region_that_is_not_found_is_said():
     space = small_space(3, 3)
     region = Region(space, lambda points: 1.0 + points.sum(axis=1))
-    assert region.nearest(np.array([[2, 1]]), np.random.default_rng(0)).tolist() == [[0, 0]]
+    rng = np.random.default_rng(0)
+    assert region.led(np.array([2, 1]), rng).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="no network within the limits was found from 50 random ones"):
+        region.led_inside(np.array([[2, 1]]), rng)
+
+
+def test_points_on_a_plateau_are_led_from_elsewhere():
+    """Two choices that only count together, as equally large layers do: no single change is for the better."""
+    space = small_space(3, 3, 3)
+    region = Region(space, lambda points: (points[:, :2].max(axis=1) > 0).astype(float))
+    led = region.led_inside(space.sample(np.random.default_rng(0), 50), np.random.default_rng(1))
+    assert region.has(led).all()
+
+
+def test_the_largest_layers_are_mended_one_by_one():
+    """The most memory that a network takes is that of its largest layer, of which there may be several."""
+    space = spaces.get("mobilenet_v3", base_width=0.5, resolution_px=128, classes=10)
+    region = limits_of(space, {"peak_memory_mb": 0.4}).region
+    points = space.canonical(space.sample(np.random.default_rng(0), 100))
+    assert region.has(points).mean() < 0.2
+    led = np.array([region.led(point, np.random.default_rng(1)) for point in points])
+    assert region.has(led).all()
+
+
+def test_imagined_networks_outside_are_below_all_others():
+    rewards, excess = np.array([0.5, 0.7, 0.9, 0.6]), np.array([0.0, 2.0, 1.0, 0.0])
+    less = less_outside(rewards, excess)
+    assert less[[0, 3]].tolist() == [0.5, 0.6]
+    assert less[1] < less[2] < 0.5
+    assert less_outside(rewards, np.zeros(4)) is rewards
+    none_inside = less_outside(rewards, np.array([1.0, 2.0, 3.0, 2.0]))
+    assert np.argsort(none_inside, kind="stable").tolist() == [2, 1, 3, 0]
 
 
 @pytest.mark.parametrize(
