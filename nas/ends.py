@@ -12,7 +12,7 @@ class Ends:
     """Ends a search after so many minutes, or when so many samples were no better than the best before them.
 
     Args:
-        max_minutes: of this call, which a continued search has anew; None: no limit.
+        max_minutes: from `begin` on; a continued search has them anew. None: no limit.
         patience: samples; None: no limit.
         clock: seconds.
     """
@@ -20,14 +20,19 @@ class Ends:
     def __init__(
         self, *, max_minutes: float | None, patience: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._until = None if max_minutes is None else clock() + 60 * max_minutes
         self._max_minutes, self._patience, self._clock = max_minutes, patience, clock
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """The first evaluation of this call is next; again: nothing."""
+        self._began = self._clock() if self._began is None else self._began
 
     def why(self, trials: Sequence[Trial]) -> str:
         """Why the search ends after these trials, in words; "" if it goes on."""
         if not any(trial.status == "ok" for trial in trials):
             return ""
-        if self._until is not None and self._clock() >= self._until:
+        lasted = 0.0 if self._began is None else self._clock() - self._began
+        if self._max_minutes is not None and lasted >= 60 * self._max_minutes:
             return f"max_minutes={self._max_minutes:g} are over"
         best = max((trial for trial in trials if trial.status == "ok"), key=lambda trial: (trial.reward, -trial.sample))
         since = len(trials) - 1 - best.sample

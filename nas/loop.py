@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from nas.controllers import Controller
+from nas.ends import Ends
 from nas.executor import Evaluate, Executor, SerialExecutor
 from nas.journal import Journal
 from nas.objective import Objective, RewardFunction
@@ -105,9 +106,12 @@ def sample(
         return runner.run(evaluate_again(before) if evaluate_again and before else evaluate, archs)
 
     with sampling.journal.writing() if sampling.journal else nullcontext():
-        state = Samples(Recorder(sampling), run=run, again=evaluate_again is not None)
+        recorder, ends = Recorder(sampling), sampling.ends or Ends(max_minutes=None, patience=None)
+        state = Samples(recorder, run=run, again=evaluate_again is not None)
         objective.inform(controller)
         for start in range(0, sampling.samples, batch):
+            if not recorder.is_settled(start):
+                ends.begin()
             # always a whole batch, so that a search with more samples begins as this one does
             indices = controller.propose(batch)[: sampling.samples - start]
             state.add(indices)
@@ -116,7 +120,7 @@ def sample(
                 state.reward_again()
                 objective.inform(controller)
                 controller.observe(np.array([t.indices for t in state.trials]), state.told(len(state.trials)))
-            if sampling.ends and sampling.ends(state.trials):
+            if not recorder.is_settled(start + batch) and ends.why(state.trials):  # what is kept counts in any case
                 break
     return state.trials
 

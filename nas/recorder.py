@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nas.controllers import Controller
+from nas.ends import Ends
 from nas.journal import Journal, JournalError
 from nas.objective import Costs, Objective
 from nas.told import Outcome, told
@@ -34,7 +35,7 @@ class Sampling:
         batch: trials between two updates of the controller.
         journal: gets each new trial; what it has settled (`Journal.settled`) is not evaluated again.
         on_trial: called with each trial as it is done, replayed ones included.
-        ends: after each batch, why the loop ends with the trials so far; "" or None: it goes on.
+        ends: after each batch of new trials, whether the loop goes on.
     """
 
     space: SearchSpace
@@ -44,7 +45,7 @@ class Sampling:
     batch: int = 8
     journal: Journal | None = None
     on_trial: Callable[[Trial], None] | None = None
-    ends: Callable[[Sequence[Trial]], str] | None = None
+    ends: Ends | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
             batch=plan.batch,
             journal=journal,
             on_trial=watch.on_trial,
-            ends=ends.why,
+            ends=ends,
         )
         trials = judge.search(sampling)
     if len(trials) < plan.samples:
@@ -132,7 +132,7 @@ def _controller(plan: Plan, judge: Judge) -> Controller:
     within = plan.bounds.keep(judge.controller, rng_seed=plan.rng_seed)
     first = plan.warm_start.points(plan.space)
     if plan.limits and len(first):
-        first = plan.bounds.region.nearest(first, np.random.default_rng(plan.rng_seed))
+        first = plan.bounds.region.led_inside(first, np.random.default_rng(plan.rng_seed))
     return begin_with(within, first)
 
 

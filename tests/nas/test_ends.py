@@ -28,6 +28,9 @@ def test_without_limits_it_goes_on():
 def test_the_minutes_are_those_of_this_call():
     clock = itertools.count(0, 50)  # seconds: one look every 50
     ends = Ends(max_minutes=2, patience=None, clock=lambda: float(next(clock)))
+    assert ends.why(trials(0.5)) == ""  # nothing has begun yet: what an earlier call did is read
+    ends.begin()
+    ends.begin()
     assert [ends.why(trials(0.5)) for _ in range(3)] == ["", "", "max_minutes=2 are over"]
 
 
@@ -47,4 +50,6 @@ def test_patience_counts_samples_since_the_best(rewards, ends):
 
 
 def test_time_does_not_end_a_search_that_has_found_nothing():
-    assert Ends(max_minutes=1e-9, patience=None).why(trials(None)) == ""
+    ends = Ends(max_minutes=1e-9, patience=None)
+    ends.begin()
+    assert ends.why(trials(None)) == ""
