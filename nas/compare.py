@@ -27,9 +27,9 @@ __all__ = ["CompareOptions", "differences", "main"]
 
 _HEAD = ("run", "samples", "best", "top-1", "ms", "reward", "final top-1", "hypervolume", "minutes")
 _TOLD = {
-    "rewards": ("reward", "w", "w_above", "beta", "target"),
+    "rewards": ("reward", "w", "w_above", "beta", "target", "adjust_after"),
     "latencies": ("target.device", "space.resolution_px", "space.classes"),
-    "accuracies": ("dataset", "evaluator"),
+    "accuracies": ("dataset", "evaluator", "mode", "engine", "duplicates"),
 }
 """What can be compared, and the settings on which that depends."""
 
@@ -43,11 +43,12 @@ class CompareOptions(Options):
 def main(arguments: list[str]) -> None:
     from rich.table import Table
 
-    names = [argument for argument in arguments if "=" not in argument]
-    options = read_plain(CompareOptions, [argument for argument in arguments if "=" in argument])
-    if len(names) < 2:
+    names = [argument for argument in arguments if Path(argument).is_dir() or "=" not in argument]
+    options = read_plain(CompareOptions, [argument for argument in arguments if argument not in names])
+    folders = list({Path(name).resolve(): Path(name) for name in names}.values())
+    if len(folders) < 2:
         raise ValueError("give the folders of two searches or more: python -m nas.compare runs/a runs/b")
-    searches = [open_search(Path(name)) for name in dict.fromkeys(names)]
+    searches = [open_search(folder) for folder in folders]
     if empty := [search for search in searches if not any(trial.status == "ok" for trial in search.trials)]:
         raise ValueError(f"{empty[0].path} has no good sample yet")
     rows = [_row(search, _reference_ms(searches)) for search in searches]
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> None:
         table.add_row(*row)
     console = new_console(width=140)
     console.print(table)
-    notes = differences(searches)
+    notes = [*differences(searches), *(search.note for search in searches if search.note)]
     for note in notes:
         console.print(f"note: {note}")
     _write(options.page, searches, rows, notes)

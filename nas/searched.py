@@ -33,6 +33,15 @@ class Searched:
     trials: Sequence[Trial]
     result: Mapping[str, Any] | None
 
+    @property
+    def note(self) -> str:
+        """What a person should know before comparing its rewards; "" if nothing."""
+        after = self.config.get("adjust_after")
+        good = sum(trial.status == "ok" for trial in self.trials)
+        if after is None or good <= after:
+            return ""
+        return f"the first {after} good samples of {self.path} have the rewards of before adjust_after={after}"
+
 
 def open_search(path: Path) -> Searched:
     """The search in a folder. Writes nothing.
@@ -50,15 +59,16 @@ def open_search(path: Path) -> Searched:
         config=config,
         space=space,
         trials=[trials[sample] for sample in sorted(trials)],
-        result=read_json(path / "result.json"),
+        result=result if is_mapping(result := read_json(path / "result.json")) else None,
     )
 
 
 def _space_of(config: Mapping[str, Any], path: Path) -> SearchSpace:
     options = config.get("space")
     try:
-        assert is_mapping(options)
+        if not is_mapping(options):
+            raise TypeError(options)
         sizes = {name: options[name] for name in ("base_width", "resolution_px", "classes")}
         return spaces.get(str(options["name"]), **sizes)
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: its config.yaml names no space that is known here") from None

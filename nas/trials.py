@@ -4,7 +4,7 @@
                          [file=trials.csv]
 
 The table has a row for each sample, the one with the most of `sort` first; ``sort=-latency_ms``: the one with the
-least. `where` is a condition on columns, as pandas' ``DataFrame.query`` takes it. A file gets all rows and columns, the
+least. `where` is a condition on columns, as pandas' ``DataFrame.eval`` takes it. A file gets all rows and columns, the
 choices of each network too: ``.csv``, or ``.parquet``. A search that still runs can be looked at.
 """
 
@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> None:
     searched = open_search(options.run)
     rows = _sorted(_chosen(table_of(searched), options.where), options.sort)
     _show(rows, searched, options.top)
+    if searched.note:
+        new_console().print(f"note: {searched.note}")
     if options.file:
         _write(rows, options.file)
         new_console().print(f"{counted(len(rows), 'row')} in {options.file}")
@@ -85,12 +87,17 @@ def table_of(searched: Searched) -> "DataFrame":
 def _chosen(rows: "DataFrame", where: str | None) -> "DataFrame":
     if where is None:
         return rows
+    from pandas import Series
+
     try:
-        return rows.query(where)
+        holds = rows.eval(where)
+        if not isinstance(holds, Series) or holds.dtype != bool:
+            raise ValueError("that is no condition")
+        return rows.loc[holds]
     except Exception as e:  # what pandas, Python's parser and the columns' types say of a condition
-        names = ", ".join(_SHOWN)
+        names, why = ", ".join(_SHOWN), (str(e).splitlines() or [type(e).__name__])[0]
         raise ValueError(
-            f"where={brief(where)}: {brief(str(e).splitlines()[0], most=120)}; give a condition on columns, as "
+            f"where={brief(where)}: {brief(why, most=120)}; give a condition on columns, as "
             f"\"status == 'ok' and latency_ms < 12\" ({names}; choices in backticks, as `block1.kernel`)"
         ) from None
 

@@ -59,6 +59,8 @@ def test_trials_are_chosen_and_sorted(runs):
         (("run=nowhere",), "nowhere holds no search; give the folder of a run of nas.search"),
         (("run=runs/first", "where=latency < 3"), "where=latency < 3: name 'latency' is not defined; give a condition"),
         (("run=runs/first", "where=latency_ms <"), "where=latency_ms <: "),
+        (("run=runs/first", "where=sample"), "where=sample: that is no condition; give a condition on columns"),
+        (("run=runs/first", "where=(1)"), "where=(1): that is no condition"),
         (("run=runs/first", "sort=rewards"), "sort=rewards: no such column; did you mean reward?; there are sample"),
         (("run=runs/first", "file=all.txt"), "file=all.txt: it must end in .csv or .parquet"),
         (("run=runs/first", "file=runs/first/journal.jsonl/x.csv"), "cannot be written"),
@@ -95,6 +97,7 @@ def test_equal_settings_can_be_compared(runs):
     ("words", "message"),
     [
         (("runs/first",), "give the folders of two searches or more"),
+        (("runs/first", "./runs/first"), "give the folders of two searches or more"),
         (("runs/first", "nowhere"), "nowhere holds no search"),
         (("runs/first", "runs/second", "pages=x"), "'pages=x' is not known; did you mean page?"),
     ],
