@@ -100,7 +100,10 @@ def _width(
     most_ms = model.latency_ms(winner)
     width = 0.0
     for _ in range(ROUNDS):
-        width = next(width for width in WIDTHS if model.latency_ms(zoo.get(name, width=width, **sizes)) <= most_ms)
+        fast = [width for width in WIDTHS if model.latency_ms(zoo.get(name, width=width, **sizes)) <= most_ms]
+        if not fast:
+            raise ValueError(f"no {name} is as fast as the network that was found")
+        width = fast[0]
         arch = zoo.get(name, width=width, **sizes)
         own_ms, winner_ms = measured([arch, winner])
         most_ms = model.latency_ms(arch) * winner_ms / own_ms

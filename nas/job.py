@@ -9,7 +9,7 @@ from nas import controllers, limits, warm_start
 from nas.controllers import Controller
 from nas.options import Target
 from nas.references import sizes
-from nas.reward import Reward
+from nas.reward import Reward, is_linear
 from nas.search_options import SearchOptions
 from nas.settings import ExecutorSettings, executor_of
 from nas.strategies import read_strategy
@@ -100,16 +100,18 @@ def read_job(options: SearchOptions) -> Job:
     space = _space(options.space, strategy.classes)
     strategy.check(space)
     config = _config(options, space)
+    resumed = look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER)
+    reward = Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta)
     return Job(
         space=space,
         base_width=options.space.base_width,
         target=target,
         tables_dir=options.tables_dir,
         table_error=options.table_error,
-        reward=Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta),
+        reward=reward,
         adjust_after=_adjust_after(options),
         limits=_limits(options),
-        warm_start=_warm_start(options, space),
+        warm_start=_warm_start(options, space, reward),
         samples=options.samples,
         batch=options.batch,
         max_minutes=options.max_minutes,
@@ -123,7 +125,7 @@ def read_job(options: SearchOptions) -> Job:
         tensorboard=options.tensorboard,
         rng_seed=options.rng_seed,
         run_dir=options.run_dir,
-        resumed=look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER),
+        resumed=resumed,
         config=config,
         dry_run=options.dry_run,
         notes=(*strategy.notes, *options.unheeded),
@@ -156,13 +158,19 @@ def _limits(options: SearchOptions) -> Mapping[str, float]:
     return options.limits
 
 
-def _warm_start(options: SearchOptions, space: SearchSpace) -> WarmStart:
+def _warm_start(options: SearchOptions, space: SearchSpace, reward: Reward) -> WarmStart:
     start = warm_start.read(options.warm_start, space, options.run_dir)
     kind = controllers.CONTROLLERS.get(options.controller.name)
+    if options.warm_start and options.mode == "joint":
+        raise ValueError("warm_start= is not for mode=joint, whose policy learns with the weights; leave one out")
     if start.earlier and (not hasattr(kind, "recall") or options.controller.settings.get("imagined") == 0):
         raise ValueError(
             "warm_start= takes runs for controllers with a model, as rnn_ppo and bayesian, not "
             f"{options.controller.name}; networks of the zoo for any"
+        )
+    if start.earlier and not is_linear(reward):
+        raise ValueError(
+            f"warm_start= takes runs for rewards that are linear in the accuracy, not reward={reward.name}"
         )
     return start
 

@@ -1,6 +1,7 @@
 """What a search came to: for people on a terminal, for programs in ``result.json``, and on a page with pictures."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from latency_luts import MissingUnitsError
 from latency_luts.unseen import described
 from nas import delivery, pareto
 from nas.plan import Plan
@@ -162,9 +164,10 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
         console.print(summary.finalists_table(decision.finalists, result.reward))
         console.print(summary.agreement(decision.finalists))
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
-    for name, arch in {"found": winner.arch, **references(plan.space)}.items():
-        if plan.limits and (name == "found" or name in decision.references):
-            console.print(f"limits: {name} has {plan.bounds.in_words(arch)}")
+    for name, arch in {"found": winner.arch, **references(plan.space)}.items() if plan.limits else ():
+        if name == "found" or name in decision.references:
+            with suppress(MissingUnitsError):  # a table may lack the units of published networks
+                console.print(f"limits: {name} has {plan.bounds.in_words(arch)}")
     console.print(f"latency model: {described(plan.latency, winner.arch)}")
     if means := result.mean_rewards:
         console.print(

@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.references import sizes
 from nas.searched import open_search
-from nas_runtime.console import counted
+from nas_runtime.console import counted, did_you_mean
 from nas_runtime.run import Run
 from search_spaces import zoo
 from search_spaces.choice import Choice
@@ -57,8 +57,9 @@ class WarmStart:
         """Writes down what the run begins with, unless that was done before."""
         stage = run.stage(_STAGE, {})
         if not stage.values and (self.published or self.earlier):
-            stage.keep("published", {name: point.tolist() for name, point in self.published.items()})
-            stage.keep("searches", [[points.tolist(), top1.tolist()] for points, top1 in self.earlier])
+            published = {name: point.tolist() for name, point in self.published.items()}
+            searches = [[points.tolist(), top1.tolist()] for points, top1 in self.earlier]
+            stage.keep("begun", {"published": published, "searches": searches})
 
     def describe(self) -> str:
         """In words; "" for nothing."""
@@ -78,7 +79,7 @@ def read(names: Sequence[Path], space: SearchSpace, run_dir: Path | None) -> War
     Raises:
         ValueError: a name is neither, or a run has no network of `space`.
     """
-    if run_dir and run_dir.is_dir() and (kept := Run(run_dir).stage(_STAGE, {}).values):
+    if run_dir and run_dir.is_dir() and (kept := Run(run_dir).stage(_STAGE, {}).values.get("begun")):
         published = {name: np.array(point) for name, point in kept["published"].items()}
         earlier = [(np.array(points, dtype=np.int64), np.array(top1)) for points, top1 in kept["searches"]]
         return WarmStart(published=published, earlier=earlier)
@@ -100,10 +101,13 @@ def _around(space: SearchSpace, point: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _read(path: Path, space: SearchSpace) -> Earlier:
+    if not path.exists():
+        hint = did_you_mean(str(path), zoo.names())
+        raise ValueError(f"warm_start: there is no run {path}{hint}; give folders of searches, or networks of the zoo")
     try:
         theirs = open_search(path)
     except ValueError as e:
-        raise ValueError(f"warm_start: {e}, or the name of a network of the zoo") from None
+        raise ValueError(f"warm_start: {e}") from None
     found = {}
     good = [trial for trial in theirs.trials if trial.status == "ok"]
     for trial in good:

@@ -50,8 +50,8 @@ class Controller(Protocol):
     def observe(self, indices: np.ndarray, rewards: np.ndarray) -> None:
         """Learns from the rewards (n,) of `indices` (n, C). A reward that is NaN is left out, an infinite one refused.
 
-        Where the reward is another one from now on, all points are observed again, at once: `evolution` and `bayesian`
-        forget the old rewards, the policies take it for one more batch.
+        Where the reward is another one from now on, all points are observed again, at once: `evolution` and
+        controllers with a model forget the old rewards, the policies take it for one more batch.
 
         Raises:
             ValueError: other shapes, indices that are not of the space, or an infinite reward.
@@ -59,7 +59,7 @@ class Controller(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what is proposed next, but what `inform` told, which is told anew."""
+        """Everything that decides what is proposed next, but what `inform` and `recall` told, which is told anew."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ class _Informed(Protocol):
 def inform(
     controller: Controller, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]
 ) -> bool:
-    """Tells a controller that can use it (`bayesian.Bayesian.inform`) what is known of points beforehand.
+    """Tells a controller that can use it (`nas.controllers.model.Model.inform`) what is known of points beforehand.
 
     Returns:
         Whether it did. A reward that is not linear in the accuracy tells nothing: the controller then learns from the

@@ -112,7 +112,7 @@ class Model:
         return Fitted(process, points, np.vstack([points, *(own for own, _ in others)]), self._worth)
 
     def state(self) -> dict[str, Any]:
-        """All that decides what comes next, but what `inform` told."""
+        """All that decides what comes next, but what `inform` and `recall` told."""
         return {"points": self.points.copy(), "rewards": self.rewards.copy(), "numbers": self._numbers}
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Untrained"]
 
-_SAMPLE_S = 0.004  # of a fast function, with controller, decoding, latency and journal
+_SAMPLE_S = 0.1  # of a fast function, with a controller that has a model, decoding, latency and journal
 
 
 @dataclass(frozen=True, kw_only=True)

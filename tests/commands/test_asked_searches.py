@@ -52,6 +52,10 @@ def test_a_search_ends_by_patience_and_goes_on_with_more_of_it(tmp_path):
     assert more.returncode == 0, more.stderr
     assert journal(tmp_path / "run")[: len(before)] == before
     assert len(journal(tmp_path / "run")) == len(before) + 8
+    again = command("nas.search", *words, "patience=1", "max_minutes=0.001", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["samples"] >= len(before) + 8  # what is kept counts
 
 
 def test_minutes_end_a_search(tmp_path):
@@ -99,7 +103,14 @@ def test_a_search_for_another_target_begins_with_an_earlier_one(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("warm_start=nowhere",), "nowhere holds no search; give the folder of a run of nas.search, or the name of a"),
+        (("warm_start=nowhere",), "warm_start: there is no run nowhere; give folders of searches, or networks of the"),
+        (("warm_start=mnasnet_a11",), "warm_start: there is no run mnasnet_a11; did you mean mnasnet_a1?; give"),
+        (("warm_start=.",), "warm_start: . holds no search; give the folder of a run of nas.search"),
+        (("warm_start=run", "reward=own:squared"), "rewards that are linear in the accuracy, not reward=own:squared"),
+        (
+            ("warm_start=mnasnet_a1", "mode=joint", "evaluator=shared_weights", "space=mnasnet"),
+            "warm_start= is not for mode=joint",
+        ),
         (("warm_start=[1]",), "it must be a path, or several, like [runs/a,runs/b]"),
         (
             ("warm_start=run", "controller=evolution"),
@@ -115,6 +126,7 @@ def test_bad_warm_starts(tmp_path_factory, words, message):
     folder = tmp_path_factory.getbasetemp() / "warm"
     if not (folder / "run").exists():
         folder.mkdir(exist_ok=True)
+        (folder / "own.py").write_text("def squared(top1, latency_ms, target_ms):\n    return top1**2\n")
         done = command("nas.search", *SEARCH, "samples=8", "batch=8", "run_dir=run", cwd=folder)
         assert done.returncode == 0, done.stderr
     done = command("nas.search", *SEARCH, *words, "dry_run=true", cwd=folder)
