@@ -215,6 +215,9 @@ def no_option(name: str, known: Sequence[str]) -> str:
     name = brief(name)
     if close := did_you_mean(name, [k for k in known if not name.startswith(f"{k}.")]):
         return f"no setting {name!r}{close}; --cfg job shows all settings"
+    of, dot, own = name.rpartition(".")
+    if dot and of in known and not any(k.startswith(f"{of}.") for k in known):
+        return f"no setting {name!r}: {of} is set as a whole; where it takes names, write '{of}={{{own}: ...}}'"
     return f"no setting {name!r}; allowed: {', '.join(k for k in known if '.' not in k)}"
 
 

@@ -133,3 +133,9 @@ def test_bad_warm_starts(tmp_path_factory, words, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_limit_by_itself_is_told_how_it_is_written(tmp_path):
+    done = command("nas.search", *SEARCH, "limits.params_m=3", "dry_run=true", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "limits is set as a whole; where it takes names, write 'limits={params_m: ...}'" in done.stderr
