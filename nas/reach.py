@@ -23,12 +23,7 @@ def _descend(space: SearchSpace, latency: LatencyModel, point: np.ndarray, sign:
     """The lowest `sign` x latency that changing one choice at a time comes to."""
     best = np.inf
     while True:
-        rows = []
-        for c, choice in enumerate(space.choices):
-            changed = np.repeat(point[None], len(choice.options), axis=0)
-            changed[:, c] = np.arange(len(choice.options))
-            rows.append(changed)
-        neighbours = np.concatenate(rows)
+        neighbours = space.neighbours(point)
         ms = sign * latency.latency_ms_batch(space, neighbours)
         if ms.min() >= best:
             return float(sign * best)

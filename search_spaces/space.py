@@ -160,6 +160,15 @@ class SearchSpace:
             out[i] = (out[i] + rng.integers(1, len(self.choices[i].options))) % len(self.choices[i].options)
         return out
 
+    def neighbours(self, point: np.ndarray) -> np.ndarray:
+        """(n, C) the points that differ from `point` (C,) in one choice at most, choice by choice."""
+        rows = []
+        for c, choice in enumerate(self.choices):
+            changed = np.repeat(point[None], len(choice.options), axis=0)
+            changed[:, c] = np.arange(len(choice.options))
+            rows.append(changed)
+        return np.concatenate(rows)
+
     def describe(self, indices: Indices) -> dict[str, Any]:
         """{choice name: option} of an index vector (C,)."""
         return {c.name: c.options[i] for c, i in zip(self.choices, self.check(indices), strict=True)}

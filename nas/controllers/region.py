@@ -51,7 +51,7 @@ class Region:
         """(C,) where `point` comes to by single changes, each for the better."""
         excess = float(self.excess(point[None])[0])
         while excess > 0:
-            near = self._neighbours(point)
+            near = self._space.canonical(self._space.neighbours(point))
             beyond = self.excess(near)
             inside = np.flatnonzero(beyond <= 0)
             best = int(rng.choice(inside)) if len(inside) else int(beyond.argmin())
@@ -59,15 +59,6 @@ class Region:
                 break
             point, excess = near[best], float(beyond[best])
         return point
-
-    def _neighbours(self, point: np.ndarray) -> np.ndarray:
-        """All points (n, C) that differ from `point` (C,) in one choice."""
-        rows = []
-        for c, choice in enumerate(self._space.choices):
-            changed = np.repeat(point[None], len(choice.options), axis=0)
-            changed[:, c] = np.arange(len(choice.options))
-            rows.append(changed)
-        return self._space.canonical(np.concatenate(rows))
 
 
 _TRIES = 50  # random points that are led on
