@@ -20,7 +20,7 @@ The numbers were chosen on the benchmarks of `experiments.search_quality` in the
 to 23. Its figures are of other seeds, and of cells on which nothing was chosen, with and without the latencies.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ import numpy as np
 
 from nas.controllers.contract import Whole, check_count, check_settings, check_state, setting, told
 from nas.controllers.model import Model
+from nas.controllers.modelled import Modelled
 from nas.controllers.proposals import Proposals
-from nas.controllers.region import Region
 from search_spaces.space import SearchSpace
 
 __all__ = ["Bayesian", "BayesianSettings"]
@@ -50,7 +50,7 @@ class BayesianSettings:
         check_settings("bayesian", self)
 
 
-class Bayesian:
+class Bayesian(Modelled):
     """The controller; see the module's text."""
 
     def __init__(self, space: SearchSpace, settings: BayesianSettings | None = None, *, rng_seed: int = 0) -> None:
@@ -59,18 +59,6 @@ class Bayesian:
         self._rng = np.random.default_rng(rng_seed)
         self._model = Model(space, self._settings.window)
         self._proposals = Proposals(space, self._rng)
-
-    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
-        """See `Model.inform`."""
-        self._model.inform(latency_ms, reward)
-
-    def recall(self, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """See `Model.recall`."""
-        self._model.recall(searches)
-
-    def restrict(self, region: Region) -> None:
-        """From now on, points of the region only (`nas.controllers.region`)."""
-        self._proposals.restrict(region)
 
     def propose(self, n: int) -> np.ndarray:
         """(n, C) index vectors: random ones at first, then by the model; new ones as long as there are."""

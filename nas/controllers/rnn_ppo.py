@@ -29,7 +29,7 @@ The clip of 0.2 is the PPO paper's; the ratio is that of whole networks' probabi
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -38,8 +38,8 @@ import numpy as np
 
 from nas.controllers.contract import Number, Whole, check_count, check_settings, check_state, setting, told
 from nas.controllers.model import Model
+from nas.controllers.modelled import Modelled
 from nas.controllers.proposals import Proposals
-from nas.controllers.region import Region
 from nas.controllers.threads import one_thread
 from search_spaces.space import SearchSpace
 
@@ -80,7 +80,7 @@ class PPOSettings:
         check_settings("rnn_ppo", self)
 
 
-class RNNPPO:
+class RNNPPO(Modelled):
     """The controller; see the module's text.
 
     Its policy is made when it is first asked something: settings are checked, and plans printed, without torch.
@@ -101,19 +101,6 @@ class RNNPPO:
         self._rng = np.random.default_rng(rng_seed)
         self._model = Model(space, self._settings.window)
         self._proposals = Proposals(space, self._rng)
-
-    def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
-        """See `Model.inform`."""
-        self._model.inform(latency_ms, reward)
-
-    def recall(self, searches: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """See `Model.recall`."""
-        self._model.recall(searches)
-
-    def restrict(self, region: Region) -> None:
-        """From now on, points of the region only (`nas.controllers.region`), which the policy learns from what it
-        imagines."""
-        self._proposals.restrict(region)
 
     @cached_property
     def policy(self) -> "Policy":
