@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from latency_luts.runtime import RUNTIMES
-from nas_runtime.kinds import AnyPath, Numbers, Several, Text, named_in
+from nas_runtime.amounts import Numbers
+from nas_runtime.kinds import AnyPath, Several, Text, named_in
 from nas_runtime.options import CommandOptions, Options
 from search_spaces.options import Space
 

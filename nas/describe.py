@@ -1,5 +1,7 @@
 """The plan of a search in words, with an estimate of the time that it takes: also what ``dry_run=true`` prints."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.console import Console
 
@@ -20,18 +22,23 @@ def describe(console: Console, plan: Plan | Job) -> None:
     sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
     reach = ""
     target = f"what {plan.target.like} takes" if plan.target.target_ms is None else f"{in_ms(plan.target.target_ms)} ms"
+    if plan.targets_ms:
+        target = _targets(plan.targets_ms)
     target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
     besides = ", besides the table"
     if isinstance(plan, Plan):
         spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
         besides = ""
         reach = f"; random networks: {in_ms(spread[0])} to {in_ms(spread[2])} ms, median {in_ms(spread[1])}"
-        target = f"{in_ms(plan.target_ms)} ms on {plan.latency.device}\nlatency     {plan.latency.describe()}"
+        target = _targets([reward.target_ms for reward in plan.rewards])
+        target += f" on {plan.latency.device}\nlatency     {plan.latency.describe()}"
         if doubt := of_networks(plan.latency, sampled):
             target += f"\n            {doubt}"
         if plan.limits:
             target += f"\nlimits      {plan.bounds.describe()}"
     strategy = plan.strategy
+    winners = max(1, len(plan.targets_ms))
+    estimate = strategy.estimate(plan.samples, sampled[:20], plan.executor, winners=winners)
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     console.print(
         f"space       {plan.space.name}, {plan.space.size:.3g} points ({len(plan.space.choices)} choices), "
@@ -42,7 +49,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         f"evaluation  {strategy.describe(plan.samples)}\n"
         f"controller  {strategy.policy or _controller(plan)}, learning after every {counted(plan.batch, 'sample')}; "
         f"executor {plan.executor.describe()}\n{_warm_start(plan)}"
-        f"estimate    {strategy.estimate(plan.samples, sampled[:20], plan.executor)}{besides}"
+        f"estimate    {estimate}{besides}"
         + (f" with {counted(plan.executor.workers_here, 'worker')}" if plan.executor.on_cluster else "")
     )
     for note in plan.notes:
@@ -58,4 +65,10 @@ def _warm_start(job: Job) -> str:
 
 def _controller(job: Job) -> str:
     hungry = job.controller_name == "reinforce" and job.samples < _FEW_SAMPLES
-    return f"{job.controller_name} (rnn_ppo and bayesian need fewer samples)" if hungry else job.controller_name
+    name = f"{job.controller_name} (rnn_ppo and bayesian need fewer samples)" if hungry else job.controller_name
+    return f"{name} for each target" if job.targets_ms else name
+
+
+def _targets(targets_ms: Sequence[float]) -> str:
+    *others, last = [in_ms(ms) for ms in targets_ms]
+    return f"{', '.join(others)} and {last} ms, a network for each," if others else f"{last} ms"

@@ -9,6 +9,7 @@ from rich.console import Console
 from latency_luts import LatencyModel
 from nas import delivery
 from nas.executor import Executor
+from nas.goals import by
 from nas.loop import best
 from nas.report import summary
 from nas.report.summary import Finalist
@@ -95,39 +96,65 @@ class LastRound:
     beside: Mapping[str, Arch]
 
     def hold(
-        self, trials: Sequence[Trial], reward: Reward, trainings: FinalTrainings
-    ) -> tuple[list[Finalist], dict[str, dict[str, Any]]]:
-        """The best samples, and the figures of what they are compared with, after the final training; of the latter,
-        those whose training diverges are left out.
+        self, trials: Sequence[Trial], rewards: Sequence[Reward], trainings: FinalTrainings
+    ) -> list[tuple[list[Finalist], dict[str, dict[str, Any]]]]:
+        """For each of the rewards: the best samples by it, and the figures of what they are compared with, after the
+        final training; of the latter, those whose training diverges are left out. Where a finalist of another reward is
+        better by this one, it is the last of the finalists.
 
         Raises:
             ValueError: no trial is good, or a training failed.
         """
         best(trials)  # or there is nothing to train
-        chosen, beside = top(trials, self.networks), dict(self.beside)
-        samples = {f"sample {trial.sample}": trial.arch for trial in chosen}
-        how_many, each = f"the best {counted(len(chosen), 'sample')}", f"{counted(self.epochs, 'epoch')} each"
+        chosen = [top(by(reward, trials), self.networks) for reward in rewards]
+        samples = {f"sample {trial.sample}": trial.arch for own in chosen for trial in own}
+        how_many, each = f"the best {counted(len(chosen[0]), 'sample')}", f"{counted(self.epochs, 'epoch')} each"
+        if len(rewards) > 1:
+            how_many += f" for each target, {counted(len(set(samples.values())), 'network')},"
+        published = ", ".join(self.beside)
         if trainings.trained_on is None:
-            self.console.print(f"final training, {each}: {how_many} and {', '.join(beside)}")
-            top1 = self._top1(trainings.identity, samples | beside, trainings.from_scratch)
-            finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
+            self.console.print(f"final training, {each}: {how_many} and {published}")
+            known = self._top1(trainings.identity, samples | dict(self.beside), trainings.from_scratch)
+            finalists = _finalists(chosen, known, rewards)
+            beside = [dict(self.beside) for _ in rewards]
         else:
             self.console.print(f"final training, {each}, from the shared weights on: {how_many}")
-            top1 = self._top1(trainings.inherited_identity, samples, trainings.trained_on)
-            finalists = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in chosen]
-            self.console.print(f"the same from scratch: the winner and {', '.join(beside)}")
-            beside = {FROM_SCRATCH: best_of(finalists, reward).arch} | beside
-            top1 = self._top1(trainings.identity, beside, trainings.from_scratch)
-        for name, arch in beside.items():
-            if top1[arch] is None:
+            finalists = _finalists(
+                chosen, self._top1(trainings.inherited_identity, samples, trainings.trained_on), rewards
+            )
+            self.console.print(f"the same from scratch: the winner{'s' * (len(rewards) > 1)} and {published}")
+            winners = [best_of(own, reward).arch for own, reward in zip(finalists, rewards, strict=True)]
+            beside = [{FROM_SCRATCH: winner} | dict(self.beside) for winner in winners]
+            known = {}
+            for archs in beside:
+                known |= self._top1(trainings.identity, archs, trainings.from_scratch)
+        for name, arch in dict.fromkeys(each for archs in beside for each in archs.items()):
+            if known[arch] is None:
                 self.console.print(f"the final training of {name} diverged (NaN): it is left out")
-        return finalists, _rows(beside, top1, self.latency, reward)
+        rows = [_rows(archs, known, self.latency, reward) for archs, reward in zip(beside, rewards, strict=True)]
+        return list(zip(finalists, rows, strict=True))
 
     def _top1(
         self, identity: Mapping[str, Any], archs: Mapping[str, Arch], evaluate: Callable[[Arch], Any]
     ) -> dict[Arch, float | None]:
         names = {arch: f"the final training of {name} failed" for name, arch in archs.items()}
         return _accuracies(self.run.stage("finals", identity), names, evaluate, self.executor)
+
+
+def _finalists(
+    chosen: Sequence[Sequence[Trial]], top1: Mapping[Arch, float | None], rewards: Sequence[Reward]
+) -> list[list[Finalist]]:
+    """Of each reward: those that were chosen by it, and, if it is better, the best of all others."""
+    found = []
+    for reward, own in zip(rewards, chosen, strict=True):
+        mine = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in own]
+        others = by(reward, [trial for other in chosen for trial in other if trial.arch not in {t.arch for t in own}])
+        rivals = [Finalist(trial=trial, top1=top1[trial.arch]) for trial in others if top1[trial.arch] is not None]
+        if rivals:
+            winner = best_of([*mine, *rivals], reward)
+            mine += [rival for rival in rivals if rival.trial.sample == winner.sample][:1]
+        found.append(mine)
+    return found
 
 
 def top(trials: Sequence[Trial], n: int) -> list[Trial]:

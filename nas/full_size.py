@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,12 +77,17 @@ class FullSize:
         run: Run,
         winner: Arch,
         *,
+        into: Path,
         rng_seed: int,
         latency: "LatencyModel",
         options: delivery.Delivery,
         console: "Console",
     ) -> dict[str, Any]:
         """Trains the winner, measures it on `test`, and delivers it. What was interrupted goes on.
+
+        Args:
+            run: keeps the training.
+            into: the folder of what is delivered.
 
         Returns:
             ``epochs``, ``resolution_px``, ``holdout_top1``, ``test_top1``, and ``delivered``, all figures of the files.
@@ -98,7 +104,7 @@ class FullSize:
             rng_seed=rng_seed,
             console=console,
         )
-        training.plot(run.path / "training.png", trained.epochs, title=f"the winner on {self.facts.name}, {px} px")
+        training.plot(into / "training.png", trained.epochs, title=f"the winner on {self.facts.name}, {px} px")
         finished = delivery.Finished(
             net=trained.net,
             data=data,
@@ -110,7 +116,7 @@ class FullSize:
             latency=latency,
             place=self.place,
         )
-        figures = delivery.deliver(run.path, finished, options, console)
+        figures = delivery.deliver(into, finished, options, console)
         return {
             "delivered": {**figures, "data": data.record()},
             "epochs": self.recipe.epochs,

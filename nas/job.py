@@ -1,16 +1,18 @@
 """A search as the command line asks for it, read and checked before anything is measured, trained or written."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import controllers, limits, warm_start
 from nas.controllers import Controller
+from nas.controllers.several import Several
 from nas.options import Target
 from nas.references import sizes
 from nas.reward import Reward, is_linear
 from nas.search_options import SearchOptions
+from nas.seeds import controller_seed
 from nas.settings import ExecutorSettings, executor_of
 from nas.strategies import read_strategy
 from nas.warm_start import WarmStart
@@ -23,7 +25,9 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from nas.strategies.contract import Strategy
 
-__all__ = ["MAY_DIFFER", "Job", "read_job"]
+__all__ = ["MAY_DIFFER", "Job", "by_target", "read_job"]
+
+_MOST_TARGETS = 20
 
 MAY_DIFFER = (
     *(
@@ -51,6 +55,7 @@ class Job:
     Attributes:
         base_width: of the space.
         reward: its target is not known yet.
+        targets_ms: for each of which a winner is looked for, the shortest first; none: for the target's own.
         limits: what a network may have at most, by the names of `nas.limits`.
         warm_start: what it begins with.
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
@@ -70,6 +75,7 @@ class Job:
     tables_dir: Path | None
     table_error: float
     reward: Reward
+    targets_ms: tuple[float, ...]
     adjust_after: int | None
     limits: Mapping[str, float]
     warm_start: WarmStart
@@ -99,9 +105,10 @@ def read_job(options: SearchOptions) -> Job:
     target, strategy = _target(options), read_strategy(options)
     space = _space(options.space, strategy.classes)
     strategy.check(space)
-    config = _config(options, space)
+    reward = _reward(options)
+    targets_ms = _targets_ms(options, reward)
+    config = {**_config(options, space), "reward": reward.name, "targets": list(targets_ms) or None}
     resumed = look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER)
-    reward = Reward(name=options.reward, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta)
     return Job(
         space=space,
         base_width=options.space.base_width,
@@ -109,6 +116,7 @@ def read_job(options: SearchOptions) -> Job:
         tables_dir=options.tables_dir,
         table_error=options.table_error,
         reward=reward,
+        targets_ms=targets_ms,
         adjust_after=_adjust_after(options),
         limits=_limits(options),
         warm_start=_warm_start(options, space, reward),
@@ -117,9 +125,7 @@ def read_job(options: SearchOptions) -> Job:
         max_minutes=options.max_minutes,
         patience=options.patience,
         controller_name=options.controller.name,
-        controller=controllers.make(
-            options.controller.name, space, rng_seed=options.rng_seed, settings=options.controller.settings
-        ),
+        controller=_controller(options, space, by_target(reward, targets_ms)),
         strategy=strategy,
         executor=executor_of(options, options.ray),
         tensorboard=options.tensorboard,
@@ -136,6 +142,52 @@ def _target(options: SearchOptions) -> Target:
     if options.target is None:
         raise ValueError(f"no target: add +target=NAME; there are: {', '.join(sorted(choices('target', [])))}")
     return options.target.asked(options.given)
+
+
+def _reward(options: SearchOptions) -> Reward:
+    """The reward, whose target is not known yet; for several targets ``hard``, unless another one is asked for."""
+    usual = options.targets and not any(map(options.given, ("reward", "w", "w_above")))
+    name = "hard" if usual else options.reward
+    if options.targets and name == "soft" and options.w_above in (None, options.w):
+        raise ValueError(
+            "targets= with reward=soft would find one network for all targets, since w alone decides how fast it is; "
+            "leave reward= and w= out, give w_above= below w, or reward=absolute"
+        )
+    return Reward(name=name, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta)
+
+
+def by_target(reward: Reward, targets_ms: Sequence[float]) -> tuple[Reward, ...]:
+    """The reward for each target."""
+    return tuple(replace(reward, target_ms=ms) for ms in targets_ms)
+
+
+def _targets_ms(options: SearchOptions, reward: Reward) -> tuple[float, ...]:
+    targets_ms = tuple(sorted(set(options.targets)))
+    if not targets_ms:
+        return ()
+    if own := next((name for name in ("target.target_ms", "target.like") if options.given(name)), ""):
+        raise ValueError(f"targets= takes the place of {own}; leave one out")
+    if len(targets_ms) == 1:
+        raise ValueError(f"targets= is for two targets or more; for one give target.target_ms={targets_ms[0]:g}")
+    if len(targets_ms) > _MOST_TARGETS:
+        raise ValueError(f"targets= has {len(targets_ms)} targets; at most {_MOST_TARGETS} are looked for together")
+    if not is_linear(reward):
+        raise ValueError(f"targets= is for rewards that are linear in the accuracy, not reward={reward.name}")
+    others = {"adjust_after": options.adjust_after, "mode=joint": options.mode == "joint"}
+    others["engine=tune"] = options.engine == "tune"
+    if beside := next((name for name, given in others.items() if given), ""):
+        raise ValueError(f"targets= is not for {beside}, which knows one target only; leave one out")
+    return targets_ms
+
+
+def _controller(options: SearchOptions, space: SearchSpace, rewards: Sequence[Reward]) -> Controller:
+    """What proposes networks: one controller, or one for each of several targets."""
+    name, settings = options.controller.name, options.controller.settings
+    made = [
+        controllers.make(name, space, rng_seed=controller_seed(options.rng_seed, i), settings=settings)
+        for i in range(max(1, len(rewards)))
+    ]
+    return Several(space, made, rewards) if rewards else made[0]
 
 
 def _space(options: Space, classes: int) -> SearchSpace:

@@ -53,18 +53,10 @@ class Journal:
             self._take()
             yield
 
-    def append(self, trial: Trial) -> None:
-        """Writes `trial`, which is on the disk then."""
-        record = {f.name: getattr(trial, f.name) for f in fields(Trial) if f.name != "arch"}
-        for name in ("curve", "costs"):
-            if not record[name]:
-                del record[name]
-        if math.isnan(trial.latency_ms):
-            record["latency_ms"] = None
-        if isinstance(trial.arch, Arch):
-            record["network"] = _checksum(trial.arch)
-        self._records.append(record)
-        self.trials[trial.sample] = trial
+    def append(self, *trials: Trial) -> None:
+        """Writes `trials`, which are on the disk then."""
+        self._records.append(*map(_record, trials))
+        self.trials |= {trial.sample: trial for trial in trials}
 
     def settled(self, batch: int) -> dict[int, Trial]:
         """The trials that a search which continues this one keeps; all others it evaluates.
@@ -117,6 +109,18 @@ class Journal:
                 f"{self.path}: sample {record.get('sample')} is no trial of a search ({e}); start again in another "
                 "run_dir"
             ) from None
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    record = {f.name: getattr(trial, f.name) for f in fields(Trial) if f.name != "arch"}
+    for name in ("curve", "costs"):
+        if not record[name]:
+            del record[name]
+    if math.isnan(trial.latency_ms):
+        record["latency_ms"] = None
+    if isinstance(trial.arch, Arch):
+        record["network"] = _checksum(trial.arch)
+    return record
 
 
 def _checksum(arch: Arch) -> str:

@@ -106,6 +106,8 @@ def named(name: str, *, width: float = 1.0, option: str = "network", mobile: boo
         if not (path / "best.json").exists() and (file := path / _UNFINISHED).exists():
             return Named(arch=_of_weights(file), file=file, config=Run(path).config, source=f"{path}, unfinished")
         if not (path / "best.json").exists():
+            if parts := sorted(file.parent.name for file in path.glob("*ms/best.json")):
+                raise ValueError(f"{option}={brief(name)} has a network for each target; give {path}/{parts[0]}")
             raise ValueError(f"{option}={brief(name)}: the folder has no best.json; give the folder of a finished run")
         file = path / WEIGHTS if (path / WEIGHTS).exists() else None
         return Named(arch=searched_net(path), file=file, config=Run(path).config, source=str(path))

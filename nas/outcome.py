@@ -22,7 +22,7 @@ from nas_runtime.console import counted, in_ms
 from nas_runtime.files import read_json, write_json
 from search_spaces import text
 
-__all__ = ["Result", "show", "write"]
+__all__ = ["Result", "facts", "show", "write"]
 
 
 _COMPARED = 10  # samples at either end
@@ -65,8 +65,12 @@ class Result:
         return {"samples": count, "first": float(np.mean(rewards[:count])), "last": float(np.mean(rewards[-count:]))}
 
 
-def write(run_dir: Path, plan: Plan, result: Result) -> None:
-    """Writes ``result.json``, the network, the pictures and the report."""
+def write(run_dir: Path, plan: Plan, result: Result) -> Mapping[str, Any]:
+    """Writes ``result.json``, the network, the pictures and the report.
+
+    Returns:
+        What ``result.json`` has.
+    """
     from nas.report import html, interactive
 
     decision, trials = result.decision, result.trials
@@ -77,17 +81,25 @@ def write(run_dir: Path, plan: Plan, result: Result) -> None:
         delivery.write_networks(run_dir, trained=decision.winner.arch, searched=decision.winner.arch)
     _plot(run_dir, plan, result, shown)
     compared = {name: arch for name, arch in references(plan.space).items() if name in decision.references}
-    environment = read_json(run_dir / "environment.json") or {}
-    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     html.write_report(
         run_dir,
         record,
         trials,
         delivered=delivery.in_sentences(record["delivered"]) if record["delivered"] else (),
-        pointed=interactive.dots(plan.space, trials, shown, result.sampled, target_ms=plan.target_ms),
+        pointed=interactive.dots(plan.space, trials, [shown], result.sampled, targets_ms=[plan.target_ms]),
         blocks=interactive.strips({"found": decision.winner.arch} | compared, plan.latency),
-        facts=f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {plan.rng_seed}, "
-        f"git commit {environment.get('git_commit')}",
+        facts=facts(run_dir, plan.rng_seed),
+    )
+    return record
+
+
+def facts(run_dir: Path, rng_seed: int) -> str:
+    """Where a run was made, a line."""
+    environment = read_json(run_dir / "environment.json") or {}
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    return (
+        f"{environment.get('cpu')}, Python {environment.get('python')}, {packages}; RNG seed {rng_seed}, "
+        f"git commit {environment.get('git_commit')}"
     )
 
 
@@ -140,9 +152,9 @@ def _plot(run_dir: Path, plan: Plan, result: Result, winner: Trial) -> None:
     plots.plot_pareto(
         run_dir / "pareto.png",
         trials,
-        winner,
+        [winner],
         {name: (r["latency_ms"], r["top1"]) for name, r in result.sampled.items()},
-        target_ms=target_ms,
+        targets_ms=[target_ms],
         title=title,
         latency_label=latency_label,
         top1_label=plan.strategy.sample_accuracy,

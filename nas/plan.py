@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel, MissingUnitsError, table
 from latency_luts.key import key
 from latency_luts.table import MeasuredTable, TableError
-from nas.job import Job
+from nas.job import Job, by_target
 from nas.limits import Limits, devices
 from nas.reach import reach
 from nas.references import references, sizes
+from nas.reward import Reward
 from nas.strategies.contract import Task
 from nas_runtime.run import Run
 from search_spaces import spaces, zoo
@@ -33,12 +35,14 @@ class Plan(Job):
     """A search, ready to begin.
 
     Attributes:
-        reward: with the target.
+        target_ms: of several targets the first.
+        rewards: with each target.
         bounds: the limits, on the devices' tables.
     """
 
     latency: LatencyModel
     target_ms: float
+    rewards: tuple[Reward, ...]
     bounds: Limits
 
     @property
@@ -54,23 +58,42 @@ class Plan(Job):
             rng_seed=self.rng_seed,
         )
 
+    def config_for(self, reward: Reward) -> dict[str, Any]:
+        """The settings of a search for one of several targets."""
+        target = {**self.config["target"], "target_ms": reward.target_ms, "like": None}
+        return {**self.config, "target": target, "targets": None}
+
+    def of(self, reward: Reward) -> "Plan":
+        """The plan of a search for one of several targets."""
+        ms = reward.target_ms
+        return replace(
+            self, reward=reward, rewards=(reward,), target_ms=ms, targets_ms=(), config=self.config_for(reward)
+        )
+
 
 def make_plan(job: Job, latency: LatencyModel) -> Plan:
     """`job` with the target that it has on `latency`'s device.
 
     Raises:
-        ValueError: the target is out of reach of the space, or the table lacks units.
+        ValueError: a target is out of reach of the space, or the table lacks units.
     """
     try:
-        target_ms = _target_ms(job, latency)
+        targets_ms = job.targets_ms or (_target_ms(job, latency),)
         low_ms, high_ms = reach(job.space, latency)
     except MissingUnitsError as e:
         raise ValueError(_lacks(job, latency, e)) from None
-    if not low_ms <= target_ms <= high_ms:
-        raise ValueError(_out_of_reach(job, latency, low_ms, high_ms, target_ms=target_ms))
+    for target_ms in targets_ms:
+        if not low_ms <= target_ms <= high_ms:
+            raise ValueError(_out_of_reach(job, latency, low_ms, high_ms, target_ms=target_ms))
     given = {field.name: getattr(job, field.name) for field in fields(Job)}
-    reward = replace(job.reward, target_ms=target_ms)
-    return Plan(**{**given, "reward": reward}, latency=latency, target_ms=target_ms, bounds=_bounds(job, latency))
+    rewards = by_target(job.reward, targets_ms)
+    return Plan(
+        **{**given, "reward": rewards[0]},
+        latency=latency,
+        target_ms=targets_ms[0],
+        rewards=rewards,
+        bounds=_bounds(job, latency),
+    )
 
 
 def _bounds(job: Job, latency: LatencyModel) -> Limits:
@@ -124,10 +147,10 @@ def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
 def _out_of_reach(job: Job, latency: LatencyModel, low_ms: float, high_ms: float, *, target_ms: float) -> str:
     above = target_ms > high_ms
     other = job.base_width * (1.25 if above else 0.8)
-    remedies = ["lower target.target_ms" if above else "raise target.target_ms"]
+    remedies = [f"{'lower' if above else 'raise'} {'targets' if job.targets_ms else 'target.target_ms'}"]
     if can_have(job, other):
         remedies.append("raise space.base_width" if above else "lower space.base_width")
-    if job.target.target_ms is not None:  # it may have been written for pictures of another size
+    if job.target.target_ms is not None and not job.targets_ms:  # it may have been written for pictures of another size
         remedies += [f"give target.like={name}" for name in _between(job.space, latency, low_ms, high_ms)[:1]]
     return (
         f"the target, {target_ms:.3g} ms, is {'above' if above else 'below'} all networks of this space, which take "

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 import numpy as np
 from rich.console import Console
 
-from nas import controllers, finish, outcome
+from nas import controllers, finish, fronts, outcome
 from nas.controllers import Controller
 from nas.controllers.first import begin_with
 from nas.describe import describe
 from nas.ends import Ends
 from nas.environment import environment
+from nas.goals import Goal, Nearest, by, folder
 from nas.job import MAY_DIFFER, read_job
 from nas.journal import Journal
 from nas.objective import Objective
@@ -54,18 +55,35 @@ def main(options: SearchOptions) -> None:
             controllers.recall(plan.controller, plan.warm_start.earlier)
         with _journal(here, plan, console) as journal, plan.executor.open() as executor:
             judge = plan.strategy.open(plan.task, here, executor, console)
-            trials, reward = _search(here, plan, judge, journal, console)
-            decided = judge.decide(trials, reward)
-        result = Result(
-            trials=trials,
-            decision=decided,
-            sampled=finish.rewarded(judge.references, reward),
-            reward=reward,
-            notes=_notes(plan, judge, trials, decided, reward),
-            seconds=time.perf_counter() - started,
-        )
-        outcome.write(here.path, plan, result)
-        outcome.show(console, here.path, plan, result)
+            trials, rewards = _search(here, plan, judge, journal, console)
+            goals = [Goal(reward=reward, run=_run_for(reward, here, plan)) for reward in rewards]
+            decisions = judge.decide(trials, goals)
+        results = [
+            Result(
+                trials=by(goal.reward, trials),
+                decision=decided,
+                sampled=finish.rewarded(judge.references, goal.reward),
+                reward=goal.reward,
+                notes=_notes(plan, judge, trials, decided, goal.reward),
+                seconds=time.perf_counter() - started,
+            )
+            for goal, decided in zip(goals, decisions, strict=True)
+        ]
+        if plan.targets_ms:
+            fronts.write(here.path, plan, goals, results)
+            fronts.show(console, here.path, plan, results)
+        else:
+            outcome.write(here.path, plan, results[0])
+            outcome.show(console, here.path, plan, results[0])
+
+
+def _run_for(reward: Reward, here: Run, plan: Plan) -> Run:
+    """Where the winner by a reward is delivered: in the run, or, of several targets, in a folder that is a run, too."""
+    if not plan.targets_ms:
+        return here
+    part = here.part(folder(reward.target_ms), plan.config_for(reward))
+    _keep_tables(part, plan)
+    return part
 
 
 def _keep_tables(here: Run, plan: Plan) -> None:
@@ -91,8 +109,10 @@ def _journal(here: Run, plan: Plan, console: Console) -> Iterator[Journal]:
         raise
 
 
-def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Console) -> tuple[Sequence[Trial], Reward]:
-    """The trials, and the reward that counts for them."""
+def _search(
+    here: Run, plan: Plan, judge: Judge, journal: Journal, console: Console
+) -> tuple[Sequence[Trial], Sequence[Reward]]:
+    """The trials, and the rewards for which winners are looked for."""
     ends = Ends(max_minutes=plan.max_minutes, patience=plan.patience)
     with watching(console, plan, here.path, known=len(journal.trials)) as watch:
 
@@ -103,10 +123,10 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
                 watch.on_change(bent, len(trials))
             return bent
 
-        objective = Objective(
+        objective: Objective[Reward | Nearest] = Objective(
             latency_ms=plan.latency.latency_ms,
             latency_ms_batch=functools.partial(plan.latency.latency_ms_batch, plan.space),
-            reward=plan.reward,
+            reward=Nearest(plan.rewards) if plan.targets_ms else plan.reward,
             adjust_after=plan.adjust_after,
             adjust=adjust,
             costs=plan.bounds.costs,
@@ -124,7 +144,7 @@ def _search(here: Run, plan: Plan, judge: Judge, journal: Journal, console: Cons
         trials = judge.search(sampling)
     if len(trials) < plan.samples:
         console.print(f"sampling ends after {counted(len(trials), 'sample')}: {ends.why(trials)}")
-    return trials, objective.reward
+    return trials, plan.rewards if isinstance(objective.reward, Nearest) else (objective.reward,)
 
 
 def _controller(plan: Plan, judge: Judge) -> Controller:

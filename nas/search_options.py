@@ -20,7 +20,7 @@ from nas.options import (
 )
 from nas.recipe_options import RecipeOptions
 from nas.strategies import EVALUATORS
-from nas_runtime.amounts import Amounts
+from nas_runtime.amounts import Amounts, Numbers
 from nas_runtime.kinds import Free, Paths, named_in
 from nas_runtime.options import CommandOptions, Options, settings_in
 from search_spaces.options import Space
@@ -100,6 +100,9 @@ class SearchOptions(CommandOptions, RunOptions, Running):
         ge=1,
         le=10**9,
         description="with soft: samples after which w changes once, if they miss the target; null: never",
+    )
+    targets: Annotated[tuple[float, ...], Numbers(above=0, high=1e7, empty=True)] = Field(
+        description="milliseconds, for each of which a network is found in one search, with reward=hard: [8,12,16]"
     )
     limits: Amounts = Field(
         description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"

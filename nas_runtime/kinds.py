@@ -33,11 +33,11 @@ __all__ = [
     "Kind",
     "Mark",
     "Number",
-    "Numbers",
     "Paths",
     "Several",
     "Text",
     "is_number",
+    "items_of",
     "kind_of",
     "named_in",
     "written",
@@ -162,39 +162,18 @@ class Several(Mark):
         return f"some of {', '.join(self.names())}" + "; [] for none" * self.empty
 
     def read(self, value: Any) -> tuple[str, ...]:
-        items = _items(value, self.empty)
+        items = items_of(value, self.empty)
         if self._wrong(items) or not (items or self.empty):
             raise ValueError
         return tuple(items)
 
     def refusal(self, value: Any) -> str:
-        wrong = self._wrong(_items(value, self.empty))
+        wrong = self._wrong(items_of(value, self.empty))
         return (did_you_mean(brief(wrong[0]), self.names()) if wrong else "") + f"; allowed: {self.words}"
 
     def _wrong(self, items: list[Any]) -> list[Any]:
         names = tuple(self.names())
         return [item for item in items if item not in names]
-
-
-@dataclass(frozen=True)
-class Numbers(Mark):
-    """A tuple of at least one number with ``above < x <= high``, from a list; one number stands for a list of it."""
-
-    above: float
-    high: float
-
-    @property
-    def words(self) -> str:
-        return f"numbers above {self.above:g}, up to {self.high:g}, like [0.5,1]"
-
-    def read(self, value: Any) -> tuple[float, ...]:
-        items = _items(value, False)
-        if not items or not all(is_number(x) and self.above < x <= self.high for x in items):
-            raise ValueError
-        return tuple(float(x) for x in items)
-
-    def refusal(self, value: Any) -> str:
-        return f": it must be {self.words}"
 
 
 class _Text(Mark):
@@ -254,7 +233,7 @@ class _Paths(Mark):
         return "paths"
 
     def read(self, value: Any) -> tuple[Path, ...]:
-        return tuple(_Path().read(item) for item in _items(value, empty=True))
+        return tuple(_Path().read(item) for item in items_of(value, empty=True))
 
     def refusal(self, value: Any) -> str:
         return ": it must be a path, or several, like [runs/a,runs/b]"
@@ -328,7 +307,8 @@ def written(value: Any) -> str:
     return brief(value)
 
 
-def _items(value: Any, empty: bool) -> list[Any]:
+def items_of(value: Any, empty: bool) -> list[Any]:
+    """What stands in a list; of a value that is none, itself; of null nothing, if there may be none."""
     if value is None and empty:
         return []
     return value if is_list(value) else [value]

@@ -81,6 +81,17 @@ class Run:
         data."""
         return Stage(self.path / f"{name}.json", identity)
 
+    def part(self, name: str, config: Mapping[str, Any]) -> "Run":
+        """The folder `name` of this run, as a run of the same kind, machine and command with the settings `config`: for
+        commands that take a run's folder."""
+        path = self.path / name
+        path.mkdir(exist_ok=True)
+        _write_config(path, config)
+        for file in (manifest.FILE, "environment.json"):
+            if (self.path / file).exists():
+                write_json(path / file, read_json(self.path / file))
+        return Run(path, resumed=self.resumed)
+
     def records(self, name: str, kind: str) -> Records:
         """The records in the file `name` (see `Records`): a stage of many values, each of which says what it is of."""
         return Records(self.path / name, kind)
@@ -132,6 +143,12 @@ def _config_of(path: Path) -> Mapping[str, Any] | None:
     return config
 
 
+def _write_config(path: Path, config: Mapping[str, Any]) -> None:
+    import yaml
+
+    write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
+
+
 @contextlib.contextmanager
 def open_run(
     path: Path | None,
@@ -156,8 +173,6 @@ def open_run(
         RunError: as `look` does; or the directory cannot be written.
         FileError: another process is at it.
     """
-    import yaml
-
     resumed = look(path, config, kind=kind, may_differ=may_differ)
     new = [folder for folder in (path or RUNS, *(path or RUNS).parents) if not folder.exists()]
     try:
@@ -171,7 +186,7 @@ def open_run(
         try:
             try:
                 # the config first: with nothing else in it the directory is a run's, which can be continued
-                write_text(path / "config.yaml", yaml.safe_dump({**config, "run_dir": str(path)}, sort_keys=False))
+                _write_config(path, config)
                 manifest.keep(path, kind, resumed=resumed)
                 if not (path / "environment.json").exists():
                     write_json(path / "environment.json", environment())

@@ -35,18 +35,18 @@ tip.style.top=Math.max(8,Math.min(e.clientY+14,innerHeight-h-8))+"px";});</scrip
 def dots(
     space: SearchSpace,
     trials: Sequence[Trial],
-    winner: Trial,
+    winners: Sequence[Trial],
     references: Mapping[str, Mapping[str, Any]],
     *,
-    target_ms: float,
+    targets_ms: Sequence[float],
 ) -> str:
     """Top-1 against latency, a dot a sample; the pointer on one shows its network. Of many samples, some are drawn."""
     good = [trial for trial in trials if trial.status == "ok"]
     front = pareto.front(trials)
     step = -(-len(good) // MOST_DOTS)
-    shown = {trial.sample: trial for trial in (*good[::step], *front, winner)}.values()
+    shown = {trial.sample: trial for trial in (*good[::step], *front, *winners)}.values()
     points = [(t.latency_ms, t.top1) for t in shown] + [(r["latency_ms"], r["top1"]) for r in references.values()]
-    most_ms = 1.05 * max(max(ms for ms, _ in points), target_ms)
+    most_ms = 1.05 * max(*(ms for ms, _ in points), *targets_ms)
     low, high = min(top1 for _, top1 in points), max(top1 for _, top1 in points)
     low, high = low - 0.05 * (high - low + 0.01), high + 0.05 * (high - low + 0.01)
 
@@ -63,7 +63,10 @@ def dots(
         _tick((_LEFT + _WIDTH) / 2, _HEIGHT - 6, "latency, ms", "middle"),
         _tick(4, 12, "top-1, %", "start"),
         f'<path d="M{_LEFT} 0V{_HEIGHT - _BOTTOM}H{_WIDTH}" stroke="{GREY}" fill="none"/>',
-        f'<path d="M{x(target_ms):.1f} 0V{_HEIGHT - _BOTTOM}" stroke="{GREY}" stroke-dasharray="5 4"/>',
+        *(
+            f'<path d="M{x(ms):.1f} 0V{_HEIGHT - _BOTTOM}" stroke="{GREY}" stroke-dasharray="5 4"/>'
+            for ms in targets_ms
+        ),
         f'<path d="M{x(front[0].latency_ms):.1f} {_HEIGHT - _BOTTOM}{steps}" stroke="{INK}" fill="none"/>'
         if front
         else "",
@@ -79,7 +82,10 @@ def dots(
             )
             for name, r in references.items()
         ),
-        _dot(x(winner.latency_ms), y(winner.top1), 7, BEST, 1, "the winner\n" + _words(space, winner)),
+        *(
+            _dot(x(winner.latency_ms), y(winner.top1), 7, BEST, 1, "the winner\n" + _words(space, winner))
+            for winner in winners
+        ),
     ]
     return _svg(_WIDTH, _HEIGHT, parts)
 

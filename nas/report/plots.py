@@ -30,15 +30,15 @@ INK, GREY, BEST, REFERENCE = "#1f4e79", "#9aa5b1", "#c8352b", "#2a7f3f"
 def plot_pareto(
     path: Path,
     trials: Sequence[Trial],
-    winner: Trial,
+    winners: Sequence[Trial],
     references: Mapping[str, tuple[float, float]],
     *,
-    target_ms: float,
+    targets_ms: Sequence[float],
     title: str,
     latency_label: str,
     top1_label: str,
 ) -> None:
-    """Top-1 against latency: samples, their Pareto front, the target, the winner and the references.
+    """Top-1 against latency: samples, their Pareto front, the targets, the winner for each, and the references.
 
     Args:
         references: name to (latency_ms, top1).
@@ -57,7 +57,9 @@ def plot_pareto(
         lw=1.2,
         label="Pareto front",
     )
-    axes.axvline(target_ms, color=GREY, ls="--", lw=1, label=f"target {in_ms(target_ms)} ms")
+    words = " ".join(["target", ", ".join(in_ms(ms) for ms in targets_ms), "ms"])
+    for i, ms in enumerate(targets_ms):
+        axes.axvline(ms, color=GREY, ls="--", lw=1, label=words if i == 0 else None)
     if references:
         axes.scatter(
             [ms for ms, _ in references.values()],
@@ -68,7 +70,8 @@ def plot_pareto(
             label="references",
             zorder=3,
         )
-    axes.scatter([winner.latency_ms], [100 * winner.top1], marker="*", s=200, color=BEST, label="the winner", zorder=4)
+    x, y = [winner.latency_ms for winner in winners], [100 * winner.top1 for winner in winners]
+    axes.scatter(x, y, marker="*", s=200, color=BEST, label="the winner" + "s" * (len(winners) > 1), zorder=4)
     axes.set_xlabel(picture_text(latency_label))
     axes.set_ylabel(picture_text(f"{top1_label} (%)"))
     axes.set_title(picture_text(title), loc="left", fontsize=10)

@@ -1,9 +1,12 @@
 """A search's or a training's scalars for TensorBoard."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from nas.goals import Nearest, by, folder
+from nas.reward import Reward
 from nas.trial import Trial
 
 if TYPE_CHECKING:
@@ -15,20 +18,20 @@ __all__ = ["Scalars", "TrainingScalars"]
 
 class Scalars:
     """Writes the top-1, latency, its share of the target, reward and the best reward so far of every trial that was
-    evaluated to the end.
+    evaluated to the end; with several targets, share and reward are for the nearest, and each has a best reward.
 
     Use it as a context manager; look at them with ``tensorboard --logdir`` and the folder. A search that is continued
     writes a file of its own, with all trials from the first.
     """
 
-    def __init__(self, folder: Path, target_ms: float) -> None:
+    def __init__(self, folder: Path, rewards: Sequence[Reward]) -> None:
         from tensorboardX import SummaryWriter
 
         for old in folder.glob("events.out.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder))
-        self._target_ms = target_ms
-        self._best: float | None = None
+        self._nearest = Nearest(rewards)
+        self._best: dict[Reward, float] = {}
 
     def __enter__(self) -> "Scalars":
         return self
@@ -41,14 +44,18 @@ class Scalars:
     def on_trial(self, trial: Trial) -> None:
         if trial.status != "ok":
             return
-        self._best = trial.reward if self._best is None else max(self._best, trial.reward)
         scalars = {
             "top1": trial.top1,
             "latency_ms": trial.latency_ms,
-            "latency_of_target": trial.latency_ms / self._target_ms,
+            "latency_of_target": trial.latency_ms / self._nearest.of(trial.latency_ms).target_ms,
             "reward": trial.reward,
-            "best_reward": self._best,
         }
+        rewards = self._nearest.rewards
+        for reward in rewards:
+            (its,) = by(reward, [trial]) if len(rewards) > 1 else (trial,)
+            self._best[reward] = max(self._best.get(reward, its.reward), its.reward)
+            name = f"best_reward/{folder(reward.target_ms)}" if len(rewards) > 1 else "best_reward"
+            scalars[name] = self._best[reward]
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, trial.sample)
         if trial.sample % 10 == 0:

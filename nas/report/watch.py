@@ -38,6 +38,6 @@ class Watch:
 def watching(console: Console, plan: "Plan", folder: Path, *, known: int) -> Iterator[Watch]:
     """What follows the search of `plan` in the run's `folder`, which has `known` samples of earlier calls."""
     with ExitStack() as stack:
-        live = stack.enter_context(Live(console, plan.samples, plan.reward, known=known, every=plan.batch))
-        scalars = Scalars(folder / "tensorboard", plan.target_ms) if plan.tensorboard else None
+        live = stack.enter_context(Live(console, plan.samples, plan.rewards, known=known, every=plan.batch))
+        scalars = Scalars(folder / "tensorboard", plan.rewards) if plan.tensorboard else None
         yield Watch(live, stack.enter_context(scalars) if scalars else None)

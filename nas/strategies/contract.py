@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.executor import Executor
+    from nas.goals import Goal
     from nas.recorder import Sampling
     from nas.report.summary import Finalist
     from nas_runtime.run import Run
@@ -86,12 +87,13 @@ class Strategy(Protocol):
         """What networks like `arch` are trained on, and what their latencies are for, in words."""
         ...
 
-    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings, *, winners: int = 1) -> str:
         """How long the search will take, in words.
 
         Args:
             samples: how many networks it samples.
             networks: some of those that it may be.
+            winners: for how many targets one is looked for.
             executor: where they are evaluated.
         """
         ...
@@ -125,11 +127,8 @@ class Judge(Protocol):
         """The trials of the search, in order, as `nas.loop.sample` and `nas.tune.search_with_tune` give them."""
         ...
 
-    def decide(self, trials: Sequence[Trial], reward: Reward) -> "Decision":
-        """The winner: by final trainings of the best of `trials`, where there are such.
-
-        Args:
-            reward: the one that counted at the end.
+    def decide(self, trials: Sequence[Trial], goals: "Sequence[Goal]") -> "list[Decision]":
+        """The winner for each of the goals: by final trainings of the best of `trials`, where there are such.
 
         Raises:
             ValueError: no trial is good, or a final training failed.
@@ -143,7 +142,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a search decides on.
+    """What a search decides on, for one goal.
 
     Attributes:
         winner: with the accuracy and the reward that decided.

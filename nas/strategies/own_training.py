@@ -63,13 +63,13 @@ class OwnTraining(TrainedStrategy):
             f"{self.trainings.describe_last()}"
         )
 
-    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings, *, winners: int = 1) -> str:
         trainings = self.trainings
         speed = pace(networks, trainings.facts, trainings.trainer, executor)
         epochs = (samples + len(REFERENCES)) * trainings.trainer.recipe.epochs / speed.at_once
-        epochs += speed.rounds(trainings.finalists + len(REFERENCES)) * trainings.final_epochs
-        small = speed.minutes(epochs * speed.epoch_s, final_epochs=trainings.final_epochs)
-        return in_words(trainings.minutes(small, networks), "at most" if self.tune else "about")
+        epochs += speed.rounds(winners * trainings.finalists + len(REFERENCES)) * trainings.final_epochs
+        small = speed.minutes(epochs * speed.epoch_s, final_epochs=winners * trainings.final_epochs)
+        return in_words(trainings.minutes(small, networks, winners), "at most" if self.tune else "about")
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> TrainedJudge:
         trainer = self.trainings.load(console)

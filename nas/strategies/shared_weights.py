@@ -62,7 +62,7 @@ class Shared(TrainedStrategy):
             f"{self.trainings.describe_last()}"
         )
 
-    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings, *, winners: int = 1) -> str:
         trainings, shared = self.trainings, self.shared
         looked_at = shared.images + shared.bn_images
         speed = pace(
@@ -74,12 +74,13 @@ class Shared(TrainedStrategy):
             looked_at=looked_at,
         )
         inherits = trainings.final_start == "inherited"  # then the winner is trained from scratch, too
-        rounds = [trainings.finalists, len(REFERENCES) + 1] if inherits else [trainings.finalists + len(REFERENCES)]
+        first = winners * trainings.finalists
+        rounds = [first, len(REFERENCES) + winners] if inherits else [first + len(REFERENCES)]
         seconds = sum(map(speed.rounds, rounds)) * trainings.final_epochs * speed.epoch_s
         seconds += self._updates_cost() * shared.recipe.epochs * trainings.facts.train_images * speed.shared_image_s
         seconds += samples * looked_at * speed.look_s / speed.at_once
-        small = speed.minutes(seconds, final_epochs=trainings.final_epochs)
-        return in_words(trainings.minutes(small, networks))
+        small = speed.minutes(seconds, final_epochs=winners * trainings.final_epochs)
+        return in_words(trainings.minutes(small, networks, winners))
 
     def _updates_cost(self) -> float:
         """What an image in the training of shared weights costs, in images of an ordinary update."""

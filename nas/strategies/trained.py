@@ -11,16 +11,16 @@ from nas.controllers import Controller
 from nas.delivery import Delivery
 from nas.finish import FinalTrainings, LastRound
 from nas.full_size import FullSize
+from nas.goals import Goal
 from nas.options import Data
 from nas.recorder import Sampling
 from nas.references import references
 from nas.report import notes
-from nas.reward import Reward
 from nas.seeds import final_seed
 from nas.settings import TrainerSettings
 from nas.strategies.contract import Decision, Task
 from nas.trial import Trial
-from nas_runtime.console import counted
+from nas_runtime.console import counted, in_ms
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.executor import Executor
+    from nas.report.summary import Finalist
     from nas.training.sources import DataFacts
     from nas.training.trainer import Trainer
     from nas_runtime.run import Run
@@ -77,9 +78,9 @@ class Trainings:
         """Reads the data; what trains networks on it."""
         return self.trainer.on(self.data.load(console, self.facts))
 
-    def minutes(self, small: float, networks: Sequence[Arch]) -> float:
-        """Minutes of a search whose trainings on small images take `small`, and whose winner is like `networks`."""
-        return small + (self.full.minutes(networks) if self.full else 0.0)
+    def minutes(self, small: float, networks: Sequence[Arch], winners: int) -> float:
+        """Minutes of a search whose trainings on small images take `small`, and whose winners are like `networks`."""
+        return small + (winners * self.full.minutes(networks) if self.full else 0.0)
 
     def from_scratch(self, trainer: "Trainer", rng_seed: int) -> FinalTrainings:
         """The final trainings of a search with `rng_seed`, which have a seed of their own."""
@@ -155,7 +156,7 @@ class TrainedJudge:
     def search(self, sampling: Sampling) -> list[Trial]:
         return self.sample(sampling)
 
-    def decide(self, trials: Sequence[Trial], reward: Reward) -> Decision:
+    def decide(self, trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Decision]:
         last = LastRound(
             run=self.run,
             executor=self.executor,
@@ -166,26 +167,32 @@ class TrainedJudge:
             beside=references(self.task.space),
         )
         with _longer(self.executor, self.trainings.final_epochs / self.trainer.recipe.epochs):
-            finalists, compared = last.hold(trials, reward, self.final)
-        winner = finish.best_of(finalists, reward)
-        final = self._delivered(winner.arch)
+            rounds = last.hold(trials, [goal.reward for goal in goals], self.final)
+        return [self._decided(*each, goal) for each, goal in zip(rounds, goals, strict=True)]
+
+    def _decided(self, finalists: "list[Finalist]", compared: Mapping[str, Any], goal: Goal) -> Decision:
+        winner = finish.best_of(finalists, goal.reward)
+        if goal.run is not self.run:
+            self.console.print(f"the winner for {in_ms(goal.reward.target_ms)} ms, in {goal.run.path}:")
+        final = self._delivered(winner.arch, goal.run)
         start = self.trainings.final_start
         return Decision(winner=winner, finalists=finalists, references=compared, final=final, start=start)
 
-    def _delivered(self, winner: Arch) -> dict[str, Any]:
+    def _delivered(self, winner: Arch, into: "Run") -> dict[str, Any]:
         """What the training came to whose weights are delivered."""
         trainings, seed = self.trainings, final_seed(self.task.rng_seed)
         if trainings.full:
             return trainings.full.deliver(
                 self.run,
                 winner,
+                into=into.path,
                 rng_seed=seed,
                 latency=self.task.latency,
                 options=trainings.delivery,
                 console=self.console,
             )
         return finish.deliver(
-            self.run,
+            into,
             winner,
             self.trainer,
             epochs=trainings.final_epochs,

@@ -8,8 +8,8 @@ from nas import loop
 from nas.controllers import Controller
 from nas.estimate import in_words
 from nas.executor import Evaluate, Executor
+from nas.goals import Goal, by
 from nas.recorder import Sampling
-from nas.reward import Reward
 from nas.settings import ExecutorSettings
 from nas.strategies.contract import Decision, Task
 from nas.trial import Trial
@@ -67,7 +67,7 @@ class Untrained:
     def describe_images(self, arch: Arch) -> str:
         return f"latencies are for {arch.resolution_px} px and {arch.blocks[-1].out_ch} classes"
 
-    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings) -> str:
+    def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings, *, winners: int = 1) -> str:
         if not self.fast:
             return f"as long as {self.name} takes for {counted(samples, 'network')}"
         return in_words(samples * _SAMPLE_S / 60)
@@ -92,8 +92,8 @@ class _Judge:
     def search(self, sampling: Sampling) -> list[Trial]:
         return loop.sample(sampling, self.evaluate, self.executor)
 
-    def decide(self, trials: Sequence[Trial], reward: Reward) -> Decision:
-        return Decision(winner=loop.best(trials))
+    def decide(self, trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Decision]:
+        return [Decision(winner=loop.best(by(goal.reward, trials))) for goal in goals]
 
     def notes(self, trials: Sequence[Trial]) -> list[str]:
         return [self.caution] if self.caution else []

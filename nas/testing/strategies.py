@@ -13,6 +13,7 @@ import numpy as np
 
 import latency_luts
 from nas import controllers
+from nas.goals import Goal
 from nas.journal import Journal
 from nas.objective import Objective
 from nas.recorder import Sampling
@@ -149,7 +150,7 @@ def _played(strategy: Strategy, space: SearchSpace, run_dir: Path) -> tuple[list
         )
         trials = judge.search(sampling)
         _check_trials(trials, space)
-        decision = judge.decide(trials, objective.reward)
+        (decision,) = judge.decide(trials, [Goal(reward=objective.reward, run=run)])
         notes = judge.notes(trials)
         promise(all(isinstance(note, str) for note in notes), f"notes must be texts, not {notes!r}")
         return trials, decision

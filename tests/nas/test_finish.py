@@ -1,5 +1,6 @@
 """The last round of a search: final trainings of the best samples and of published networks."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -42,6 +43,11 @@ REWARD = Reward(name="hard", target_ms=20.0)
 
 
 def last_round(folder, trials, evaluate, *, finalists=3, epochs=12, trained_on=None):
+    (found,) = last_rounds(folder, trials, [REWARD], evaluate, finalists, epochs=epochs, trained_on=trained_on)
+    return found
+
+
+def last_rounds(folder, trials, rewards, evaluate, finalists, *, epochs=12, trained_on=None):
     last = LastRound(
         run=Run(folder, resumed=False),
         executor=SerialExecutor(),
@@ -57,7 +63,7 @@ def last_round(folder, trials, evaluate, *, finalists=3, epochs=12, trained_on=N
         trained_on=trained_on,
         inherited_identity={"epochs": epochs, "start": "inherited"},
     )
-    return last.hold(trials, REWARD, trainings)
+    return last.hold(trials, rewards, trainings)
 
 
 TRIALS = [trial(0, 0, 0.5), trial(1, 1, 0.7), trial(2, 1, 0.7), trial(3, 2, 0.0, "failed"), trial(4, 3, 0.6)]
@@ -92,6 +98,41 @@ def test_the_winner_that_inherits_weights_is_trained_from_scratch_as_well(tmp_pa
     assert [f.top1 for f in finalists] == [0.5] * 3
     assert list(beside) == ["mobilenet_v3_small"]
     assert len(trained) == 4
+
+
+def several_targets(folder, evaluate, **more):
+    """The last round for 10 and 30 ms, with one finalist each, of networks that take 10, 20 and 30 ms."""
+    trials = [
+        replace(t, latency_ms=ms) for t, ms in zip((TRIALS[0], TRIALS[4], TRIALS[1]), (10.0, 20.0, 30.0), strict=True)
+    ]
+    rewards = [Reward(name="hard", target_ms=ms) for ms in (10.0, 30.0)]
+    return rewards, last_rounds(folder, trials, rewards, evaluate, 1, **more)
+
+
+@pytest.mark.parametrize(("slow", "winner"), [(0.9, 1), (0.7, 0)])
+def test_several_targets_share_one_round_and_its_networks(tmp_path, slow, winner):
+    """Of two targets each has its best sample; where that comes to less than the faster one, the faster one wins."""
+    trained, after = [], {TRIALS[0].arch: 0.8, TRIALS[1].arch: slow}
+
+    def evaluate(arch):
+        trained.append(arch)
+        return after.get(arch, 0.95)
+
+    rewards, ((fast, beside), (long, _)) = several_targets(tmp_path, evaluate)
+    assert trained == [TRIALS[0].arch, TRIALS[1].arch, zoo.get("mobilenet_v3_small")]
+    assert [f.trial.sample for f in fast] == [0]
+    assert [f.trial.sample for f in long] == ([1] if winner else [1, 0])
+    assert finish.best_of(fast, rewards[0]).sample == 0
+    assert finish.best_of(long, rewards[1]).sample == winner
+    assert beside["mobilenet_v3_small"]["top1"] == 0.95
+
+
+def test_the_winners_of_several_targets_are_each_trained_from_scratch(tmp_path):
+    after = {TRIALS[0].arch: 0.8, TRIALS[1].arch: 0.9}
+    _, rounds = several_targets(
+        tmp_path, lambda arch: 0.1 * list(after).index(arch) if arch in after else 0.5, trained_on=after.get
+    )
+    assert [beside[finish.FROM_SCRATCH]["top1"] for _, beside in rounds] == [0.0, 0.1]
 
 
 def test_a_training_is_done_once_for_a_number_of_epochs(tmp_path):

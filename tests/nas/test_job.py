@@ -236,7 +236,7 @@ def test_photos_are_searched_small_and_priced_at_their_own_size(photos):
     assert (longer.full.recipe.optimizer, longer.full.recipe.epochs, longer.full.recipe.batch) == ("rmsprop", 3, 9)
     said = longer.describe_last()
     assert said.endswith("by the best 4, then 3 epochs at 160 px by the winner (recipe mobilenet_v3)")
-    assert longer.minutes(1.0, [found.space.decode([0] * 42)]) > 1.0
+    assert longer.minutes(1.0, [found.space.decode([0] * 42)], 1) > 1.0
     miniature = job(SMALL)
     assert miniature.strategy.trainings.full is None
     assert miniature.space.decode([0] * 42).resolution_px == 224

@@ -13,6 +13,7 @@ import latency_luts
 from nas import controllers
 from nas.delivery import Delivery
 from nas.executor import SerialExecutor
+from nas.goals import Goal
 from nas.job import read_job
 from nas.search_options import SearchOptions
 from nas.seeds import final_seed
@@ -110,8 +111,9 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
     how = judge.sample.keywords
     samples = [how["evaluate"](arch).top1, how["evaluate_again"](1)(arch).top1]
     winner = Trial(sample=0, indices=(0,), arch=arch, top1=samples[0], latency_ms=1.0, reward=samples[0])
+    goal = Goal(reward=plan.reward, run=run)
     for _ in range(2):  # the second time nothing is trained again
-        decided = judge.decide([winner], plan.reward)
+        (decided,) = judge.decide([winner], [goal])
         assert decided.final["holdout_top1"] == decided.finalists[0].top1
     assert len(begun) == 4
     for name, value in (("finals", 0.9), ("final", {"holdout_top1": 0.9, "test_top1": 0.9})):  # an earlier version's
@@ -119,7 +121,7 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         kept["stages"][0]["identity"]["rng_seed"] = plan.rng_seed
         kept["stages"][0]["values"] = dict.fromkeys(kept["stages"][0]["values"], value)
         (tmp_path / f"{name}.json").write_text(json.dumps(kept))
-    assert judge.decide([winner], plan.reward) == decided
+    assert judge.decide([winner], [goal]) == [decided]
     assert len(begun) == 6
     sample, again, finalist, repeated = begun[:4]
     assert same(finalist, repeated)

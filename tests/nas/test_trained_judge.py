@@ -26,9 +26,9 @@ def test_the_last_round_and_what_is_delivered(monkeypatch, tmp_path, epochs, tim
         def __init__(self, **given):
             seen.update(given)
 
-        def hold(self, trials, reward, final):
-            seen.update(trials=trials, by=reward, final=final, timeout_s=judge.executor.timeout_s)
-            return ["a", "b"], {"ref": {}}
+        def hold(self, trials, rewards, final):
+            seen.update(trials=trials, by=rewards, final=final, timeout_s=judge.executor.timeout_s)
+            return [(["a", "b"], {"ref": {}})]
 
     def deliver(run, arch, trainer, **given):
         delivered.update(given, run=run, arch=arch, trainer=trainer)
@@ -41,11 +41,11 @@ def test_the_last_round_and_what_is_delivered(monkeypatch, tmp_path, epochs, tim
     judge, trainer, _ = opened(OwnTraining(trainings=its), monkeypatch, tmp_path)
     judge = replace(judge, inherited="inherited")
     judge.executor.timeout_s = 10.0
-    decision = judge.decide(["trials"], "reward")
+    (decision,) = judge.decide(["trials"], [SimpleNamespace(reward="reward", run=judge.run)])
     assert (seen["run"], seen["executor"], seen["console"]) == (judge.run, judge.executor, "console")
     assert (seen["latency"], seen["epochs"], seen["networks"]) == ("latency", epochs, 7)
     assert seen["beside"] == references(judge.task.space)
-    assert (seen["trials"], seen["by"], seen["final"]) == (["trials"], "reward", judge.final)
+    assert (seen["trials"], seen["by"], seen["final"]) == (["trials"], ["reward"], judge.final)
     assert (seen["timeout_s"], judge.executor.timeout_s) == (timeout_s, 10.0)
     assert (delivered["run"], delivered["arch"], delivered["trainer"]) == (judge.run, (["a", "b"], "reward"), trainer)
     assert (delivered["epochs"], delivered["start"], delivered["inherited"]) == (epochs, "scratch", "inherited")
@@ -88,7 +88,8 @@ def test_at_its_full_size_the_winner_is_delivered_by_a_training_there(monkeypatc
     full = SimpleNamespace(deliver=lambda run, winner, **how: given.update(how, run=run, winner=winner) or "full")
     judge, *_ = opened(OwnTraining(trainings=trainings()), monkeypatch, tmp_path)
     judge = replace(judge, trainings=replace(judge.trainings, full=full))
-    assert judge._delivered("arch") == "full"
+    assert judge._delivered("arch", SimpleNamespace(path="folder")) == "full"
     assert (given["run"], given["winner"], given["rng_seed"]) == (judge.run, "arch", final_seed(5))
+    assert given["into"] == "folder"
     assert (given["latency"], given["console"]) == ("latency", "console")
     assert given["options"] == judge.trainings.delivery

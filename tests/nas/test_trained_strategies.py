@@ -108,6 +108,8 @@ def test_the_time_of_own_trainings_by_hand(asked, tune, word):
     minutes = 1.15 * ((9 + BESIDE) * 3 / 2 + (4 + BESIDE) / 2 * 5) + 5
     assert own.estimate(9, ["networks"], "executor") == f"{word} {minutes + START:.1f} minutes"
     assert asked == [(["networks"], own.trainings.facts, own.trainings.trainer, "executor", {})]
+    more = 1.15 * ((9 + BESIDE) * 3 / 2 + (3 * 4 + BESIDE) / 2 * 5) + 3 * 5
+    assert own.estimate(9, ["networks"], "executor", winners=3) == f"{word} {more + START:.1f} minutes"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,10 @@ def test_the_time_of_shared_weights_by_hand(asked, mode, start):
     seconds = 60 * epochs + an_image * 100 * images * 0.003 + 9 * 2500 * 0.002 / 2
     minutes = (1.15 * seconds + 5 * 60) / 60
     assert shared.estimate(9, ["networks"], "executor") == f"about {minutes + START:.1f} minutes"
+    rounds = (3 * 4 / 2 + (BESIDE + 3) / 2) * 5 if start == "inherited" else (3 * 4 + BESIDE) / 2 * 5
+    several = (1.15 * (seconds + 60 * (rounds - epochs)) + 3 * 5 * 60) / 60
+    assert shared.estimate(9, ["networks"], "executor", winners=3) == f"about {several + START:.1f} minutes"
+    asked.pop()
     more = {"shared_batch": 64, "looked_at": 2500}
     assert asked == [(["networks"], shared.trainings.facts, shared.trainings.trainer, "executor", more)]
 

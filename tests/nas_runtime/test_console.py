@@ -79,7 +79,7 @@ def test_pictures_of_a_space_of_any_name(tmp_path):
     ]
     name = r"$\frac{$ _ [b]"
     labels = {"title": name, "latency_label": name, "top1_label": name}
-    plots.plot_pareto(tmp_path / "x.png", trials, trials[0], {name: (9, 0.5)}, target_ms=9, **labels)
+    plots.plot_pareto(tmp_path / "x.png", trials, trials[:1], {name: (9, 0.5)}, targets_ms=[9], **labels)
     plots.plot_latencies(tmp_path / "y.png", trials, target_ms=9, title=name, latency_label=name)
     plots.plot_rewards(tmp_path / "z.png", trials, title=name)
     plots.plot_entropy(tmp_path / "w.png", trials, title=name)

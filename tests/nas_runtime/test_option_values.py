@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from nas_runtime.kinds import Among, AnyPath, Free, Numbers, Several, Text
+from nas_runtime.amounts import Numbers
+from nas_runtime.kinds import Among, AnyPath, Free, Several, Text
 from nas_runtime.options import CommandOptions, Options, read, read_plain
 from search_spaces.show import NetworkOptions
 

@@ -1,0 +1,135 @@
+"""A search for several targets, from the command line to what it leaves in the folder of each."""
+
+import json
+
+import pytest
+
+from nas import pareto
+from nas.searched import open_search
+from tests.commands.test_commands import TINY, command, journal, search
+from tests.commands.test_shared_search import SHARED
+from tests.nas.test_surrogate import SEARCH
+
+TARGETS = (24, 40, 60)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("several")
+    found = command("nas.search", *SEARCH, "targets=[40,24,60]", "samples=48", "run_dir=run", cwd=folder)
+    assert found.returncode == 0, found.stderr
+    return folder, found.stdout
+
+
+def test_each_target_has_the_best_network_within_it(done):
+    folder, said = done
+    assert "target      24.0, 40.0 and 60.0 ms, a network for each, on pixel1" in said
+    assert "reward      ACC below the target, ACC × (LAT/TAR)^-1 above it" in said
+    assert "controller  rnn_ppo for each target, " in said
+    assert "found for 24.0 ms" in said
+    assert said.rstrip().endswith("in 24ms, 40ms, 60ms: best.json (the network)")
+    result = json.loads((folder / "run" / "result.json").read_text())
+    trials = open_search(folder / "run").trials
+    assert [target["target_ms"] for target in result["targets"]] == list(TARGETS)
+    for target in result["targets"]:
+        within = [trial.top1 for trial in trials if trial.latency_ms <= target["target_ms"]]
+        best = target["best"]
+        assert best["latency_ms"] <= target["target_ms"]
+        assert best["top1"] == max(within)
+        assert best["latency_ms"] > 0.9 * target["target_ms"]
+    top1 = [target["best"]["top1"] for target in result["targets"]]
+    assert top1 == sorted(top1)
+    assert result["pareto_front"] == [trial.sample for trial in pareto.front(trials)]
+    page = (folder / "run" / "report.html").read_text()
+    assert "<h1>Networks for 24.0, 40.0, 60.0 ms</h1>" in page
+    assert "<a href='24ms/report.html'>" in page
+
+
+def test_the_folder_of_a_target_is_a_run_as_any_other(done):
+    folder, _ = done
+    run = folder / "run"
+    for ms in TARGETS:
+        part = run / f"{ms}ms"
+        best = json.loads((part / "result.json").read_text())["best"]
+        rewards = [trial["reward"] for trial in journal(part)]
+        assert best["reward"] == max(rewards)
+        assert [trial["indices"] for trial in journal(part)] == [trial["indices"] for trial in journal(run)]
+        assert json.loads((part / "best.json").read_text())
+    shown = command("nas.trials", "run=run/24ms", "top=3", cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    compared = command("nas.compare", "run/24ms", "run/60ms", cwd=folder)
+    assert compared.returncode == 0, compared.stderr
+    assert "rewards are not of one kind: the runs differ in target" in " ".join(compared.stdout.split())
+    more = command("nas.search", *SEARCH, "reward=hard", "samples=48", "run_dir=run/24ms", cwd=folder)
+    assert more.returncode == 1
+    whole = command("nas.train", "network=run", cwd=folder)
+    assert whole.returncode == 1
+    assert "network=run has a network for each target; give run/24ms" in whole.stderr
+
+
+def test_it_goes_on(done):
+    folder, _ = done
+    before = journal(folder / "run")
+    more = command("nas.search", *SEARCH, "targets=[24,40,60]", "samples=56", "run_dir=run", cwd=folder)
+    assert more.returncode == 0, more.stderr
+    assert journal(folder / "run")[:48] == before
+    assert len(journal(folder / "run" / "24ms")) == 56
+    other = command("nas.search", *SEARCH, "targets=[24,40]", "samples=56", "run_dir=run", cwd=folder)
+    assert other.returncode == 1
+    assert "targets" in other.stderr
+
+
+def test_each_winner_is_trained_and_delivered(tmp_path):
+    """With own trainings and shared weights; the second time nothing is trained again."""
+    targets = ("targets=[10,20]", "final.networks=1", "final.epochs=1", "executor=serial", "tensorboard=true")
+    for words in ((*TINY, "run_dir=run"), (*TINY, *SHARED, "run_dir=shared")):
+        run = tmp_path / ("shared" if "run_dir=shared" in words else "run")
+        done = search(*words, "reward=hard", *targets, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "the best 1 sample for each target, " in done.stdout
+        for ms in ("10ms", "20ms"):
+            assert f"the winner for {float(ms[:-2]):.1f} ms, in {run.name}/{ms}:" in done.stdout
+            best = json.loads((run / ms / "result.json").read_text())["best"]
+            assert 0 <= best["final_test_top1"] <= 1
+            assert (run / ms / "best.onnx").exists()
+        before = {path: path.stat().st_mtime_ns for path in run.glob("*ms/best.safetensors")}
+        again = search(*words, "reward=hard", *targets, cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert list((run / "tensorboard").iterdir())
+    predicted = command("nas.train", "network=run/10ms", "epochs=1", "dry_run=true", cwd=tmp_path)
+    assert predicted.returncode == 0, predicted.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("targets=[24]",), "targets= is for two targets or more; for one give target.target_ms=24"),
+        (("targets=[24,-1]",), "targets=[24, -1]: it must be numbers above 0"),
+        (("targets=[24,many]",), "it must be numbers above 0"),
+        (("targets=[5,24]",), "the target, 5 ms, is below all networks of this space"),
+        (("targets=[5,24]",), "raise targets"),
+        (("targets=[24,40]", "target.target_ms=30"), "targets= takes the place of target.target_ms; leave one out"),
+        (("targets=[24,40]", "reward=soft"), "would find one network for all targets"),
+        (("targets=[24,40]", "w=-0.15"), "would find one network for all targets"),
+        (("targets=[24,40]", "adjust_after=8", "reward=soft", "w_above=-1"), "targets= is not for adjust_after"),
+        (("targets=[24,40]", "reward=nas.pareto:front"), "reward nas.pareto:front"),
+        (
+            (f"targets={list(range(24, 50))}".replace(" ", ""),),
+            "targets= has 26 targets; at most 20 are looked for together",
+        ),
+        (
+            ("targets=[24,40]", "evaluator=proxy_training", "engine=tune"),
+            "targets= is not for engine=tune, which knows one target only; leave one out",
+        ),
+        (
+            ("targets=[24,40]", "space=mnasnet", "evaluator=shared_weights", "mode=joint"),
+            "targets= is not for mode=joint, which knows one target only; leave one out",
+        ),
+    ],
+)
+def test_bad_targets(tmp_path, words, message):
+    done = command("nas.search", *SEARCH, "samples=8", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
