@@ -24,7 +24,7 @@ import numpy as np
 from experiments.search_benchmarks import Benchmark
 from nas import controllers
 
-__all__ = ["METHODS", "Method", "Step"]
+__all__ = ["METHODS", "Method", "Step", "optuna_steps", "steps_of"]
 
 _BATCH = 8
 
@@ -65,12 +65,13 @@ def _ours(name: str, benchmark: Benchmark, rng_seed: int, *, informed: bool = Tr
         controllers.inform(controller, benchmark.cost, benchmark.reward)
     while True:
         indices = controller.propose(_BATCH)
-        steps = _steps(benchmark, indices, rng_seed)
+        steps = steps_of(benchmark, indices, rng_seed)
         controller.observe(indices, np.array([step.reward for step in steps]))
         yield from steps
 
 
-def _optuna(name: str, benchmark: Benchmark, rng_seed: int, *, two: bool = False) -> Iterator[Step]:
+def optuna_steps(name: str, benchmark: Benchmark, rng_seed: int, *, two: bool = False) -> Iterator[Step]:
+    """The endless samples of one of Optuna's samplers, told rewards, or, with `two`, accuracies and costs."""
     import optuna  # type: ignore[import-not-found]  # a yardstick, not a dependency
     import torch
 
@@ -81,12 +82,13 @@ def _optuna(name: str, benchmark: Benchmark, rng_seed: int, *, two: bool = False
     while True:
         trial = study.ask()
         point = [trial.suggest_categorical(c.name, list(range(len(c.options)))) for c in benchmark.space.choices]
-        (step,) = _steps(benchmark, np.array([point]), rng_seed)
+        (step,) = steps_of(benchmark, np.array([point]), rng_seed)
         study.tell(trial, [step.top1, step.cost] if two else step.reward)
         yield step
 
 
-def _steps(benchmark: Benchmark, indices: np.ndarray, rng_seed: int) -> list[Step]:
+def steps_of(benchmark: Benchmark, indices: np.ndarray, rng_seed: int) -> list[Step]:
+    """Of points (n, C)."""
     answers = benchmark.ask(indices, rng_seed)
     return [
         Step(reward=benchmark.reward(top1, cost), true=float(true), top1=float(top1), cost=float(cost))
@@ -101,8 +103,8 @@ METHODS = {
     "rnn_ppo": Method(start=partial(_ours, "rnn_ppo")),
     "reinforce": Method(start=partial(_ours, "reinforce")),
     "random": Method(start=partial(_ours, "random")),
-    "gp": Method(start=partial(_optuna, "GPSampler"), most=100, slow=True, library="optuna"),
-    "tpe": Method(start=partial(_optuna, "TPESampler"), library="optuna"),
-    "nsga2": Method(start=partial(_optuna, "NSGAIISampler"), library="optuna"),
-    "nsga2_two": Method(start=partial(_optuna, "NSGAIISampler", two=True), library="optuna"),
+    "gp": Method(start=partial(optuna_steps, "GPSampler"), most=100, slow=True, library="optuna"),
+    "tpe": Method(start=partial(optuna_steps, "TPESampler"), library="optuna"),
+    "nsga2": Method(start=partial(optuna_steps, "NSGAIISampler"), library="optuna"),
+    "nsga2_two": Method(start=partial(optuna_steps, "NSGAIISampler", two=True), library="optuna"),
 }
