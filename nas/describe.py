@@ -27,13 +27,15 @@ def describe(console: Console, plan: Plan | Job) -> None:
     target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
     besides = ", besides the table"
     if isinstance(plan, Plan):
-        spread = np.quantile([plan.latency.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
+        spread = np.quantile([plan.counting.latency_ms(arch) for arch in sampled], (0.05, 0.5, 0.95))
         besides = ""
         reach = f"; random networks: {in_ms(spread[0])} to {in_ms(spread[2])} ms, median {in_ms(spread[1])}"
         target = _targets([reward.target_ms for reward in plan.rewards])
         target += f" on {plan.latency.device}\nlatency     {plan.latency.describe()}"
         if doubt := of_networks(plan.latency, sampled):
             target += f"\n            {doubt}"
+        if plan.together:
+            target += f"\ndevices     {plan.together.describe()}"
         if plan.limits:
             target += f"\nlimits      {plan.bounds.describe()}"
     strategy = plan.strategy

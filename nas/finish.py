@@ -8,6 +8,7 @@ from rich.console import Console
 
 from latency_luts import LatencyModel
 from nas import delivery
+from nas.devices import Latency
 from nas.executor import Executor
 from nas.goals import by
 from nas.loop import best
@@ -65,7 +66,7 @@ def judged_references(
     archs: Mapping[str, Arch],
     evaluate: Callable[[Arch], Any],
     executor: Executor,
-    latency: LatencyModel,
+    latency: Latency,
     reward: Reward,
 ) -> dict[str, dict[str, Any]]:
     """Published networks by name, evaluated as the samples are; those whose training diverges are left out.
@@ -90,7 +91,7 @@ class LastRound:
     run: Run
     executor: Executor
     console: Console
-    latency: LatencyModel
+    latency: Latency
     epochs: int
     networks: int
     beside: Mapping[str, Arch]
@@ -190,7 +191,7 @@ def _accuracies(
 
 
 def _rows(
-    archs: Mapping[str, Arch], top1: Mapping[Arch, float | None], latency: LatencyModel, reward: Reward
+    archs: Mapping[str, Arch], top1: Mapping[Arch, float | None], latency: Latency, reward: Reward
 ) -> dict[str, dict[str, Any]]:
     """The figures of networks whose accuracy is known, by name."""
     rows = {}

@@ -56,6 +56,8 @@ class Job:
         base_width: of the space.
         reward: its target is not known yet.
         targets_ms: for each of which a winner is looked for, the shortest first; none: for the target's own.
+        devices_ms: other devices that it is for, with their targets.
+        weights: of all devices; none: the worst counts.
         limits: what a network may have at most, by the names of `nas.limits`.
         warm_start: what it begins with.
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
@@ -77,6 +79,8 @@ class Job:
     reward: Reward
     targets_ms: tuple[float, ...]
     adjust_after: int | None
+    devices_ms: Mapping[str, float]
+    weights: Mapping[str, float]
     limits: Mapping[str, float]
     warm_start: WarmStart
     samples: int
@@ -118,6 +122,8 @@ def read_job(options: SearchOptions) -> Job:
         reward=reward,
         targets_ms=targets_ms,
         adjust_after=_adjust_after(options),
+        devices_ms=_devices_ms(options, target, targets_ms),
+        weights=options.weights,
         limits=_limits(options),
         warm_start=_warm_start(options, space, reward),
         samples=options.samples,
@@ -178,6 +184,19 @@ def _targets_ms(options: SearchOptions, reward: Reward) -> tuple[float, ...]:
     if beside := next((name for name, given in others.items() if given), ""):
         raise ValueError(f"targets= is not for {beside}, which knows one target only; leave one out")
     return targets_ms
+
+
+def _devices_ms(options: SearchOptions, target: Target, targets_ms: Sequence[float]) -> Mapping[str, float]:
+    if options.devices and targets_ms:
+        raise ValueError("targets= is for one device, devices= for one target on each; leave one out")
+    if target.device in options.devices:
+        raise ValueError(
+            f"devices= has {target.device}, which is the target's own; its milliseconds are target.target_ms"
+        )
+    if options.weights and set(options.weights) != {target.device, *options.devices}:
+        names = ", ".join((target.device, *options.devices))
+        raise ValueError(f"weights= must have a weight for each device: {names}")
+    return options.devices
 
 
 def _controller(options: SearchOptions, space: SearchSpace, rewards: Sequence[Reward]) -> Controller:

@@ -1,6 +1,6 @@
 """What a search came to: for people on a terminal, for programs in ``result.json``, and on a page with pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from nas.trial import Trial
 from nas_runtime.console import counted, in_ms
 from nas_runtime.files import read_json, write_json
 from search_spaces import text
+from search_spaces.arch import Arch
 
 __all__ = ["Result", "facts", "show", "write"]
 
@@ -127,6 +128,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
         "delivered": decision.final.get("delivered"),
         "target_ms": plan.target_ms,
         "limits": plan.bounds.record(winner.arch),
+        "devices": plan.together.record(winner.arch) if plan.together else {},
         "latency_model": described(plan.latency, winner.arch),
         "accuracy": plan.strategy.accuracy,
         "sample_accuracy": plan.strategy.sample_accuracy,
@@ -146,7 +148,7 @@ def _plot(run_dir: Path, plan: Plan, result: Result, winner: Trial) -> None:
     """Writes the pictures; `winner` is measured as the samples were."""
     from nas.report import plots
 
-    trials, target_ms, device = result.trials, plan.target_ms, plan.latency.device
+    trials, target_ms, device = result.trials, plan.target_ms, plan.counting.device
     title = f"{plan.space.name}, target {in_ms(target_ms)} ms on {device}, {len(trials)} samples"
     latency_label = f"latency on {device} ({plan.latency.table.kind}), ms"
     plots.plot_pareto(
@@ -166,20 +168,31 @@ def _plot(run_dir: Path, plan: Plan, result: Result, winner: Trial) -> None:
     plots.plot_entropy(run_dir / "entropy.png", trials, title=title)
 
 
+def _asked(plan: Plan) -> dict[str, Callable[[Arch], str]]:
+    """What is asked of networks besides the target, and how it is said of one."""
+    asked: dict[str, Callable[[Arch], str]] = {}
+    if plan.together:
+        asked["devices"] = plan.together.in_words
+    if plan.limits:
+        asked["limits"] = plan.bounds.in_words
+    return asked
+
+
 def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
     """Prints the result."""
     decision, winner = result.decision, result.decision.winner
     rows = {"found": summary.row(winner.arch, winner.top1, winner.latency_ms, winner.reward), **decision.references}
-    accuracy, device = plan.strategy.accuracy, plan.latency.device
+    accuracy, device = plan.strategy.accuracy, plan.counting.device
     console.print(summary.result_table(rows, target_ms=plan.target_ms, accuracy=accuracy, device=device))
     if decision.finalists:
         console.print(summary.finalists_table(decision.finalists, result.reward))
         console.print(summary.agreement(decision.finalists))
     console.print(summary.blocks_table(plan.space.describe(winner.indices)))
-    for name, arch in {"found": winner.arch, **references(plan.space)}.items() if plan.limits else ():
-        if name == "found" or name in decision.references:
-            with suppress(MissingUnitsError):  # a table may lack the units of published networks
-                console.print(f"limits: {name} has {plan.bounds.in_words(arch)}")
+    for what, in_words in _asked(plan).items():
+        for name, arch in {"found": winner.arch, **references(plan.space)}.items():
+            if name == "found" or name in decision.references:
+                with suppress(MissingUnitsError):  # a table may lack the units of published networks
+                    console.print(f"{what}: {name} has {in_words(arch)}")
     console.print(f"latency model: {described(plan.latency, winner.arch)}")
     if means := result.mean_rewards:
         console.print(

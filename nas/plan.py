@@ -1,5 +1,6 @@
 """The plan of a search: the job with the latency table of its device, and so its target in milliseconds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel, MissingUnitsError, table
 from latency_luts.key import key
 from latency_luts.table import MeasuredTable, TableError
+from nas.devices import Latency, Together
 from nas.job import Job, by_target
 from nas.limits import Limits, devices
 from nas.reach import reach
@@ -16,7 +18,7 @@ from nas.reward import Reward
 from nas.strategies.contract import Task
 from nas_runtime.run import Run
 from search_spaces import spaces, zoo
-from search_spaces.arch import Classifier
+from search_spaces.arch import Arch, Classifier
 from search_spaces.space import SearchSpace
 
 __all__ = [
@@ -38,19 +40,38 @@ class Plan(Job):
         target_ms: of several targets the first.
         rewards: with each target.
         bounds: the limits, on the devices' tables.
+        together: where the search is for several devices, the latencies on all of them.
     """
 
     latency: LatencyModel
     target_ms: float
     rewards: tuple[Reward, ...]
     bounds: Limits
+    together: Together | None = None
+
+    @property
+    def counting(self) -> Latency:
+        """The latency that the reward is of."""
+        return self.together or self.latency
+
+    @property
+    def costs(self) -> dict[str, Callable[[Arch], float]]:
+        """What is to be known of each network besides, by name."""
+        return (self.together.costs if self.together else {}) | self.bounds.costs
+
+    @property
+    def models(self) -> dict[str, LatencyModel]:
+        """Those of other devices than the target's."""
+        others = self.together.models if self.together else {}
+        return {name: model for name, model in {**others, **self.bounds.models}.items() if model is not self.latency}
 
     @property
     def task(self) -> Task:
         """What the strategy judges networks for."""
         return Task(
             space=self.space,
-            latency=self.latency,
+            latency=self.counting,
+            device=self.latency,
             target_ms=self.target_ms,
             reward=self.reward,
             controller=self.controller,
@@ -79,7 +100,8 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     """
     try:
         targets_ms = job.targets_ms or (_target_ms(job, latency),)
-        low_ms, high_ms = reach(job.space, latency)
+        together = _together(job, latency, targets_ms[0])
+        low_ms, high_ms = reach(job.space, together or latency)
     except MissingUnitsError as e:
         raise ValueError(_lacks(job, latency, e)) from None
     for target_ms in targets_ms:
@@ -93,6 +115,24 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
         target_ms=targets_ms[0],
         rewards=rewards,
         bounds=_bounds(job, latency),
+        together=together,
+    )
+
+
+def _together(job: Job, latency: LatencyModel, target_ms: float) -> Together | None:
+    """The latencies on all devices that the network is for, if these are several."""
+    if not job.devices_ms:
+        return None
+    others = {device: _other_latency(job, latency, device, option="devices") for device in job.devices_ms}
+    for model in others.values():
+        try:
+            reach(job.space, model)
+        except MissingUnitsError as e:
+            raise ValueError(_lacks(job, model, e)) from None
+    return Together(
+        models={job.target.device: latency, **others},
+        targets_ms={job.target.device: target_ms, **job.devices_ms},
+        weights=job.weights,
     )
 
 
@@ -111,8 +151,8 @@ def _bounds(job: Job, latency: LatencyModel) -> Limits:
     return bounds
 
 
-def _other_latency(job: Job, latency: LatencyModel, device: str) -> LatencyModel:
-    """The model of a device on which the latency is limited, by the table that the run began with."""
+def _other_latency(job: Job, latency: LatencyModel, device: str, *, option: str = "limits") -> LatencyModel:
+    """The model of another device, which an option names, by the table that the run began with."""
     if device in (job.target.device, latency.device):
         return latency
     if kept := kept_table(job.run_dir, resumed=job.resumed, device=device):
@@ -122,7 +162,7 @@ def _other_latency(job: Job, latency: LatencyModel, device: str) -> LatencyModel
         model.check_error(job.table_error)
         return model
     except TableError as e:
-        raise ValueError(f"limits has {device}_ms: {e}") from None
+        raise ValueError(f"{option} has {device}{'_ms' * (option == 'limits')}: {e}") from None
 
 
 def _target_ms(job: Job, latency: LatencyModel) -> float:
@@ -147,14 +187,18 @@ def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
 def _out_of_reach(job: Job, latency: LatencyModel, low_ms: float, high_ms: float, *, target_ms: float) -> str:
     above = target_ms > high_ms
     other = job.base_width * (1.25 if above else 0.8)
-    remedies = [f"{'lower' if above else 'raise'} {'targets' if job.targets_ms else 'target.target_ms'}"]
+    names = (
+        "targets" if job.targets_ms else "target.target_ms" + " and the milliseconds of devices" * bool(job.devices_ms)
+    )
+    remedies = [f"{'lower' if above else 'raise'} {names}"]
     if can_have(job, other):
         remedies.append("raise space.base_width" if above else "lower space.base_width")
     if job.target.target_ms is not None and not job.targets_ms:  # it may have been written for pictures of another size
         remedies += [f"give target.like={name}" for name in _between(job.space, latency, low_ms, high_ms)[:1]]
     return (
         f"the target, {target_ms:.3g} ms, is {'above' if above else 'below'} all networks of this space, which take "
-        f"{low_ms:.3g} to {high_ms:.3g} ms on {job.target.device}; {' or '.join(remedies)}"
+        f"{low_ms:.3g} to {high_ms:.3g} ms on {' and '.join((job.target.device, *job.devices_ms))}; "
+        f"{' or '.join(remedies)}"
     )
 
 
@@ -215,7 +259,7 @@ def kept_table(run_dir: Path | None, *, resumed: bool, device: str = "") -> Late
     """The latency model of the run that is continued, by the table that it began with; None if a run begins.
 
     Args:
-        device: one on which the latency is only limited.
+        device: another one than the target's.
 
     A device's table grows, and every unit that is measured later moves those that are interpolated: with the table of
     today a continued run would be another run.
@@ -232,5 +276,5 @@ def keep_table(run: Run, latency: LatencyModel, device: str = "") -> None:
 
 
 def _table(device: str) -> str:
-    """A table's file in a run's directory: of the target's device, or of a limit's."""
+    """A table's file in a run's directory: of the target's device, or of another."""
     return f"table_{device}.json" if device else "table.json"

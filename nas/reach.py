@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from latency_luts import LatencyModel
+from nas.devices import Latency
 from search_spaces.space import SearchSpace
 
 __all__ = ["reach"]
 
 
-def reach(space: SearchSpace, latency: LatencyModel) -> tuple[float, float]:
+def reach(space: SearchSpace, latency: Latency) -> tuple[float, float]:
     """Latency in ms of the fastest and of the slowest network, as local searches over single choices find them.
 
     Raises:
@@ -19,7 +19,7 @@ def reach(space: SearchSpace, latency: LatencyModel) -> tuple[float, float]:
     return _descend(space, latency, rows[ms.argmin()], +1), _descend(space, latency, rows[ms.argmax()], -1)
 
 
-def _descend(space: SearchSpace, latency: LatencyModel, point: np.ndarray, sign: int) -> float:
+def _descend(space: SearchSpace, latency: Latency, point: np.ndarray, sign: int) -> float:
     """The lowest `sign` x latency that changing one choice at a time comes to."""
     best = np.inf
     while True:

@@ -88,9 +88,8 @@ def _run_for(reward: Reward, here: Run, plan: Plan) -> Run:
 
 def _keep_tables(here: Run, plan: Plan) -> None:
     keep_table(here, plan.latency)
-    for device, model in plan.bounds.models.items():
-        if model is not plan.latency:
-            keep_table(here, model, device)
+    for device, model in plan.models.items():
+        keep_table(here, model, device)
 
 
 @contextmanager
@@ -124,12 +123,12 @@ def _search(
             return bent
 
         objective: Objective[Reward | Nearest] = Objective(
-            latency_ms=plan.latency.latency_ms,
-            latency_ms_batch=functools.partial(plan.latency.latency_ms_batch, plan.space),
+            latency_ms=plan.counting.latency_ms,
+            latency_ms_batch=functools.partial(plan.counting.latency_ms_batch, plan.space),
             reward=Nearest(plan.rewards) if plan.targets_ms else plan.reward,
             adjust_after=plan.adjust_after,
             adjust=adjust,
-            costs=plan.bounds.costs,
+            costs=plan.costs,
         )
         sampling = Sampling(
             space=plan.space,

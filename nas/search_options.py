@@ -104,6 +104,12 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     targets: Annotated[tuple[float, ...], Numbers(above=0, high=1e7, empty=True)] = Field(
         description="milliseconds, for each of which a network is found in one search, with reward=hard: [8,12,16]"
     )
+    devices: Amounts = Field(
+        description="milliseconds on other devices that it is for as well; the worst LAT/TAR counts: {pixel2: 12}"
+    )
+    weights: Amounts = Field(
+        description="with devices: the weighted geometric mean of LAT/TAR counts instead: {pixel1: 3, pixel2: 1}"
+    )
     limits: Amounts = Field(
         description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"
     )

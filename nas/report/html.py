@@ -49,6 +49,7 @@ def write_report(
         f"<p class=model>Latency: {html.escape(result['latency_model'])}</p>",
         f"<h2>The network{' beside published ones' * bool(result['references'])}: {result['accuracy']}</h2>",
         _networks(result),
+        *_devices(result["devices"]),
         *_limits(result["limits"]),
         *(f"<p>Note: {html.escape(note)}</p>" for note in result["notes"]),
         *_delivered(run_dir, delivered),
@@ -75,6 +76,15 @@ def write_report(
         SCRIPT,
     ]
     write_page(run_dir / "report.html", "Architecture search", body)
+
+
+def _devices(devices: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the network takes on each of several devices."""
+    words = [
+        f"{in_ms(its['latency_ms'])} of {in_ms(its['target_ms'])} ms on {html.escape(device)}"
+        for device, its in devices.items()
+    ]
+    return [f"<p>Devices: {', '.join(words)}</p>"] if words else []
 
 
 def _limits(limits: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from latency_luts import LatencyModel
 from nas.controllers import Controller
+from nas.devices import Latency
 from nas.reward import Reward
 from nas.settings import ExecutorSettings
 from nas.trial import Trial
@@ -29,13 +30,16 @@ class Task:
     """What the networks of a search are judged for, and with.
 
     Attributes:
+        latency: that the reward is of.
+        device: of the target.
         target_ms: what the reward's target is.
         controller: proposes networks, unless the strategy has one of its own.
         executor: where evaluations run, as the settings say.
     """
 
     space: SearchSpace
-    latency: LatencyModel
+    latency: Latency
+    device: LatencyModel
     target_ms: float
     reward: Reward
     controller: Controller

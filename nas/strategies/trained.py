@@ -187,7 +187,7 @@ class TrainedJudge:
                 winner,
                 into=into.path,
                 rng_seed=seed,
-                latency=self.task.latency,
+                latency=self.task.device,
                 options=trainings.delivery,
                 console=self.console,
             )
@@ -198,7 +198,7 @@ class TrainedJudge:
             epochs=trainings.final_epochs,
             start=trainings.final_start,
             rng_seed=seed,
-            delivered=finish.Delivered(options=trainings.delivery, latency=self.task.latency, console=self.console),
+            delivered=finish.Delivered(options=trainings.delivery, latency=self.task.device, console=self.console),
             inherited=self.inherited,
         )
 

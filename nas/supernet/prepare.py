@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from latency_luts import LatencyModel
 from nas.controllers.reinforce import Reinforce
+from nas.devices import Latency
 from nas.reward import Reward
 from nas.supernet.phases import PHASES, Joint, Phase
 from nas.training.place import Workers
@@ -73,7 +73,7 @@ class Problem:
     """
 
     space: SearchSpace
-    latency: LatencyModel
+    latency: Latency
     target_ms: float
     reward: Reward | None = None
 
@@ -189,7 +189,7 @@ def _identity(
 
 
 def within(
-    space: SearchSpace, latency: LatencyModel, low_ms: float, high_ms: float
+    space: SearchSpace, latency: Latency, low_ms: float, high_ms: float
 ) -> Callable[[np.random.Generator], np.ndarray]:
     """Draws points (C,) of `space`, uniformly among those with a latency from `low_ms` to `high_ms`."""
 

@@ -163,6 +163,7 @@ def _task(space: SearchSpace) -> Task:
     return Task(
         space=space,
         latency=latency,
+        device=latency,
         target_ms=target_ms,
         reward=Reward(name="absolute", target_ms=target_ms),
         controller=controllers.make("random", space),

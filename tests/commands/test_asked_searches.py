@@ -40,6 +40,55 @@ def test_a_search_with_limits_and_its_continuation(tmp_path):
     assert "limits" in other.stderr
 
 
+def test_a_search_for_several_devices(tmp_path):
+    """What counts is the worst of LAT/TAR; each device's milliseconds are kept, and their tables."""
+    words = (*SEARCH, "reward=absolute", "target.target_ms=50", "devices={pixel2: 35}", "batch=8", "run_dir=run")
+    done = command("nas.search", *words, "samples=32", "limits={params_m: 4}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "devices     50.0 ms on pixel1, 35.0 ms on pixel2; of LAT/TAR there the largest counts" in done.stdout
+    assert "devices: found has " in done.stdout
+    for trial in journal(tmp_path / "run"):
+        costs = trial["costs"]
+        assert set(costs) == {"pixel1_ms", "pixel2_ms", "params_m"}
+        assert trial["latency_ms"] == pytest.approx(50 * max(costs["pixel1_ms"] / 50, costs["pixel2_ms"] / 35))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    its = result["devices"]
+    assert {device: row["target_ms"] for device, row in its.items()} == {"pixel1": 50, "pixel2": 35}
+    shares = [row["latency_ms"] / row["target_ms"] for row in its.values()]
+    assert max(shares) == pytest.approx(result["best"]["latency_ms"] / 50)
+    assert "<p>Devices: " in (tmp_path / "run" / "report.html").read_text()
+    (tmp_path / "run" / "table_pixel2.json").rename(tmp_path / "table.json")
+    more = command("nas.search", *words, "samples=40", "limits={params_m: 4}", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    other = command(
+        "nas.search", *words, "samples=40", "limits={params_m: 4}", "weights={pixel1: 1, pixel2: 2}", cwd=tmp_path
+    )
+    assert other.returncode == 1
+    assert "weights" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("devices={pixel1: 30}",), "devices= has pixel1, which is the target's own; its milliseconds are"),
+        (("devices={pixel9: 30}",), "devices has pixel9: "),
+        (("devices={pixel2: -3}",), "it must be names with numbers above 0"),
+        (("devices={pixel2: 3}",), "raise target.target_ms and the milliseconds of devices"),
+        (("devices={pixel2: 30}", "targets=[40,50]"), "targets= is for one device, devices= for one target on"),
+        (
+            ("devices={pixel2: 30}", "weights={pixel2: 1}"),
+            "weights= must have a weight for each device: pixel1, pixel2",
+        ),
+        (("weights={pixel2: 1}",), "weights= must have a weight for each device: pixel1"),
+    ],
+)
+def test_bad_devices(tmp_path, words, message):
+    done = command("nas.search", *SEARCH, "samples=8", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_search_ends_by_patience_and_goes_on_with_more_of_it(tmp_path):
     words = (*SEARCH, "reward=absolute", "samples=400", "batch=8", "run_dir=run")
     done = command("nas.search", *words, "patience=12", cwd=tmp_path)
