@@ -28,8 +28,12 @@ __all__ = ["show", "write"]
 _HEAD = (*NETWORKS_HEAD, "test images")
 
 
-def write(run_dir: Path, plan: Plan, goals: Sequence[Goal], results: Sequence[Result]) -> None:
-    """Writes the files of each target in its folder, and ``result.json``, ``pareto.png`` and ``report.html`` of all."""
+def write(run_dir: Path, plan: Plan, goals: Sequence[Goal], results: Sequence[Result]) -> Sequence[Mapping[str, Any]]:
+    """Writes the files of each target in its folder, and ``result.json``, ``pareto.png`` and ``report.html`` of all.
+
+    Returns:
+        What ``result.json`` has in each folder.
+    """
     records = []
     for goal, result in zip(goals, results, strict=True):
         with complete(goal.run.path / "journal.jsonl") as path:
@@ -39,6 +43,7 @@ def write(run_dir: Path, plan: Plan, goals: Sequence[Goal], results: Sequence[Re
     write_json(run_dir / "result.json", record)
     _plot(run_dir / "pareto.png", plan, results)
     _report(run_dir, plan, results, record)
+    return records
 
 
 def _journal(path: Path, plan: Plan, result: Result) -> None:

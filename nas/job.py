@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import controllers, limits, warm_start
+from nas.callbacks import CALLBACKS
 from nas.controllers import Controller
 from nas.controllers.several import Several
 from nas.options import Target
@@ -43,7 +44,7 @@ MAY_DIFFER = (
         "recipe",
         "tensorboard",
     ),
-    *("table_error", "delivery", "max_minutes", "patience"),
+    *("table_error", "delivery", "max_minutes", "patience", "callbacks"),
 )
 """Settings that change how, how far or where a search runs, but not what it finds."""
 
@@ -63,6 +64,7 @@ class Job:
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
         max_minutes, patience: when sampling ends before (`nas.ends`).
         controller: untouched.
+        callbacks: names of what follows it.
         strategy: how networks are judged.
         table_error: the largest error of a measured table that is accepted, see `LatencyModel.check_error`.
         run_dir: None: a new one.
@@ -91,7 +93,7 @@ class Job:
     controller: Controller
     strategy: "Strategy"
     executor: ExecutorSettings
-    tensorboard: bool
+    callbacks: tuple[str, ...]
     rng_seed: int
     run_dir: Path | None
     resumed: bool
@@ -134,7 +136,7 @@ def read_job(options: SearchOptions) -> Job:
         controller=_controller(options, space, by_target(reward, targets_ms)),
         strategy=strategy,
         executor=executor_of(options, options.ray),
-        tensorboard=options.tensorboard,
+        callbacks=_callbacks(options),
         rng_seed=options.rng_seed,
         run_dir=options.run_dir,
         resumed=resumed,
@@ -142,6 +144,13 @@ def read_job(options: SearchOptions) -> Job:
         dry_run=options.dry_run,
         notes=(*strategy.notes, *options.unheeded),
     )
+
+
+def _callbacks(options: SearchOptions) -> tuple[str, ...]:
+    names = ("tensorboard",) * options.tensorboard + options.callbacks
+    for name in names:
+        CALLBACKS.get(name)
+    return tuple(dict.fromkeys(names))
 
 
 def _target(options: SearchOptions) -> Target:

@@ -8,12 +8,13 @@ what to sample next. The best samples are trained for longer in the end, and the
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 from rich.console import Console
 
 from nas import controllers, finish, fronts, outcome
+from nas.callbacks import Callbacks, Followed, following
 from nas.controllers import Controller
 from nas.controllers.first import begin_with
 from nas.describe import describe
@@ -53,28 +54,48 @@ def main(options: SearchOptions) -> None:
         plan.warm_start.keep(here)
         if plan.warm_start.earlier:
             controllers.recall(plan.controller, plan.warm_start.earlier)
-        with _journal(here, plan, console) as journal, plan.executor.open() as executor:
-            judge = plan.strategy.open(plan.task, here, executor, console)
-            trials, rewards = _search(here, plan, judge, journal, console)
-            goals = [Goal(reward=reward, run=_run_for(reward, here, plan)) for reward in rewards]
-            decisions = judge.decide(trials, goals)
-        results = [
-            Result(
-                trials=by(goal.reward, trials),
-                decision=decided,
-                sampled=finish.rewarded(judge.references, goal.reward),
-                reward=goal.reward,
-                notes=_notes(plan, judge, trials, decided, goal.reward),
-                seconds=time.perf_counter() - started,
-            )
-            for goal, decided in zip(goals, decisions, strict=True)
-        ]
-        if plan.targets_ms:
-            fronts.write(here.path, plan, goals, results)
-            fronts.show(console, here.path, plan, results)
-        else:
-            outcome.write(here.path, plan, results[0])
-            outcome.show(console, here.path, plan, results[0])
+        with _journal(here, plan, console) as journal, _following(here, plan, journal, console) as callbacks:
+            with plan.executor.open() as executor:
+                judge = plan.strategy.open(plan.task, here, executor, console)
+                trials, rewards = _search(plan, judge, journal, callbacks, console)
+                goals = [Goal(reward=reward, run=_run_for(reward, here, plan)) for reward in rewards]
+                decisions = judge.decide(trials, goals)
+            results = [
+                Result(
+                    trials=by(goal.reward, trials),
+                    decision=decided,
+                    sampled=finish.rewarded(judge.references, goal.reward),
+                    reward=goal.reward,
+                    notes=_notes(plan, judge, trials, decided, goal.reward),
+                    seconds=time.perf_counter() - started,
+                )
+                for goal, decided in zip(goals, decisions, strict=True)
+            ]
+            _tell(here, plan, goals, results, callbacks, console)
+
+
+def _tell(
+    here: Run, plan: Plan, goals: Sequence[Goal], results: Sequence[Result], callbacks: Callbacks, console: Console
+) -> None:
+    """Writes and prints what the search came to."""
+    if plan.targets_ms:
+        for goal, record in zip(goals, fronts.write(here.path, plan, goals, results), strict=True):
+            callbacks.on_result(goal.run.path, record)
+        fronts.show(console, here.path, plan, results)
+    else:
+        callbacks.on_result(here.path, outcome.write(here.path, plan, results[0]))
+        outcome.show(console, here.path, plan, results[0])
+
+
+def _following(here: Run, plan: Plan, journal: Journal, console: Console) -> AbstractContextManager[Callbacks]:
+    search = Followed(
+        folder=here.path,
+        config=plan.config,
+        rewards=plan.rewards,
+        samples=plan.samples,
+        known=len(journal.trials),
+    )
+    return following(plan.callbacks, search, console)
 
 
 def _run_for(reward: Reward, here: Run, plan: Plan) -> Run:
@@ -109,11 +130,11 @@ def _journal(here: Run, plan: Plan, console: Console) -> Iterator[Journal]:
 
 
 def _search(
-    here: Run, plan: Plan, judge: Judge, journal: Journal, console: Console
+    plan: Plan, judge: Judge, journal: Journal, callbacks: Callbacks, console: Console
 ) -> tuple[Sequence[Trial], Sequence[Reward]]:
     """The trials, and the rewards for which winners are looked for."""
     ends = Ends(max_minutes=plan.max_minutes, patience=plan.patience)
-    with watching(console, plan, here.path, known=len(journal.trials)) as watch:
+    with watching(console, plan, callbacks, known=len(journal.trials)) as watch:
 
         def adjust(trials: Sequence[Trial]) -> Reward:
             good = [trial for trial in trials if trial.status == "ok"]

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from nas import controllers
 from nas import reward as rewards
+from nas.callbacks import CALLBACKS
 from nas.delivery import Delivery
 from nas.options import (
     Data,
@@ -21,7 +22,7 @@ from nas.options import (
 from nas.recipe_options import RecipeOptions
 from nas.strategies import EVALUATORS
 from nas_runtime.amounts import Amounts, Numbers
-from nas_runtime.kinds import Free, Paths, named_in
+from nas_runtime.kinds import Free, Paths, named_in, some_of
 from nas_runtime.options import CommandOptions, Options, settings_in
 from search_spaces.options import Space
 
@@ -138,6 +139,9 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     )
     ray: SearchRay
     tensorboard: bool = Field(description="whether scalars are written to the run directory's folder tensorboard")
+    callbacks: Annotated[tuple[str, ...], some_of(CALLBACKS)] = Field(
+        description="what else follows the search: mlflow (the folder mlruns, or MLFLOW_TRACKING_URI), or your own"
+    )
 
     @property
     def unheeded(self) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ __all__ = [
     "items_of",
     "kind_of",
     "named_in",
+    "some_of",
     "written",
 ]
 
@@ -152,14 +153,18 @@ class Several(Mark):
 
     Attributes:
         empty: whether there may be none; null is none, too.
+        more, or_else: see `Among`.
     """
 
     names: Callable[[], Iterable[str]]
     empty: bool = False
+    more: Callable[[str], bool] | None = None
+    or_else: str = ""
 
     @property
     def words(self) -> str:
-        return f"some of {', '.join(self.names())}" + "; [] for none" * self.empty
+        names = ", ".join([*self.names(), *filter(None, [self.or_else])])
+        return f"some of {names}" + "; [] for none" * self.empty
 
     def read(self, value: Any) -> tuple[str, ...]:
         items = items_of(value, self.empty)
@@ -173,7 +178,12 @@ class Several(Mark):
 
     def _wrong(self, items: list[Any]) -> list[Any]:
         names = tuple(self.names())
-        return [item for item in items if item not in names]
+        return [item for item in items if item not in names and not (self.more and self.more(item))]
+
+
+def some_of(registry: Registry) -> Several:
+    """Names that `registry` knows, or dotted ones, or none; nothing is imported."""
+    return Several(registry.names, empty=True, more=is_dotted, or_else=f"or your own: {DOTTED}")
 
 
 class _Text(Mark):

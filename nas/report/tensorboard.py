@@ -1,6 +1,5 @@
 """A search's or a training's scalars for TensorBoard."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from nas.reward import Reward
 from nas.trial import Trial
 
 if TYPE_CHECKING:
+    from nas.callbacks import Followed
     from nas.training.checkpoint import Epoch
     from nas.training.seat import Updates
 
@@ -20,25 +20,21 @@ class Scalars:
     """Writes the top-1, latency, its share of the target, reward and the best reward so far of every trial that was
     evaluated to the end; with several targets, share and reward are for the nearest, and each has a best reward.
 
-    Use it as a context manager; look at them with ``tensorboard --logdir`` and the folder. A search that is continued
-    writes a file of its own, with all trials from the first.
+    Look at them with ``tensorboard --logdir`` and the folder. A search that is continued writes a file of its own, with
+    all trials from the first.
     """
 
-    def __init__(self, folder: Path, rewards: Sequence[Reward]) -> None:
+    def __init__(self, search: "Followed") -> None:
         from tensorboardX import SummaryWriter
 
+        folder = search.folder / "tensorboard"
         for old in folder.glob("events.out.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder))
-        self._nearest = Nearest(rewards)
+        self._nearest = Nearest(search.rewards)
         self._best: dict[Reward, float] = {}
 
-    def __enter__(self) -> "Scalars":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._writer.close()
 
     def on_trial(self, trial: Trial) -> None:

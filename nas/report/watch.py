@@ -1,14 +1,13 @@
 """Everything that follows a search while it runs."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nas.callbacks import Callbacks
 from nas.report.live import Live
-from nas.report.tensorboard import Scalars
 from nas.reward import Reward
 from nas.trial import Trial
 
@@ -19,15 +18,14 @@ __all__ = ["Watch", "watching"]
 
 
 class Watch:
-    """Passes on what happens to the terminal, and to TensorBoard."""
+    """Passes on what happens to the terminal, and to the callbacks."""
 
-    def __init__(self, live: Live, scalars: Scalars | None) -> None:
-        self._live, self._scalars = live, scalars
+    def __init__(self, live: Live, callbacks: Callbacks) -> None:
+        self._live, self._callbacks = live, callbacks
 
     def on_trial(self, trial: Trial) -> None:
         self._live.on_trial(trial)
-        if self._scalars:
-            self._scalars.on_trial(trial)
+        self._callbacks.on_trial(trial)
 
     def on_change(self, reward: Reward, samples: int) -> None:
         """Another reward after so many samples."""
@@ -35,9 +33,7 @@ class Watch:
 
 
 @contextmanager
-def watching(console: Console, plan: "Plan", folder: Path, *, known: int) -> Iterator[Watch]:
-    """What follows the search of `plan` in the run's `folder`, which has `known` samples of earlier calls."""
-    with ExitStack() as stack:
-        live = stack.enter_context(Live(console, plan.samples, plan.rewards, known=known, every=plan.batch))
-        scalars = Scalars(folder / "tensorboard", plan.rewards) if plan.tensorboard else None
-        yield Watch(live, stack.enter_context(scalars) if scalars else None)
+def watching(console: Console, plan: "Plan", callbacks: Callbacks, *, known: int) -> Iterator[Watch]:
+    """What follows the sampling of `plan`, of which earlier calls have done `known` samples."""
+    with Live(console, plan.samples, plan.rewards, known=known, every=plan.batch) as live:
+        yield Watch(live, callbacks)
