@@ -9,6 +9,9 @@ latencies. Accuracies are those of `nas.surrogate`, which stand for short traini
                  latency; that latencies are known beforehand they cannot be told
     random
 
+The settings of the model that ours share were chosen in this space, with other targets and one at a time
+(`experiments.search_benchmarks`). Optuna's samplers look for the whole front, of which five points count here.
+
     python -m experiments.search_front [methods=...] [seeds=10] [slow_seeds=5] [first_seed=100] [workers=2]
 
 Ours propose batches of 10, Optuna's learn after every sample. `regret %` is how far the most accurate network within a
@@ -71,27 +74,25 @@ class Job:
         return RUNS / f"{self.method}-{self.seed}.json"
 
 
-def _made(benchmark: Benchmark, rng_seed: int) -> list[Controller]:
+def _made(benchmark: Benchmark, rng_seed: int) -> Controller:
     import torch
 
     torch.set_num_threads(1)
-    return [
-        controllers.make("rnn_ppo", benchmark.space, rng_seed=controller_seed(rng_seed, i)) for i in range(len(REWARDS))
-    ]
+    return controllers.make("rnn_ppo", benchmark.space, rng_seed=rng_seed)
 
 
 def _targets(benchmark: Benchmark, rng_seed: int) -> Iterator[Step]:
-    controller = Several(benchmark.space, _made(benchmark, rng_seed), REWARDS)
+    controller = Several(benchmark.space, partial(_made, benchmark), REWARDS, rng_seed=rng_seed)
     controllers.inform(controller, benchmark.cost, benchmark.reward)
     while True:
         indices = controller.propose(_BATCH)
         steps = steps_of(benchmark, indices, rng_seed)
-        controller.observe(indices, np.array([step.reward for step in steps]))
+        controller.observe(indices, np.array([[reward(s.top1, s.cost) for reward in REWARDS] for s in steps]))
         yield from steps
 
 
 def _apart(benchmark: Benchmark, rng_seed: int) -> Iterator[Step]:
-    made = _made(benchmark, rng_seed)
+    made = [_made(benchmark, controller_seed(rng_seed, i)) for i in range(len(REWARDS))]
     for controller, reward in zip(made, REWARDS, strict=True):
         controllers.inform(controller, benchmark.cost, reward)
     while True:

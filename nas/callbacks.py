@@ -4,13 +4,13 @@
 ...     def __init__(self, search: Followed) -> None: ...
 ...     def on_trial(self, trial: Trial) -> None: ...     # a sample is done
 ...     def on_result(self, folder: Path, result: Mapping) -> None: ...  # the winner of a target is delivered
-...     def close(self) -> None: ...                      # always the last call
+...     def close(self, ended: bool) -> None: ...         # always the last call; whether the search came to its end
 
-All methods may be left out. A callback that raises is told nothing more, and the search goes on.
+All methods may be left out. A callback that raises is closed and told nothing more, and the search goes on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,13 @@ class Followed:
 class Callbacks:
     """Passes on what happens, to each of the callbacks until it raises."""
 
-    def __init__(self, callbacks: Mapping[str, Any], console: Console) -> None:
-        self._callbacks, self._console = dict(callbacks), console
+    def __init__(self, console: Console) -> None:
+        self._callbacks: dict[str, Any] = {}
+        self._console = console
+
+    def add(self, name: str, callback: Any) -> None:
+        """One more is told, from now on."""
+        self._callbacks[name] = callback
 
     def on_trial(self, trial: Trial) -> None:
         """A sample is done, or known from an earlier call."""
@@ -65,18 +70,23 @@ class Callbacks:
         """The files of a target are in `folder`; `result` is as in its ``result.json``."""
         self._tell("on_result", folder, result)
 
-    def close(self) -> None:
-        self._tell("close")
+    def close(self, *, ended: bool) -> None:
+        """The search is over."""
+        self._tell("close", ended)
+        self._callbacks = {}
 
     def _tell(self, method: str, *news: Any) -> None:
         for name, callback in list(self._callbacks.items()):
             try:
                 getattr(callback, method, _nothing)(*news)
             except Exception as e:  # anyone's code
-                del self._callbacks[name]
                 self._console.print(
                     f"note: the callback {name} is left out from now on: {method}: {type(e).__name__}: {brief(str(e))}"
                 )
+                del self._callbacks[name]
+                if method != "close":
+                    with suppress(Exception):
+                        getattr(callback, "close", _nothing)(False)
 
 
 def _nothing(*news: Any) -> None:
@@ -90,11 +100,14 @@ def following(names: Sequence[str], search: Followed, console: Console) -> Itera
     Raises:
         ValueError: there is no such callback, or it cannot be made.
     """
-    callbacks = Callbacks({name: _made(name, search) for name in names}, console)
+    callbacks, ended = Callbacks(console), False
     try:
+        for name in names:
+            callbacks.add(name, _made(name, search))
         yield callbacks
+        ended = True
     finally:
-        callbacks.close()
+        callbacks.close(ended=ended)
 
 
 def _made(name: str, search: Followed) -> Any:

@@ -52,7 +52,8 @@ class Together:
     @property
     def device(self) -> str:
         *others, last = self.models
-        return f"{', '.join(others)} and {last} together"
+        counts = "weighted" if self.weights else "the worst"
+        return f"{', '.join(others)} and {last} ({counts} LAT/TAR, as ms of {next(iter(self.models))})"
 
     @property
     def costs(self) -> dict[str, Callable[[Arch], float]]:

@@ -1,23 +1,25 @@
 """The end of a search that trains networks: published ones to compare with, the last round, the winner's weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from latency_luts import LatencyModel
+from latency_luts import LatencyModel, MissingUnitsError
 from nas import delivery
 from nas.devices import Latency
 from nas.executor import Executor
 from nas.goals import by
 from nas.loop import best
+from nas.objective import valued
 from nas.report import summary
 from nas.report.summary import Finalist
 from nas.reward import Reward
 from nas.training.pictures import of_arrays
 from nas.trial import Trial
-from nas_runtime.console import counted
+from nas_runtime.console import counted, in_ms
 from nas_runtime.run import Run, Stage
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -115,7 +117,8 @@ class LastRound:
         published = ", ".join(self.beside)
         if trainings.trained_on is None:
             self.console.print(f"final training, {each}: {how_many} and {published}")
-            known = self._top1(trainings.identity, samples | dict(self.beside), trainings.from_scratch)
+            everyone = dict(self.beside)
+            known = self._top1(trainings.identity, samples | everyone, trainings.from_scratch)
             finalists = _finalists(chosen, known, rewards)
             beside = [dict(self.beside) for _ in rewards]
         else:
@@ -126,10 +129,9 @@ class LastRound:
             self.console.print(f"the same from scratch: the winner{'s' * (len(rewards) > 1)} and {published}")
             winners = [best_of(own, reward).arch for own, reward in zip(finalists, rewards, strict=True)]
             beside = [{FROM_SCRATCH: winner} | dict(self.beside) for winner in winners]
-            known = {}
-            for archs in beside:
-                known |= self._top1(trainings.identity, archs, trainings.from_scratch)
-        for name, arch in dict.fromkeys(each for archs in beside for each in archs.items()):
+            everyone = _from_scratch(winners, rewards) | dict(self.beside)
+            known = self._top1(trainings.identity, everyone, trainings.from_scratch)
+        for name, arch in everyone.items():
             if known[arch] is None:
                 self.console.print(f"the final training of {name} diverged (NaN): it is left out")
         rows = [_rows(archs, known, self.latency, reward) for archs, reward in zip(beside, rewards, strict=True)]
@@ -140,6 +142,14 @@ class LastRound:
     ) -> dict[Arch, float | None]:
         names = {arch: f"the final training of {name} failed" for name, arch in archs.items()}
         return _accuracies(self.run.stage("finals", identity), names, evaluate, self.executor)
+
+
+def _from_scratch(winners: Sequence[Arch], rewards: Sequence[Reward]) -> dict[str, Arch]:
+    """The winners by name, which of several targets says for which."""
+    if len(rewards) == 1:
+        return {FROM_SCRATCH: winners[0]}
+    pairs = zip(winners, rewards, strict=True)
+    return {f"{FROM_SCRATCH}, for {in_ms(reward.target_ms)} ms": winner for winner, reward in pairs}
 
 
 def _finalists(
@@ -193,12 +203,16 @@ def _accuracies(
 def _rows(
     archs: Mapping[str, Arch], top1: Mapping[Arch, float | None], latency: Latency, reward: Reward
 ) -> dict[str, dict[str, Any]]:
-    """The figures of networks whose accuracy is known, by name."""
+    """The figures of networks whose accuracy is known, by name; without those whose latency is not known, or that have
+    no reward."""
     rows = {}
     for name, arch in archs.items():
         if (accuracy := top1[arch]) is not None:
-            latency_ms = latency.latency_ms(arch)
-            rows[name] = summary.row(arch, accuracy, latency_ms, reward(accuracy, latency_ms))
+            with suppress(MissingUnitsError):
+                latency_ms = latency.latency_ms(arch)
+                value, note = valued(reward, accuracy, latency_ms)
+                if not note:
+                    rows[name] = summary.row(arch, accuracy, latency_ms, value)
     return rows
 
 
@@ -208,11 +222,7 @@ def best_of(finalists: Sequence[Finalist], reward: Reward) -> Trial:
     Raises:
         ValueError: all diverged.
     """
-    own = [
-        replace(f.trial, top1=f.top1, curve=(), reward=reward(f.top1, f.trial.latency_ms))
-        for f in finalists
-        if f.top1 is not None
-    ]
+    own = by(reward, [replace(f.trial, top1=f.top1, curve=()) for f in finalists if f.top1 is not None])
     if not own:
         raise ValueError(
             f"the final trainings of all {len(finalists)} finalists diverged (NaN); the same command with a larger "
@@ -222,8 +232,9 @@ def best_of(finalists: Sequence[Finalist], reward: Reward) -> Trial:
 
 
 def rewarded(references: Mapping[str, Mapping[str, Any]], reward: Reward) -> dict[str, dict[str, Any]]:
-    """The references' figures by another reward."""
-    return {name: {**row, "reward": reward(row["top1"], row["latency_ms"])} for name, row in references.items()}
+    """The references' figures by another reward, without those that have none."""
+    known = {name: (row, *valued(reward, row["top1"], row["latency_ms"])) for name, row in references.items()}
+    return {name: {**row, "reward": value} for name, (row, value, note) in known.items() if not note}
 
 
 @dataclass(frozen=True, kw_only=True)

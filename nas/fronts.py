@@ -13,8 +13,10 @@ from rich.table import Table
 
 from latency_luts.unseen import described
 from nas import delivery, outcome, pareto
+from nas.finish import FROM_SCRATCH
 from nas.goals import Goal, Nearest, folder
 from nas.journal import Journal
+from nas.objective import valued
 from nas.outcome import Result
 from nas.plan import Plan
 from nas.report import html, interactive, plots
@@ -25,7 +27,7 @@ from nas_runtime.files import complete, write_json
 
 __all__ = ["show", "write"]
 
-_HEAD = (*NETWORKS_HEAD, "test images")
+_HEAD = ("for ms", *NETWORKS_HEAD, "test images")
 
 
 def write(run_dir: Path, plan: Plan, goals: Sequence[Goal], results: Sequence[Result]) -> Sequence[Mapping[str, Any]]:
@@ -56,16 +58,31 @@ def _record(plan: Plan, results: Sequence[Result], records: Sequence[Mapping[str
     shared = ("accuracy", "sample_accuracy", "samples", "networks_evaluated", "networks_stopped", "pareto_front")
     return {
         "targets": [
-            {"target_ms": ms, "folder": folder(ms), "best": record["best"], "delivered": record["delivered"]}
+            {
+                "target_ms": ms,
+                "folder": folder(ms),
+                "best": record["best"],
+                "from_scratch": record["references"].get(FROM_SCRATCH),
+                "delivered": record["delivered"],
+            }
             for ms, record in zip(plan.targets_ms, records, strict=True)
         ],
-        "references": results[0].decision.references,
-        "references_as_samples": results[0].sampled,
+        "references": _published(results[0].decision.references),
+        "references_as_samples": _published(results[0].sampled),
         **{name: records[0][name] for name in shared},
         "latency_model": described(plan.latency, results[-1].decision.winner.arch),
         "hypervolume": pareto.hypervolume(*top1_ms.T, reference_ms=2 * plan.targets_ms[-1]),
         "notes": list(_notes(results)),
         "seconds_of_last_call": records[-1]["seconds_of_last_call"],
+    }
+
+
+def _published(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The figures of published networks that are the same for all targets."""
+    return {
+        name: {key: value for key, value in row.items() if key != "reward"}
+        for name, row in rows.items()
+        if name != FROM_SCRATCH
     }
 
 
@@ -80,23 +97,30 @@ def _notes(results: Sequence[Result]) -> dict[str, None]:
 
 
 def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """The cells of each target's winner, then of the published networks; shares and rewards of these are for the target
-    nearest to them."""
+    """The cells of each target's winner, then of the published networks, whose shares and rewards are for the target
+    nearest to them, as a column says."""
     nearest = Nearest([result.reward for result in results])
     rows = []
     for result in results:
         winner, final = result.decision.winner, result.decision.final
         found = row(winner.arch, winner.top1, winner.latency_ms, winner.reward)
         tested = f"{final['test_top1']:.1%}" if "test_top1" in final else ""
-        rows.append((*_cells(f"found for {in_ms(result.reward.target_ms)} ms", found, result.reward), tested))
-    for name, published in results[0].decision.references.items():
+        rows.append((*_cells("found", found, result.reward), tested))
+        if scratch := result.decision.references.get(FROM_SCRATCH):
+            rows.append((*_cells(FROM_SCRATCH, scratch, result.reward), ""))
+    for name, published in _published(results[0].decision.references).items():
         rows.append((*_cells(name, published, nearest.of(published["latency_ms"])), ""))
     return rows
 
 
 def _cells(name: str, figures: Mapping[str, Any], reward: Reward) -> tuple[str, ...]:
-    valued = {**figures, "reward": reward(figures["top1"], figures["latency_ms"])}
-    return network_cells({name: valued}, target_ms=reward.target_ms)[0]
+    value, _ = valued(reward, figures["top1"], figures["latency_ms"])
+    name, *cells = network_cells({name: {**figures, "reward": value}}, target_ms=reward.target_ms)[0]
+    return (in_ms(reward.target_ms), name, *cells)
+
+
+def _head(results: Sequence[Result]) -> tuple[str, ...]:
+    return _HEAD if any(result.decision.final for result in results) else _HEAD[:-1]
 
 
 def _plot(path: Path, plan: Plan, results: Sequence[Result]) -> None:
@@ -130,7 +154,7 @@ def _report(run_dir: Path, plan: Plan, results: Sequence[Result], record: Mappin
         f"target: {', '.join(links)}.</p>",
         f"<p class=model>Latency: {markup.escape(record['latency_model'])}</p>",
         f"<h2>The networks{' beside published ones' * bool(record['references'])}: {record['accuracy']}</h2>",
-        html.table(_HEAD, _rows(results)),
+        html.table(_head(results), [cells[: len(_head(results))] for cells in _rows(results)]),
         *(f"<p>Note: {markup.escape(note)}</p>" for note in record["notes"]),
         f"<h2>Accuracy against latency: {record['sample_accuracy']}</h2>",
         "<p class=model>The pointer on a dot shows the network. Red: the winners; green: published networks; dashed: "
@@ -150,13 +174,12 @@ def show(console: Console, run_dir: Path, plan: Plan, results: Sequence[Result])
     """Prints the result."""
     accuracy = plan.strategy.accuracy
     title = f"{accuracy[0].upper()}{accuracy[1:]}; latency on {plan.latency.device}"
-    trained = any(result.decision.final for result in results)
-    head = _HEAD if trained else NETWORKS_HEAD
+    trained, head = any(result.decision.final for result in results), _head(results)
     table = Table(title=title, title_justify="left")
     for name in head:
         table.add_column(name, justify="right" if name != "network" else "left", no_wrap=name == "network")
-    for i, cells in enumerate(_rows(results)):
-        table.add_row(*cells[: len(head)], style="bold" if i < len(results) else "")
+    for cells in _rows(results):
+        table.add_row(*cells[: len(head)], style="bold" if cells[1] == "found" else "")
     console.print(table)
     console.print(f"latency model: {described(plan.latency, results[-1].decision.winner.arch)}")
     for note in _notes(results):

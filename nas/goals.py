@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nas.objective import rewarded
 from nas.reward import Reward
-from nas.trial import Trial, has_reward
+from nas.trial import Trial
 
 if TYPE_CHECKING:
     from nas_runtime.run import Run
@@ -47,8 +48,8 @@ class Nearest:
 
 
 def by(reward: Reward, trials: Sequence[Trial]) -> list[Trial]:
-    """`trials` by another reward; those that have none stay as they are."""
-    return [replace(t, reward=reward(t.top1, t.latency_ms)) if has_reward(t) else t for t in trials]
+    """`trials` by another reward; failed where it gives none."""
+    return [rewarded(trial, reward) for trial in trials]
 
 
 def folder(target_ms: float) -> str:

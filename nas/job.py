@@ -9,11 +9,11 @@ from nas import controllers, limits, warm_start
 from nas.callbacks import CALLBACKS
 from nas.controllers import Controller
 from nas.controllers.several import Several
+from nas.goals import folder
 from nas.options import Target
 from nas.references import sizes
 from nas.reward import Reward, is_linear
 from nas.search_options import SearchOptions
-from nas.seeds import controller_seed
 from nas.settings import ExecutorSettings, executor_of
 from nas.strategies import read_strategy
 from nas.warm_start import WarmStart
@@ -112,7 +112,7 @@ def read_job(options: SearchOptions) -> Job:
     space = _space(options.space, strategy.classes)
     strategy.check(space)
     reward = _reward(options)
-    targets_ms = _targets_ms(options, reward)
+    targets_ms = _targets_ms(options)
     config = {**_config(options, space), "reward": reward.name, "targets": list(targets_ms) or None}
     resumed = look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER)
     return Job(
@@ -160,10 +160,9 @@ def _target(options: SearchOptions) -> Target:
 
 
 def _reward(options: SearchOptions) -> Reward:
-    """The reward, whose target is not known yet; for several targets ``hard``, unless another one is asked for."""
-    usual = options.targets and not any(map(options.given, ("reward", "w", "w_above")))
-    name = "hard" if usual else options.reward
-    if options.targets and name == "soft" and options.w_above in (None, options.w):
+    """The reward, whose target is not known yet."""
+    name, w_above = options.reward_in_use, options.w_above
+    if options.targets and name == "soft" and not (w_above is not None and w_above < options.w):
         raise ValueError(
             "targets= with reward=soft would find one network for all targets, since w alone decides how fast it is; "
             "leave reward= and w= out, give w_above= below w, or reward=absolute"
@@ -176,7 +175,7 @@ def by_target(reward: Reward, targets_ms: Sequence[float]) -> tuple[Reward, ...]
     return tuple(replace(reward, target_ms=ms) for ms in targets_ms)
 
 
-def _targets_ms(options: SearchOptions, reward: Reward) -> tuple[float, ...]:
+def _targets_ms(options: SearchOptions) -> tuple[float, ...]:
     targets_ms = tuple(sorted(set(options.targets)))
     if not targets_ms:
         return ()
@@ -184,10 +183,10 @@ def _targets_ms(options: SearchOptions, reward: Reward) -> tuple[float, ...]:
         raise ValueError(f"targets= takes the place of {own}; leave one out")
     if len(targets_ms) == 1:
         raise ValueError(f"targets= is for two targets or more; for one give target.target_ms={targets_ms[0]:g}")
+    if len({folder(ms) for ms in targets_ms}) < len(targets_ms):
+        raise ValueError("targets= has two that differ by less than a millionth; leave one out")
     if len(targets_ms) > _MOST_TARGETS:
         raise ValueError(f"targets= has {len(targets_ms)} targets; at most {_MOST_TARGETS} are looked for together")
-    if not is_linear(reward):
-        raise ValueError(f"targets= is for rewards that are linear in the accuracy, not reward={reward.name}")
     others = {"adjust_after": options.adjust_after, "mode=joint": options.mode == "joint"}
     others["engine=tune"] = options.engine == "tune"
     if beside := next((name for name, given in others.items() if given), ""):
@@ -202,6 +201,8 @@ def _devices_ms(options: SearchOptions, target: Target, targets_ms: Sequence[flo
         raise ValueError(
             f"devices= has {target.device}, which is the target's own; its milliseconds are target.target_ms"
         )
+    if options.weights and not options.devices:
+        raise ValueError("weights= is for several devices=; leave it out")
     if options.weights and set(options.weights) != {target.device, *options.devices}:
         names = ", ".join((target.device, *options.devices))
         raise ValueError(f"weights= must have a weight for each device: {names}")
@@ -210,12 +211,12 @@ def _devices_ms(options: SearchOptions, target: Target, targets_ms: Sequence[flo
 
 def _controller(options: SearchOptions, space: SearchSpace, rewards: Sequence[Reward]) -> Controller:
     """What proposes networks: one controller, or one for each of several targets."""
-    name, settings = options.controller.name, options.controller.settings
-    made = [
-        controllers.make(name, space, rng_seed=controller_seed(options.rng_seed, i), settings=settings)
-        for i in range(max(1, len(rewards)))
-    ]
-    return Several(space, made, rewards) if rewards else made[0]
+
+    def make(rng_seed: int) -> Controller:
+        name, settings = options.controller.name, options.controller.settings
+        return controllers.make(name, space, rng_seed=rng_seed, settings=settings)
+
+    return Several(space, make, rewards, rng_seed=options.rng_seed) if rewards else make(options.rng_seed)
 
 
 def _space(options: Space, classes: int) -> SearchSpace:

@@ -12,7 +12,7 @@ from nas.executor import cause
 from nas.trial import Trial, has_reward, number
 from search_spaces.arch import Arch
 
-__all__ = ["Costs", "Objective", "RewardFunction"]
+__all__ = ["Costs", "Objective", "RewardFunction", "rewarded", "valued"]
 
 RewardFunction = Callable[[float, float], float]
 """(top1, latency_ms) to the number to maximise."""
@@ -43,6 +43,8 @@ class Objective(Generic[R]):
         latency_ms_batch: milliseconds (n,) of points (n, C), for controllers that use what is known beforehand;
             `reward` must then be linear in the accuracy, and grow with it where it is to learn from.
         costs: what else is to be known of each network, like the latency on another device or its parameters.
+        each: in a search for several targets the reward for each, of which its controllers are told
+            (`nas.controllers.several`); `reward` is then what trials have.
         adjust_after, adjust: after so many good trials `adjust` is called with all trials, once, and what it returns
             is the reward from then on.
 
@@ -57,12 +59,13 @@ class Objective(Generic[R]):
         reward: R,
         latency_ms_batch: Callable[[np.ndarray], np.ndarray] | None = None,
         costs: Mapping[str, Callable[[Arch], float]] | None = None,
+        each: Sequence[RewardFunction] = (),
         adjust_after: int | None = None,
         adjust: Callable[[Sequence[Trial]], R] | None = None,
     ) -> None:
         self.reward: R = reward
         self._latency_ms, self._latency_ms_batch = latency_ms, latency_ms_batch
-        self._costs = dict(costs or {})
+        self._costs, self._each = dict(costs or {}), tuple(each)
         # nothing that is never called: other processes get a copy of the objective
         self._adjust_after, self._adjust = (math.inf, None) if adjust_after is None else (adjust_after, adjust)
 
@@ -82,20 +85,18 @@ class Objective(Generic[R]):
                 return Costs(others={}, note=f"the cost {name} is not known: {cause(e)}")
         return Costs(latency_ms=latency_ms, others=others)
 
+    @property
+    def told(self) -> tuple[RewardFunction, ...]:
+        """What controllers learn from: the reward that counts, or that for each of several targets."""
+        return self._each or (self.reward,)
+
     def value(self, top1: float, latency_ms: float) -> tuple[float, str]:
         """The reward and "", or 0 and why there is none."""
-        try:
-            value = number("reward", self.reward(top1, latency_ms))
-        except Exception as e:
-            return 0.0, f"the reward is not known: {cause(e)}"
-        return (value, "") if math.isfinite(value) else (0.0, f"the reward is {value}")
+        return valued(self.reward, top1, latency_ms)
 
     def rewarded(self, trial: Trial) -> Trial:
         """`trial` with its reward; failed if there is none."""
-        if not has_reward(trial):
-            return trial
-        value, note = self.value(trial.top1, trial.latency_ms)
-        return replace(trial, reward=value, status="failed" if note else trial.status, note=note or trial.note)
+        return rewarded(trial, self.reward)
 
     def inform(self, controller: Controller) -> None:
         """Tells a controller that can use it the latencies of all points, and the reward."""
@@ -108,3 +109,20 @@ class Objective(Generic[R]):
             return False
         self.reward, self._adjust_after = self._adjust(trials), math.inf
         return True
+
+
+def valued(reward: RewardFunction, top1: float, latency_ms: float) -> tuple[float, str]:
+    """The reward and "", or 0 and why there is none: it is anyone's code."""
+    try:
+        value = number("reward", reward(top1, latency_ms))
+    except Exception as e:
+        return 0.0, f"the reward is not known: {cause(e)}"
+    return (value, "") if math.isfinite(value) else (0.0, f"the reward is {value}")
+
+
+def rewarded(trial: Trial, reward: RewardFunction) -> Trial:
+    """`trial` with its reward; failed if there is none."""
+    if not has_reward(trial):
+        return trial
+    value, note = valued(reward, trial.top1, trial.latency_ms)
+    return replace(trial, reward=value, status="failed" if note else trial.status, note=note or trial.note)

@@ -128,6 +128,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
         "delivered": decision.final.get("delivered"),
         "target_ms": plan.target_ms,
         "limits": plan.bounds.record(winner.arch),
+        "latency_on": plan.counting.device,
         "devices": plan.together.record(winner.arch) if plan.together else {},
         "latency_model": described(plan.latency, winner.arch),
         "accuracy": plan.strategy.accuracy,
@@ -193,7 +194,8 @@ def show(console: Console, run_dir: Path, plan: Plan, result: Result) -> None:
             if name == "found" or name in decision.references:
                 with suppress(MissingUnitsError):  # a table may lack the units of published networks
                     console.print(f"{what}: {name} has {in_words(arch)}")
-    console.print(f"latency model: {described(plan.latency, winner.arch)}")
+    for model in plan.together.models.values() if plan.together else [plan.latency]:
+        console.print(f"latency model: {described(model, winner.arch)}")
     if means := result.mean_rewards:
         console.print(
             f"mean reward: {means['first']:.4f} of the first {means['samples']:g} samples, "

@@ -73,6 +73,7 @@ class Plan(Job):
             latency=self.counting,
             device=self.latency,
             target_ms=self.target_ms,
+            longest_ms=self.targets_ms[-1] if self.targets_ms else None,
             reward=self.reward,
             controller=self.controller,
             executor=self.executor,
@@ -101,7 +102,7 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     try:
         targets_ms = job.targets_ms or (_target_ms(job, latency),)
         together = _together(job, latency, targets_ms[0])
-        low_ms, high_ms = reach(job.space, together or latency)
+        low_ms, high_ms = reach(job.space, latency)
     except MissingUnitsError as e:
         raise ValueError(_lacks(job, latency, e)) from None
     for target_ms in targets_ms:
@@ -124,16 +125,28 @@ def _together(job: Job, latency: LatencyModel, target_ms: float) -> Together | N
     if not job.devices_ms:
         return None
     others = {device: _other_latency(job, latency, device, option="devices") for device in job.devices_ms}
-    for model in others.values():
-        try:
-            reach(job.space, model)
-        except MissingUnitsError as e:
-            raise ValueError(_lacks(job, model, e)) from None
-    return Together(
+    together = Together(
         models={job.target.device: latency, **others},
         targets_ms={job.target.device: target_ms, **job.devices_ms},
         weights=job.weights,
     )
+    for device, model in together.models.items():
+        try:
+            low_ms, _ = reach(job.space, model)
+        except MissingUnitsError as e:
+            raise ValueError(_lacks(job, model, e)) from None
+        if together.targets_ms[device] < low_ms:
+            raise ValueError(
+                f"no network of this space takes as little as {together.targets_ms[device]:.3g} ms on {device}; the "
+                f"fastest takes {low_ms:.3g} ms: raise its target, or lower space.base_width"
+            )
+    low_ms, _ = reach(job.space, together)
+    if low_ms > target_ms:
+        raise ValueError(
+            f"no network of this space meets the targets of all devices; the nearest misses them by a factor of "
+            f"{low_ms / target_ms:.2f}: raise one of them, or lower space.base_width"
+        )
+    return together
 
 
 def _bounds(job: Job, latency: LatencyModel) -> Limits:
@@ -187,9 +200,7 @@ def _lacks(job: Job, latency: LatencyModel, e: MissingUnitsError) -> str:
 def _out_of_reach(job: Job, latency: LatencyModel, low_ms: float, high_ms: float, *, target_ms: float) -> str:
     above = target_ms > high_ms
     other = job.base_width * (1.25 if above else 0.8)
-    names = (
-        "targets" if job.targets_ms else "target.target_ms" + " and the milliseconds of devices" * bool(job.devices_ms)
-    )
+    names = "targets" if job.targets_ms else "target.target_ms"
     remedies = [f"{'lower' if above else 'raise'} {names}"]
     if can_have(job, other):
         remedies.append("raise space.base_width" if above else "lower space.base_width")
@@ -197,8 +208,7 @@ def _out_of_reach(job: Job, latency: LatencyModel, low_ms: float, high_ms: float
         remedies += [f"give target.like={name}" for name in _between(job.space, latency, low_ms, high_ms)[:1]]
     return (
         f"the target, {target_ms:.3g} ms, is {'above' if above else 'below'} all networks of this space, which take "
-        f"{low_ms:.3g} to {high_ms:.3g} ms on {' and '.join((job.target.device, *job.devices_ms))}; "
-        f"{' or '.join(remedies)}"
+        f"{low_ms:.3g} to {high_ms:.3g} ms on {job.target.device}; {' or '.join(remedies)}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from nas.controllers import Controller
 from nas.ends import Ends
 from nas.journal import Journal, JournalError
-from nas.objective import Costs, Objective
+from nas.objective import Costs, Objective, RewardFunction, valued
 from nas.told import Outcome, told
 from nas.trial import Evaluation, Trial, has_reward
 from search_spaces.arch import Arch
@@ -128,9 +128,12 @@ class Recorder:
         return self._record(self._objective.rewarded(_trial(point, evaluation, self._costs.pop(point.sample))))
 
     def told(self, trials: Sequence[Trial], last: int) -> np.ndarray:
-        """(last,) what the controller is told of the last of all `trials` so far (`nas.told`)."""
+        """(last,) what the controller is told of the last of all `trials` so far (`nas.told`); in a search for several
+        targets (last, targets), by the reward for each."""
         judged_by_all = any(trial.status in ("stopped", "diverged") for trial in trials[len(trials) - last :])
-        return told([self._outcome(t) for t in (trials if judged_by_all else trials[len(trials) - last :])], last)
+        counting = trials if judged_by_all else trials[len(trials) - last :]
+        columns = [told([self._outcome(t, reward) for t in counting], last) for reward in self._objective.told]
+        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
     def failures(self, trials: Iterable[Trial]) -> str:
         """What ends the search after the next `trials`, the last `MAX_FAILURES_IN_A_ROW` evaluations having failed; ""
@@ -149,17 +152,17 @@ class Recorder:
         self._known = {trial.arch: trial for trial in reversed(changed) if trial.status != "failed"}
         return changed
 
-    def _outcome(self, trial: Trial) -> Outcome:
+    def _outcome(self, trial: Trial, of: RewardFunction) -> Outcome:
         if trial.status == "diverged":
-            without, _ = self._objective.value(0.0, trial.latency_ms)
+            without, _ = valued(of, 0.0, trial.latency_ms)
             return Outcome(status="diverged", without=without)
         if trial.status == "failed":
             return Outcome(status="failed")
 
         def reward(top1: float) -> float:
-            if top1 == trial.top1:
+            if top1 == trial.top1 and of is self._objective.reward:
                 return trial.reward
-            value, note = self._objective.value(min(1.0, max(0.0, top1)), trial.latency_ms)
+            value, note = valued(of, min(1.0, max(0.0, top1)), trial.latency_ms)
             return math.nan if note else value
 
         return Outcome(status=trial.status, curve=trial.curve or (trial.top1,), reward=reward)

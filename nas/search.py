@@ -133,7 +133,7 @@ def _search(
     plan: Plan, judge: Judge, journal: Journal, callbacks: Callbacks, console: Console
 ) -> tuple[Sequence[Trial], Sequence[Reward]]:
     """The trials, and the rewards for which winners are looked for."""
-    ends = Ends(max_minutes=plan.max_minutes, patience=plan.patience)
+    ends = Ends(max_minutes=plan.max_minutes, patience=plan.patience, rewards=plan.rewards if plan.targets_ms else ())
     with watching(console, plan, callbacks, known=len(journal.trials)) as watch:
 
         def adjust(trials: Sequence[Trial]) -> Reward:
@@ -147,6 +147,7 @@ def _search(
             latency_ms=plan.counting.latency_ms,
             latency_ms_batch=functools.partial(plan.counting.latency_ms_batch, plan.space),
             reward=Nearest(plan.rewards) if plan.targets_ms else plan.reward,
+            each=plan.rewards if plan.targets_ms else (),
             adjust_after=plan.adjust_after,
             adjust=adjust,
             costs=plan.costs,

@@ -144,10 +144,16 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     )
 
     @property
+    def reward_in_use(self) -> str:
+        """For several targets ``hard``, unless another one is asked for."""
+        usual = self.targets and not any(map(self.given, ("reward", "w", "w_above")))
+        return "hard" if usual else self.reward
+
+    @property
     def unheeded(self) -> tuple[str, ...]:
         """What the command line sets though nothing reads it, a sentence each."""
         trains = isinstance(self.evaluator, ProxyTrainingOptions | SharedWeightsOptions)
-        chosen = {"reward": self.reward, "executor": self.executor, "engine": self.engine}
+        chosen = {"reward": self.reward_in_use, "executor": self.executor, "engine": self.engine}
         without = [(f"{name}={value}", _UNREAD.get((name, value), ())) for name, value in chosen.items()]
         if not trains:
             without.append((f"evaluator={self.evaluator.name}", ("epochs", "final.networks", "final.epochs")))

@@ -36,6 +36,11 @@ class Searched:
     @property
     def note(self) -> str:
         """What a person should know before comparing its rewards; "" if nothing."""
+        if self.config.get("targets"):
+            return (
+                f"{self.path} has several targets: rewards are for the one nearest to a network's latency; the folders "
+                "of the targets have those for each"
+            )
         after = self.config.get("adjust_after")
         good = sum(trial.status == "ok" for trial in self.trials)
         if after is None or good <= after:

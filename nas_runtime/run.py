@@ -22,6 +22,8 @@ __all__ = ["Run", "RunError", "Stage", "look", "open_run", "open_shared"]
 
 _BEGINNING = {manifest.FILE, "config.yaml", "environment.json", "table.json", "warm_start.json"}
 
+_PART = "part_of"  # in a config: the run that a part belongs to
+
 RUNS = Path("runs")
 """Where runs go that are given no directory, in the current one."""
 
@@ -86,7 +88,7 @@ class Run:
         commands that take a run's folder."""
         path = self.path / name
         path.mkdir(exist_ok=True)
-        _write_config(path, config)
+        _write_config(path, {**config, _PART: str(self.path)})
         for file in (manifest.FILE, "environment.json"):
             if (self.path / file).exists():
                 write_json(path / file, read_json(self.path / file))
@@ -112,6 +114,8 @@ def look(path: Path | None, config: Mapping[str, Any], *, kind: str, may_differ:
         return False
     manifest.check(path, kind)
     before = _config_of(path)
+    if before is not None and before.get(_PART) is not None:
+        raise RunError(f"{path} is a part of the run {before[_PART]}: continue that one, or use another run_dir")
     if before is None:
         if path.exists() and (not path.is_dir() or any(file.suffix != ".partial" for file in path.iterdir())):
             why = " (it has no config.yaml)" if path.is_dir() else ""

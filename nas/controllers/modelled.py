@@ -17,6 +17,11 @@ class Modelled:
     _model: Model
     _proposals: Proposals
 
+    @property
+    def has_model(self) -> bool:
+        """Whether it learns from any network, not only from what it proposed."""
+        return True
+
     def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: Callable[[float, float], float]) -> None:
         """See `Model.inform`."""
         self._model.inform(latency_ms, reward)

@@ -102,6 +102,10 @@ class RNNPPO(Modelled):
         self._model = Model(space, self._settings.window)
         self._proposals = Proposals(space, self._rng)
 
+    @property
+    def has_model(self) -> bool:
+        return self._settings.imagined > 0
+
     @cached_property
     def policy(self) -> "Policy":
         import torch

@@ -95,7 +95,7 @@ class Live:
         better: list[Reward] = []
         for reward in self._rewards:
             (its,) = by(reward, [trial]) if len(self._rewards) > 1 else (trial,)
-            if reward not in self._best or its.reward > self._best[reward].reward:
+            if its.status == "ok" and (reward not in self._best or its.reward > self._best[reward].reward):
                 self._best[reward] = its
                 better.append(reward)
         figures = f"top-1 {trial.top1:.1%}, {in_ms(trial.latency_ms)} ms"

@@ -36,27 +36,29 @@ class MLflowRun:
         except ImportError as e:
             raise ValueError(f"{e}; pip install mlflow-skinny") from None
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        if not uri:  # files need no database; MLflow 3 wants to be asked for them
+        self._uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if not self._uri:  # files need no database; MLflow 3 wants to be asked for them
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-            uri = Path("mlruns").resolve().as_uri()
-        self._client = MlflowClient(tracking_uri=uri)
+            self._uri = Path("mlruns").resolve().as_uri()
+        self._client = MlflowClient(tracking_uri=self._uri)
         self._search = search
         self._run_id = self._begun()
+        self._done = {metric.step for metric in self._client.get_metric_history(self._run_id, "top1")}
         self._best: dict[float, float] = {}
 
     def _begun(self) -> str:
-        """The run of the search; a new one, unless an earlier call began it."""
+        """The run of the search; a new one, unless an earlier call began it in this store."""
         file = self._search.folder / _FILE
-        if (known := read_json(file)) is not None:
+        known = read_json(file) or {}
+        if known.get("store") == self._uri:
             return known["run_id"]
         name = "platform-aware-nas"
         experiment = self._client.get_experiment_by_name(name)
         number = experiment.experiment_id if experiment else self._client.create_experiment(name)
         run_id = self._client.create_run(number, run_name=self._search.folder.name).info.run_id
+        write_json(file, {"store": self._uri, "run_id": run_id})
         for key, value in _flat(self._search.config):
             self._client.log_param(run_id, key, str(value)[:_LONGEST])
-        write_json(file, {"run_id": run_id})
         return run_id
 
     def on_trial(self, trial: Trial) -> None:
@@ -65,10 +67,11 @@ class MLflowRun:
         metrics = {"top1": trial.top1, "latency_ms": trial.latency_ms, "reward": trial.reward}
         several = len(self._search.rewards) > 1
         for reward in self._search.rewards:
-            its = by(reward, [trial])[0].reward if several else trial.reward
-            best = self._best[reward.target_ms] = max(its, self._best.get(reward.target_ms, its))
-            metrics[f"best_reward/{folder(reward.target_ms)}" if several else "best_reward"] = best
-        if trial.sample >= self._search.known:  # what earlier calls have done is there
+            (its,) = by(reward, [trial]) if several else (trial,)
+            if its.status == "ok":
+                best = self._best[reward.target_ms] = max(its.reward, self._best.get(reward.target_ms, its.reward))
+                metrics[f"best_reward/{folder(reward.target_ms)}" if several else "best_reward"] = best
+        if trial.sample not in self._done:
             for name, value in metrics.items():
                 self._client.log_metric(self._run_id, name, value, step=trial.sample)
 
@@ -81,8 +84,8 @@ class MLflowRun:
             if (folder / file).exists():
                 self._client.log_artifact(self._run_id, str(folder / file), part or None)
 
-    def close(self) -> None:
-        self._client.set_terminated(self._run_id)
+    def close(self, ended: bool) -> None:
+        self._client.set_terminated(self._run_id, "FINISHED" if ended else "KILLED")
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

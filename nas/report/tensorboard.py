@@ -34,7 +34,7 @@ class Scalars:
         self._nearest = Nearest(search.rewards)
         self._best: dict[Reward, float] = {}
 
-    def close(self) -> None:
+    def close(self, ended: bool) -> None:
         self._writer.close()
 
     def on_trial(self, trial: Trial) -> None:
@@ -49,6 +49,8 @@ class Scalars:
         rewards = self._nearest.rewards
         for reward in rewards:
             (its,) = by(reward, [trial]) if len(rewards) > 1 else (trial,)
+            if its.status != "ok":
+                continue
             self._best[reward] = max(self._best.get(reward, its.reward), its.reward)
             name = f"best_reward/{folder(reward.target_ms)}" if len(rewards) > 1 else "best_reward"
             scalars[name] = self._best[reward]

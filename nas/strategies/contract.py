@@ -32,7 +32,8 @@ class Task:
     Attributes:
         latency: that the reward is of.
         device: of the target.
-        target_ms: what the reward's target is.
+        target_ms: what the reward's target is; of several the shortest.
+        longest_ms: the longest of several targets; None: there is one.
         controller: proposes networks, unless the strategy has one of its own.
         executor: where evaluations run, as the settings say.
     """
@@ -45,6 +46,7 @@ class Task:
     controller: Controller
     executor: ExecutorSettings
     rng_seed: int
+    longest_ms: float | None = None
 
 
 class Strategy(Protocol):

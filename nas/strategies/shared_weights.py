@@ -123,7 +123,13 @@ class Shared(TrainedStrategy):
         weights, learned = prepare(
             run.path,
             self.shared,
-            Problem(space=task.space, latency=task.latency, target_ms=task.target_ms, reward=task.reward),
+            Problem(
+                space=task.space,
+                latency=task.latency,
+                target_ms=task.target_ms,
+                longest_ms=task.longest_ms,
+                reward=task.reward,
+            ),
             trainer=trainer,
             rng_seed=task.rng_seed,
             threads=task.executor.workers_here,

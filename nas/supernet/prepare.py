@@ -44,7 +44,8 @@ class SharedPlan:
         recipe: of their training, all phases together.
         phases: see `nas.supernet.train.Training`.
         kernels: see `nas.supernet.phases.KERNELS`.
-        band: random networks are drawn whose latency is within this share of the target: 0.5 for half to one and a half
+        band: random networks are drawn whose latency is within this share of the target, or of several targets from the
+            shortest to the longest: 0.5 for half to one and a half
             times. With mode ``joint`` from the whole space, as TuNAS does.
         images: of the holdout, for one evaluation.
         bn_images: for batch norm's statistics.
@@ -69,12 +70,14 @@ class Problem:
     """What the weights are for.
 
     Attributes:
+        longest_ms: the longest of several targets, of which `target_ms` is the shortest; None: there is one.
         reward: of the policy that learns with them; without it, or with mode ``two_stage``, there is none.
     """
 
     space: SearchSpace
     latency: Latency
     target_ms: float
+    longest_ms: float | None = None
     reward: Reward | None = None
 
 
@@ -139,7 +142,8 @@ def _training(
         arch = space.decode(indices)
         return net.route(arch, trainer.small(arch))
 
-    band_ms = None if reward else [problem.target_ms * (1 - shared.band), problem.target_ms * (1 + shared.band)]
+    longest_ms = problem.longest_ms or problem.target_ms
+    band_ms = None if reward else [problem.target_ms * (1 - shared.band), longest_ms * (1 + shared.band)]
     draw = within(space, latency, *band_ms) if band_ms else lambda rng: space.sample(rng, 1)[0]
     draw(np.random.default_rng(rng_seed))  # if there is nothing to draw, better now than after the first phase
     training = Training(

@@ -30,8 +30,8 @@ class Told:
     def on_result(self, folder, result):
         self.news.append(["result", str(folder), result["best"]["sample"]])
 
-    def close(self):
-        self.news.append(["close"])
+    def close(self, ended):
+        self.news.append(["close", ended])
         with open("told.json", "w") as file:
             json.dump(self.news, file)
 
@@ -69,16 +69,19 @@ def trial(sample, top1=0.5, ms=10.0, status="ok"):
     )
 
 
-def test_one_that_raises_is_left_out_and_the_others_go_on():
-    seen, out = [], io.StringIO()
-    bad = SimpleNamespace(on_trial=lambda trial: 1 / 0)
-    good = SimpleNamespace(on_trial=seen.append, close=lambda: seen.append("closed"))
-    callbacks = Callbacks({"bad": bad, "good": good, "silent": object()}, Console(file=out, width=200))
+def test_one_that_raises_is_closed_and_left_out_and_the_others_go_on():
+    seen, bad_seen, out = [], [], io.StringIO()
+    bad = SimpleNamespace(on_trial=lambda trial: 1 / 0, close=bad_seen.append)
+    good = SimpleNamespace(on_trial=seen.append, close=seen.append)
+    callbacks = Callbacks(Console(file=out, width=200))
+    for name, callback in {"bad": bad, "good": good, "silent": object()}.items():
+        callbacks.add(name, callback)
     for news in (1, 2):
         callbacks.on_trial(news)
     callbacks.on_result("folder", {})
-    callbacks.close()
-    assert seen == [1, 2, "closed"]
+    callbacks.close(ended=True)
+    assert seen == [1, 2, True]
+    assert bad_seen == [False]
     assert out.getvalue() == (
         "note: the callback bad is left out from now on: on_trial: ZeroDivisionError: division by zero\n"
     )
@@ -86,17 +89,27 @@ def test_one_that_raises_is_left_out_and_the_others_go_on():
 
 def test_a_search_that_ends_early_closes_them(tmp_path, monkeypatch):
     closed = []
-    kind = SimpleNamespace(close=lambda: closed.append(1))
-    monkeypatch.setattr("nas.callbacks._made", lambda name, search: kind)
+
+    def made(name, search):
+        if name == "broken":
+            raise ValueError
+        return SimpleNamespace(close=closed.append)
+
+    monkeypatch.setattr("nas.callbacks._made", made)
     with pytest.raises(KeyboardInterrupt), following(["x"], followed(tmp_path), Console(quiet=True)):
         raise KeyboardInterrupt
-    assert closed == [1]
+    with pytest.raises(ValueError), following(["x", "broken"], followed(tmp_path), Console(quiet=True)):  # noqa: PT011
+        pass
+    with following(["x"], followed(tmp_path), Console(quiet=True)):
+        pass
+    assert closed == [False, False, True]
 
 
 class Client:
     """Stands for MLflow's: keeps what it is told."""
 
     told: ClassVar[list] = []
+    kept: ClassVar[list] = []
 
     def __init__(self, tracking_uri):
         self.told.append(("store", tracking_uri))
@@ -111,6 +124,11 @@ class Client:
         assert experiment == "7"
         return SimpleNamespace(info=SimpleNamespace(run_id="abc"))
 
+    def get_metric_history(self, run_id, name):
+        assert (run_id, name) == ("abc", "top1")
+        steps = [row[4] for row in self.kept if row[0] == "log_metric" and row[2] == "top1"]
+        return [SimpleNamespace(step=step) for step in steps]
+
     def __getattr__(self, name):
         return lambda *given, **named: self.told.append((name, *given, *named.values()))
 
@@ -121,6 +139,7 @@ def told(monkeypatch, tmp_path):
     module.MlflowClient = Client
     monkeypatch.setitem(sys.modules, "mlflow", module)
     monkeypatch.setattr(Client, "told", [])
+    monkeypatch.setattr(Client, "kept", [])
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.chdir(tmp_path)
@@ -142,12 +161,15 @@ def test_mlflow_is_told_of_trials_and_winners(told, tmp_path):
     run.on_result(tmp_path, {"best": {"top1": 0.5, "choices": {}}})
     assert ("log_metric", "abc", "found/top1", 0.5) in told
     assert ("log_artifact", "abc", str(tmp_path / "report.html"), None) in told
-    run.close()
-    assert told[-1] == ("set_terminated", "abc")
+    run.close(False)
+    run.close(True)
+    assert told[-2:] == [("set_terminated", "abc", "KILLED"), ("set_terminated", "abc", "FINISHED")]
 
 
-def test_a_continued_search_goes_on_in_its_run_and_says_nothing_twice(told, tmp_path):
+def test_a_continued_search_goes_on_in_its_run_and_says_nothing_twice(told, tmp_path, monkeypatch):
+    """Whatever of it the store has; in another store a run begins."""
     MLflowRun(followed(tmp_path)).on_trial(trial(0, 0.5))
+    Client.kept += told
     told.clear()
     run = MLflowRun(followed(tmp_path, 10.0, 30.0, known=1))
     run.on_trial(trial(0, 0.5))
@@ -159,6 +181,10 @@ def test_a_continued_search_goes_on_in_its_run_and_says_nothing_twice(told, tmp_
         ("log_metric", "abc", "best_reward/10ms", 0.5),
         ("log_metric", "abc", "best_reward/30ms", 0.5),
     ]
+    told.clear()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    MLflowRun(followed(tmp_path))
+    assert ("log_param", "abc", "samples", "9") in told
 
 
 def test_without_mlflow_it_says_what_to_install(monkeypatch, tmp_path):
@@ -180,7 +206,7 @@ def test_ones_own_from_the_command_line(tmp_path):
         first, *news = json.loads((tmp_path / "told.json").read_text())
         assert first == ["made", "run", samples, known, samples]
         assert news[:samples] == [["trial", i] for i in range(samples)]
-        assert [row[:2] for row in news[samples:]] == [["result", "run/30ms"], ["result", "run/60ms"], ["close"]]
+        assert [row[:2] for row in news[samples:]] == [["result", "run/30ms"], ["result", "run/60ms"], ["close", True]]
 
 
 @pytest.mark.parametrize(

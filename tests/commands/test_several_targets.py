@@ -26,7 +26,7 @@ def test_each_target_has_the_best_network_within_it(done):
     assert "target      24.0, 40.0 and 60.0 ms, a network for each, on pixel1" in said
     assert "reward      ACC below the target, ACC × (LAT/TAR)^-1 above it" in said
     assert "controller  rnn_ppo for each target, " in said
-    assert "found for 24.0 ms" in said
+    assert "│   24.0 │ found" in said
     assert said.rstrip().endswith("in 24ms, 40ms, 60ms: best.json (the network)")
     result = json.loads((folder / "run" / "result.json").read_text())
     trials = open_search(folder / "run").trials
@@ -60,11 +60,30 @@ def test_the_folder_of_a_target_is_a_run_as_any_other(done):
     compared = command("nas.compare", "run/24ms", "run/60ms", cwd=folder)
     assert compared.returncode == 0, compared.stderr
     assert "rewards are not of one kind: the runs differ in target" in " ".join(compared.stdout.split())
+    of_all = command("nas.trials", "run=run", "top=1", cwd=folder)
+    assert "note: run has several targets: rewards are for the one nearest to a network's latency" in of_all.stdout
     more = command("nas.search", *SEARCH, "reward=hard", "samples=48", "run_dir=run/24ms", cwd=folder)
     assert more.returncode == 1
+    assert "run/24ms is a part of the run run: continue that one, or use another run_dir" in more.stderr
     whole = command("nas.train", "network=run", cwd=folder)
     assert whole.returncode == 1
     assert "network=run has a network for each target; give run/24ms" in whole.stderr
+
+
+def test_a_reward_that_refuses_a_network_fails_it_for_its_target_only(tmp_path):
+    """Also one that is not linear, which no controller is told beforehand."""
+    (tmp_path / "own.py").write_text(
+        "def only(top1, latency_ms, target_ms):\n"
+        "    if latency_ms > 1.5 * target_ms:\n"
+        "        raise ValueError('too slow')\n"
+        "    return top1 ** 2\n"
+    )
+    words = ("targets=[40,100]", "reward=own:only", "controller=bayesian", "samples=32", "run_dir=run")
+    found = command("nas.search", *SEARCH, *words, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    trials = journal(tmp_path / "run" / "40ms")
+    assert all((trial["status"] == "ok") == (trial["latency_ms"] <= 60) for trial in trials)
+    assert any(trial["status"] == "ok" for trial in trials)
 
 
 def test_it_goes_on(done):
@@ -113,6 +132,9 @@ def test_each_winner_is_trained_and_delivered(tmp_path):
         (("targets=[24,40]", "reward=soft"), "would find one network for all targets"),
         (("targets=[24,40]", "w=-0.15"), "would find one network for all targets"),
         (("targets=[24,40]", "adjust_after=8", "reward=soft", "w_above=-1"), "targets= is not for adjust_after"),
+        (("targets=[24,40]", "reward=soft", "w_above=0"), "would find one network for all targets"),
+        (("targets=[24,40]", "weights={pixel1: 2}"), "weights= is for several devices=; leave it out"),
+        (("targets=[24.0000001,24.0000002]",), "targets= has two that differ by less than a millionth"),
         (("targets=[24,40]", "reward=nas.pareto:front"), "reward nas.pareto:front"),
         (
             (f"targets={list(range(24, 50))}".replace(" ", ""),),

@@ -50,7 +50,7 @@ def test_a_reward_at_the_worst_share_is_the_worst_of_the_rewards():
 
 def test_words_and_records():
     both, arch = together(), SPACE.decode([0] * 28)
-    assert both.device == "pixel1, pixel2 and pixel3 together"
+    assert both.device == "pixel1, pixel2 and pixel3 (the worst LAT/TAR, as ms of pixel1)"
     assert both.describe().startswith("50.0 ms on pixel1, 57.5 ms on pixel2, 40.0 ms on pixel3; of LAT/TAR there the l")
     assert (
         "geometric mean counts, weights 1 of pixel1, 2 of pixel2, 3 of pixel3"
