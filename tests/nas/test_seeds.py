@@ -100,6 +100,7 @@ def test_a_finalist_begins_anew_and_the_winner_as_the_finalist_did(begun, stripe
         space=spaces.get("mnasnet", base_width=0.35),
         reward=lambda top1, ms: top1,
         latency=latency_luts.load("pixel1"),
+        device=latency_luts.load("pixel1"),
     )
     monkeypatch.setattr("nas.references.REFERENCES", {})
     beside = []

@@ -1,6 +1,7 @@
 """A search for several targets: its controller, its rewards and its last round."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from nas.objective import Objective
 from nas.recorder import Recorder, Sampling
 from nas.reward import Reward
 from nas.seeds import controller_seed
+from nas.supernet import prepare
 from nas.testing.controllers import CONTROLLER_CHECKS, small_space
 from nas.trial import Trial
 from search_spaces import zoo
@@ -219,3 +221,18 @@ def test_folders_and_seeds():
     seeds = {controller_seed(rng_seed, target) for rng_seed in range(20) for target in range(20)}
     assert len(seeds) == 400
     assert controller_seed(7, 0) == 7
+
+
+@pytest.mark.parametrize(("longest_ms", "band"), [(None, [5.0, 15.0]), (30.0, [5.0, 45.0])])
+def test_weights_are_trained_for_every_target(monkeypatch, longest_ms, band):
+    class AskedError(Exception):
+        pass
+
+    def within(space, latency, *its):
+        raise AskedError(list(its))
+
+    monkeypatch.setattr(prepare, "within", within)
+    problem = prepare.Problem(space=None, latency=None, target_ms=10.0, longest_ms=longest_ms)
+    with pytest.raises(AskedError) as asked:
+        prepare._training(None, SimpleNamespace(band=0.5), problem, None, 0, None)
+    assert asked.value.args[0] == band

@@ -51,7 +51,7 @@ def test_the_last_round_and_what_is_delivered(monkeypatch, tmp_path, epochs, tim
     assert (delivered["epochs"], delivered["start"], delivered["inherited"]) == (epochs, "scratch", "inherited")
     assert delivered["rng_seed"] == final_seed(5)
     its_files = delivered["delivered"]
-    assert (its_files.options, its_files.latency, its_files.console) == (its.delivery, "latency", "console")
+    assert (its_files.options, its_files.latency, its_files.console) == (its.delivery, "device", "console")
     assert (decision.finalists, decision.references) == (["a", "b"], {"ref": {}})
     assert (decision.final, decision.start, decision.winner.arch) == ("final", "scratch", (["a", "b"], "reward"))
 
@@ -91,5 +91,5 @@ def test_at_its_full_size_the_winner_is_delivered_by_a_training_there(monkeypatc
     assert judge._delivered("arch", SimpleNamespace(path="folder")) == "full"
     assert (given["run"], given["winner"], given["rng_seed"]) == (judge.run, "arch", final_seed(5))
     assert given["into"] == "folder"
-    assert (given["latency"], given["console"]) == ("latency", "console")
+    assert (given["latency"], given["console"]) == ("device", "console")
     assert given["options"] == judge.trainings.delivery

@@ -269,7 +269,7 @@ def opened(strategy, monkeypatch, folder, **task):
     monkeypatch.setattr(trained.Trainings, "load", lambda self, console: trainer)
     monkeypatch.setattr(trained.Trainings, "longer", lambda self, its: its)
     run = SimpleNamespace(stage=lambda name, identity: (name, identity), path=folder)
-    names = ("controller", "latency", "target_ms", "reward")
+    names = ("controller", "latency", "device", "target_ms", "longest_ms", "reward")
     space = spaces.get("mnasnet", base_width=0.35)
     task = SimpleNamespace(space=space, rng_seed=5, **{name: name for name in names}, **task)
     return strategy.open(task, run, SerialExecutor(), "console"), trainer, given
@@ -319,7 +319,8 @@ def test_shared_weights_are_prepared_for_the_task(monkeypatch, tmp_path, start, 
     executor = SimpleNamespace(workers_here=3)
     judge, trainer, _ = opened(Shared(trainings=its, shared=PLAN), monkeypatch, tmp_path, executor=executor)
     problem = asked.pop("problem")
-    assert (problem.latency, problem.target_ms, problem.reward) == ("latency", "target_ms", "reward")
+    its = (problem.latency, problem.target_ms, problem.longest_ms, problem.reward)
+    assert its == ("latency", "target_ms", "longest_ms", "reward")
     assert problem.space == judge.task.space
     expected = {"folder": tmp_path, "plan": PLAN, "trainer": trainer, "rng_seed": 5, "threads": 3, "console": "console"}
     assert asked == expected
