@@ -10,6 +10,10 @@ Two errors are printed and kept: of each network left out of the fit, and of eac
 networks of another sort. A family is a file of the zoo; other networks are of one family if their names begin with the
 same word. The table also keeps which kinds of units its networks had: see `latency_luts.unseen`.
 
+A few latencies of a file, even one, are enough where a prior says what such devices are like (``prior=``,
+`latency_luts.prior`): the table then says how far it may be off, and which network would tell most next. ``prior=auto``
+takes ``tflite_fp32``, of phones, where networks left out of the fit are nearer with it than without.
+
 With ``correct=NAME`` the units of that table (measured or imported) are kept, and only its scale and offset are fitted
 to the latencies: a handful of networks timed on the device makes a borrowed or stale table its own.
 """
@@ -24,7 +28,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from latency_luts import calibrated, store
+from latency_luts import calibrated, few, store
+from latency_luts import prior as priors
 from latency_luts.correction import fit_correction
 from latency_luts.model import LatencyModel
 from latency_luts.options import CalibrateOptions
@@ -43,6 +48,8 @@ from search_spaces.zoo.published import TABLE3
 __all__ = ["KnownLatency", "calibrate", "correct", "published", "read_csv"]
 
 
+_AUTO, _USUAL = "auto", "tflite_fp32"
+_SHOWN = ("mobilenet_v3_small", "mobilenet_v2", "mnasnet_a1")
 MOST_ERROR = 0.30
 """Of networks left out of the fit, on average: a table further off says less than counting multiply-adds does."""
 
@@ -82,7 +89,9 @@ def published(device: str) -> tuple[KnownLatency, ...]:
     return found
 
 
-def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[KnownLatency, ...], tuple[str, ...]]:
+def read_csv(
+    path: str | os.PathLike[str], device: str, *, dtype: str = "fp32"
+) -> tuple[tuple[KnownLatency, ...], tuple[str, ...]]:
     """The networks of a file with a latency on `device`, and the names of those that are not in the zoo.
 
     Raises:
@@ -112,7 +121,7 @@ def read_csv(path: str | os.PathLike[str], device: str) -> tuple[tuple[KnownLate
         where = f"latencies={path}, line {line}"
         if None in row:
             raise ValueError(f"{where} has more cells than the header; quote cells with commas")
-        if not (row[column] or "").strip() or (row.get("dtype") or "fp32") != "fp32":
+        if not (row[column] or "").strip() or (row.get("dtype") or "fp32") != dtype:
             continue
         ms = _positive(row[column], f"{where}: {column}")
         resolution_px = _resolution(row.get("resolution_px") or "224", f"{where}: resolution_px")
@@ -262,14 +271,14 @@ def _main(options: CalibrateOptions) -> None:
     device, file, base, reference = options.device, options.latencies, options.correct, options.reference
     path = store.own_path(device, tables_dir=options.tables_dir, shipped_elsewhere=True)
     console = new_console()
-    measured, unknown = (published(device), ()) if file is None else read_csv(file, device)
+    measured, unknown = (published(device), ()) if file is None else read_csv(file, device, dtype=_dtype(options.prior))
     made_by = f"python -m latency_luts.calibrate device={device}"
     table: Table
     if base is None:
         if reference is not None and reference not in {item.source_set for item in measured}:
             sets = ", ".join(sorted({item.source_set for item in measured}))
             raise ValueError(f"reference={brief(reference)}: it must be one of the source sets: {sets}")
-        table = calibrate(device, measured, reference=reference, made_by=made_by)
+        table = _fitted(options, measured, made_by)
     else:
         source = store.load(base, tables_dir=options.tables_dir).table
         if not isinstance(source, MeasuredTable):
@@ -287,7 +296,53 @@ def _main(options: CalibrateOptions) -> None:
             errors = [abs(n.left_out_ms / n.ms - 1) for n in table.networks if n.source_set == name]
             console.print(f"{name}: factor {factor:.3f}, left-out error {sum(errors) / len(errors):.1%}")
     console.print(LatencyModel(table).describe())
+    for line in _doubts(table, measured):
+        console.print(line)
     console.print(f"table: {path}")
+
+
+def _dtype(prior: str | None) -> str:
+    """Of the rows that are taken."""
+    return "int8" if prior and prior.endswith("_int8") else "fp32"
+
+
+def _fitted(options: CalibrateOptions, measured: Sequence[KnownLatency], made_by: str) -> CalibratedTable:
+    """The table, with a prior where one is asked for or helps.
+
+    Raises:
+        ValueError: too few networks, and no prior; or latencies that none of its devices could have.
+    """
+    device, reference, name = options.device, options.reference, options.prior
+    sets = {item.source_set for item in measured}
+    if name is None or (name == _AUTO and (options.latencies is None or len(sets) > 1)):
+        return calibrate(device, measured, reference=reference, made_by=made_by)
+    if len(sets) > 1:
+        raise ValueError(f"prior= is for latencies of one set-up, not of {len(sets)} ({', '.join(sorted(sets))})")
+    prior = priors.load(_USUAL if name == _AUTO else name)
+    archs, ms = [item.arch for item in measured], [item.ms for item in measured]
+    try:
+        alone = calibrate(device, measured, reference=reference, made_by=made_by) if name == _AUTO else None
+    except ValueError:  # too few networks
+        alone = None
+    if not (options.force or alone):
+        few.check_speed(archs, ms, prior)
+    table = few.fit_few(device, archs, ms, prior, made_by=made_by)
+    both = [error(table), error(alone)] if alone else []
+    return alone if alone and both[0] and both[1] and both[1].mape <= both[0].mape else table
+
+
+def _doubts(table: Table, measured: Sequence[KnownLatency]) -> list[str]:
+    """How far published networks may be off, and what to measure next, where a prior says."""
+    if not isinstance(table, CalibratedTable) or table.doubt is None:
+        return []
+    model, lines = LatencyModel(table), []
+    for name in _SHOWN:
+        arch = zoo.get(name)
+        low, high = model.interval_ms(arch) or (0.0, 0.0)
+        lines.append(f"{name}: {model.latency_ms(arch):.3g} ms, {low:.3g} to {high:.3g} in 90% of cases")
+    name, less = few.next_network(few.known(table), [item.arch for item in measured])
+    lines.append(f"to know more, measure {name} next: it would leave {less:.0%} less doubt about such networks")
+    return lines
 
 
 def _rows(device: str, networks: Sequence[NetworkFit]):

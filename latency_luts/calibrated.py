@@ -34,7 +34,6 @@ from search_spaces.ops import Conv, Dropout
 __all__ = [
     "FEATURES",
     "Calibration",
-    "cost_vector",
     "features",
     "fit",
     "left_out",
@@ -78,11 +77,6 @@ def features(unit: Unit) -> np.ndarray:
 def network_features(arch: Arch) -> np.ndarray:
     """(4,) the sum of `features` over the units of `arch`."""
     return np.sum([features(unit) for unit in lower(arch)], axis=0)
-
-
-def cost_vector(costs: Mapping[str, float]) -> np.ndarray:
-    """(4,) milliseconds for one of each of `FEATURES`."""
-    return np.array([costs[name] for name in FEATURES])
 
 
 def fit(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from latency_luts import calibrated, residence, table
+from latency_luts import calibrated, prior, residence, table
 from latency_luts.key import key
 from latency_luts.last_layers import timing_of_other_classes
 from latency_luts.missing import MissingUnitsError, measure_again
@@ -19,8 +19,12 @@ from search_spaces.lower import Unit, lower
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
 
-__all__ = ["LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
+__all__ = ["DEVIATIONS", "LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
 
+DEVIATIONS = 1.645
+"""On either side of 90 % of a normal distribution."""
+
+FEW = 5  # networks, of which those left out of a fit with a prior say less than other devices do
 _CHUNK = 8192  # networks looked up at once: small enough for the caches
 
 
@@ -153,6 +157,20 @@ class LatencyModel:
             raise MissingUnitsError(self.table, missing)
         return [ms for ms in parts if ms is not None]
 
+    def interval_ms(self, arch: Arch, *, deviations: float = DEVIATIONS) -> tuple[float, float] | None:
+        """Between how many milliseconds the latency of `arch` lies, by default in 90 % of cases; None where the table
+        does not say how far it may be off: only a calibrated one with a prior does."""
+        source = self.table
+        if not isinstance(source, CalibratedTable) or source.doubt is None:
+            return None
+        known = prior.Posterior(
+            mean=np.log([source.costs[name] for name in prior.FEATURES]),
+            covariance=np.array(source.doubt.covariance),
+            noise=source.doubt.noise,
+        )
+        (ms,), (deviation,) = known.predict(prior.network_features(arch)[None])
+        return float(ms * np.exp(-deviations * deviation)), float(ms * np.exp(deviations * deviation))
+
     def describe(self) -> str:
         """One line: the device, where its numbers come from, whether they are in doubt, and the error."""
         return f"{self.device}: {_from(self.table)}; {_error(self.table, self.error)}"
@@ -182,8 +200,9 @@ class LatencyModel:
 def unit_prices(source: Table) -> UnitPrices:
     """What the units of a table add to a network."""
     if isinstance(source, CalibratedTable):
-        costs = calibrated.cost_vector(source.costs)
-        return lambda unit: float(calibrated.features(unit) @ costs)
+        form = prior if source.doubt else calibrated
+        costs = np.array([source.costs[name] for name in form.FEATURES])
+        return lambda unit: float(form.features(unit) @ costs)
     units, correction = source.units, source.correction
 
     def price(unit: Unit) -> float | None:
@@ -220,6 +239,9 @@ def _error(source: Table, error: Error | None) -> str:
     if isinstance(source, MeasuredTable) and (validation := source.validation):
         worst = f"(worst {abs(validation.worst_error):.1%})"
         return f"error {validation.mape:.1%} on {validation.nets} other networks {worst}"
+    if isinstance(source, CalibratedTable) and source.doubt and len(source.networks) < FEW:
+        networks = f"{len(source.networks)} network{'s' * (len(source.networks) > 1)}"
+        return f"error expected to be {source.doubt.expected_error:.1%}, as of other devices from {networks}"
     if error is None:
         return "error on whole networks unknown"
     words = f"leave-one-out error {error.mape:.1%} on {error.networks} networks (worst {error.worst:.1%})"

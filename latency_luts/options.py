@@ -123,6 +123,9 @@ class CalibrateOptions(CommandOptions):
     reference: Text | None = Field(
         description="the source_set that the table predicts; null: the MobileNetV3 paper's table 3, else the largest"
     )
+    prior: Text | None = Field(
+        description="what devices are like to begin with: tflite_fp32, tflite_int8; auto: where it helps; null: nothing"
+    )
     correct: Text | None = Field(
         description="a measured or imported table, whose units stay: only its scale and offset are fitted; null: none"
     )

@@ -18,6 +18,7 @@ from latency_luts import origin as origins
 from latency_luts.correction import Correction
 from latency_luts.values import (
     ONNXRUNTIME,
+    Doubt,
     Error,
     FamilyError,
     Identity,
@@ -34,6 +35,7 @@ __all__ = [
     "ONNXRUNTIME",
     "CalibratedTable",
     "Correction",
+    "Doubt",
     "Error",
     "FamilyError",
     "Identity",
@@ -95,8 +97,9 @@ class CalibratedTable:
     """Costs fitted to published latencies of whole networks. Nothing in it was measured by this project.
 
     Attributes:
-        costs: milliseconds for one of each of `calibrated.FEATURES`.
+        costs: milliseconds for one of each of `calibrated.FEATURES`, or, with a prior, of `prior.FEATURES`.
         factors: source set to its latencies' ratio to those of the reference set, which the table predicts.
+        doubt: with a prior, what is not known of the costs.
     """
 
     device: str
@@ -104,6 +107,7 @@ class CalibratedTable:
     costs: Mapping[str, float]
     factors: Mapping[str, float] = field(default_factory=dict)
     networks: tuple[NetworkFit, ...] = ()
+    doubt: Doubt | None = None
     kind: str = field(default="calibrated", init=False)
 
     def __post_init__(self) -> None:
@@ -122,8 +126,9 @@ Table = MeasuredTable | CalibratedTable
 
 
 def error(table: Table) -> Error | None:
-    """The leave-one-out error of `table`; None if it was never compared with whole networks."""
-    if not table.networks:
+    """The leave-one-out error of `table`; None if it was never compared with whole networks, or, with a prior, with one
+    only, without which nothing is known of the device."""
+    if not table.networks or (isinstance(table, CalibratedTable) and table.doubt and len(table.networks) < 2):
         return None
     off = [abs(n.left_out_ms / n.ms - 1) for n in table.networks]
     return Error(
@@ -157,6 +162,10 @@ def write(table: Table, path: str | os.PathLike[str]) -> None:
         data["correction"] = asdict(table.correction)
         data["validation"] = None if table.validation is None else asdict(table.validation)
         data["units"] = {name: [t.ms, t.spread, t.runs, t.kernels] for name, t in sorted(table.units.items())}
+    elif table.doubt is None:
+        del data["doubt"]
+    else:
+        data["doubt"] = asdict(table.doubt)
     data["networks"] = [asdict(n) for n in table.networks]
     data["sha256"] = _checksum(data)
     write_text(Path(path), _dump(data))
@@ -202,6 +211,7 @@ def _table(data: dict[str, Any]) -> Table:
             costs=data["costs"],
             factors=data["factors"],
             networks=networks,
+            doubt=None if data.get("doubt") is None else Doubt(**data["doubt"]),
         )
         assert found.origin  # as below
         return found

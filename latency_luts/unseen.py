@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latency_luts.model import LatencyModel
+from latency_luts.model import FEW, LatencyModel
 from latency_luts.table import CalibratedTable
 from latency_luts.work import kinds
 from search_spaces.arch import Arch
@@ -81,7 +81,13 @@ def described(model: LatencyModel, arch: Arch) -> str:
     Raises:
         MissingUnitsError: the table does not have all units of `arch`.
     """
-    return "; ".join(filter(None, (model.describe(), of_network(model, arch))))
+    return "; ".join(filter(None, (model.describe(), _interval(model, arch), of_network(model, arch))))
+
+
+def _interval(model: LatencyModel, arch: Arch) -> str:
+    """Between how many milliseconds the network lies, in words, where the table says."""
+    interval = model.interval_ms(arch)
+    return f"90% interval {_ms(interval[0])} to {_ms(interval[1])} ms" if interval else ""
 
 
 def of_network(model: LatencyModel, arch: Arch) -> str:
@@ -128,6 +134,8 @@ _NOT_KNOWN = "which kinds of units its fit had is not known; calibrate it again 
 
 def _off(model: LatencyModel) -> float:
     """The error of networks of the fit's kinds: of families left out, else of networks left out."""
+    if isinstance(model.table, CalibratedTable) and model.table.doubt and len(model.table.networks) < FEW:
+        return model.table.doubt.expected_error
     if model.error is None:
         return 0.0
     return model.error.mape if model.error.family is None else model.error.family.mape

@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = [
     "ONNXRUNTIME",
+    "Doubt",
     "Error",
     "FamilyError",
     "Identity",
@@ -104,6 +105,33 @@ class NetworkFit:
         for name in ("fitted_ms", "left_out_ms", "family_out_ms", "sum_ms", "kernels"):
             if getattr(self, name) is not None or name != "family_out_ms":
                 check_number(name, getattr(self, name), low=-math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """What is not known of costs that were fitted with a prior (`latency_luts.prior`).
+
+    Attributes:
+        prior: its name.
+        covariance: (6, 6) of the logarithms of the costs.
+        noise: the deviation of the logarithm of a network's latency from the formula.
+        expected_error: the mean error of tables fitted to so many networks, of devices that no prior had seen.
+    """
+
+    prior: str
+    covariance: tuple[tuple[float, ...], ...]
+    noise: float
+    expected_error: float
+
+    def __post_init__(self) -> None:
+        for name in ("noise", "expected_error"):
+            check_number(name, getattr(self, name))
+        rows = tuple(tuple(row) for row in self.covariance)
+        for value in (value for row in rows for value in row):
+            check_number("covariance", value, low=-math.inf)
+        if any(len(row) != len(rows) for row in rows):
+            raise ValueError("covariance is not square")
+        object.__setattr__(self, "covariance", rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,126 @@
+"""Tables from few latencies: their files, their doubts, and the command."""
+
+import numpy as np
+import pytest
+
+import latency_luts
+from latency_luts import few, prior, table
+from latency_luts.model import LatencyModel
+from latency_luts.unseen import described
+from search_spaces import spaces, zoo
+from tests.commands.test_commands import command
+
+PRIOR = prior.load("tflite_fp32")
+LATENCIES_MS = {"mobilenet_v2": 54.8, "mobilenet_v3_small": 14.8, "mobilenet_v1": 79.4, "squeezenet_1_1": 51.7}
+
+
+def fitted(count):
+    names = list(LATENCIES_MS)[:count]
+    return few.fit_few("phone", [zoo.get(name) for name in names], [LATENCIES_MS[name] for name in names], PRIOR)
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    found = fitted(2)
+    table.write(found, tmp_path / "phone.json")
+    again = table.read(tmp_path / "phone.json")
+    assert again == found
+    assert again.doubt.prior == "tflite_fp32"
+    edited = (tmp_path / "phone.json").read_text().replace("tflite_fp32", "tflite_fp23")
+    (tmp_path / "phone.json").write_text(edited)
+    with pytest.raises(table.TableError, match="checksum"):
+        table.read(tmp_path / "phone.json")
+
+
+def test_its_latencies_are_those_of_the_formula():
+    model = LatencyModel(fitted(3))
+    known = few.known(model.table)
+    space = spaces.get("mnasnet", base_width=0.5)
+    points = space.sample(np.random.default_rng(0), 20)
+    archs = [space.decode(point) for point in points]
+    ms, deviations = known.predict(np.array([prior.network_features(arch) for arch in archs]))
+    np.testing.assert_allclose([model.latency_ms(arch) for arch in archs], ms)
+    np.testing.assert_allclose(model.latency_ms_batch(space, points), ms)
+    for arch, middle, deviation in zip(archs, ms, deviations, strict=True):
+        low, high = model.interval_ms(arch)
+        assert low == pytest.approx(middle * np.exp(-1.645 * deviation))
+        assert high == pytest.approx(middle * np.exp(1.645 * deviation))
+    assert latency_luts.load("pixel1").interval_ms(archs[0]) is None
+
+
+def test_intervals_are_narrower_with_more_networks():
+    arch = zoo.get("mnasnet_a1")
+    widths = [np.diff(np.log(LatencyModel(fitted(count)).interval_ms(arch)))[0] for count in (1, 2, 4)]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_what_it_says_of_its_error():
+    """Of a network that is left out nothing is known with one; with few, other devices say more."""
+    one, several = LatencyModel(fitted(1)), LatencyModel(fitted(4))
+    assert one.error is None
+    assert several.error.networks == 4
+    assert "calibrated to 1 latency, beginning with the prior tflite_fp32, not measured" in one.describe()
+    assert f"error expected to be {PRIOR.expected_error(1):.1%}, as of other devices from 1 network" in one.describe()
+    assert "as of other devices from 4 networks" in several.describe()
+    assert "; 90% interval " in described(one, zoo.get("mnasnet_a1"))
+
+
+def test_a_network_that_is_left_out_is_not_in_its_fit():
+    full, without = fitted(4), fitted(3)
+    x = prior.network_features(zoo.get("squeezenet_1_1"))[None]
+    (ms,), _ = few.known(without).predict(x)
+    assert full.networks[3].left_out_ms == pytest.approx(ms)
+    assert full.networks[3].family_out_ms == pytest.approx(ms)
+
+
+def run(tmp_path, rows, *words, head="network,resolution_px,latency_ms"):
+    (tmp_path / "phone.csv").write_text("\n".join([head, *rows]) + "\n")
+    return command(
+        "latency_luts.calibrate", "device=phone", "latencies=phone.csv", "tables_dir=tables", *words, cwd=tmp_path
+    )
+
+
+ROWS = [f"{name},224,{ms}" for name, ms in LATENCIES_MS.items()]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_command_makes_a_table_from_few(tmp_path, count):
+    done = run(tmp_path, ROWS[:count])
+    assert done.returncode == 0, done.stderr
+    assert "in 90% of cases" in done.stdout
+    assert "to know more, measure " in done.stdout
+    known = LatencyModel(table.read(tmp_path / "tables" / "phone.json"))
+    assert known.latency_ms(zoo.get("mobilenet_v2")) == pytest.approx(54.8, rel=0.1)
+    more = ("space=accel_nasbench", "evaluator=surrogate", "target.target_ms=60", "samples=16", "tables_dir=tables")
+    searched = command("nas.search", "+target=pixel1_large", "target.device=phone", *more, cwd=tmp_path)
+    assert searched.returncode == 0, searched.stderr
+    assert "90% interval" in " ".join(searched.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "message"),
+    [
+        ([row + "e3" for row in ROWS], (), "latencies must be milliseconds; if they are, give prior=null"),
+        (ROWS[:3], ("prior=null",), "3 different networks for 4 coefficients; give at least 5"),
+        (ROWS[:3], ("prior=tflite",), "prior=tflite; did you mean"),
+        ([ROWS[0], "mobilenet_v3_small,224,150"], (), "the leave-one-out error is "),
+    ],
+)
+def test_what_the_command_refuses(tmp_path, rows, words, message):
+    done = run(tmp_path, rows, *words)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (tmp_path / "tables").exists()
+
+
+def test_latencies_of_several_set_ups_have_no_prior(tmp_path):
+    rows = [f"{row},{which}" for row in ROWS[:2] for which in ("a", "b")]
+    done = run(tmp_path, rows, "prior=tflite_fp32", head="network,resolution_px,latency_ms,source_set")
+    assert done.returncode == 1
+    assert "prior= is for latencies of one set-up, not of 2 (a, b)" in done.stderr
+
+
+def test_integers_have_a_prior_of_their_own(tmp_path):
+    rows = [f"{row},{dtype}" for row in ROWS[:2] for dtype in ("int8", "fp16")]
+    done = run(tmp_path, rows, "prior=tflite_int8", head="network,resolution_px,latency_ms,dtype")
+    assert done.returncode == 0, done.stderr
+    assert "calibrated to 2 latencies, beginning with the prior tflite_int8" in " ".join(done.stdout.split())
