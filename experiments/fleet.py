@@ -10,7 +10,7 @@ model (`nas.controllers.model`) sees every network. Of what was trained, the win
 its table: ``hard``, the top-1 within the target, times TAR/LAT beyond. So has the one for all devices, by the worst
 LAT/TAR.
 
-    python -m experiments.fleet path=accelerators_anb.csv accuracies=imagenet_top1.csv [samples=64] [timed=1000]
+    python -m experiments.fleet path=accelerators_anb.csv accuracies_path=imagenet_top1.csv [samples=64] [timed=1000]
                                 [seeds=5]
 
 Columns, means of the seeds: the table's mean error; the winner's top-1, its measured LAT/TAR, and how far its measured
@@ -105,8 +105,8 @@ class Goal:
 
 def main() -> None:
     numbers = {"samples": 64, "timed": 1000, "seeds": 5}
-    given = options.read({"path": "", "accuracies": "", **numbers}, needed=["path", "accuracies"])
-    listed = _read(Path(given["path"]), Path(given["accuracies"]))
+    given = options.read({"path": "", "accuracies_path": "", **numbers}, needed=["path", "accuracies_path"])
+    listed = _read(Path(given["path"]), Path(given["accuracies_path"]))
     if not RANDOM < given["samples"] <= len(listed.top1) or not 400 <= given["timed"] < len(listed.top1):
         raise ValueError(f"samples= must be {RANDOM + 1} to {len(listed.top1)}, timed= 400 to {len(listed.top1) - 1}")
     targets_ms = {device: float(np.median(ms)) for device, ms in listed.ms.items()}
@@ -143,10 +143,10 @@ def _read(latencies: Path, accuracies: Path) -> Listed:
         figures = {device: np.array([float(row[column]) for row in rows]) for device, column in DEVICES.items()}
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as e:
         raise ValueError(
-            f"path= or accuracies= is no table of Accel-NASBench ({e}); see experiments/fleet.py"
+            f"path= or accuracies_path= is no table of Accel-NASBench ({e}); see experiments/fleet.py"
         ) from None
     if not len(points):
-        raise ValueError("path= and accuracies= have no network in common")
+        raise ValueError("path= and accuracies_path= have no network in common")
     ms = {d: figures[d] if DEVICES[d].endswith("_ms") else 1000 / figures[d] for d in DEVICES}
     return Listed(space=space, points=points, top1=top1, ms=ms)
 

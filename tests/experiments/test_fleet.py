@@ -46,7 +46,13 @@ def run(monkeypatch, tmp_path, *words):
 def test_the_best_listed_networks_are_found(monkeypatch, tmp_path, files):
     latencies, accuracies = files
     rows = run(
-        monkeypatch, tmp_path, f"path={latencies}", f"accuracies={accuracies}", "samples=120", "timed=440", "seeds=1"
+        monkeypatch,
+        tmp_path,
+        f"path={latencies}",
+        f"accuracies_path={accuracies}",
+        "samples=120",
+        "timed=440",
+        "seeds=1",
     )
     assert [row["for"] for row in rows] == [*fleet.DEVICES, fleet.TOGETHER]
     for row in rows:
@@ -65,10 +71,10 @@ def test_the_best_listed_networks_are_found(monkeypatch, tmp_path, files):
     [
         (("samples=5",), "samples= must be 17 to "),
         (("timed=100000",), "timed= 400 to "),
-        (("accuracies=nothing.csv",), "path= or accuracies= is no table of Accel-NASBench"),
+        (("accuracies_path=nothing.csv",), "path= or accuracies_path= is no table of Accel-NASBench"),
     ],
 )
 def test_bad_words(monkeypatch, tmp_path, files, words, message):
     latencies, accuracies = files
     with pytest.raises(ValueError, match=message):
-        run(monkeypatch, tmp_path, f"path={latencies}", f"accuracies={accuracies}", *words)
+        run(monkeypatch, tmp_path, f"path={latencies}", f"accuracies_path={accuracies}", *words)
