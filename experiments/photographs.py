@@ -3,7 +3,8 @@
 For each seed: a search for MobileNetV3-Small's latency on this machine that begins with that network
 (``warm_start=``, in TuNAS's space, which holds its kind), whose winner is trained on the photographs at their size;
 then MobileNetV3-Small, MnasNet-small and MobileNetV2, each so wide that it takes as long on this machine (`nas.train
-width=`; one that is slower at a width of 0.1 is left out), by the same recipe, epochs and seed. All are timed again, side by side, and measured on the test images.
+width=`), by the same recipe, epochs and seed; one that takes longer at a width of 0.1 is left out. All are timed again,
+side by side, and measured on the test images.
 
     python -m experiments.photographs path=DIR [resolution_px=128] [epochs=15] [samples=36] [seeds=2] [to=DIR]
 
