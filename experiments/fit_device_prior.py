@@ -6,59 +6,42 @@ its networks are known: drawn at random `draws` times, the error is that on the 
 
     python -m experiments.fit_device_prior path=phones_tflite.csv [draws=30]
 
-The file has a line for each network and set-up: `device`, `core`, `threads`, `dtype`, `mean_ms`, `resolution_px`, and
-the network as `zoo_name` with `width`, or as `arch_json`, the path of its JSON file from the file's folder. Cores with
-one or two threads count, each phone as much as any other. `inside` is the share of networks within the interval that is
-to hold 90 %. Writes latency_luts/priors/*.json and experiments/results/fit_device_prior.csv.
+`experiments.phones` says what the file has. Cores with one thread or two count, each phone as much as any other.
+`inside` is the share of networks within the interval that is to hold 90 %. Writes latency_luts/priors/*.json and
+experiments/results/fit_device_prior.csv.
 """
 
-import csv
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from experiments import options, provenance, tables
+from experiments import options, phones, provenance, tables
+from experiments.phones import Setup
 from latency_luts import prior
 from latency_luts.prior import Prior
 from latency_luts.work import kinds_of
 from nas_runtime.files import write_text
-from search_spaces import text, zoo
-from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
 DTYPES = ("fp32", "int8")
-THREADS = ("1", "2")
 KNOWN = (1, 2, 3, 5, 10, 19)
 _90 = 1.645  # deviations on either side of 90 % of a normal distribution
-SOURCE = "phones with TensorFlow Lite 2.10, qed-usc/mobile-ml-benchmark @40ba833a, MIT"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """A core of a phone, or two, and the latencies (n,) of networks with features (n, 6) there."""
-
-    device: str
-    core: str
-    threads: str
-    x: np.ndarray
-    ms: np.ndarray
 
 
 def main() -> None:
     given = options.read({"path": "", "draws": 30}, needed=["path"])
     rows = []
     for dtype in DTYPES:
-        setups, kinds = read(Path(given["path"]), dtype)
-        fitted = _fit(f"tflite_{dtype}", setups)
+        setups = phones.read(Path(given["path"]), dtype)
+        kinds = tuple(sorted({kind for s in setups for arch in s.archs for kind in kinds_of(lower(arch))}))
+        fitted = fit(f"tflite_{dtype}", setups)
         errors = left_out(setups, given["draws"])
         devices = ", ".join(dict.fromkeys(f"{s.device} {s.core}" for s in setups))
         known = tuple((count, round(float(np.mean(off)), 4)) for count, (off, _) in errors.items())
-        shipped = replace(fitted, devices=devices, kinds=kinds, errors=known, source=SOURCE)
+        shipped = replace(fitted, devices=devices, kinds=kinds, errors=known, source=phones.SOURCE)
         write_text(
             Path(prior.__file__).parent / "priors" / f"{shipped.name}.json",
             json.dumps(prior.to_dict(shipped), indent=1) + "\n",
@@ -80,50 +63,8 @@ def main() -> None:
     tables.show(title, rows, tables.RESULTS / "fit_device_prior.csv", origin=origin)
 
 
-def read(path: Path, dtype: str) -> tuple[list[Setup], tuple[str, ...]]:
-    """The set-ups of the file, each with the networks that are known, and the kinds of work that these have.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    found: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
-    x: dict[str, np.ndarray] = {}
-    kinds: set[str] = set()
-    try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["dtype"] != dtype or row["threads"] not in THREADS or not (row["zoo_name"] or row["arch_json"]):
-                    continue
-                name = f"{row['arch_json'] or row['zoo_name']} {row['width']} {row['resolution_px']}"
-                if name not in x:
-                    arch = _network(row, path.parent)
-                    x[name] = prior.network_features(arch)
-                    kinds |= kinds_of(lower(arch))
-                found[row["device"], row["core"], row["threads"]][name] = float(row["mean_ms"])
-    except (OSError, UnicodeDecodeError, KeyError, ValueError) as e:
-        raise ValueError(f"path={path}: no table of phones ({e}); see experiments/fit_device_prior.py") from None
-    if not found:
-        raise ValueError(f"path={path} has no latency in {dtype} of a network that is known here")
-    setups = [
-        Setup(
-            device=device,
-            core=core,
-            threads=threads,
-            x=np.array([x[name] for name in its]),
-            ms=np.array(list(its.values())),
-        )
-        for (device, core, threads), its in found.items()
-    ]
-    return setups, tuple(sorted(kinds))
-
-
-def _network(row: Mapping[str, Any], folder: Path) -> Arch:
-    if row["arch_json"]:
-        return text.from_file(folder / row["arch_json"])
-    return zoo.get(row["zoo_name"], width=float(row["width"] or 1), resolution_px=int(row["resolution_px"]))
-
-
-def _fit(name: str, setups: Sequence[Setup]) -> Prior:
+def fit(name: str, setups: Sequence[Setup]) -> Prior:
+    """The prior of some set-ups, in which each phone counts as much as any other."""
     devices = [setup.device for setup in setups]
     weights = np.array([1 / devices.count(device) for device in devices])
     return prior.fit(name, [(setup.x, setup.ms) for setup in setups], weights)
@@ -135,7 +76,7 @@ def left_out(setups: Sequence[Setup], draws: int) -> dict[int, tuple[list[float]
     rng = np.random.default_rng(0)
     found: dict[int, tuple[list[float], list[float]]] = {count: ([], []) for count in KNOWN}
     for device in dict.fromkeys(setup.device for setup in setups):
-        others = _fit("others", [setup for setup in setups if setup.device != device])
+        others = fit("others", [setup for setup in setups if setup.device != device])
         for setup in (s for s in setups if s.device == device and s.threads == "1"):
             for count in KNOWN:
                 if count >= len(setup.ms):

@@ -16,6 +16,7 @@ __all__ = [
     "BundleOptions",
     "CalibrateOptions",
     "CompareOptions",
+    "DevicesOptions",
     "ImportOptions",
     "Measurement",
     "MeasurementHere",
@@ -154,6 +155,12 @@ class ShowOptions(CommandOptions):
     device: Text = Field(description="a table's name or file")
     out: AnyPath | None = Field(description="the picture; null: <device>.heatmap.png in the current directory")
     tables_dir: TablesDir
+
+
+class DevicesOptions(Options):
+    """Lists the devices that have a table."""
+
+    tables_dir: TablesDir = None
 
 
 class CompareOptions(Options):

@@ -19,6 +19,7 @@ __all__ = [
     "own_path",
     "read_own",
     "runtime_of",
+    "shipped_path",
     "table_path",
     "user_tables_dir",
 ]
@@ -26,7 +27,10 @@ __all__ = [
 _PACKAGE_TABLES = Path(__file__).parent / "tables"
 REPORT = "validation.json"  # of the latest validation; lies beside the tables
 HOST = "host"  # this machine
-SHIPPED = ("pixel1", "pixel2", "pixel3")  # in a checkout the same folder also holds the user's own tables
+_CORES = ("pixel4", "pixel4_medium", "pixel4_little", "mi8se", "mi8se_little", "a03s", "a03s_little", "iphone7")
+_PHONES = (*_CORES, *(f"{name}_int8" for name in _CORES))
+SHIPPED = ("pixel1", "pixel2", "pixel3", *_PHONES)
+"""In a checkout the same folder also holds the user's own tables."""
 
 
 def load(
@@ -54,7 +58,7 @@ def _path_of(text: str, tables_dir: str | os.PathLike[str] | None) -> Path:
         return Path(text)
     path = _user_dir(tables_dir) / f"{text}.json"
     if not path.exists() and text in SHIPPED:
-        path = _PACKAGE_TABLES / f"{text}.json"
+        path = shipped_path(text)
     if path.exists():
         return path
     known = names(tables_dir=tables_dir)
@@ -113,6 +117,11 @@ def own_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None, s
             "folder with tables_dir=DIR"
         )
     return path
+
+
+def shipped_path(device: str) -> Path:
+    """The file of a table that is shipped, or will be."""
+    return _PACKAGE_TABLES / ("phones" if device in _PHONES else "") / f"{device}.json"
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:
