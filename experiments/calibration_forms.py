@@ -22,8 +22,8 @@ import numpy as np
 
 from experiments import options, provenance, tables
 from experiments.unseen_kinds import read
-from latency_luts import calibrate, calibrated
-from latency_luts.calibrate import KnownLatency
+from latency_luts import calibrated, known
+from latency_luts.known import KnownLatency
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
@@ -103,7 +103,7 @@ def errors(measured: Sequence[KnownLatency], form: Form) -> tuple[float, float]:
 
 def main() -> None:
     folder = Path(options.read({"path": ""}, needed=["path"])["path"])
-    phones = {phone: calibrate.published(phone) for phone in PHONES}
+    phones = {phone: known.published(phone) for phone in PHONES}
     cores = read(folder / "phones_tflite.csv", "mean_ms", "core")
     rows = []
     for name, form in forms().items():

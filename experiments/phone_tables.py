@@ -13,7 +13,8 @@ from experiments import fit_device_prior, options, phones, provenance, tables
 from experiments.phones import Setup
 from latency_luts import few, store, table
 from latency_luts import prior as priors
-from latency_luts.calibrate import KnownLatency, calibrate
+from latency_luts.calibrate import calibrate
+from latency_luts.known import KnownLatency
 from latency_luts.table import CalibratedTable
 
 NAMES = {

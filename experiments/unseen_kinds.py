@@ -28,7 +28,7 @@ import numpy as np
 
 from experiments import options, provenance, tables
 from latency_luts import calibrate
-from latency_luts.calibrate import KnownLatency
+from latency_luts.known import KnownLatency
 from latency_luts.model import LatencyModel
 from latency_luts.unseen import unseen
 from latency_luts.work import kinds_of

@@ -18,134 +18,33 @@ With ``correct=NAME`` the units of that table (measured or imported) are kept, a
 to the latencies: a handful of networks timed on the device makes a borrowed or stale table its own.
 """
 
-import csv
-import difflib
-import io
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from latency_luts import calibrated, few, store
 from latency_luts import prior as priors
 from latency_luts.correction import fit_correction
+from latency_luts.known import KnownLatency, named_alike, published, read_csv
 from latency_luts.model import LatencyModel
 from latency_luts.options import CalibrateOptions
 from latency_luts.origin import Corrected
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, error, write
-from latency_luts.values import short
 from latency_luts.work import kinds_of
 from nas_runtime.command import run
 from nas_runtime.console import brief
-from nas_runtime.files import FileError, read_text
-from search_spaces import text, zoo
-from search_spaces.arch import Arch
+from search_spaces import zoo
 from search_spaces.lower import lower
 from search_spaces.zoo.published import TABLE3
 
-__all__ = ["KnownLatency", "calibrate", "correct", "published", "read_csv"]
+__all__ = ["calibrate", "correct"]
 
 
 _AUTO, _USUAL = "auto", "tflite_fp32"
 _SHOWN = ("mobilenet_v3_small", "mobilenet_v2", "mnasnet_a1")
 MOST_ERROR = 0.30
 """Of networks left out of the fit, on average: a table further off says less than counting multiply-adds does."""
-
-_RESOLUTIONS_PX = (32, 1024)
-_LARGEST_FILE = 16 * 2**20  # bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownLatency:
-    """A network and its latency on a device, in the set-up `source_set`."""
-
-    arch: Arch
-    ms: float
-    source_set: str
-
-
-def published(device: str) -> tuple[KnownLatency, ...]:
-    """What the zoo knows of `device`.
-
-    Raises:
-        ValueError: nothing.
-    """
-    found = tuple(
-        KnownLatency(
-            arch=zoo.get(name, width=row.width, resolution_px=row.resolution_px), ms=row.ms, source_set=row.source_set
-        )
-        for name in zoo.names()
-        for row in zoo.entry(name).latencies
-        if row.device == device
-    )
-    if not found:
-        phones = sorted({row.device for name in zoo.names() for row in zoo.entry(name).latencies})
-        raise ValueError(
-            f"no latency of {device!r} was published for a network of the zoo (there are some of {', '.join(phones)}); "
-            "give yours with latencies=FILE.csv"
-        )
-    return found
-
-
-def read_csv(
-    path: str | os.PathLike[str], device: str, *, dtype: str = "fp32"
-) -> tuple[tuple[KnownLatency, ...], tuple[str, ...]]:
-    """The networks of a file with a latency on `device`, and the names of those that are not in the zoo.
-
-    Raises:
-        ValueError: no such file, not such a file, or a value that cannot be; the message names the line.
-    """
-    path = Path(path)
-    try:
-        content = read_text(path, most_bytes=_LARGEST_FILE).removeprefix("\ufeff")
-        reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError:
-        raise ValueError(f"latencies={path} cannot be read: there is no such file") from None
-    except (FileError, csv.Error) as e:
-        raise ValueError(f"latencies={path} cannot be read: {e}") from None
-    if not rows:
-        raise ValueError(f"latencies={path} has no networks; give a header line and a line for each network")
-    names = reader.fieldnames or []
-    column = next((name for name in (f"{device}_ms", "latency_ms") if name in names), None)
-    if column is None or "network" not in names:
-        raise ValueError(
-            f"latencies={path} needs the columns network and {device}_ms (or latency_ms); it has "
-            f"{short(', '.join(names), quoted=False)}"
-        )
-    found: dict[tuple[Arch, str], KnownLatency] = {}
-    unknown = []
-    for line, row in rows:
-        where = f"latencies={path}, line {line}"
-        if None in row:
-            raise ValueError(f"{where} has more cells than the header; quote cells with commas")
-        if not (row[column] or "").strip() or (row.get("dtype") or "fp32") != dtype:
-            continue
-        ms = _positive(row[column], f"{where}: {column}")
-        resolution_px = _resolution(row.get("resolution_px") or "224", f"{where}: resolution_px")
-        name = (row["network"] or "").strip()
-        if not name:
-            raise ValueError(f"{where} has a latency and no network; name it, or remove the line")
-        arch = _network(name, path.parent, resolution_px, where)
-        if arch is None:
-            unknown.append(name)
-            continue
-        source_set = row.get("source_set") or ""
-        if (arch, source_set) in found:
-            raise ValueError(f"{where}: {short(name)} at {resolution_px} px stands twice; keep one line of it")
-        found[arch, source_set] = KnownLatency(arch=arch, ms=ms, source_set=source_set)
-    if not found:
-        hint = f" ({', '.join(map(named_alike, unknown[:3]))} not known)" if unknown else ""
-        raise ValueError(f"latencies={path} has no latency of {device!r} for a network of the zoo{hint}")
-    return tuple(found.values()), tuple(unknown)
-
-
-def named_alike(name: str) -> str:
-    """`name`, and the network of the zoo that may be meant."""
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), zoo.names(), n=1)
-    return short(name, quoted=False) + (f" (did you mean {close[0]}?)" if close else "")
 
 
 def calibrate(
@@ -218,35 +117,6 @@ def correct(device: str, table: MeasuredTable, measured: Sequence[KnownLatency],
     return replace(
         table, device=device, provenance=provenance, correction=correction, networks=networks, validation=None
     )
-
-
-def _network(name: str, folder: Path, resolution_px: int, where: str) -> Arch | None:
-    if not name.endswith(".json"):
-        return zoo.find(name, resolution_px=resolution_px)
-    try:
-        return text.from_json(read_text(folder / name))
-    except FileNotFoundError:
-        raise ValueError(f"{where}: {short(name, quoted=False)} cannot be read: there is no such file") from None
-    except ValueError as e:
-        raise ValueError(f"{where}: {short(name, quoted=False)}: {e}") from None
-
-
-def _positive(value: str, where: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{where} is {short(value)}; it must be a number above 0")
-    return number
-
-
-def _resolution(value: str, where: str) -> int:
-    number = int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
-    if not _RESOLUTIONS_PX[0] <= number <= _RESOLUTIONS_PX[1]:
-        low, high = _RESOLUTIONS_PX
-        raise ValueError(f"{where} is {short(value)}; it must be a whole number from {low} to {high}")
-    return number
 
 
 def _check_fit(table: Table, *, force: bool) -> None:

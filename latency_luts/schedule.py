@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from latency_luts import last_layers
-from latency_luts.calibrate import published
+from latency_luts.known import published
 from latency_luts.measure import identity
 from latency_luts.options import MeasurementHere
 from latency_luts.table import Identity

@@ -1,6 +1,6 @@
 """Tables of latencies that tests begin with."""
 
-from latency_luts import calibrate
+from latency_luts import calibrate, known
 from latency_luts.key import key
 from latency_luts.table import CalibratedTable, Identity, MeasuredTable, Timing
 from search_spaces import spaces
@@ -16,7 +16,7 @@ def measured_table(archs, ms=1.0, **changes) -> MeasuredTable:
 
 
 def phone_table(device: str) -> CalibratedTable:
-    return calibrate.calibrate(device, calibrate.published(device))
+    return calibrate.calibrate(device, known.published(device))
 
 
 def made_up_table(**changes) -> MeasuredTable:

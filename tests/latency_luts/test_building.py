@@ -16,6 +16,7 @@ from latency_luts import (
     calibrate,
     due,
     fold,
+    known,
     last_layers,
     measure,
     residence,
@@ -95,7 +96,7 @@ def test_a_corrected_table_keeps_its_correction(tmp_path, fake):
     archs, path = random_archs(12, rng_seed=0), tmp_path / "host.json"
     fake(saved_by_mib_ms=0.05)
     table = build.build("host", {unit for arch in archs[:6] for unit in lower(arch)}, named(archs[:6]), path)
-    timed = [calibrate.KnownLatency(arch=a, ms=2.2 * len(a.blocks) + 1, source_set="") for a in archs[:6]]
+    timed = [known.KnownLatency(arch=a, ms=2.2 * len(a.blocks) + 1, source_set="") for a in archs[:6]]
     corrected = calibrate.correct("board", table, timed)
     write(corrected, path)
     fake(saved_by_mib_ms=0.05)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import latency_luts
-from latency_luts import calibrate, calibrated
+from latency_luts import calibrate, calibrated, known
 from latency_luts.options import CalibrateOptions
 from latency_luts.table import Correction, TableError
 from search_spaces import text, zoo
@@ -32,18 +32,18 @@ def test_shipped_phone_tables_are_reproducible(phone):
 @pytest.mark.parametrize(("phone", "rows", "networks"), [("pixel1", 35, 32), ("pixel2", 11, 9), ("pixel3", 11, 9)])
 def test_the_zoo_has_the_published_latencies_of_phones(phone, rows, networks):
     """Those of floating-point networks; the file has quantised ones as well."""
-    measured, unknown = calibrate.read_csv(Path(__file__).parents[1] / "data" / "phone_latencies.csv", phone)
+    measured, unknown = known.read_csv(Path(__file__).parents[1] / "data" / "phone_latencies.csv", phone)
     assert unknown == ()
 
     def told(found):
         return sorted((m.source_set, m.arch.name, m.arch.resolution_px, m.ms) for m in found)
 
-    assert told(measured) == told(calibrate.published(phone))
+    assert told(measured) == told(known.published(phone))
     assert (len(measured), len({m.arch for m in measured})) == (rows, networks)
 
 
 def test_leave_one_out_is_computed_without_any_row_of_the_network():
-    rows = calibrate.published("pixel1")
+    rows = known.published("pixel1")
     table = phone_table("pixel1")
     arch = zoo.get("mobilenet_v2")  # in two source sets
     others = [row for row in rows if row.arch != arch]
@@ -133,7 +133,7 @@ def test_latency_file_messages(tmp_path, content, message):
     path = tmp_path / "f.csv"
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
-        calibrate.read_csv(path, "phone")
+        known.read_csv(path, "phone")
 
 
 def test_a_latency_file_may_name_network_files_and_unknown_networks(tmp_path):
@@ -141,7 +141,7 @@ def test_a_latency_file_may_name_network_files_and_unknown_networks(tmp_path):
     (tmp_path / "mine.json").write_text(text.to_json(arch))
     path = tmp_path / "f.csv"
     path.write_text(CSV + "mine.json,,3,\nMobileNetV2 0.5,96,2.5,\nMobileNetV9,224,1,\nMobileNetV2,224,,\n")
-    measured, unknown = calibrate.read_csv(path, "phone")
+    measured, unknown = known.read_csv(path, "phone")
     assert [m.ms for m in measured] == [3.0, 2.5]
     assert measured[0].arch == arch
     assert measured[1].arch == zoo.get("mobilenet_v2", width=0.5, resolution_px=96)
@@ -152,9 +152,7 @@ def test_a_borrowed_table_is_corrected_by_a_few_networks():
     archs = random_archs(5, rng_seed=0)
     table = measured_table(archs, ms=2.0, correction=Correction(offset_ms=-0.5, saved_by_mib_ms=0.1))
     borrowed = latency_luts.LatencyModel(table)
-    measured = [
-        calibrate.KnownLatency(arch=arch, ms=1.5 * borrowed.latency_ms(arch) + 1, source_set="") for arch in archs
-    ]
+    measured = [known.KnownLatency(arch=arch, ms=1.5 * borrowed.latency_ms(arch) + 1, source_set="") for arch in archs]
     corrected = calibrate.correct("board", table, measured)
     assert corrected.units == table.units
     assert latency_luts.LatencyModel(corrected).latency_ms(archs[0]) == pytest.approx(measured[0].ms)
@@ -167,7 +165,7 @@ def test_latencies_that_do_not_grow_with_the_table_s_are_refused():
     archs = random_archs(5, rng_seed=0)
     table = measured_table(archs, ms=2.0)
     ms = latency_luts.LatencyModel(table).latency_ms
-    falling = [calibrate.KnownLatency(arch=arch, ms=100 - ms(arch), source_set="") for arch in archs]
+    falling = [known.KnownLatency(arch=arch, ms=100 - ms(arch), source_set="") for arch in archs]
     with pytest.raises(ValueError, match="the latencies do not grow with those of the table of 'test': networks that"):
         calibrate.correct("board", table, falling)
 
@@ -175,7 +173,7 @@ def test_latencies_that_do_not_grow_with_the_table_s_are_refused():
 def test_a_table_that_is_corrected_twice_says_whose_units_it_has():
     archs = random_archs(5, rng_seed=0)
     table = replace(measured_table(archs, ms=2.0), device="rpi4", provenance={"reference_ms": 2.0})
-    timed = [calibrate.KnownLatency(arch=arch, ms=3.0 * len(arch.blocks), source_set="") for arch in archs]
+    timed = [known.KnownLatency(arch=arch, ms=3.0 * len(arch.blocks), source_set="") for arch in archs]
     once = calibrate.correct("mine", table, timed, source="five.csv")
     twice = calibrate.correct("mine", once, timed, source="more.csv")
     said = "mine: corrected to 5 networks of more.csv; its units are those of rpi4, measured on test cpu"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import calibrate, calibrated
-from latency_luts.calibrate import KnownLatency
+from latency_luts import calibrate, calibrated, known
+from latency_luts.known import KnownLatency
 from latency_luts.table import CalibratedTable, TableError, read, write
 from latency_luts.unseen import UNSEEN, described, of_network, of_networks, unseen
 from latency_luts.work import kinds, kinds_of
@@ -67,7 +67,7 @@ def test_the_zoo_s_kinds():
 def errors_of_networks_left_out(phone: str, group: Callable[[Arch], Hashable]) -> tuple[int, list[float]]:
     """How many networks, and of each published latency its error by a fit to those of other groups: as the docstrings
     define it, from the latencies themselves."""
-    rows = calibrate.published(phone)
+    rows = known.published(phone)
     networks, off = set(), []
     for row in rows:
         others = [other for other in rows if group(other.arch) != group(row.arch)]

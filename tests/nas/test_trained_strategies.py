@@ -319,9 +319,8 @@ def test_shared_weights_are_prepared_for_the_task(monkeypatch, tmp_path, start, 
     executor = SimpleNamespace(workers_here=3)
     judge, trainer, _ = opened(Shared(trainings=its, shared=PLAN), monkeypatch, tmp_path, executor=executor)
     problem = asked.pop("problem")
-    its = (problem.latency, problem.target_ms, problem.longest_ms, problem.reward)
-    assert its == ("latency", "target_ms", "longest_ms", "reward")
-    assert problem.space == judge.task.space
+    assert (problem.latency, problem.target_ms, problem.longest_ms) == ("latency", "target_ms", "longest_ms")
+    assert (problem.space, problem.reward) == (judge.task.space, "reward")
     expected = {"folder": tmp_path, "plan": PLAN, "trainer": trainer, "rng_seed": 5, "threads": 3, "console": "console"}
     assert asked == expected
     assert judge.controller == (learned or "controller")
