@@ -34,6 +34,7 @@ from search_spaces.ops import Conv, Dropout
 __all__ = [
     "FEATURES",
     "Calibration",
+    "called",
     "features",
     "fit",
     "left_out",
@@ -122,7 +123,7 @@ def fit(
     family_out_ms = left_out(x, y, s, archs, first=first, groups=families)
     networks = [
         NetworkFit(
-            name=f"{arch.name} @{arch.resolution_px}" if arch.resolution_px != 224 else arch.name,
+            name=called(arch),
             ms=float(y[i]),
             fitted_ms=float(fitted_ms[i]),
             left_out_ms=float(left_out_ms[i]),
@@ -137,6 +138,11 @@ def fit(
         factors=dict(zip(names, factors.tolist(), strict=True)),
         networks=tuple(networks),
     )
+
+
+def called(arch: Arch) -> str:
+    """A network's name, with its resolution where that is another than 224 px."""
+    return f"{arch.name} @{arch.resolution_px}" if arch.resolution_px != 224 else arch.name
 
 
 def left_out(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from latency_luts import prior as priors
+from latency_luts.calibrated import called
 from latency_luts.model import DEVIATIONS
 from latency_luts.prior import Posterior, Prior
 from latency_luts.table import CalibratedTable, Doubt, NetworkFit
@@ -34,7 +35,7 @@ def fit_few(
     several = len(set(families)) > 1
     networks = [
         NetworkFit(
-            name=f"{arch.name} @{arch.resolution_px}" if arch.resolution_px != 224 else arch.name,
+            name=called(arch),
             ms=float(y[i]),
             fitted_ms=float(fitted_ms[i]),
             left_out_ms=float(left_out_ms[i]),
