@@ -37,7 +37,7 @@ class Setup:
 
     @cached_property
     def x(self) -> np.ndarray:
-        """(n, 6) the networks' features."""
+        """(n, 9) the networks' features."""
         return np.array([prior.network_features(arch) for arch in self.archs])
 
 

@@ -20,15 +20,23 @@ from typing import Any
 
 import numpy as np
 
+from latency_luts.work import BOUNDS
 from nas_runtime.console import brief, did_you_mean
 from search_spaces import cost
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
-from search_spaces.ops import Conv, Dropout, Flatten
+from search_spaces.ops import Conv, Dropout, Flatten, Op
 
 __all__ = ["FEATURES", "Posterior", "Prior", "features", "fit", "load", "names", "network_features", "posterior"]
 
-FEATURES = ("pointwise_madd", "dense_madd", "depthwise_row", "activation_byte", "operator", "weight_byte")
+FEATURES = (
+    *("pointwise_madd", "winograd_madd", "dense_madd", "grouped_madd", "depthwise_row"),
+    *("activation_byte", "operator", "weight_byte", "curved_value"),
+)
+"""Multiply-adds of 1x1 convolutions and fully connected layers, of 3x3 convolutions with stride 1, which Winograd's
+method does with less, of other k x k convolutions, and of grouped ones; rows that depthwise convolutions read (see
+`latency_luts.calibrated`); bytes of activations read and written; operators; bytes of weights; and values that go
+through an activation which is no bound, as hard swish."""
 _FOLDER = Path(__file__).parent / "priors"
 _BYTES = 4  # float32; of int8 a factor, which the costs have
 
@@ -45,8 +53,8 @@ class Posterior:
     """The costs of a device, as far as they are known.
 
     Attributes:
-        mean: (6,) of the logarithms of milliseconds for one of each of `FEATURES`.
-        covariance: (6, 6) of these.
+        mean: (9,) of the logarithms of milliseconds for one of each of `FEATURES`.
+        covariance: (9, 9) of these.
         noise: the deviation of the logarithm of a network's latency from the formula.
     """
 
@@ -55,19 +63,19 @@ class Posterior:
     noise: float
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Milliseconds (n,) of networks with features (n, 6), and the deviations (n,) of their logarithms."""
+        """Milliseconds (n,) of networks with features (n, 9), and the deviations (n,) of their logarithms."""
         ms, shares = _formula(self.mean, x)
         variance = np.einsum("ij,jk,ik->i", shares, self.covariance, shares)
         return ms, np.sqrt(variance + self.noise**2)
 
     def most_telling(self, candidates: np.ndarray, asked: np.ndarray) -> int:
-        """Which of the candidates (m, 6), once measured, would leave the least doubt about the networks (n, 6)."""
+        """Which of the candidates (m, 9), once measured, would leave the least doubt about the networks (n, 9)."""
         _, wanted = _formula(self.mean, asked)
         left = [np.einsum("ij,jk,ik->i", wanted, self.once(x).covariance, wanted).mean() for x in candidates]
         return int(np.argmin(left))
 
     def once(self, x: np.ndarray) -> "Posterior":
-        """What would be known if a network with features (6,) were measured, and took what is expected."""
+        """What would be known if a network with features (9,) were measured, and took what is expected."""
         _, (share,) = _formula(self.mean, x[None])
         along = self.covariance @ share
         covariance = self.covariance - np.outer(along, along) / (share @ along + self.noise**2)
@@ -102,31 +110,41 @@ class Prior:
 
 
 def features(unit: Unit) -> np.ndarray:
-    """(6,) how many of each of `FEATURES` `unit` has."""
-    pointwise = dense = rows = values = operators = 0
+    """(9,) how many of each of `FEATURES` `unit` has."""
+    found = dict.fromkeys(FEATURES, 0.0)
     for node in unit.nodes:
         if isinstance(node.op, Dropout | Flatten):
             continue
         if isinstance(node.op, Conv) and node.op.depthwise:
             channels, height, _ = node.out_shape
-            rows += channels * height * node.op.size[0]
-        elif isinstance(node.op, Conv) and prod(node.op.size) > 1:
-            dense += cost.node_madds(node)
+            found["depthwise_row"] += channels * height * node.op.size[0]
         else:
-            pointwise += cost.node_madds(node)
-        values += sum(map(prod, node.in_shapes)) + prod(node.out_shape)
-        operators += 1
-    weights = cost.unit_folded_weights(unit)
-    return np.array([pointwise, dense, rows, values * _BYTES, operators, weights * _BYTES], dtype=np.float64)
+            found[_kind(node.op)] += cost.node_madds(node)
+        values = sum(map(prod, node.in_shapes)) + prod(node.out_shape)
+        found["activation_byte"] += values * _BYTES
+        found["operator"] += 1
+        if getattr(node.op, "act", "none") not in BOUNDS and node.out_shape[1:] != (1, 1):
+            found["curved_value"] += prod(node.out_shape)
+    found["weight_byte"] = cost.unit_folded_weights(unit) * _BYTES
+    return np.array(list(found.values()), dtype=np.float64)
+
+
+def _kind(op: Op) -> str:
+    """Of its multiply-adds."""
+    if not isinstance(op, Conv) or prod(op.size) == op.groups == 1:
+        return "pointwise_madd"
+    if op.groups > 1:
+        return "grouped_madd"
+    return "winograd_madd" if (op.size, op.stride) == ((3, 3), 1) else "dense_madd"
 
 
 def network_features(arch: Arch) -> np.ndarray:
-    """(6,) the sum of `features` over the units of `arch`."""
+    """(9,) the sum of `features` over the units of `arch`."""
     return np.sum([features(unit) for unit in lower(arch)], axis=0)
 
 
 def posterior(prior: Prior, x: np.ndarray, ms: np.ndarray) -> Posterior:
-    """What is known of a device whose networks with features (n, 6) take so many milliseconds (n,)."""
+    """What is known of a device whose networks with features (n, 9) take so many milliseconds (n,)."""
     if not len(ms):
         return Posterior(mean=prior.mean, covariance=prior.covariance, noise=prior.noise)
     fitted = _device(_Usual(prior.mean, np.linalg.inv(prior.covariance), prior.noise), x, np.log(ms), prior.mean)
@@ -134,7 +152,7 @@ def posterior(prior: Prior, x: np.ndarray, ms: np.ndarray) -> Posterior:
 
 
 def fit(name: str, devices: Sequence[tuple[np.ndarray, np.ndarray]], weights: np.ndarray) -> Prior:
-    """The prior of devices by the features (n, 6) and milliseconds (n,) of networks on each; a weight (devices,) says
+    """The prior of devices by the features (n, 9) and milliseconds (n,) of networks on each; a weight (devices,) says
     how much each counts."""
     weights = weights / weights.sum()
     data = [(x, np.log(ms)) for x, ms in devices]
@@ -157,7 +175,7 @@ def fit(name: str, devices: Sequence[tuple[np.ndarray, np.ndarray]], weights: np
 
 @dataclass(frozen=True)
 class _Usual:
-    """The mean (6,) of log costs, the inverse of their covariance, and the noise of devices."""
+    """The mean (9,) of log costs, the inverse of their covariance, and the noise of devices."""
 
     mean: np.ndarray
     precision: np.ndarray
@@ -165,14 +183,15 @@ class _Usual:
 
 
 def _start(data: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """(6,) log costs by which every feature takes the same share of the networks' time."""
+    """(9,) log costs by which every feature takes the same share of a usual network's time."""
     x, y = np.vstack([x for x, _ in data]), np.concatenate([y for _, y in data])
-    each = np.exp(y)[:, None] / len(FEATURES) / np.where(x > 0, x, np.nan)
-    return np.log(np.nanmedian(each, axis=0))
+    usual = np.array([np.median(np.exp(y)[own > 0] / own[own > 0]) if own.any() else np.nan for own in x.T])
+    usual = np.where(np.isnan(usual), usual[FEATURES.index("pointwise_madd")], usual)  # what no network has
+    return np.log(usual / len(FEATURES))
 
 
 def _formula(mean: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Milliseconds (n,) of features (n, 6), and the share (n, 6) of them that each feature has: the derivatives of
+    """Milliseconds (n,) of features (n, 9), and the share (n, 9) of them that each feature has: the derivatives of
     their logarithms."""
     parts = x * np.exp(mean)
     ms = parts.sum(axis=1)
@@ -196,7 +215,7 @@ def _device(usual: _Usual, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> P
 def _most_likely(
     usual: _Usual, x: np.ndarray, y: np.ndarray, weights: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest log costs (6,), and their covariance there, by Levenberg's and Marquardt's method."""
+    """The likeliest log costs (9,), and their covariance there, by Levenberg's and Marquardt's method."""
 
     def loss(at: np.ndarray) -> float:
         apart = at - usual.mean

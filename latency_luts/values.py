@@ -113,7 +113,7 @@ class Doubt:
 
     Attributes:
         prior: its name.
-        covariance: (6, 6) of the logarithms of the costs.
+        covariance: (9, 9) of the logarithms of the costs.
         noise: the deviation of the logarithm of a network's latency from the formula.
         expected_error: the mean error of tables fitted to so many networks, of devices that no prior had seen.
     """

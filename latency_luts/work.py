@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from search_spaces.lower import Node, Unit
 from search_spaces.ops import Act, Conv, Dropout, Flatten, Linear, Pool
 
-__all__ = ["kinds", "kinds_of"]
+__all__ = ["BOUNDS", "kinds", "kinds_of"]
 
 _IMAGE_CH = 4  # a convolution of so many channels reads the image, in rows and not in channels
 _LARGE_WEIGHTS = 10_000_000  # of a layer; 40 MB come from memory each time, mobile classifiers have 1 to 3 million
-_FREE = ("none", "relu", "relu6")  # bounds that a kernel applies as it writes
+BOUNDS = ("none", "relu", "relu6")
+"""Activations that a kernel applies as it writes."""
 _NAMES = {
     "Add": "sum",
     "Concat": "concatenation",
@@ -67,4 +68,4 @@ def _convolution(op: Conv) -> str:
 
 def _activation(act: str, node: Node) -> list[str]:
     """A gate's activation, on one value a channel, takes no time."""
-    return [] if act in _FREE or node.out_shape[1:] == (1, 1) else [act.replace("_", " ")]
+    return [] if act in BOUNDS or node.out_shape[1:] == (1, 1) else [act.replace("_", " ")]

@@ -13,8 +13,8 @@ NETWORKS = [
     for width in (0.5, 0.75, 1.0)
 ] + [zoo.get(name) for name in ("squeezenet_1_0", "squeezenet_1_1", "shufflenet_v2", "efficientnet_b0", "resnet50")]
 X = np.array([prior.network_features(arch) for arch in NETWORKS])
-MEAN = np.log([2e-8, 2e-8, 1e-5, 1e-7, 1e-3, 1e-8])
-SHARED = Prior(name="drawn", mean=MEAN, covariance=0.16 * np.eye(6) + 0.36, noise=0.03)
+MEAN = np.log([2e-8, 1e-8, 2e-8, 4e-8, 1e-5, 1e-7, 1e-3, 1e-8, 1e-6])
+SHARED = Prior(name="drawn", mean=MEAN, covariance=0.16 * np.eye(9) + 0.36, noise=0.03)
 
 
 def drawn(rng, count, *, noise=0.03):
@@ -26,18 +26,21 @@ def drawn(rng, count, *, noise=0.03):
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "squeezenet_1_0", "resnet50", "alexnet"])
 def test_features_count_what_the_network_has(name):
     arch = zoo.get(name)
-    pointwise, dense, rows, values, operators, weights = prior.network_features(arch)
+    its = dict(zip(FEATURES, prior.network_features(arch), strict=True))
     depthwise = sum(
         cost.node_madds(node)
         for unit in prior.lower(arch)
         for node in unit.nodes
         if isinstance(node.op, prior.Conv) and node.op.depthwise
     )
-    assert pointwise + dense + depthwise == cost.madds(arch)
-    assert (rows > 0) == (depthwise > 0)
-    assert weights == 4 * sum(map(cost.unit_folded_weights, prior.lower(arch)))
-    assert values > 4 * 3 * 224**2
-    assert operators == int(operators) > 5
+    assert sum(its[name] for name in FEATURES if name.endswith("_madd")) + depthwise == cost.madds(arch)
+    assert (its["depthwise_row"] > 0) == (depthwise > 0)
+    assert its["weight_byte"] == 4 * sum(map(cost.unit_folded_weights, prior.lower(arch)))
+    assert its["activation_byte"] > 4 * 3 * 224**2
+    assert its["operator"] == int(its["operator"]) > 5
+    assert (its["curved_value"] > 0) == (name == "mobilenet_v3_large")
+    assert (its["winograd_madd"] > 0) == (name != "mobilenet_v3_large")
+    assert its["grouped_madd"] == 0
 
 
 def test_without_latencies_all_that_is_known_is_the_prior():
@@ -57,7 +60,7 @@ def test_the_likeliest_costs_are_where_the_loss_is_flat():
     def loss(there):
         return weights @ (y - np.log(X @ np.exp(there))) ** 2 + (there - MEAN) @ usual.precision @ (there - MEAN)
 
-    for direction in np.eye(6):
+    for direction in np.eye(9):
         step = 1e-4 * direction
         assert loss(at + step) >= loss(at) - 1e-9
         slope = (loss(at + step) - loss(at - step)) / 2e-4
