@@ -1,13 +1,14 @@
-"""What are phones like? `python -m experiments.fit_device_prior path=phones_tflite.csv`
+"""What are devices like? `python -m experiments.fit_device_prior path=phones_tflite.csv ncnn_path=cpus_ncnn.csv`
 
-Fits the priors `tflite_fp32` and `tflite_int8` of `latency_luts.prior` to latencies of networks on phones' cores, by
-TensorFlow Lite, and says how far off a device's latencies are that was left out, all its cores with it, when so many of
-its networks are known: drawn at random `draws` times, the error is that on the other networks.
+Fits the priors of `latency_luts.prior` to published latencies (`experiments.published_latencies`): `tflite_fp32` and
+`tflite_int8` to those of phones' cores, `ncnn` to those of CPUs. Says how far off a device's latencies are that was
+left out, all its cores with it, when so many of its networks are known: drawn at random `draws` times, the error is
+that on the other networks.
 
-    python -m experiments.fit_device_prior path=phones_tflite.csv [draws=30]
+    python -m experiments.fit_device_prior path=phones_tflite.csv ncnn_path=cpus_ncnn.csv [draws=30]
 
-`experiments.phones` says what the file has. Cores with one thread or two count, each phone as much as any other.
-`inside` is the share of networks within the interval that is to hold 90 %. Writes latency_luts/priors/*.json and
+Each device counts as much as any other; set-ups with one thread are asked about. `inside` is the share of networks
+within the interval that is to hold 90 %. Writes latency_luts/priors/*.json and
 experiments/results/fit_device_prior.csv.
 """
 
@@ -18,53 +19,58 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import options, phones, provenance, tables
-from experiments.phones import Setup
+from experiments import options, provenance, published_latencies, tables
+from experiments.published_latencies import NCNN, TFLITE, Setup
 from latency_luts import prior
 from latency_luts.prior import Prior
 from latency_luts.work import kinds_of
 from nas_runtime.files import write_text
 from search_spaces.lower import lower
 
-DTYPES = ("fp32", "int8")
-KNOWN = (1, 2, 3, 5, 10, 19)
+KNOWN = (1, 2, 3, 5, 9, 10, 19)
 _90 = 1.645  # deviations on either side of 90 % of a normal distribution
 
 
 def main() -> None:
-    given = options.read({"path": "", "draws": 30}, needed=["path"])
+    given = options.read({"path": "", "ncnn_path": "", "draws": 30}, needed=["path", "ncnn_path"])
     rows = []
-    for dtype in DTYPES:
-        setups = phones.read(Path(given["path"]), dtype)
-        kinds = tuple(sorted({kind for s in setups for arch in s.archs for kind in kinds_of(lower(arch))}))
-        fitted = fit(f"tflite_{dtype}", setups)
+    for name, (setups, source) in read(Path(given["path"]), Path(given["ncnn_path"])).items():
         errors = left_out(setups, given["draws"])
-        devices = ", ".join(dict.fromkeys(f"{s.device} {s.core}" for s in setups))
-        known = tuple((count, round(float(np.mean(off)), 4)) for count, (off, _) in errors.items())
-        shipped = replace(fitted, devices=devices, kinds=kinds, errors=known, source=phones.SOURCE)
+        shipped = replace(
+            fit(name, setups),
+            devices=", ".join(dict.fromkeys(f"{s.device} {s.core}" for s in setups)),
+            kinds=tuple(sorted({kind for s in setups for arch in s.archs for kind in kinds_of(lower(arch))})),
+            errors=tuple((count, round(float(np.mean(off)), 4)) for count, (off, _) in errors.items()),
+            source=source,
+        )
         write_text(
-            Path(prior.__file__).parent / "priors" / f"{shipped.name}.json",
-            json.dumps(prior.to_dict(shipped), indent=1) + "\n",
+            Path(prior.__file__).parent / "priors" / f"{name}.json", json.dumps(prior.to_dict(shipped), indent=1) + "\n"
         )
         rows += [
             {
-                "prior": shipped.name,
+                "prior": name,
                 "networks known": str(count),
                 "error %": f"{100 * np.mean(off):.1f}",
                 "median %": f"{100 * np.median(off):.1f}",
-                "worst device %": f"{100 * max(map(np.mean, off)):.1f}",
+                "worst device %": f"{100 * max(off):.1f}",
                 "inside %": f"{100 * np.mean(inside):.0f}",
                 "set-ups": str(len(off)),
             }
             for count, (off, inside) in errors.items()
         ]
-    title = "Networks of a phone that was left out, by how many of its networks are known"
+    title = "Networks of a device that was left out, by how many of its networks are known"
     origin = provenance.of("draws 0", packages=("numpy",), runs=[])
     tables.show(title, rows, tables.RESULTS / "fit_device_prior.csv", origin=origin)
 
 
+def read(phones: Path, ncnn: Path) -> dict[str, tuple[list[Setup], str]]:
+    """The set-ups that each prior is fitted to, and where they are from."""
+    found = {f"tflite_{dtype}": (published_latencies.read_phones(phones, dtype), TFLITE) for dtype in ("fp32", "int8")}
+    return found | {"ncnn": (published_latencies.read_ncnn(ncnn), NCNN)}
+
+
 def fit(name: str, setups: Sequence[Setup]) -> Prior:
-    """The prior of some set-ups, in which each phone counts as much as any other."""
+    """The prior of some set-ups, in which each device counts as much as any other."""
     devices = [setup.device for setup in setups]
     weights = np.array([1 / devices.count(device) for device in devices])
     return prior.fit(name, [(setup.x, setup.ms) for setup in setups], weights)
@@ -90,7 +96,7 @@ def left_out(setups: Sequence[Setup], draws: int) -> dict[int, tuple[list[float]
                     inside += (np.abs(np.log(ms / setup.ms[rest])) < _90 * deviation).tolist()
                 found[count][0].append(float(np.mean(off)))
                 found[count][1].append(float(np.mean(inside)))
-    return found
+    return {count: its for count, its in found.items() if its[0]}
 
 
 if __name__ == "__main__":

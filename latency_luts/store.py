@@ -28,8 +28,12 @@ _PACKAGE_TABLES = Path(__file__).parent / "tables"
 REPORT = "validation.json"  # of the latest validation; lies beside the tables
 HOST = "host"  # this machine
 _CORES = ("pixel4", "pixel4_medium", "pixel4_little", "mi8se", "mi8se_little", "a03s", "a03s_little", "iphone7")
-_PHONES = (*_CORES, *(f"{name}_int8" for name in _CORES))
-SHIPPED = ("pixel1", "pixel2", "pixel3", *_PHONES)
+_BOARDS = (
+    *("apple_m1", "jetson_orin_nano", "raspberry_pi_3bplus", "raspberry_pi_5", "raspberry_pi_zero_2w"),
+    *("rk3588", "rk3588_little", "snapdragon_8gen2"),
+)
+_PUBLISHED = (*_CORES, *(f"{name}_int8" for name in _CORES), *_BOARDS)
+SHIPPED = ("pixel1", "pixel2", "pixel3", *_PUBLISHED)
 """In a checkout the same folder also holds the user's own tables."""
 
 
@@ -121,7 +125,7 @@ def own_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None, s
 
 def shipped_path(device: str) -> Path:
     """The file of a table that is shipped, or will be."""
-    return _PACKAGE_TABLES / ("phones" if device in _PHONES else "") / f"{device}.json"
+    return _PACKAGE_TABLES / ("published" if device in _PUBLISHED else "") / f"{device}.json"
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:

@@ -137,7 +137,7 @@ def test_what_would_be_known_after_one_more():
 
 
 def test_what_is_shipped():
-    assert prior.names() == ("tflite_fp32", "tflite_int8")
+    assert prior.names() == ("ncnn", "tflite_fp32", "tflite_int8")
     for name in prior.names():
         shipped = prior.load(name)
         assert shipped.name == name

@@ -1,0 +1,102 @@
+"""Tables of cores: `python -m experiments.published_tables path=phones_tflite.csv ncnn_path=cpus_ncnn.csv`
+
+Fits a table to the published latencies of each core (`experiments.published_latencies`), with one thread, as
+`latency_luts.calibrate` does: from scratch, or with the prior that the *other* devices give, whichever is nearer to
+networks that are left out. Writes them to latency_luts/tables/published, from where they are shipped, and their errors
+to experiments/results/published_tables.csv.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from experiments import fit_device_prior, options, provenance, tables
+from experiments.published_latencies import Setup
+from latency_luts import few, store, table
+from latency_luts import prior as priors
+from latency_luts.calibrate import calibrate
+from latency_luts.known import KnownLatency
+from latency_luts.table import CalibratedTable
+
+PHONES = {
+    ("pixel4", "1large"): ("pixel4", "Pixel 4, one large core"),
+    ("pixel4", "1med"): ("pixel4_medium", "Pixel 4, one medium core"),
+    ("pixel4", "1small"): ("pixel4_little", "Pixel 4, one little core"),
+    ("mi8se", "1large"): ("mi8se", "Mi 8 SE, one large core"),
+    ("mi8se", "1small"): ("mi8se_little", "Mi 8 SE, one little core"),
+    ("a03s", "1large"): ("a03s", "Galaxy A03s, one large core"),
+    ("a03s", "1small"): ("a03s_little", "Galaxy A03s, one little core"),
+    ("iphone7", "1large"): ("iphone7", "iPhone 7, one large core"),
+}
+"""Names of tables, and what they are of, by device and core. Those of int8 end in ``_int8``."""
+BOARDS = {
+    ("macbook_pro_m1", "all"): ("apple_m1", "Apple M1, one core"),
+    ("jetson_orin_nano", "all"): ("jetson_orin_nano", "Jetson Orin Nano, one core"),
+    ("raspberry_pi_3bplus", "all"): ("raspberry_pi_3bplus", "Raspberry Pi 3B+, one core"),
+    ("raspberry_pi_5", "all"): ("raspberry_pi_5", "Raspberry Pi 5, one core"),
+    ("raspberry_pi_zero_2w", "all"): ("raspberry_pi_zero_2w", "Raspberry Pi Zero 2 W, one core"),
+    ("rk3588", "big"): ("rk3588", "RK3588, one big core"),
+    ("rk3588", "little"): ("rk3588_little", "RK3588, one little core"),
+    ("snapdragon_8gen2", "big"): ("snapdragon_8gen2", "Snapdragon 8 Gen 2, one big core"),
+}
+RUNS = {
+    "tflite_fp32": (PHONES, "", "TensorFlow Lite 2.10, batch 1, fp32"),
+    "tflite_int8": (PHONES, "_int8", "TensorFlow Lite 2.10, batch 1, int8"),
+    "ncnn": (BOARDS, "", "ncnn, batch 1, 16 bits where the CPU has them, else fp32"),
+}
+"""By prior: the tables, how their names end, and how networks run there."""
+
+
+def main() -> None:
+    given, rows = options.read({"path": "", "ncnn_path": ""}, needed=["path", "ncnn_path"]), []
+    for prior, (setups, source) in fit_device_prior.read(Path(given["path"]), Path(given["ncnn_path"])).items():
+        named, ending, how = RUNS[prior]
+        for setup in (s for s in setups if s.threads == "1" and (s.device, s.core) in named):
+            device, core = named[setup.device, setup.core]
+            made, rival = _made(device + ending, prior, setup, setups)
+            words = f"{len(setup.ms)} latencies of {source}" + ", beginning with other devices" * bool(made.doubt)
+            provenance_ = {
+                **made.provenance,
+                "command": "python -m experiments.published_tables path=phones_tflite.csv ncnn_path=cpus_ncnn.csv",
+                "fitted_to": words,
+                "set_up": f"{core}, {how}",
+            }
+            table.write(replace(made, provenance=provenance_), store.shipped_path(made.device))
+            rows.append(_row(made, rival))
+    origin = provenance.of(provenance.NOTHING_RANDOM, packages=("numpy",), runs=[])
+    path = tables.RESULTS / "published_tables.csv"
+    tables.show("Networks left out of the fit of their core", rows, path, origin=origin)
+
+
+def _made(device: str, prior: str, setup: Setup, setups: list[Setup]) -> tuple[CalibratedTable, CalibratedTable]:
+    """The table of a core, and the other that it might have been."""
+    shipped = priors.load(prior)
+    others = fit_device_prior.fit("", [other for other in setups if other.device != setup.device])
+    others = replace(others, name=f"{prior} without {setup.device}", kinds=shipped.kinds, errors=shipped.errors)
+    ms = setup.ms.tolist()
+    with_prior = few.fit_few(device, setup.archs, ms, others)
+    known = [KnownLatency(arch=arch, ms=its, source_set="") for arch, its in zip(setup.archs, ms, strict=True)]
+    alone = calibrate(device, known)
+    first, second = table.error(with_prior), table.error(alone)
+    assert first
+    assert second
+    return (with_prior, alone) if first.mape <= second.mape else (alone, with_prior)
+
+
+def _row(made: CalibratedTable, rival: CalibratedTable) -> dict[str, str]:
+    off, other = table.error(made), table.error(rival)
+    assert off
+    assert off.family
+    assert other
+    return {
+        "table": made.device,
+        "networks": str(off.networks),
+        "fitted": "with a prior" if made.doubt else "from scratch",
+        "error %": f"{100 * off.mape:.1f}",
+        "worst %": f"{100 * off.worst:.1f}",
+        "family left out %": f"{100 * off.family.mape:.1f}",
+        "the other way %": f"{100 * other.mape:.1f}",
+    }
+
+
+if __name__ == "__main__":
+    options.run(main)
