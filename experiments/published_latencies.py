@@ -25,10 +25,24 @@ __all__ = ["NCNN", "TFLITE", "Setup", "read_ncnn", "read_phones"]
 
 TFLITE = "phones with TensorFlow Lite 2.10, qed-usc/mobile-ml-benchmark @40ba833a, MIT"
 NCNN = "CPUs with ncnn, Tencent/ncnn @a4d2ea1d benchmark/README.md, BSD-3-Clause"
+_FAMILIES = {
+    "mobilenetv2": "mobilenet_v2",
+    "mobilenetv3": "mobilenet_v3",
+    "mobilenetb": "mobilenet_v1",
+    "fdmobilenet": "mobilenet_v1",
+    "squeeze": "squeezenet",
+    "resnetbc": "resnet",
+    "shufflenet": "shufflenet",
+    "ncnnmobilenetv2": "mobilenet_v2",
+    "ncnnmobilenetv3": "mobilenet_v3",
+    "ncnnproxyless": "proxyless",
+    "ncnnshufflenet": "shufflenet",
+    "ncnnsqueezenet": "squeezenet",
+}
 _FEWEST = 7  # networks of a set-up by ncnn
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Setup:
     """A core, or two, and the latencies (n,) of networks there."""
 
@@ -36,6 +50,7 @@ class Setup:
     core: str
     threads: str
     archs: tuple[Arch, ...]
+    families: tuple[str, ...]
     ms: np.ndarray
 
     @cached_property
@@ -54,8 +69,8 @@ def read_phones(path: Path, dtype: str) -> list[Setup]:
 
 
 def read_ncnn(path: Path) -> list[Setup]:
-    """The set-ups of CPUs with one thread, in float, which is 16 bits where the CPU has them; without those that have few
-    networks.
+    """The set-ups of CPUs with one thread, in float, which is 16 bits where the CPU has them; without those that have
+    few networks.
 
     Raises:
         ValueError: it is no such file.
@@ -92,10 +107,19 @@ def _read(path: Path, wanted: Callable[[Mapping[str, Any]], bool], core: str, co
             core=which,
             threads=threads,
             archs=tuple(archs[name] for name in its),
+            families=tuple(family(archs[name].name) for name in its),
             ms=np.array(list(its.values())),
         )
         for (device, which, threads), its in found.items()
     ]
+
+
+def family(name: str) -> str:
+    """What a network is a variant of, by its name in these files."""
+    for beginning, its in _FAMILIES.items():
+        if name.replace("_", "").startswith(beginning):
+            return its
+    return zoo.family(name)
 
 
 def _network(row: Mapping[str, Any], folder: Path) -> Arch:

@@ -2,41 +2,44 @@
 
 Fits a table to the published latencies of each core (`experiments.published_latencies`), with one thread, as
 `latency_luts.calibrate` does: from scratch, or with the prior that the *other* devices give, whichever is nearer to
-networks that are left out. Writes them to latency_luts/tables/published, from where they are shipped, and their errors
-to experiments/results/published_tables.csv.
+networks that are left out, of the prior as well. Writes them to latency_luts/tables/published, from where they are
+shipped, and their errors to experiments/results/published_tables.csv.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from experiments import fit_device_prior, options, provenance, tables
 from experiments.published_latencies import Setup
-from latency_luts import few, store, table
+from latency_luts import calibrated, few, store, table
 from latency_luts import prior as priors
-from latency_luts.calibrate import calibrate
-from latency_luts.known import KnownLatency
+from latency_luts.prior import Prior
 from latency_luts.table import CalibratedTable
+from latency_luts.work import kinds_of
+from search_spaces.lower import lower
 
 PHONES = {
-    ("pixel4", "1large"): ("pixel4", "Pixel 4, one large core"),
-    ("pixel4", "1med"): ("pixel4_medium", "Pixel 4, one medium core"),
-    ("pixel4", "1small"): ("pixel4_little", "Pixel 4, one little core"),
-    ("mi8se", "1large"): ("mi8se", "Mi 8 SE, one large core"),
-    ("mi8se", "1small"): ("mi8se_little", "Mi 8 SE, one little core"),
-    ("a03s", "1large"): ("a03s", "Galaxy A03s, one large core"),
-    ("a03s", "1small"): ("a03s_little", "Galaxy A03s, one little core"),
-    ("iphone7", "1large"): ("iphone7", "iPhone 7, one large core"),
+    ("pixel4", "1large"): ("pixel4_tflite", "Pixel 4, one large core"),
+    ("pixel4", "1med"): ("pixel4_medium_tflite", "Pixel 4, one medium core"),
+    ("pixel4", "1small"): ("pixel4_little_tflite", "Pixel 4, one little core"),
+    ("mi8se", "1large"): ("mi8se_tflite", "Mi 8 SE, one large core"),
+    ("mi8se", "1small"): ("mi8se_little_tflite", "Mi 8 SE, one little core"),
+    ("a03s", "1large"): ("a03s_tflite", "Galaxy A03s, one large core"),
+    ("a03s", "1small"): ("a03s_little_tflite", "Galaxy A03s, one little core"),
+    ("iphone7", "1large"): ("iphone7_tflite", "iPhone 7, one large core"),
 }
 """Names of tables, and what they are of, by device and core. Those of int8 end in ``_int8``."""
 BOARDS = {
-    ("macbook_pro_m1", "all"): ("apple_m1", "Apple M1, one core"),
-    ("jetson_orin_nano", "all"): ("jetson_orin_nano", "Jetson Orin Nano, one core"),
-    ("raspberry_pi_3bplus", "all"): ("raspberry_pi_3bplus", "Raspberry Pi 3B+, one core"),
-    ("raspberry_pi_5", "all"): ("raspberry_pi_5", "Raspberry Pi 5, one core"),
-    ("raspberry_pi_zero_2w", "all"): ("raspberry_pi_zero_2w", "Raspberry Pi Zero 2 W, one core"),
-    ("rk3588", "big"): ("rk3588", "RK3588, one big core"),
-    ("rk3588", "little"): ("rk3588_little", "RK3588, one little core"),
-    ("snapdragon_8gen2", "big"): ("snapdragon_8gen2", "Snapdragon 8 Gen 2, one big core"),
+    ("macbook_pro_m1", "all"): ("apple_m1_ncnn", "Apple M1, one core"),
+    ("jetson_orin_nano", "all"): ("jetson_orin_nano_ncnn", "Jetson Orin Nano, one core"),
+    ("raspberry_pi_3bplus", "all"): ("raspberry_pi_3bplus_ncnn", "Raspberry Pi 3B+, one core"),
+    ("raspberry_pi_5", "all"): ("raspberry_pi_5_ncnn", "Raspberry Pi 5, one core"),
+    ("raspberry_pi_zero_2w", "all"): ("raspberry_pi_zero_2w_ncnn", "Raspberry Pi Zero 2 W, one core"),
+    ("rk3588", "big"): ("rk3588_ncnn", "RK3588, one big core"),
+    ("rk3588", "little"): ("rk3588_little_ncnn", "RK3588, one little core"),
+    ("snapdragon_8gen2", "big"): ("snapdragon_8gen2_ncnn", "Snapdragon 8 Gen 2, one big core"),
 }
 RUNS = {
     "tflite_fp32": (PHONES, "", "TensorFlow Lite 2.10, batch 1, fp32"),
@@ -69,17 +72,29 @@ def main() -> None:
 
 def _made(device: str, prior: str, setup: Setup, setups: list[Setup]) -> tuple[CalibratedTable, CalibratedTable]:
     """The table of a core, and the other that it might have been."""
-    shipped = priors.load(prior)
-    others = fit_device_prior.fit("", [other for other in setups if other.device != setup.device])
-    others = replace(others, name=f"{prior} without {setup.device}", kinds=shipped.kinds, errors=shipped.errors)
-    ms = setup.ms.tolist()
-    with_prior = few.fit_few(device, setup.archs, ms, others)
-    known = [KnownLatency(arch=arch, ms=its, source_set="") for arch, its in zip(setup.archs, ms, strict=True)]
-    alone = calibrate(device, known)
-    first, second = table.error(with_prior), table.error(alone)
+    shipped, others = priors.load(prior), [other for other in setups if other.device != setup.device]
+    about = {"about": shipped.about, "kinds": shipped.kinds, "errors": shipped.errors}
+
+    def without(networks: np.ndarray) -> Prior:
+        """What the other devices are like, by other networks than these (n,)."""
+        left_out = frozenset(tuple(row) for row in setup.x[networks].tolist())
+        return replace(fit_device_prior.fit(shipped.name, others, left_out), **about)
+
+    ms, begun = setup.ms.tolist(), without(np.zeros(len(setup.ms), dtype=bool))
+    with_prior = few.fit_few(device, setup.archs, ms, begun, families=setup.families, without=without)
+    alone = calibrated.fit(setup.archs, ms, families=setup.families)
+    from_scratch = replace(
+        with_prior,
+        provenance={**with_prior.provenance, "kinds": sorted(kinds_of(u for a in setup.archs for u in lower(a)))},
+        costs=alone.costs,
+        factors=alone.factors,
+        networks=alone.networks,
+        doubt=None,
+    )
+    first, second = table.error(with_prior), table.error(from_scratch)
     assert first
     assert second
-    return (with_prior, alone) if first.mape <= second.mape else (alone, with_prior)
+    return (with_prior, from_scratch) if first.mape <= second.mape else (from_scratch, with_prior)
 
 
 def _row(made: CalibratedTable, rival: CalibratedTable) -> dict[str, str]:

@@ -2,17 +2,19 @@
 
 The file has a line for each network: ``network`` (a published name like "MobileNetV2 0.75", one of the zoo, or the
 path of a network's JSON file), ``resolution_px``, the latency in ``<device>_ms`` or ``latency_ms``, and optionally
-``source_set`` (the set-up; each gets a factor of its own) and ``dtype`` (only fp32 rows are taken). Without a file the
-published latencies that the zoo carries are taken: so the shipped tables of Pixel 1, 2 and 3 were made, which are not
-replaced: ``tables_dir=DIR`` makes them again elsewhere.
+``source_set`` (the set-up; each gets a factor of its own) and ``dtype`` (lines of fp32 are taken, with a prior of int8
+those of int8). Without a file the published latencies that the zoo carries are taken: so the shipped tables of Pixel 1,
+2 and 3 were made, which are not replaced: ``tables_dir=DIR`` makes them again elsewhere.
 
 Two errors are printed and kept: of each network left out of the fit, and of each with its whole family left out, for
 networks of another sort. A family is a file of the zoo; other networks are of one family if their names begin with the
 same word. The table also keeps which kinds of units its networks had: see `latency_luts.unseen`.
 
-A few latencies of a file, even one, are enough where a prior says what such devices are like (``prior=``,
-`latency_luts.prior`): the table then says how far it may be off, and which network would tell most next. ``prior=auto``
-takes ``tflite_fp32``, of phones, where networks left out of the fit are nearer with it than without.
+A few latencies of a file, even one, are enough with a prior that says what such devices are like (``prior=``,
+`latency_luts.prior`): ``tflite_fp32`` and ``tflite_int8`` for one core of a phone with TensorFlow Lite, ``ncnn`` for
+one core of a board, phone or computer with ncnn. The table then says how far it may be off, and which network would
+tell most next. With 5 networks or more ``prior=auto`` takes what is nearest to networks that are left out: no prior, or
+one of fp32.
 
 With ``correct=NAME`` the units of that table (measured or imported) are kept, and only its scale and offset are fitted
 to the latencies: a handful of networks timed on the device makes a borrowed or stale table its own.
@@ -41,7 +43,8 @@ from search_spaces.zoo.published import TABLE3
 __all__ = ["calibrate", "correct"]
 
 
-_AUTO, _USUAL = "auto", "tflite_fp32"
+_AUTO, _INT8 = "auto", "_int8"
+_FEWEST = 5  # networks, from scratch
 _SHOWN = ("mobilenet_v3_small", "mobilenet_v2", "mnasnet_a1")
 MOST_ERROR = 0.30
 """Of networks left out of the fit, on average: a table further off says less than counting multiply-adds does."""
@@ -141,7 +144,11 @@ def _main(options: CalibrateOptions) -> None:
     device, file, base, reference = options.device, options.latencies, options.correct, options.reference
     path = store.own_path(device, tables_dir=options.tables_dir, shipped_elsewhere=True)
     console = new_console()
-    measured, unknown = (published(device), ()) if file is None else read_csv(file, device, dtype=_dtype(options.prior))
+    prior = None if options.prior in (None, _AUTO) else priors.load(options.prior)
+    if prior and (base is not None or file is None):
+        raise ValueError(f"prior={prior.name} is for latencies of a file, and not for correct=; leave one out")
+    dtype = "int8" if prior and prior.name.endswith(_INT8) else "fp32"
+    measured, unknown = (published(device), ()) if file is None else read_csv(file, device, dtype=dtype)
     made_by = f"python -m latency_luts.calibrate device={device}"
     table: Table
     if base is None:
@@ -171,11 +178,6 @@ def _main(options: CalibrateOptions) -> None:
     console.print(f"table: {path}")
 
 
-def _dtype(prior: str | None) -> str:
-    """Of the rows that are taken."""
-    return "int8" if prior and prior.endswith("_int8") else "fp32"
-
-
 def _fitted(options: CalibrateOptions, measured: Sequence[KnownLatency], made_by: str) -> CalibratedTable:
     """The table, with a prior where one is asked for or helps.
 
@@ -188,17 +190,26 @@ def _fitted(options: CalibrateOptions, measured: Sequence[KnownLatency], made_by
         return calibrate(device, measured, reference=reference, made_by=made_by)
     if len(sets) > 1:
         raise ValueError(f"prior= is for latencies of one set-up, not of {len(sets)} ({', '.join(sorted(sets))})")
-    prior = priors.load(_USUAL if name == _AUTO else name)
     archs, ms = [item.arch for item in measured], [item.ms for item in measured]
-    try:
-        alone = calibrate(device, measured, reference=reference, made_by=made_by) if name == _AUTO else None
-    except ValueError:  # too few networks
-        alone = None
-    if not (options.force or alone):
-        few.check_speed(archs, ms, prior)
-    table = few.fit_few(device, archs, ms, prior, made_by=made_by)
-    both = [error(table), error(alone)] if alone else []
-    return alone if alone and both[0] and both[1] and both[1].mape <= both[0].mape else table
+    known = [priors.load(each) for each in priors.names() if not each.endswith(_INT8)]
+    if name == _AUTO and len(set(archs)) < _FEWEST:
+        kinds = "; ".join(f"prior={prior.name} for {prior.about}" for prior in known)
+        raise ValueError(
+            f"latencies={options.latencies} has {len(set(archs))} networks, and from scratch {_FEWEST} are needed; say "
+            f"what the device is like: {kinds}"
+        )
+    chosen = known if name == _AUTO else [priors.load(name)]
+    if not options.force:
+        few.check_speed(archs, ms, chosen)
+    made = [few.fit_few(device, archs, ms, prior, made_by=made_by) for prior in chosen]
+    if name == _AUTO:
+        made.append(calibrate(device, measured, reference=reference, made_by=made_by))
+    return min(made, key=_left_out_error)
+
+
+def _left_out_error(table: CalibratedTable) -> float:
+    off = error(table)
+    return off.mape if off else float("inf")
 
 
 def _doubts(table: Table, measured: Sequence[KnownLatency]) -> list[str]:
@@ -210,8 +221,10 @@ def _doubts(table: Table, measured: Sequence[KnownLatency]) -> list[str]:
         arch = zoo.get(name)
         low, high = model.interval_ms(arch) or (0.0, 0.0)
         lines.append(f"{name}: {model.latency_ms(arch):.3g} ms, {low:.3g} to {high:.3g} in 90% of cases")
-    name, less = few.next_network(few.known(table), [item.arch for item in measured])
-    lines.append(f"to know more, measure {name} next: it would leave {less:.0%} less doubt about such networks")
+    if more := few.next_network(few.known(table), [item.arch for item in measured]):
+        lines.append(
+            f"to know more, measure {more[0]} next: it would leave {more[1]:.0%} less doubt about such networks"
+        )
     return lines
 
 
@@ -229,9 +242,9 @@ def _rows(device: str, networks: Sequence[NetworkFit]):
             source_set = n.source_set
             rows.add_section()
             rows.add_row(source_set)
-        off = n.left_out_ms / n.ms - 1
+        left_out = (f"{n.left_out_ms:.1f}", f"{n.left_out_ms / n.ms - 1:+.1%}") if len(networks) > 1 else ("", "")
         family = "" if n.family_out_ms is None else f"{n.family_out_ms / n.ms - 1:+.1%}"
-        rows.add_row(n.name, *(f"{ms:.1f}" for ms in (n.ms, n.fitted_ms, n.left_out_ms)), f"{off:+.1%}", family)
+        rows.add_row(n.name, f"{n.ms:.1f}", f"{n.fitted_ms:.1f}", *left_out, family)
     return rows
 
 

@@ -81,7 +81,12 @@ def network_features(arch: Arch) -> np.ndarray:
 
 
 def fit(
-    archs: Sequence[Arch], ms: Sequence[float], source_sets: Sequence[str] = (), *, reference: str = ""
+    archs: Sequence[Arch],
+    ms: Sequence[float],
+    source_sets: Sequence[str] = (),
+    *,
+    reference: str = "",
+    families: Sequence[str] = (),
 ) -> Calibration:
     """Costs and factors that minimise the absolute relative errors, and how each network comes out.
 
@@ -93,6 +98,7 @@ def fit(
         archs, ms: networks and their latencies.
         source_sets: where each latency is from; one set if empty.
         reference: the set whose factor is 1.
+        families: of the networks; those of `zoo.family` if empty.
 
     Raises:
         ValueError: not more networks than coefficients, a latency that is not positive, no latency of `reference`, or a
@@ -118,8 +124,9 @@ def fit(
     first = names.index(reference)
     costs, factors = _fit(x, y, s, len(names), first)
     fitted_ms = factors[s] * (x @ costs)
-    left_out_ms = left_out(x, y, s, archs, first=first, groups=archs)
-    families = [zoo.family(arch.name) for arch in archs]
+    alike = [tuple(row) for row in x.tolist()]  # what the formula cannot tell apart is left out together
+    left_out_ms = left_out(x, y, s, archs, first=first, groups=alike)
+    families = families or [zoo.family(arch.name) for arch in archs]
     family_out_ms = left_out(x, y, s, archs, first=first, groups=families)
     networks = [
         NetworkFit(

@@ -52,7 +52,8 @@ def _error(model: LatencyModel) -> str:
     table = model.table
     if isinstance(table, CalibratedTable):
         if table.doubt and len(table.networks) < FEW:
-            return f"{table.doubt.expected_error:.1%} expected"
+            own = model.error.mape if model.error else 0.0
+            return f"{max(own, table.doubt.expected_error):.1%} expected"
     elif table.validation:
         return f"{table.validation.mape:.1%} of {table.validation.nets}"
     return "unknown" if model.error is None else f"{model.error.mape:.1%} of {model.error.networks}"

@@ -1,13 +1,12 @@
 """A table from few latencies: with a prior (`latency_luts.prior`) that says what devices are like."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
 from latency_luts import prior as priors
 from latency_luts.calibrated import called
-from latency_luts.model import DEVIATIONS
 from latency_luts.prior import Posterior, Prior
 from latency_luts.table import CalibratedTable, Doubt, NetworkFit
 from latency_luts.work import kinds_of
@@ -23,16 +22,37 @@ _WIDTHS = (0.5, 1.0)
 
 
 def fit_few(
-    device: str, archs: Sequence[Arch], ms: Sequence[float], prior: Prior, *, made_by: str = ""
+    device: str,
+    archs: Sequence[Arch],
+    ms: Sequence[float],
+    prior: Prior,
+    *,
+    families: Sequence[str] = (),
+    without: Callable[[np.ndarray], Prior] | None = None,
+    made_by: str = "",
 ) -> CalibratedTable:
-    """The table of `device` by the latencies of one network or more, and the prior."""
+    """The table of `device` by the latencies of one network or more, and the prior.
+
+    Args:
+        families: of the networks; those of `zoo.family` if empty.
+        without: gives the prior without the networks (n,) that are left out, too; None: it stays as it is.
+    """
     x, y = np.array([priors.network_features(arch) for arch in archs]), np.array(ms, dtype=np.float64)
     its = priors.posterior(prior, x, y)
     fitted_ms, _ = its.predict(x)
-    families = [zoo.family(arch.name) for arch in archs]
-    left_out_ms = _left_out(prior, x, y, [str(i) for i in range(len(y))])
-    family_out_ms = _left_out(prior, x, y, families)
-    several = len(set(families)) > 1
+    families = families or [zoo.family(arch.name) for arch in archs]
+
+    def left_out(groups: Sequence[object]) -> np.ndarray:
+        """(n,) latencies by fits without a network's whole group."""
+        found = np.zeros(len(y))
+        for group in dict.fromkeys(groups):
+            mine = np.array([other == group for other in groups])
+            begun = without(mine) if without else prior
+            found[mine], _ = priors.posterior(begun, x[~mine], y[~mine]).predict(x[mine])
+        return found
+
+    left_out_ms = left_out([tuple(row) for row in x.tolist()])  # what the formula cannot tell apart goes together
+    family_out_ms = left_out(families) if len(set(families)) > 1 else np.full(len(y), np.nan)
     networks = [
         NetworkFit(
             name=called(arch),
@@ -40,18 +60,20 @@ def fit_few(
             fitted_ms=float(fitted_ms[i]),
             left_out_ms=float(left_out_ms[i]),
             family=families[i],
-            family_out_ms=float(family_out_ms[i]) if several else None,
+            family_out_ms=None if np.isnan(family_out_ms[i]) else float(family_out_ms[i]),
         )
         for i, arch in enumerate(archs)
     ]
+    error, deviations = prior.expected(len(ms))
     return CalibratedTable(
         device=device,
         provenance={
             "command": made_by,
             "date": datetime.now(UTC).date().isoformat(),
-            "fitted_to": f"{len(ms)} latenc{'ies' if len(ms) > 1 else 'y'}, beginning with the prior {prior.name}",
+            "fitted_to": f"{len(ms)} latenc{'ies' if len(ms) > 1 else 'y'}, beginning with {prior.about}",
             "kinds": sorted({*prior.kinds, *kinds_of(unit for arch in archs for unit in lower(arch))}),
-            "set_up": f"as of {prior.name}",
+            "set_up": "as the latencies are",
+            "dtype": "int8" if prior.name.endswith("_int8") else "fp32",
         },
         costs=dict(zip(priors.FEATURES, np.exp(its.mean).tolist(), strict=True)),
         networks=tuple(networks),
@@ -59,7 +81,8 @@ def fit_few(
             prior=prior.name,
             covariance=tuple(map(tuple, its.covariance.tolist())),
             noise=its.noise,
-            expected_error=prior.expected_error(len(ms)),
+            expected_error=error,
+            deviations=deviations,
         ),
     )
 
@@ -74,37 +97,29 @@ def known(table: CalibratedTable) -> Posterior:
     )
 
 
-def _left_out(prior: Prior, x: np.ndarray, ms: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    """(n,) latencies by fits without a network's whole group."""
-    found = np.zeros(len(ms))
-    for group in dict.fromkeys(groups):
-        mine = np.array([other == group for other in groups])
-        found[mine], _ = priors.posterior(prior, x[~mine], ms[~mine]).predict(x[mine])
-    return found
-
-
-def check_speed(archs: Sequence[Arch], ms: Sequence[float], prior: Prior) -> None:
-    """Refuses latencies that no device of the kind could have, as those in another unit.
+def check_speed(archs: Sequence[Arch], ms: Sequence[float], kinds: Sequence[Prior]) -> None:
+    """Refuses latencies that no device of any of the kinds could have, as those in another unit.
 
     Raises:
-        ValueError: they are so far from all that the prior has seen.
+        ValueError: they are so far from all that the priors have seen.
     """
     x = np.array([priors.network_features(arch) for arch in archs])
-    usual = Posterior(mean=prior.mean, covariance=prior.covariance, noise=prior.noise)
-    usual_ms, deviations = usual.predict(x)
-    off = np.log(np.asarray(ms) / usual_ms) / deviations
-    if abs(np.median(off)) > _STRANGE:
-        i = int(np.argsort(np.abs(off))[len(off) // 2])
-        low, high = (usual_ms[i] * np.exp(sign * DEVIATIONS * deviations[i]) for sign in (-1, 1))
-        raise ValueError(
-            f"{archs[i].name} takes {ms[i]:.3g} ms, and on devices of prior={prior.name} {low:.2g} to {high:.2g} ms: "
-            "latencies must be milliseconds; if they are, give prior=null and more networks, or force=true"
-        )
+    ranges = []
+    for prior in kinds:
+        usual_ms, deviations = priors.posterior(prior, x[:0], np.zeros(0)).predict(x)
+        if abs(np.median(np.log(np.asarray(ms) / usual_ms) / deviations)) <= _STRANGE:
+            return
+        low, high = (usual_ms[0] * np.exp(sign * 2 * deviations[0]) for sign in (-1, 1))
+        ranges.append(f"{low:.2g} to {high:.2g} ms on {prior.about}")
+    raise ValueError(
+        f"{archs[0].name} takes {ms[0]:.3g} ms, and {' and '.join(ranges)}: latencies must be milliseconds; if they "
+        "are, it is another sort of device: give prior=null and 5 networks or more, or force=true"
+    )
 
 
-def next_network(device: Posterior, archs: Sequence[Arch]) -> tuple[str, float]:
+def next_network(device: Posterior, archs: Sequence[Arch]) -> tuple[str, float] | None:
     """The published network that would tell most if it were measured next, and by what share the doubt about published
-    networks would be less.
+    networks would be less; None if all are measured.
 
     Args:
         archs: that are measured.
@@ -112,6 +127,8 @@ def next_network(device: Posterior, archs: Sequence[Arch]) -> tuple[str, float]:
     pairs = [(name, width) for name in _NEXT for width in _WIDTHS if width == 1 or name != "squeezenet_1_1"]
     names = {name if width == 1 else f"{name} {width:g}": zoo.get(name, width=width) for name, width in pairs}
     left = {name: arch for name, arch in names.items() if arch not in archs}
+    if not left:
+        return None
     x = np.array([priors.network_features(arch) for arch in left.values()])
     best = device.most_telling(x, x)
     now, after = device.predict(x)[1], device.once(x[best]).predict(x)[1]

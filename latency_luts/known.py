@@ -55,6 +55,9 @@ def read_csv(
 ) -> tuple[tuple[KnownLatency, ...], tuple[str, ...]]:
     """The networks of a file with a latency on `device`, and the names of those that are not in the zoo.
 
+    Args:
+        dtype: of the lines that are taken; a line that names none is of any.
+
     Raises:
         ValueError: no such file, not such a file, or a value that cannot be; the message names the line.
     """
@@ -77,12 +80,15 @@ def read_csv(
             f"{short(', '.join(names), quoted=False)}"
         )
     found: dict[tuple[Arch, str], KnownLatency] = {}
-    unknown = []
+    unknown, others = [], set()
     for line, row in rows:
         where = f"latencies={path}, line {line}"
         if None in row:
             raise ValueError(f"{where} has more cells than the header; quote cells with commas")
-        if not (row[column] or "").strip() or (row.get("dtype") or "fp32") != dtype:
+        if not (row[column] or "").strip():
+            continue
+        if (row.get("dtype") or dtype) != dtype:
+            others.add(row["dtype"])
             continue
         ms = _positive(row[column], f"{where}: {column}")
         resolution_px = _resolution(row.get("resolution_px") or "224", f"{where}: resolution_px")
@@ -99,6 +105,9 @@ def read_csv(
         found[arch, source_set] = KnownLatency(arch=arch, ms=ms, source_set=source_set)
     if not found:
         hint = f" ({', '.join(map(named_alike, unknown[:3]))} not known)" if unknown else ""
+        if others and not unknown:
+            its = short(", ".join(sorted(others)), quoted=False)
+            raise ValueError(f"latencies={path} has no line of dtype {dtype}, only of {its}")
         raise ValueError(f"latencies={path} has no latency of {device!r} for a network of the zoo{hint}")
     return tuple(found.values()), tuple(unknown)
 

@@ -19,10 +19,7 @@ from search_spaces.lower import Unit, lower
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
 
-__all__ = ["DEVIATIONS", "LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
-
-DEVIATIONS = 1.645
-"""On either side of 90 % of a normal distribution."""
+__all__ = ["LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
 
 FEW = 5  # networks, of which those left out of a fit with a prior say less than other devices do
 _CHUNK = 8192  # networks looked up at once: small enough for the caches
@@ -157,9 +154,11 @@ class LatencyModel:
             raise MissingUnitsError(self.table, missing)
         return [ms for ms in parts if ms is not None]
 
-    def interval_ms(self, arch: Arch, *, deviations: float = DEVIATIONS) -> tuple[float, float] | None:
-        """Between how many milliseconds the latency of `arch` lies, by default in 90 % of cases; None where the table
-        does not say how far it may be off: only a calibrated one with a prior does."""
+    def interval_ms(self, arch: Arch) -> tuple[float, float] | None:
+        """Between how many milliseconds the latency of `arch` lies in 90 % of cases, on devices of the prior's kind.
+
+        None where the table does not say how far it may be off: only a calibrated one with a prior does.
+        """
         source = self.table
         if not isinstance(source, CalibratedTable) or source.doubt is None:
             return None
@@ -169,7 +168,8 @@ class LatencyModel:
             noise=source.doubt.noise,
         )
         (ms,), (deviation,) = known.predict(prior.network_features(arch)[None])
-        return float(ms * np.exp(-deviations * deviation)), float(ms * np.exp(deviations * deviation))
+        wide = np.exp(source.doubt.deviations * deviation)
+        return float(ms / wide), float(ms * wide)
 
     def describe(self) -> str:
         """One line: the device, where its numbers come from, whether they are in doubt, and the error."""
@@ -241,7 +241,8 @@ def _error(source: Table, error: Error | None) -> str:
         return f"error {validation.mape:.1%} on {validation.nets} other networks {worst}"
     if isinstance(source, CalibratedTable) and source.doubt and len(source.networks) < FEW:
         networks = f"{len(source.networks)} network{'s' * (len(source.networks) > 1)}"
-        return f"error expected to be {source.doubt.expected_error:.1%}, as of other devices from {networks}"
+        expected = f"error expected to be {source.doubt.expected_error:.1%}, as of such devices from {networks}"
+        return expected if error is None else f"{expected}; {error.mape:.1%} with each of them left out"
     if error is None:
         return "error on whole networks unknown"
     words = f"leave-one-out error {error.mape:.1%} on {error.networks} networks (worst {error.worst:.1%})"

@@ -125,7 +125,7 @@ class CalibrateOptions(CommandOptions):
         description="the source_set that the table predicts; null: the MobileNetV3 paper's table 3, else the largest"
     )
     prior: Text | None = Field(
-        description="what devices are like: tflite_fp32, tflite_int8, ncnn; auto: the first, where it helps; null: nothing"
+        description="what such devices are like: tflite_fp32, tflite_int8, ncnn; auto: the best, of 5 networks or more"
     )
     correct: Text | None = Field(
         description="a measured or imported table, whose units stay: only its scale and offset are fitted; null: none"

@@ -4,8 +4,9 @@ A unit costs an amount for each of `FEATURES`, like multiply-adds and bytes, as 
 logarithms of a device's costs are drawn from a normal distribution that all devices of a kind share (a runtime and
 dtype on phones, say), and the logarithm of a network's latency is that of the formula, off by noise of the device's own
 (Student's t, since published numbers hold odd ones). Mean and covariance of the distribution are fitted to the
-latencies of many devices by expectation maximisation, with Laplace's approximation for each device; of a new device
-the same approximation gives the costs, and how far they may be off.
+latencies of many devices by expectation maximisation, with Laplace's approximation for each device; the usual noise is
+the geometric mean of theirs. Of a new device the same approximation gives the costs, and how far they may be off: how
+many of its deviations hold 90 % of latencies was found with devices that were left out.
 
 So one latency says how fast the device is, at the proportions that are usual; three or ten say what is special to it.
 """
@@ -55,7 +56,7 @@ class Posterior:
     Attributes:
         mean: (9,) of the logarithms of milliseconds for one of each of `FEATURES`.
         covariance: (9, 9) of these.
-        noise: the deviation of the logarithm of a network's latency from the formula.
+        noise: the scale of the logarithm of a network's latency about the formula, which is distributed as Student's t.
     """
 
     mean: np.ndarray
@@ -89,9 +90,11 @@ class Prior:
     Attributes:
         name: ``tflite_fp32``.
         mean, covariance, noise: as of a `Posterior`, before anything of a device is known.
+        about: which devices are of the kind, in words.
         devices: whose latencies it was fitted to, in words.
         kinds: of work (`latency_luts.work`) that its networks have.
-        errors: number of measured networks to the mean error on others, of devices that were left out of a fit.
+        errors: for numbers of measured networks, the mean error on others, and how many deviations hold 90 % of these,
+            of devices that were left out of a fit.
         source: of the latencies, in words.
     """
 
@@ -99,14 +102,23 @@ class Prior:
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
+    about: str = ""
     devices: str = ""
     kinds: tuple[str, ...] = ()
-    errors: tuple[tuple[int, float], ...] = ()
+    errors: tuple[tuple[int, float, float], ...] = ()
     source: str = ""
 
-    def expected_error(self, networks: int) -> float:
-        """The mean error with so many measured networks: that of the next smaller number that is known."""
-        return next(error for count, error in sorted(self.errors, reverse=True) if count <= networks)
+    def expected(self, networks: int) -> tuple[float, float]:
+        """The mean error with so many measured networks, and the deviations that hold 90 %: those of the next smaller
+        number that is known.
+
+        Raises:
+            ValueError: nothing is known of it.
+        """
+        for count, error, deviations in sorted(self.errors, reverse=True):
+            if count <= networks:
+                return error, deviations
+        raise ValueError(f"the prior {self.name!r} does not say how far off tables are that are fitted with it")
 
 
 def features(unit: Unit) -> np.ndarray:
@@ -152,9 +164,15 @@ def posterior(prior: Prior, x: np.ndarray, ms: np.ndarray) -> Posterior:
 
 
 def fit(name: str, devices: Sequence[tuple[np.ndarray, np.ndarray]], weights: np.ndarray) -> Prior:
-    """The prior of devices by the features (n, 9) and milliseconds (n,) of networks on each; a weight (devices,) says
-    how much each counts."""
-    weights = weights / weights.sum()
+    """The prior of devices.
+
+    Args:
+        devices: features (n, 9) and milliseconds (n,) of networks on each.
+        weights: (devices,) as how much of a device each counts, where several are cores of one. Their sum is the number
+            of devices that differ.
+    """
+    count = float(weights.sum())
+    weights = weights / count
     data = [(x, np.log(ms)) for x, ms in devices]
     mean, size = _start(data), len(FEATURES)
     covariance, noise = np.eye(size) * _START_SPREAD**2, _START_NOISE
@@ -167,10 +185,9 @@ def fit(name: str, devices: Sequence[tuple[np.ndarray, np.ndarray]], weights: np
         apart = np.array(means) - mean
         spread = np.einsum("i,ij,ik->jk", weights, apart, apart)
         spread += np.einsum("i,ijk->jk", weights, np.array([its.covariance for its in fitted]))
-        count = len(data)
         covariance = (count * spread + _AS_MANY * _USUAL**2 * np.eye(size)) / (count + _AS_MANY)
         noise = float(np.exp(weights @ np.log([its.noise for its in fitted])))
-    return Prior(name=name, mean=mean, covariance=covariance, noise=noise)
+    return Prior(name=name, mean=mean, covariance=covariance * (1 + 1 / count), noise=noise)  # the mean may be off, too
 
 
 @dataclass(frozen=True)
@@ -201,7 +218,7 @@ def _formula(mean: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _device(usual: _Usual, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> Posterior:
     """The device's posterior by log latencies (n,), the noise found with it: odd latencies weigh less."""
     variance, mean, weights = usual.noise**2, start, np.full(len(y), 1 / usual.noise**2)
-    covariance = np.linalg.inv(usual.precision)
+    covariance = np.zeros_like(usual.precision)
     for _ in range(_REWEIGHTS):
         mean, covariance = _most_likely(usual, x, y, weights, mean)
         ms, shares = _formula(mean, x)
@@ -268,7 +285,8 @@ def from_dict(data: dict[str, Any]) -> Prior:
         noise=data["noise"],
         devices=data["devices"],
         kinds=tuple(data["kinds"]),
-        errors=tuple((count, error) for count, error in data["errors"]),
+        errors=tuple((count, error, deviations) for count, error, deviations in data["errors"]),
+        about=data["about"],
         source=data["source"],
     )
 
@@ -282,6 +300,7 @@ def to_dict(prior: Prior) -> dict[str, Any]:
         "noise": prior.noise,
         "devices": prior.devices,
         "kinds": list(prior.kinds),
-        "errors": [list(pair) for pair in prior.errors],
+        "errors": [list(row) for row in prior.errors],
+        "about": prior.about,
         "source": prior.source,
     }

@@ -109,7 +109,10 @@ def _summary(model: LatencyModel) -> list[tuple[str, str]]:
     elif isinstance(table, CalibratedTable):
         costs = ", ".join(f"{value * 1e6:.3g} ns per {name}" for name, value in table.costs.items())
         lines.append(("costs", costs))
-        lines.append(("factors", ", ".join(f"{name} {value:.3f}" for name, value in table.factors.items())))
+        if table.factors:
+            lines.append(("factors", ", ".join(f"{name} {value:.3f}" for name, value in table.factors.items())))
+        if table.doubt:
+            lines.append(("prior", f"{table.doubt.prior}; the costs may be off, and intervals say how far"))
         lines.extend(("error", words) for words in _unseen_in_spaces(model))
     lines.extend((name, str(value)) for name, value in _plain(table.provenance).items())
     return lines

@@ -32,7 +32,8 @@ _BOARDS = (
     *("apple_m1", "jetson_orin_nano", "raspberry_pi_3bplus", "raspberry_pi_5", "raspberry_pi_zero_2w"),
     *("rk3588", "rk3588_little", "snapdragon_8gen2"),
 )
-_PUBLISHED = (*_CORES, *(f"{name}_int8" for name in _CORES), *_BOARDS)
+_TFLITE = (f"{name}_tflite{ending}" for ending in ("", "_int8") for name in _CORES)
+_PUBLISHED = (*_TFLITE, *(f"{name}_ncnn" for name in _BOARDS))
 SHIPPED = ("pixel1", "pixel2", "pixel3", *_PUBLISHED)
 """In a checkout the same folder also holds the user's own tables."""
 
@@ -115,7 +116,8 @@ def own_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None, s
         return path
     if not shipped_elsewhere:
         raise ValueError(f"device={device} is a shipped table; use another name")
-    if path.parent.resolve() in (_PACKAGE_TABLES.resolve(), user_tables_dir().resolve()):
+    own = (_PACKAGE_TABLES, user_tables_dir(), shipped_path(device.lower()).parent)
+    if path.parent.resolve() in {folder.resolve() for folder in own}:
         raise ValueError(
             f"device={device} is a shipped table, which is not replaced; use another name, or make it again in another "
             "folder with tables_dir=DIR"

@@ -16,6 +16,7 @@ from typing import Any
 from latency_luts import key as keys
 from latency_luts import origin as origins
 from latency_luts.correction import Correction
+from latency_luts.prior import FEATURES
 from latency_luts.values import (
     ONNXRUNTIME,
     Doubt,
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 FORMAT = 2
+_WITH_DOUBT = 3  # of tables that were fitted with a prior
 _AGAIN = "remove it, and build, import or copy it again"  # most commands refuse to replace what they cannot read
 
 
@@ -115,6 +117,13 @@ class CalibratedTable:
             check_number(f"cost of {name}", value)
         for name, value in self.factors.items():
             check_above_0(f"factor of {name}", value)
+        if self.doubt and (set(self.costs) != set(FEATURES) or len(self.doubt.covariance) != len(FEATURES)):
+            raise ValueError("it was made with a prior of another version; calibrate it again")
+
+    @property
+    def dtype(self) -> str:
+        """Of the networks that it is of."""
+        return str(self.provenance.get("dtype", "fp32"))
 
     @property
     def origin(self) -> origins.Calibrated:
@@ -154,7 +163,8 @@ def _different(fits: Sequence[NetworkFit]) -> int:
 
 def write(table: Table, path: str | os.PathLike[str]) -> None:
     """Writes `table` to `path`; the file is complete or unchanged."""
-    data: dict[str, Any] = {"format": FORMAT, "kind": table.kind} | {
+    with_doubt = isinstance(table, CalibratedTable) and table.doubt is not None
+    data: dict[str, Any] = {"format": _WITH_DOUBT if with_doubt else FORMAT, "kind": table.kind} | {
         f.name: getattr(table, f.name) for f in fields(table) if f.init
     }
     if isinstance(table, MeasuredTable):
@@ -190,7 +200,7 @@ def read(path: str | os.PathLike[str]) -> Table:
         raise TableError(f"{path} is not a table: it is nested too deeply; {_AGAIN}") from None
     except _DoubledError as e:
         raise TableError(f"{path} is not a table: it has {e} twice; {_AGAIN}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.get("format") not in (FORMAT, _WITH_DOUBT):
         got = data.get("format") if isinstance(data, dict) else None
         raise TableError(f"{path} is not a table of format {FORMAT} (its format is {short(got)}); {_AGAIN}")
     if data.pop("sha256", None) != _checksum(data):

@@ -96,6 +96,8 @@ def of_network(model: LatencyModel, arch: Arch) -> str:
     Raises:
         MissingUnitsError: the table does not have all units of `arch`.
     """
+    if model.interval_ms(arch):
+        return ""  # which holds for all kinds of units that the prior knows
     its = unseen(model, arch)
     if its is None:
         return _NOT_KNOWN
@@ -134,11 +136,10 @@ _NOT_KNOWN = "which kinds of units its fit had is not known; calibrate it again 
 
 def _off(model: LatencyModel) -> float:
     """The error of networks of the fit's kinds: of families left out, else of networks left out."""
+    own = 0.0 if model.error is None else (model.error.family or model.error).mape
     if isinstance(model.table, CalibratedTable) and model.table.doubt and len(model.table.networks) < FEW:
-        return model.table.doubt.expected_error
-    if model.error is None:
-        return 0.0
-    return model.error.mape if model.error.family is None else model.error.family.mape
+        return max(own, model.table.doubt.expected_error)
+    return own
 
 
 def _named(kinds: Sequence[str]) -> str:

@@ -114,17 +114,19 @@ class Doubt:
     Attributes:
         prior: its name.
         covariance: (9, 9) of the logarithms of the costs.
-        noise: the deviation of the logarithm of a network's latency from the formula.
+        noise: the scale of the logarithm of a network's latency about the formula.
         expected_error: the mean error of tables fitted to so many networks, of devices that no prior had seen.
+        deviations: that hold 90 % of latencies.
     """
 
     prior: str
     covariance: tuple[tuple[float, ...], ...]
     noise: float
     expected_error: float
+    deviations: float
 
     def __post_init__(self) -> None:
-        for name in ("noise", "expected_error"):
+        for name in ("noise", "expected_error", "deviations"):
             check_number(name, getattr(self, name))
         rows = tuple(tuple(row) for row in self.covariance)
         for value in (value for row in rows for value in row):

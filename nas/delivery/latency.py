@@ -53,7 +53,7 @@ def promised(latency: LatencyModel, delivered: Arch, searched: Arch) -> Promise:
         device=latency.device,
         ms=_ms(latency, delivered),
         searched_ms=None if delivered == searched else _ms(latency, searched),
-        dtype=source.identity.dtype if isinstance(source, MeasuredTable) else "fp32",
+        dtype=source.identity.dtype if isinstance(source, MeasuredTable) else source.dtype,
         table=latency.describe(),
         mean_error=mean,
         worst_error=worst,

@@ -1,5 +1,8 @@
 """Tables from few latencies: their files, their doubts, and the command."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +28,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     again = table.read(tmp_path / "phone.json")
     assert again == found
     assert again.doubt.prior == "tflite_fp32"
+    assert json.loads((tmp_path / "phone.json").read_text())["format"] == 3  # which older versions do not misread
     edited = (tmp_path / "phone.json").read_text().replace("tflite_fp32", "tflite_fp23")
     (tmp_path / "phone.json").write_text(edited)
     with pytest.raises(table.TableError, match="checksum"):
@@ -42,8 +46,8 @@ def test_its_latencies_are_those_of_the_formula():
     np.testing.assert_allclose(model.latency_ms_batch(space, points), ms)
     for arch, middle, deviation in zip(archs, ms, deviations, strict=True):
         low, high = model.interval_ms(arch)
-        assert low == pytest.approx(middle * np.exp(-1.645 * deviation))
-        assert high == pytest.approx(middle * np.exp(1.645 * deviation))
+        wide = PRIOR.expected(3)[1] * deviation
+        assert (low, high) == pytest.approx((middle * np.exp(-wide), middle * np.exp(wide)))
     assert latency_luts.load("pixel1").interval_ms(archs[0]) is None
 
 
@@ -54,13 +58,13 @@ def test_intervals_are_narrower_with_more_networks():
 
 
 def test_what_it_says_of_its_error():
-    """Of a network that is left out nothing is known with one; with few, other devices say more."""
+    """Of a network that is left out nothing is known with one; with few, other devices say more, beside its own."""
     one, several = LatencyModel(fitted(1)), LatencyModel(fitted(4))
     assert one.error is None
     assert several.error.networks == 4
-    assert "calibrated to 1 latency, beginning with the prior tflite_fp32, not measured" in one.describe()
-    assert f"error expected to be {PRIOR.expected_error(1):.1%}, as of other devices from 1 network" in one.describe()
-    assert "as of other devices from 4 networks" in several.describe()
+    assert "calibrated to 1 latency, beginning with one core of a phone with TensorFlow Lite, fp32" in one.describe()
+    assert f"error expected to be {PRIOR.expected(1)[0]:.1%}, as of such devices from 1 network" in one.describe()
+    assert f"from 4 networks; {several.error.mape:.1%} with each of them left out" in several.describe()
     assert "; 90% interval " in described(one, zoo.get("mnasnet_a1"))
 
 
@@ -72,6 +76,23 @@ def test_a_network_that_is_left_out_is_not_in_its_fit():
     assert full.networks[3].family_out_ms == pytest.approx(ms)
 
 
+def test_what_the_formula_cannot_tell_apart_is_left_out_together():
+    archs = [zoo.get("mobilenet_v2"), replace(zoo.get("mobilenet_v2"), name="twin"), zoo.get("mobilenet_v1")]
+    first, twin, _ = few.fit_few("phone", archs, [50.0, 51.0, 80.0], PRIOR).networks
+    assert first.left_out_ms == twin.left_out_ms
+    (ms,), _ = few.known(few.fit_few("phone", archs[2:], [80.0], PRIOR)).predict(prior.network_features(archs[0])[None])
+    assert first.left_out_ms == pytest.approx(ms)
+
+
+def test_what_to_measure_next():
+    known = few.known(fitted(2))
+    name, less = few.next_network(known, [zoo.get("mobilenet_v2"), zoo.get("mobilenet_v3_small")])
+    assert name not in ("mobilenet_v2", "mobilenet_v3_small")
+    assert 0 < less < 1
+    every = [zoo.get(name, width=width) for name in few._NEXT for width in (0.5, 1.0) if "squeeze" not in name]
+    assert few.next_network(known, [*every, zoo.get("squeezenet_1_1")]) is None
+
+
 def run(tmp_path, rows, *words, head="network,resolution_px,latency_ms"):
     (tmp_path / "phone.csv").write_text("\n".join([head, *rows]) + "\n")
     return command(
@@ -80,11 +101,24 @@ def run(tmp_path, rows, *words, head="network,resolution_px,latency_ms"):
 
 
 ROWS = [f"{name},224,{ms}" for name, ms in LATENCIES_MS.items()]
+MANY = [*ROWS, "mobilenet_v3_large,224,43.8", "mnasnet_b1,224,56.0"]
+
+
+def test_with_many_the_nearest_way_is_taken(tmp_path):
+    done = run(tmp_path, MANY)
+    assert done.returncode == 0, done.stderr
+    assert "leave-one-out error" in " ".join(done.stdout.split())
+
+
+def test_of_one_network_nothing_is_left_out(tmp_path):
+    done = run(tmp_path, ROWS[:1], "prior=tflite_fp32")
+    (row,) = [line for line in done.stdout.splitlines() if "mobilenet_v2 " in line and "│" in line]
+    assert row.count("%") == 0
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_command_makes_a_table_from_few(tmp_path, count):
-    done = run(tmp_path, ROWS[:count])
+    done = run(tmp_path, ROWS[:count], "prior=tflite_fp32")
     assert done.returncode == 0, done.stderr
     assert "in 90% of cases" in done.stdout
     assert "to know more, measure " in done.stdout
@@ -99,10 +133,21 @@ def test_the_command_makes_a_table_from_few(tmp_path, count):
 @pytest.mark.parametrize(
     ("rows", "words", "message"),
     [
-        ([row + "e3" for row in ROWS], (), "latencies must be milliseconds; if they are, give prior=null"),
+        ([row + "e3" for row in ROWS], ("prior=tflite_fp32",), "latencies must be milliseconds; if they are, it is"),
+        ([row + "e6" for row in MANY], (), "latencies must be milliseconds; if they are, it is another sort of device"),
+        (
+            ROWS[:3],
+            (),
+            "has 3 networks, and from scratch 5 are needed; say what the device is like: prior=ncnn for one",
+        ),
         (ROWS[:3], ("prior=null",), "3 different networks for 4 coefficients; give at least 5"),
         (ROWS[:3], ("prior=tflite",), "prior=tflite; did you mean"),
-        ([ROWS[0], "mobilenet_v3_small,224,150"], (), "the leave-one-out error is "),
+        (
+            ROWS,
+            ("prior=tflite_fp32", "correct=pixel1"),
+            "is for latencies of a file, and not for correct=; leave one out",
+        ),
+        ([ROWS[0], "mobilenet_v3_small,224,150"], ("prior=tflite_fp32",), "the leave-one-out error is "),
     ],
 )
 def test_what_the_command_refuses(tmp_path, rows, words, message):
@@ -123,4 +168,7 @@ def test_integers_have_a_prior_of_their_own(tmp_path):
     rows = [f"{row},{dtype}" for row in ROWS[:2] for dtype in ("int8", "fp16")]
     done = run(tmp_path, rows, "prior=tflite_int8", head="network,resolution_px,latency_ms,dtype")
     assert done.returncode == 0, done.stderr
-    assert "calibrated to 2 latencies, beginning with the prior tflite_int8" in " ".join(done.stdout.split())
+    assert "with TensorFlow Lite, int8" in " ".join(done.stdout.split())
+    assert table.read(tmp_path / "tables" / "phone.json").dtype == "int8"
+    none = run(tmp_path, rows[1::2], "prior=tflite_int8", head="network,resolution_px,latency_ms,dtype")
+    assert "has no line of dtype int8, only of fp16" in none.stderr
