@@ -1,4 +1,4 @@
-"""Tables of cores: `python -m experiments.published_tables path=phones_tflite.csv ncnn_path=cpus_ncnn.csv`
+"""Tables of phones' cores: `python -m experiments.published_tables path=phones_tflite.csv`
 
 Fits a table to the published latencies of each core (`experiments.published_latencies`), with one thread, as
 `latency_luts.calibrate` does: from scratch, or with the prior that the *other* devices give, whichever is nearer to
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import fit_device_prior, options, provenance, tables
-from experiments.published_latencies import Setup
+from experiments.published_latencies import TFLITE, Setup, read_phones
 from latency_luts import calibrated, few, store, table
 from latency_luts import prior as priors
 from latency_luts.prior import Prior
@@ -31,35 +31,24 @@ PHONES = {
     ("iphone7", "1large"): ("iphone7_tflite", "iPhone 7, one large core"),
 }
 """Names of tables, and what they are of, by device and core. Those of int8 end in ``_int8``."""
-BOARDS = {
-    ("macbook_pro_m1", "all"): ("apple_m1_ncnn", "Apple M1, one core"),
-    ("jetson_orin_nano", "all"): ("jetson_orin_nano_ncnn", "Jetson Orin Nano, one core"),
-    ("raspberry_pi_3bplus", "all"): ("raspberry_pi_3bplus_ncnn", "Raspberry Pi 3B+, one core"),
-    ("raspberry_pi_5", "all"): ("raspberry_pi_5_ncnn", "Raspberry Pi 5, one core"),
-    ("raspberry_pi_zero_2w", "all"): ("raspberry_pi_zero_2w_ncnn", "Raspberry Pi Zero 2 W, one core"),
-    ("rk3588", "big"): ("rk3588_ncnn", "RK3588, one big core"),
-    ("rk3588", "little"): ("rk3588_little_ncnn", "RK3588, one little core"),
-    ("snapdragon_8gen2", "big"): ("snapdragon_8gen2_ncnn", "Snapdragon 8 Gen 2, one big core"),
-}
 RUNS = {
-    "tflite_fp32": (PHONES, "", "TensorFlow Lite 2.10, batch 1, fp32"),
-    "tflite_int8": (PHONES, "_int8", "TensorFlow Lite 2.10, batch 1, int8"),
-    "ncnn": (BOARDS, "", "ncnn, batch 1, 16 bits where the CPU has them, else fp32"),
+    "tflite_fp32": ("", "TensorFlow Lite 2.10, batch 1, fp32"),
+    "tflite_int8": ("_int8", "TensorFlow Lite 2.10, batch 1, int8"),
 }
-"""By prior: the tables, how their names end, and how networks run there."""
+"""By prior: how the names of tables end, and how networks run there."""
 
 
 def main() -> None:
-    given, rows = options.read({"path": "", "ncnn_path": ""}, needed=["path", "ncnn_path"]), []
-    for prior, (setups, source) in fit_device_prior.read(Path(given["path"]), Path(given["ncnn_path"])).items():
-        named, ending, how = RUNS[prior]
-        for setup in (s for s in setups if s.threads == "1" and (s.device, s.core) in named):
-            device, core = named[setup.device, setup.core]
+    given, rows = options.read({"path": ""}, needed=["path"]), []
+    for prior, (ending, how) in RUNS.items():
+        setups = read_phones(Path(given["path"]), prior.removeprefix("tflite_"))
+        for setup in (s for s in setups if s.threads == "1" and (s.device, s.core) in PHONES):
+            device, core = PHONES[setup.device, setup.core]
             made, rival = _made(device + ending, prior, setup, setups)
-            words = f"{len(setup.ms)} latencies of {source}" + ", beginning with other devices" * bool(made.doubt)
+            words = f"{len(setup.ms)} latencies of {TFLITE}" + ", beginning with other devices" * bool(made.doubt)
             provenance_ = {
                 **made.provenance,
-                "command": "python -m experiments.published_tables path=phones_tflite.csv ncnn_path=cpus_ncnn.csv",
+                "command": "python -m experiments.published_tables path=phones_tflite.csv",
                 "fitted_to": words,
                 "set_up": f"{core}, {how}",
             }

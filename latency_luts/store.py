@@ -28,12 +28,7 @@ _PACKAGE_TABLES = Path(__file__).parent / "tables"
 REPORT = "validation.json"  # of the latest validation; lies beside the tables
 HOST = "host"  # this machine
 _CORES = ("pixel4", "pixel4_medium", "pixel4_little", "mi8se", "mi8se_little", "a03s", "a03s_little", "iphone7")
-_BOARDS = (
-    *("apple_m1", "jetson_orin_nano", "raspberry_pi_3bplus", "raspberry_pi_5", "raspberry_pi_zero_2w"),
-    *("rk3588", "rk3588_little", "snapdragon_8gen2"),
-)
-_TFLITE = (f"{name}_tflite{ending}" for ending in ("", "_int8") for name in _CORES)
-_PUBLISHED = (*_TFLITE, *(f"{name}_ncnn" for name in _BOARDS))
+_PUBLISHED = tuple(f"{name}_tflite{ending}" for ending in ("", "_int8") for name in _CORES)
 SHIPPED = ("pixel1", "pixel2", "pixel3", *_PUBLISHED)
 """In a checkout the same folder also holds the user's own tables."""
 

@@ -182,7 +182,7 @@ def test_own_configs(here, capfd):
 
 def test_all_targets_have_the_same_settings():
     files = sorted((conf_dir() / "target").glob("*.yaml"))
-    assert len(files) == 4
+    assert len(files) == 6
     assert {tuple(OmegaConf.load(file)) for file in files} == {("name", "device", "target_ms", "like", "base_width")}
     options = read(SearchOptions, plain(compose("search", [TARGET, "target.target_ms=null", "target.like=mnasnet_a1"])))
     assert options.target
