@@ -106,11 +106,9 @@ def fit(
     """
     sets = list(source_sets) or [reference] * len(archs)
     names = sorted(set(sets))
-    unknowns = len(FEATURES) + len(names) - 1
-    if len(set(archs)) <= unknowns:
-        raise ValueError(
-            f"{len(set(archs))} different networks for {unknowns} coefficients; give at least {unknowns + 1}"
-        )
+    different, unknowns = len(set(archs)), len(FEATURES) + len(names) - 1
+    if different <= unknowns:
+        raise ValueError(f"{different} different networks for {unknowns} coefficients; give at least {unknowns + 1}")
     if min(ms) <= 0:
         raise ValueError(f"a latency is {min(ms)} ms; latencies must be above 0")
     if reference not in names:
@@ -124,7 +122,7 @@ def fit(
     first = names.index(reference)
     costs, factors = _fit(x, y, s, len(names), first)
     fitted_ms = factors[s] * (x @ costs)
-    alike = [tuple(row) for row in x.tolist()]  # what the formula cannot tell apart is left out together
+    alike = list(map(tuple, x.tolist()))  # what the formula cannot tell apart is left out together
     left_out_ms = left_out(x, y, s, archs, first=first, groups=alike)
     families = families or [zoo.family(arch.name) for arch in archs]
     family_out_ms = left_out(x, y, s, archs, first=first, groups=families)

@@ -42,17 +42,10 @@ def fit_few(
     fitted_ms, _ = its.predict(x)
     families = families or [zoo.family(arch.name) for arch in archs]
 
-    def left_out(groups: Sequence[object]) -> np.ndarray:
-        """(n,) latencies by fits without a network's whole group."""
-        found = np.zeros(len(y))
-        for group in dict.fromkeys(groups):
-            mine = np.array([other == group for other in groups])
-            begun = without(mine) if without else prior
-            found[mine], _ = priors.posterior(begun, x[~mine], y[~mine]).predict(x[mine])
-        return found
-
-    left_out_ms = left_out([tuple(row) for row in x.tolist()])  # what the formula cannot tell apart goes together
-    family_out_ms = left_out(families) if len(set(families)) > 1 else np.full(len(y), np.nan)
+    alike = [tuple(row) for row in x.tolist()]  # what the formula cannot tell apart is left out together
+    begun = without or (lambda networks: prior)
+    left_out_ms, family_out_ms = (_left_out(begun, x, y, groups) for groups in (alike, families))
+    several = len(set(families)) > 1
     networks = [
         NetworkFit(
             name=called(arch),
@@ -60,7 +53,7 @@ def fit_few(
             fitted_ms=float(fitted_ms[i]),
             left_out_ms=float(left_out_ms[i]),
             family=families[i],
-            family_out_ms=None if np.isnan(family_out_ms[i]) else float(family_out_ms[i]),
+            family_out_ms=float(family_out_ms[i]) if several else None,
         )
         for i, arch in enumerate(archs)
     ]
@@ -85,6 +78,17 @@ def fit_few(
             deviations=deviations,
         ),
     )
+
+
+def _left_out(
+    begun: Callable[[np.ndarray], Prior], x: np.ndarray, ms: np.ndarray, groups: Sequence[object]
+) -> np.ndarray:
+    """(n,) latencies of networks by fits without their whole group."""
+    found = np.zeros(len(ms))
+    for group in dict.fromkeys(groups):
+        mine = np.array([other == group for other in groups])
+        found[mine], _ = priors.posterior(begun(mine), x[~mine], ms[~mine]).predict(x[mine])
+    return found
 
 
 def known(table: CalibratedTable) -> Posterior:
