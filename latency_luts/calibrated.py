@@ -106,16 +106,7 @@ def fit(
     """
     sets = list(source_sets) or [reference] * len(archs)
     names = sorted(set(sets))
-    different, unknowns = len(set(archs)), len(FEATURES) + len(names) - 1
-    if different <= unknowns:
-        raise ValueError(f"{different} different networks for {unknowns} coefficients; give at least {unknowns + 1}")
-    if min(ms) <= 0:
-        raise ValueError(f"a latency is {min(ms)} ms; latencies must be above 0")
-    if reference not in names:
-        raise ValueError(f"no latency is of the reference set {reference!r}; there are: {', '.join(names)}")
-    for name in names:
-        if len({arch for arch, its in zip(archs, sets, strict=True) if its == name}) < 2:
-            raise ValueError(f"source set {name!r} has one network only; give at least 2 of each set, or none")
+    _check(archs, ms, sets, reference)
     x = np.stack([network_features(arch) for arch in archs])
     y = np.asarray(ms, dtype=np.float64)
     s = np.array([names.index(name) for name in sets])
@@ -143,6 +134,21 @@ def fit(
         factors=dict(zip(names, factors.tolist(), strict=True)),
         networks=tuple(networks),
     )
+
+
+def _check(archs: Sequence[Arch], ms: Sequence[float], sets: Sequence[str], reference: str) -> None:
+    """See `fit`."""
+    names = sorted(set(sets))
+    different, unknowns = len(set(archs)), len(FEATURES) + len(names) - 1
+    if different <= unknowns:
+        raise ValueError(f"{different} different networks for {unknowns} coefficients; give at least {unknowns + 1}")
+    if min(ms) <= 0:
+        raise ValueError(f"a latency is {min(ms)} ms; latencies must be above 0")
+    if reference not in names:
+        raise ValueError(f"no latency is of the reference set {reference!r}; there are: {', '.join(names)}")
+    for name in names:
+        if len({arch for arch, its in zip(archs, sets, strict=True) if its == name}) < 2:
+            raise ValueError(f"source set {name!r} has one network only; give at least 2 of each set, or none")
 
 
 def called(arch: Arch) -> str:
