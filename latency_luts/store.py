@@ -10,6 +10,7 @@ from nas_runtime.console import brief, did_you_mean
 from nas_runtime.files import check_name
 
 __all__ = [
+    "PUBLISHED",
     "check_device",
     "check_elsewhere",
     "check_measured_here",
@@ -28,8 +29,8 @@ _PACKAGE_TABLES = Path(__file__).parent / "tables"
 REPORT = "validation.json"  # of the latest validation; lies beside the tables
 HOST = "host"  # this machine
 _CORES = ("pixel4", "pixel4_medium", "pixel4_little", "mi8se", "mi8se_little", "a03s", "a03s_little", "iphone7")
-_PUBLISHED = tuple(f"{name}_tflite{ending}" for ending in ("", "_int8") for name in _CORES)
-SHIPPED = ("pixel1", "pixel2", "pixel3", *_PUBLISHED)
+PUBLISHED = tuple(f"{name}_tflite{ending}" for ending in ("", "_int8") for name in _CORES)
+SHIPPED = ("pixel1", "pixel2", "pixel3", *PUBLISHED)
 """In a checkout the same folder also holds the user's own tables."""
 
 
@@ -122,7 +123,7 @@ def own_path(device: str, *, tables_dir: str | os.PathLike[str] | None = None, s
 
 def shipped_path(device: str) -> Path:
     """The file of a table that is shipped, or will be."""
-    return _PACKAGE_TABLES / ("published" if device in _PUBLISHED else "") / f"{device}.json"
+    return _PACKAGE_TABLES / ("published" if device in PUBLISHED else "") / f"{device}.json"
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:

@@ -72,16 +72,19 @@ def network(arguments: list[str]) -> Arch:
 
 
 def latencies_ms(arch: Arch) -> tuple[dict[str, list[float]], list[str]]:
-    """{device: ms of each unit} for the devices whose table has them all, and a line about each device.
+    """{device: ms of each unit} for the Pixels and one's own devices whose table has them all, a line about each of
+    these, and one with the latencies on all others.
 
     The parts add up to the network's latency: what running as one graph changes is spread over them in proportion.
     """
     import latency_luts as luts
+    from latency_luts.store import PUBLISHED
     from latency_luts.unseen import described
 
     columns: dict[str, list[float]] = {}
-    lines = []
-    for device in luts.names():
+    others = ", ".join(f"{device} {luts.load(device).latency_ms(arch):.3g}" for device in PUBLISHED)
+    lines = [f"other tables, ms: {others}; python -m latency_luts.devices says what they are"]
+    for device in (name for name in luts.names() if name not in PUBLISHED):
         try:
             model = luts.load(device)
             columns[device] = model.parts_ms(arch)

@@ -42,7 +42,8 @@ def test_a_search_with_limits_and_its_continuation(tmp_path):
 
 def test_a_search_for_several_devices(tmp_path):
     """What counts is the worst of LAT/TAR; each device's milliseconds are kept, and their tables."""
-    words = (*SEARCH, "reward=absolute", "target.target_ms=50", "devices={pixel2: 35}", "batch=8", "run_dir=run")
+    words = (*SEARCH, "controller=bayesian", "reward=absolute", "target.target_ms=50", "batch=8", "run_dir=run")
+    words = (*words, "devices={pixel2: 35}")
     done = command("nas.search", *words, "samples=32", "limits={params_m: 4}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "devices     50.0 ms on pixel1, 35.0 ms on pixel2; of LAT/TAR there the largest counts" in done.stdout

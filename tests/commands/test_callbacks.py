@@ -198,7 +198,14 @@ def test_without_mlflow_it_says_what_to_install(monkeypatch, tmp_path):
 
 def test_ones_own_from_the_command_line(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    words = (*SEARCH, "targets=[30,60]", "batch=8", "run_dir=run", "callbacks=[own:Told,own:Tired]")
+    words = (
+        *SEARCH,
+        "controller=random",
+        "targets=[30,60]",
+        "batch=8",
+        "run_dir=run",
+        "callbacks=[own:Told,own:Tired]",
+    )
     for samples, known in ((8, 0), (16, 8)):
         done = command("nas.search", *words, f"samples={samples}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -11,12 +11,13 @@ from tests.commands.test_shared_search import SHARED
 from tests.nas.test_surrogate import SEARCH
 
 TARGETS = (24, 40, 60)
+FAST = ("controller=bayesian",)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
-    found = command("nas.search", *SEARCH, "targets=[40,24,60]", "samples=48", "run_dir=run", cwd=folder)
+    found = command("nas.search", *SEARCH, *FAST, "targets=[40,24,60]", "samples=48", "run_dir=run", cwd=folder)
     assert found.returncode == 0, found.stderr
     return folder, found.stdout
 
@@ -25,7 +26,7 @@ def test_each_target_has_the_best_network_within_it(done):
     folder, said = done
     assert "target      24.0, 40.0 and 60.0 ms, a network for each, on pixel1" in said
     assert "reward      ACC below the target, ACC × (LAT/TAR)^-1 above it" in said
-    assert "controller  rnn_ppo for each target, " in said
+    assert "controller  bayesian for each target, " in said
     assert "│   24.0 │ found" in said
     assert said.rstrip().endswith("in 24ms, 40ms, 60ms: best.json (the network)")
     result = json.loads((folder / "run" / "result.json").read_text())
@@ -62,7 +63,7 @@ def test_the_folder_of_a_target_is_a_run_as_any_other(done):
     assert "rewards are not of one kind: the runs differ in target" in " ".join(compared.stdout.split())
     of_all = command("nas.trials", "run=run", "top=1", cwd=folder)
     assert "note: run has several targets: rewards are for the one nearest to a network's latency" in of_all.stdout
-    more = command("nas.search", *SEARCH, "reward=hard", "samples=48", "run_dir=run/24ms", cwd=folder)
+    more = command("nas.search", *SEARCH, *FAST, "reward=hard", "samples=48", "run_dir=run/24ms", cwd=folder)
     assert more.returncode == 1
     assert "run/24ms is a part of the run run: continue that one, or use another run_dir" in more.stderr
     whole = command("nas.train", "network=run", cwd=folder)
@@ -89,11 +90,11 @@ def test_a_reward_that_refuses_a_network_fails_it_for_its_target_only(tmp_path):
 def test_it_goes_on(done):
     folder, _ = done
     before = journal(folder / "run")
-    more = command("nas.search", *SEARCH, "targets=[24,40,60]", "samples=56", "run_dir=run", cwd=folder)
+    more = command("nas.search", *SEARCH, *FAST, "targets=[24,40,60]", "samples=56", "run_dir=run", cwd=folder)
     assert more.returncode == 0, more.stderr
     assert journal(folder / "run")[:48] == before
     assert len(journal(folder / "run" / "24ms")) == 56
-    other = command("nas.search", *SEARCH, "targets=[24,40]", "samples=56", "run_dir=run", cwd=folder)
+    other = command("nas.search", *SEARCH, *FAST, "targets=[24,40]", "samples=56", "run_dir=run", cwd=folder)
     assert other.returncode == 1
     assert "targets" in other.stderr
 
@@ -111,11 +112,12 @@ def test_each_winner_is_trained_and_delivered(tmp_path):
             best = json.loads((run / ms / "result.json").read_text())["best"]
             assert 0 <= best["final_test_top1"] <= 1
             assert (run / ms / "best.onnx").exists()
-        before = {path: path.stat().st_mtime_ns for path in run.glob("*ms/best.safetensors")}
-        again = search(*words, "reward=hard", *targets, cwd=tmp_path)
-        assert again.returncode == 0, again.stderr
-        assert {path: path.stat().st_mtime_ns for path in before} == before
         assert list((run / "tensorboard").iterdir())
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*ms/best.safetensors")}
+    again = search(*TINY, "run_dir=run", "reward=hard", *targets, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(before) == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     predicted = command("nas.train", "network=run/10ms", "epochs=1", "dry_run=true", cwd=tmp_path)
     assert predicted.returncode == 0, predicted.stderr
 
