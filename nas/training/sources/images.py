@@ -212,6 +212,10 @@ def _read(file: Path | BinaryIO, name: str, change: "Callable[[Image], Image]") 
                 if image.width * image.height <= _MOST_PIXELS:
                     return np.asarray(_on_white(change(image)))
                 reason = f"{image.width} x {image.height} pixels are more than the {_MOST_PIXELS:,} that are read"
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as e:
+            # far too large, or, where warnings are errors, another thread has just set the filters back
+            pixels = int("".join(filter(str.isdigit, str(e).partition(")")[0])))
+            reason = f"{pixels:,} pixels are more than the {_MOST_PIXELS:,} that are read"
         except Exception as e:  # a damaged file can raise anything
             reason = str(e).replace(repr(file), "unknown format") or type(e).__name__
     raise DataError(f"{name} is not a readable image ({reason})")
