@@ -27,7 +27,8 @@ from nas_runtime.files import complete, write_json
 
 __all__ = ["show", "write"]
 
-_HEAD = ("for ms", *NETWORKS_HEAD, "test images")
+_HEAD = ("for ms", *NETWORKS_HEAD, "on test")
+_WIDE = ("of target", "reward")  # columns that a terminal of 80 characters has no room for
 
 
 def write(run_dir: Path, plan: Plan, goals: Sequence[Goal], results: Sequence[Result]) -> Sequence[Mapping[str, Any]]:
@@ -175,11 +176,12 @@ def show(console: Console, run_dir: Path, plan: Plan, results: Sequence[Result])
     accuracy = plan.strategy.accuracy
     title = f"{accuracy[0].upper()}{accuracy[1:]}; latency on {plan.latency.device}"
     trained, head = any(result.decision.final for result in results), _head(results)
+    shown = [i for i, name in enumerate(head) if name not in _WIDE]
     table = Table(title=title, title_justify="left")
-    for name in head:
-        table.add_column(name, justify="right" if name != "network" else "left", no_wrap=name == "network")
+    for i in shown:
+        table.add_column(head[i], justify="right" if i != 1 else "left", no_wrap=True)
     for cells in _rows(results):
-        table.add_row(*cells[: len(head)], style="bold" if cells[1] == "found" else "")
+        table.add_row(*(cells[i] for i in shown), style="bold" if cells[1] == "found" else "")
     console.print(table)
     console.print(f"latency model: {described(plan.latency, results[-1].decision.winner.arch)}")
     for note in _notes(results):
