@@ -35,7 +35,7 @@ from latency_luts.origin import Corrected
 from latency_luts.table import CalibratedTable, Correction, MeasuredTable, NetworkFit, Table, TableError, error, write
 from latency_luts.work import kinds_of
 from nas_runtime.command import run
-from nas_runtime.console import brief
+from nas_runtime.console import brief, counted
 from search_spaces import zoo
 from search_spaces.lower import lower
 from search_spaces.zoo.published import TABLE3
@@ -195,8 +195,8 @@ def _fitted(options: CalibrateOptions, measured: Sequence[KnownLatency], made_by
     if name == _AUTO and len(set(archs)) < _FEWEST:
         kinds = "; ".join(f"prior={prior.name} for {prior.about}" for prior in known)
         raise ValueError(
-            f"latencies={options.latencies} has {len(set(archs))} networks, and from scratch {_FEWEST} are needed; say "
-            f"what the device is like: {kinds}"
+            f"latencies={options.latencies} has {counted(len(set(archs)), 'network')}, and from scratch {_FEWEST} are "
+            f"needed; say what the device is like: {kinds}"
         )
     chosen = known if name == _AUTO else [priors.load(name)]
     if not options.force:

@@ -63,7 +63,7 @@ def fit_few(
         provenance={
             "command": made_by,
             "date": datetime.now(UTC).date().isoformat(),
-            "fitted_to": f"{len(ms)} latenc{'ies' if len(ms) > 1 else 'y'}, beginning with {prior.about}",
+            "fitted_to": f"{len(ms)} latenc{'ies' if len(ms) > 1 else 'y'}, with the prior of {prior.about}",
             "kinds": sorted({*prior.kinds, *kinds_of(unit for arch in archs for unit in lower(arch))}),
             "set_up": "as the latencies are",
             "dtype": "int8" if prior.name.endswith("_int8") else "fp32",

@@ -66,7 +66,7 @@ def test_what_it_says_of_its_error():
     one, several = LatencyModel(fitted(1)), LatencyModel(fitted(4))
     assert one.error is None
     assert several.error.networks == 4
-    assert "calibrated to 1 latency, beginning with one core of a phone with TensorFlow Lite, fp32" in one.describe()
+    assert "calibrated to 1 latency, with the prior of one core of a phone with TensorFlow Lite, fp32" in one.describe()
     assert f"error expected to be {PRIOR.expected(1)[0]:.1%}, as of such devices from 1 network" in one.describe()
     assert f"from 4 networks; {several.error.mape:.1%} with each of them left out" in several.describe()
     assert "; 90% interval " in described(one, zoo.get("mnasnet_a1"))
