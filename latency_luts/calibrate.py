@@ -214,14 +214,15 @@ def _left_out_error(table: CalibratedTable) -> float:
 
 def _doubts(table: Table, measured: Sequence[KnownLatency]) -> list[str]:
     """How far published networks may be off, and what to measure next, where a prior says."""
-    if not isinstance(table, CalibratedTable) or table.doubt is None:
+    known = table.known if isinstance(table, CalibratedTable) else None
+    if known is None:
         return []
     model, lines = LatencyModel(table), []
     for name in _SHOWN:
         arch = zoo.get(name)
         low, high = model.interval_ms(arch) or (0.0, 0.0)
         lines.append(f"{name}: {model.latency_ms(arch):.3g} ms, {low:.3g} to {high:.3g} in 90% of cases")
-    if more := few.next_network(few.known(table), [item.arch for item in measured]):
+    if more := few.next_network(known, [item.arch for item in measured]):
         lines.append(
             f"to know more, measure {more[0]} next: it would leave {more[1]:.0%} less doubt about such networks"
         )

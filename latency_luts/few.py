@@ -14,7 +14,7 @@ from search_spaces import zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["check_speed", "fit_few", "known", "next_network"]
+__all__ = ["check_speed", "fit_few", "next_network"]
 
 _STRANGE = 4.0  # deviations of the prior from which a device is none of its kind
 _NEXT = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_b1", "squeezenet_1_1")
@@ -89,16 +89,6 @@ def _left_out(
         mine = np.array([other == group for other in groups])
         found[mine], _ = priors.posterior(begun(mine), x[~mine], ms[~mine]).predict(x[mine])
     return found
-
-
-def known(table: CalibratedTable) -> Posterior:
-    """What a table with a prior knows of its device."""
-    assert table.doubt
-    return Posterior(
-        mean=np.log([table.costs[name] for name in priors.FEATURES]),
-        covariance=np.array(table.doubt.covariance),
-        noise=table.doubt.noise,
-    )
 
 
 def check_speed(archs: Sequence[Arch], ms: Sequence[float], kinds: Sequence[Prior]) -> None:

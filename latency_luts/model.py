@@ -160,13 +160,9 @@ class LatencyModel:
         None where the table does not say how far it may be off: only a calibrated one with a prior does.
         """
         source = self.table
-        if not isinstance(source, CalibratedTable) or source.doubt is None:
+        if not isinstance(source, CalibratedTable) or source.doubt is None or source.known is None:
             return None
-        known = prior.Posterior(
-            mean=np.log([source.costs[name] for name in prior.FEATURES]),
-            covariance=np.array(source.doubt.covariance),
-            noise=source.doubt.noise,
-        )
+        known = source.known
         (ms,), (deviation,) = known.predict(prior.network_features(arch)[None])
         wide = np.exp(source.doubt.deviations * deviation)
         return float(ms / wide), float(ms * wide)

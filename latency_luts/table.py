@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from latency_luts import key as keys
 from latency_luts import origin as origins
 from latency_luts.correction import Correction
-from latency_luts.prior import FEATURES
+from latency_luts.prior import FEATURES, Posterior
 from latency_luts.values import (
     ONNXRUNTIME,
     Doubt,
@@ -119,6 +121,17 @@ class CalibratedTable:
             check_above_0(f"factor of {name}", value)
         if self.doubt and (set(self.costs) != set(FEATURES) or len(self.doubt.covariance) != len(FEATURES)):
             raise ValueError("it was made with a prior of another version; calibrate it again")
+
+    @property
+    def known(self) -> Posterior | None:
+        """What is known of the device's costs, where it was fitted with a prior."""
+        if self.doubt is None:
+            return None
+        return Posterior(
+            mean=np.log([self.costs[name] for name in FEATURES]),
+            covariance=np.array(self.doubt.covariance),
+            noise=self.doubt.noise,
+        )
 
     @property
     def dtype(self) -> str:

@@ -37,7 +37,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 def test_its_latencies_are_those_of_the_formula():
     model = LatencyModel(fitted(3))
-    known = few.known(model.table)
+    known = model.table.known
     space = spaces.get("mnasnet", base_width=0.5)
     points = space.sample(np.random.default_rng(0), 20)
     archs = [space.decode(point) for point in points]
@@ -75,7 +75,7 @@ def test_what_it_says_of_its_error():
 def test_a_network_that_is_left_out_is_not_in_its_fit():
     full, without = fitted(4), fitted(3)
     x = prior.network_features(zoo.get("squeezenet_1_1"))[None]
-    (ms,), _ = few.known(without).predict(x)
+    (ms,), _ = without.known.predict(x)
     assert full.networks[3].left_out_ms == pytest.approx(ms)
     assert full.networks[3].family_out_ms == pytest.approx(ms)
 
@@ -84,12 +84,12 @@ def test_what_the_formula_cannot_tell_apart_is_left_out_together():
     archs = [zoo.get("mobilenet_v2"), replace(zoo.get("mobilenet_v2"), name="twin"), zoo.get("mobilenet_v1")]
     first, twin, _ = few.fit_few("phone", archs, [50.0, 51.0, 80.0], PRIOR).networks
     assert first.left_out_ms == twin.left_out_ms
-    (ms,), _ = few.known(few.fit_few("phone", archs[2:], [80.0], PRIOR)).predict(prior.network_features(archs[0])[None])
+    (ms,), _ = few.fit_few("phone", archs[2:], [80.0], PRIOR).known.predict(prior.network_features(archs[0])[None])
     assert first.left_out_ms == pytest.approx(ms)
 
 
 def test_what_to_measure_next():
-    known = few.known(fitted(2))
+    known = fitted(2).known
     name, less = few.next_network(known, [zoo.get("mobilenet_v2"), zoo.get("mobilenet_v3_small")])
     assert name not in ("mobilenet_v2", "mobilenet_v3_small")
     assert 0 < less < 1
