@@ -1,12 +1,13 @@
 """ONNX nodes and constants of units, in float or as int8."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from search_spaces.folded import Stored, Weights
 from search_spaces.lower import Node, Unit
 from search_spaces.ops import (
     Act,
@@ -26,29 +27,13 @@ from search_spaces.ops import (
     Upsample,
 )
 
-__all__ = ["Graph", "Int8Graph", "Pixels", "Stored", "Weights"]
+__all__ = ["Graph", "Int8Graph", "Pixels"]
 
 _ACT_NODES: dict[str, tuple[str, dict[str, Any]]] = {
     "hard_swish": ("HardSwish", {}),
     "sigmoid": ("Sigmoid", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
 }
-
-
-class Weights(Protocol):
-    """Gives the folded weight and bias of an operator of block `i`."""
-
-    def __call__(self, i: int, op: Conv | Linear) -> "tuple[np.ndarray | Stored, np.ndarray]": ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """A constant that lies in a file beside the model."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    file: str
-    offset: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,19 +8,20 @@ that old runtimes on devices read them.
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from nas_runtime.files import write_bytes
+from search_spaces import folded
 from search_spaces.arch import Arch
+from search_spaces.folded import Weights
 from search_spaces.lower import Unit, lower
-from search_spaces.onnx_graph import Graph, Int8Graph, Pixels, Stored, Weights
-from search_spaces.ops import Conv, GlobalPool, Linear
+from search_spaces.onnx_graph import Graph, Int8Graph, Pixels
+from search_spaces.ops import GlobalPool, Linear
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
@@ -168,8 +169,7 @@ def model(
         ValueError: there is no such opset, `net` was built for another architecture, has norms that are no batch norms
             with statistics, or `pixels` are of other channels.
     """
-    if net is not None and net.arch.blocks != arch.blocks:
-        raise ValueError(f"the weights belong to {net.arch.name!r}, not to {arch.name!r}; build the net from this arch")
+    weights: Weights = folded.of(arch, net)
     if pixels is not None and {len(pixels.mean), len(pixels.std)} != {arch.in_ch}:
         raise ValueError(
             f"pixels have {len(pixels.mean)} means and {len(pixels.std)} deviations; network {arch.name!r} reads "
@@ -177,100 +177,13 @@ def model(
         )
     if opset not in OPSETS:
         raise ValueError(f"opset={opset}: graphs of these networks can be of {OPSETS[0]} to {OPSETS[-1]}")
-    weights = random_weights() if net is None else _torch_weights(net)
     if stored is not None:
-        weights = _stored_weights(stored, "int8" if int8 else "float32")
+        weights = folded.stored_weights(stored, "int8" if int8 else "float32")
     graph = (Int8Graph if int8 else Graph)(weights, plain_hard_swish or opset < 14, arch.padding)
     proto = _model(lower(arch), graph, batch, arch.name, pixels)
     proto.opset_import[0].version = opset
     proto.ir_version = helper.find_min_ir_version_for(proto.opset_import)
     return proto
-
-
-def random_weights(rng_seed: int = 0) -> Weights:
-    """He-normal weights and small biases, so that activations stay of the order of 1 through a deep network.
-
-    All are cut from one stretch of random numbers, each from another place: drawing them anew for every network would
-    take longer than timing it.
-    """
-
-    def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
-        shape = _weight_shape(op)
-        n, fan_in = int(np.prod(shape)), int(np.prod(shape[1:]))
-        start = (1009 * i + 31 * len(op.name) + op.out_ch) % 65536
-        weight = _normal(rng_seed, start + n)[start:].reshape(shape) * np.float32(np.sqrt(2 / fan_in))
-        return weight, _normal(rng_seed, start + op.out_ch)[start:] * np.float32(0.1)
-
-    return weights
-
-
-def _stored_weights(stored: Callable[[str, float, int], tuple[str, int]], dtype: str) -> Weights:
-    """Random weights that lie in a file; only the biases are in the model."""
-
-    def weights(i: int, op: Conv | Linear) -> tuple[Stored, np.ndarray]:
-        shape = _weight_shape(op)
-        n, fan_in = int(np.prod(shape)), int(np.prod(shape[1:]))
-        file, offset = stored(dtype, float(np.sqrt(2 / fan_in)), n * np.dtype(dtype).itemsize)
-        bias = _normal(0, op.out_ch) * np.float32(0.1)
-        return Stored(shape=shape, dtype=dtype, file=file, offset=offset), bias
-
-    return weights
-
-
-def _normal(rng_seed: int, n: int) -> np.ndarray:
-    """(n,) the first normal numbers of a stream."""
-    return _stream(rng_seed, 1 << max(20, (n - 1).bit_length()))[:n]
-
-
-@lru_cache(maxsize=2)
-def _stream(rng_seed: int, n: int) -> np.ndarray:
-    return np.random.default_rng(rng_seed).standard_normal(n, dtype=np.float32)
-
-
-def _weight_shape(op: Conv | Linear) -> tuple[int, ...]:
-    if isinstance(op, Conv):
-        return (op.out_ch, op.in_ch // op.groups, *op.size)
-    return (op.out_ch, op.in_ch)
-
-
-def _torch_weights(net: "Net") -> Weights:
-    """The weights of `net` as it computes in evaluation.
-
-    Raises:
-        ValueError: a norm that is no batch norm with statistics of its own.
-    """
-
-    def array(value: Any) -> np.ndarray:
-        return value.detach().cpu().float().numpy()
-
-    def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
-        layer: Any = net.blocks[i].get_submodule(op.name)
-        if isinstance(op, Linear):
-            return array(layer.linear.weight), array(layer.linear.bias)
-        weight, bias = array(layer.conv.weight), None if layer.conv.bias is None else array(layer.conv.bias)
-        if layer.norm is None:
-            return weight, np.zeros(op.out_ch, np.float32) if bias is None else bias
-        factor, offset = _scale_and_shift(layer.norm, f"blocks.{i}.{op.name}.norm", array)
-        return weight * factor[:, None, None, None], offset if bias is None else bias * factor + offset
-
-    return weights
-
-
-def _scale_and_shift(norm: Any, name: str, array: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """What a batch norm multiplies each channel by, and then adds, in evaluation.
-
-    The epsilon is the layer's own; a layer without weights of its own (``affine=False``) has 1 and 0.
-    """
-    if getattr(norm, "running_var", None) is None or getattr(norm, "running_mean", None) is None:
-        raise ValueError(
-            f"{name} is a {type(norm).__name__} without running statistics, which no convolution can take in; "
-            "export networks whose norms are BatchNorm2d with track_running_stats=True"
-        )
-    factor = 1 / np.sqrt(array(norm.running_var) + np.float32(norm.eps))
-    if norm.weight is not None:
-        factor *= array(norm.weight)
-    offset = -array(norm.running_mean) * factor
-    return factor, offset if norm.bias is None else offset + array(norm.bias)
 
 
 def _model(units: Sequence[Unit], graph: Graph, batch: int | None, name: str, pixels: Pixels | None) -> onnx.ModelProto:
