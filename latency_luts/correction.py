@@ -48,9 +48,17 @@ class Correction:
         """What a unit adds to its network; below 0 where the profiler's time at its kernels is all that was seen."""
         return self.scale * ms + self.per_kernel_ms * kernels
 
-    def whole_ms(self, mib: np.ndarray | float) -> np.ndarray:
-        """What a network with `mib` MiB of weights has on top of its units."""
-        return self.offset_ms - self.scale * self.saved_ms(mib)
+    def whole_ms(self, units_ms: np.ndarray | float, mib: np.ndarray | float, *, smallest_ms: float) -> np.ndarray:
+        """Milliseconds of networks whose units add `units_ms`, and have `mib` MiB of weights.
+
+        Args:
+            smallest_ms: of such sums, less what caches save, among the networks of the fit; 0: unknown. Below it an
+                offset that is taken off shrinks in proportion: a network of nothing takes no time, and none less.
+        """
+        ms = units_ms - self.scale * self.saved_ms(mib)
+        if self.offset_ms < 0 < smallest_ms:
+            return ms + self.offset_ms * np.minimum(ms / smallest_ms, 1)
+        return ms + self.offset_ms
 
 
 def fit_correction(

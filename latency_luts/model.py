@@ -49,6 +49,8 @@ class LatencyModel:
         self.table = source
         self.error: Error | None = table.error(source)
         self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
+        fitted = [fit.fitted_ms for fit in source.networks if fit.fitted_ms > 0]
+        self._smallest_ms = min(fitted) - self._correction.offset_ms if fitted else 0.0
         self._dtype = source.identity.dtype if isinstance(source, MeasuredTable) else "fp32"
         self._prices = prices or unit_prices(source)
         self._cache: dict[tuple, float | None] = {}
@@ -79,13 +81,22 @@ class LatencyModel:
         """
         units = lower(arch)
         mib = sum(map(self._weights_mib, units)) if self._correction.saved_by_mib_ms else 0.0
-        ms = sum(self._units_ms(units)) + float(self._correction.whole_ms(mib))
+        ms = float(self._whole_ms(sum(self._units_ms(units)), mib))
         if not 0 < ms < math.inf:
+            its = self.table
+            remedy = (
+                measure_again(its)
+                if isinstance(its, MeasuredTable) and its.timed
+                else "fit it to networks of this size with latency_luts.calibrate"
+            )
             raise TableError(
                 f"the table of {self.device!r} gives {ms:.3g} ms for {arch.name} at {arch.resolution_px} px: it was "
-                "fitted to slower networks; fit it to networks of this size with latency_luts.calibrate"
+                f"fitted to slower networks; {remedy}"
             )
         return ms
+
+    def _whole_ms(self, units_ms: np.ndarray | float, mib: np.ndarray | float) -> np.ndarray:
+        return self._correction.whole_ms(units_ms, mib, smallest_ms=self._smallest_ms)
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
@@ -113,7 +124,7 @@ class LatencyModel:
             if tables_mib:
                 for table_mib, column in zip(tables_mib, places, strict=True):
                     mib[start : start + _CHUNK] += table_mib[column]
-        ms = sum_ms + self._correction.whole_ms(mib)
+        ms = self._whole_ms(sum_ms, mib)
         if (wrong := ~(ms > 0)).any():  # NaN stands for a missing unit
             self.latency_ms(space.decode(indices[wrong][0]))  # raises
         return ms

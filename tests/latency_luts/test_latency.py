@@ -10,7 +10,7 @@ import latency_luts
 from latency_luts import store
 from latency_luts.correction import fit_correction
 from latency_luts.key import key, parse
-from latency_luts.table import Correction, TableError, Timing
+from latency_luts.table import Correction, NetworkFit, TableError, Timing
 from search_spaces import cost, spaces, zoo
 from search_spaces.lower import lower
 from tests.conftest import random_archs
@@ -69,6 +69,24 @@ def test_a_latency_of_0_or_less_is_refused(space):
     for predict in (lambda: model.latency_ms(archs[0]), lambda: model.latency_ms_batch(space, rows)):
         with pytest.raises(TableError, match=message):
             predict()
+
+
+def test_the_fastest_networks_of_a_space_are_below_those_of_the_fit(space):
+    """A table whose correction takes off more than the fastest network's units add prices it above 0."""
+    rows = space.sample(np.random.default_rng(0), 8)
+    archs = sorted((space.decode(row) for row in rows), key=lambda arch: len(arch.blocks))
+    model = latency_luts.LatencyModel(measured_table(archs))
+    fast, *others = sorted(map(model.latency_ms, archs))
+    offset_ms = -0.5 * (fast + others[0])
+    fits = [NetworkFit(name=str(i), ms=ms, sum_ms=ms, fitted_ms=ms + offset_ms, left_out_ms=ms + offset_ms)
+            for i, ms in enumerate(others)]  # fmt: skip
+    found = latency_luts.LatencyModel(
+        replace(model.table, correction=Correction(offset_ms=offset_ms), networks=tuple(fits))
+    )
+    wanted = [fast * (1 + offset_ms / others[0]), *(ms + offset_ms for ms in others)]
+    assert sorted(map(found.latency_ms, archs)) == pytest.approx(wanted)
+    assert sorted(found.latency_ms_batch(space, rows)) == pytest.approx(wanted)
+    assert wanted[0] > 0 > fast + offset_ms
 
 
 MEASURED = {"reference_ms": 2.0}
