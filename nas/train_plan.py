@@ -33,6 +33,7 @@ MAY_DIFFER = (
 _READERS = 4  # at most, where networks are trained on the CPU: they only work in gaps (experiments/data_throughput.py)
 _LEAST = 2  # images of a micro-batch: the statistics of batch norms are those of several
 _FEW_UPDATES = 1000  # for RMSProp as the papers have it
+_FEW_FROM_SCRATCH = 300  # for any recipe
 MIN_PX = 2
 """Feature maps of small images are not halved below this size, as those of samples are not."""
 
@@ -255,5 +256,10 @@ def _notes(options: TrainOptions, *, updates: int) -> list[str]:
         notes.append(
             f"{counted(updates, 'update')} are few for recipe={name}, which was made for a hundred thousand; more "
             "epochs=, a smaller batch=, or recipe=cosine, which learns from fewer"
+        )
+    elif options.weights is None and updates < _FEW_FROM_SCRATCH:
+        notes.append(
+            f"{counted(updates, 'update')} are few for weights that are new; more epochs=, a smaller batch=, or "
+            "weights that have learnt: network=efficientnet_lite0 weights=pretrained recipe=fine_tune"
         )
     return notes

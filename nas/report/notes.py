@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from nas.reward import Reward
 from nas.trial import Trial
+from nas_runtime.console import counted
 
 __all__ = ["at_chance", "failures", "far_from_target", "settled"]
 
@@ -35,21 +36,25 @@ def settled(trials: Sequence[Trial], *, space_size: float = math.inf, entropy: b
     )
 
 
-def at_chance(trials: Sequence[Trial], classes: int) -> str | None:
-    """A note if no network is better than one that guesses, whose top-1 is 1 / `classes`.
+def at_chance(trials: Sequence[Trial], classes: int, images: int) -> str | None:
+    """A note if no network is clearly better than one that guesses, whose top-1 is 1 / `classes`.
 
-    On few images a network may be above that by luck: half as much again, or a twentieth of what there is above it,
-    counts as chance.
+    A network may be above that by luck, the best of many by three standard errors: as much counts as chance, and so
+    does half as much again, or a twentieth of what there is above it.
+
+    Args:
+        images: of the holdout, by which top-1 is known.
     """
     chance = 1 / classes
-    limit = chance + min(0.5 * chance, 0.05 * (1 - chance))
+    luck = 3 * math.sqrt(chance * (1 - chance) / images)
+    limit = chance + max(luck, min(0.5 * chance, 0.05 * (1 - chance)))
     good = [trial.top1 for trial in trials if trial.status == "ok"]
     if not good or max(good) > limit:
         return None
     return (
-        f"No network is better than chance (top-1 {chance:.2%} with {classes} classes; the best of the samples has "
-        f"{max(good):.2%}): their accuracies say nothing about them. Remedies: more evaluator.epochs, another "
-        "evaluator.lr, or a look at the labels of the data."
+        f"No network is clearly better than chance (top-1 {chance:.2%} with {classes} classes; the best of the samples "
+        f"has {max(good):.2%} of {counted(images, 'holdout image')}): their accuracies say nothing about them. "
+        "Remedies: more evaluator.epochs, another evaluator.lr, more pictures, or a look at their labels."
     )
 
 

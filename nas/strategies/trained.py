@@ -1,6 +1,7 @@
 """What the strategies that train networks have in common: the data, the trainings, the last round and the winner."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from nas.training.trainer import Trainer
     from nas_runtime.run import Run
 
-__all__ = ["TrainedJudge", "TrainedStrategy", "Trainings", "describe_images"]
+__all__ = ["FEW_UPDATES", "TrainedJudge", "TrainedStrategy", "Trainings", "describe_images"]
+
+FEW_UPDATES = 50
+"""Of a sample's training: fewer hardly tell networks apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,19 @@ class Trainings:
         more = " more" * (self.final_start == "inherited")
         last = f"then {counted(self.final_epochs, 'epoch')}{more} by the best {self.finalists}"
         return f"{last}, {self.full.describe()}" if self.full else last
+
+    def notes(self) -> list[str]:
+        """What a person should know of the trainings before they are made, a sentence each."""
+        recipe = self.trainer.recipe
+        in_epoch = max(1, self.facts.train_images // recipe.batch)
+        updates = recipe.epochs * in_epoch
+        if updates >= FEW_UPDATES:
+            return []
+        return [
+            f"{counted(self.facts.train_images, 'picture')} make {counted(updates, 'update')} of a sample's "
+            f"{counted(recipe.epochs, 'epoch')}, from which networks learn little: epochs="
+            f"{math.ceil(FEW_UPDATES / in_epoch)} makes {FEW_UPDATES}"
+        ]
 
     def load(self, console: "Console") -> "Trainer":
         """Reads the data; what trains networks on it."""
@@ -125,7 +142,7 @@ class TrainedStrategy:
 
     @property
     def notes(self) -> Sequence[str]:
-        return self.trainings.facts.notes
+        return (*self.trainings.facts.notes, *self.trainings.notes())
 
     def describe_images(self, arch: Arch) -> str:
         return describe_images(arch, self.trainings.facts, self.trainings.full)
@@ -203,7 +220,8 @@ class TrainedJudge:
         )
 
     def notes(self, trials: Sequence[Trial]) -> list[str]:
-        note = notes.at_chance(trials, self.trainings.facts.classes)
+        facts = self.trainings.facts
+        note = notes.at_chance(trials, facts.classes, facts.holdout_images)
         return [note] if note else []
 
 

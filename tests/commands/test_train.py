@@ -69,6 +69,7 @@ def test_pictures_are_taken_at_the_networks_own_size(tmp_path):
     for more, px in (([], 240), (["dataset.resolution_px=64"], 64)):
         done = command("nas.train", "network=efficientnet_lite1", *photos, *more, cwd=tmp_path)
         assert f": {px} px, 2 classes" in done.stdout, done.stderr
+        assert "updates are few for weights that are new" in done.stdout
 
 
 @pytest.mark.parametrize(

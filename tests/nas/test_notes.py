@@ -48,7 +48,7 @@ def test_a_search_that_has_settled():
     ],
 )
 def test_networks_that_guess(top1, classes, noted):
-    note = notes.at_chance(trials(range(3), top1=top1), classes)
+    note = notes.at_chance(trials(range(3), top1=top1), classes, 10**6)
     assert (note is not None) == noted
     assert not noted or f"chance (top-1 {1 / classes:.2%} with {classes} classes; the best of the samples has" in str(
         note
@@ -57,9 +57,19 @@ def test_networks_that_guess(top1, classes, noted):
 
 def test_one_network_above_chance_is_enough():
     some = [*trials(range(3), top1=0.1), *trials([3], top1=0.3)]
-    assert notes.at_chance(some, 10) is None
-    assert notes.at_chance(trials(range(3), top1=0.0, status="failed"), 10) is None
-    assert notes.at_chance([], 10) is None
+    assert notes.at_chance(some, 10, 1000) is None
+    assert notes.at_chance(trials(range(3), top1=0.0, status="failed"), 10, 1000) is None
+    assert notes.at_chance([], 10, 1000) is None
+
+
+def test_on_few_images_luck_counts_as_chance():
+    """Of 17 images and 3 classes the standard error is 0.114."""
+    note = notes.at_chance(trials(range(42), top1=0.6), 3, 17)
+    assert "No network is clearly better than chance (top-1 33.33% with 3 classes; the best of the samples has " in note
+    assert "60.00% of 17 holdout images)" in note
+    assert "more pictures" in note
+    assert notes.at_chance(trials(range(42), top1=0.7), 3, 17) is None
+    assert notes.at_chance(trials(range(42), top1=0.6), 3, 1700) is None
 
 
 @pytest.mark.parametrize(
