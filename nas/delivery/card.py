@@ -15,6 +15,7 @@ from search_spaces import cost, timm_export
 __all__ = ["card", "in_sentences"]
 
 _MOST = f"{100 * WORST:.0f}"  # points that integers may cost
+_SLOWER = 1.05  # than in float; less is noise
 _COMMANDS = ("command", "begun by")
 _CLASSES = 20  # that are named
 
@@ -93,6 +94,11 @@ def _latency(found: Mapping[str, Any]) -> list[str]:
         own = f"{ms['network']:.2f} ms, with reading pixels {ms['best.onnx']:.2f} ms"
         own += f"; {INT8} {ms[INT8]:.2f} ms" if INT8 in ms else ""
         lines.append(f"measured on {here['machine']}, {here['runtime']}, {counted(here['threads'], 'thread')}: {own}")
+        if ms.get(INT8, 0.0) > _SLOWER * ms["best.onnx"]:
+            lines.append(
+                f"{INT8} takes {ms[INT8] / ms['best.onnx']:.1f} times as long as best.onnx here: ONNX Runtime has no "
+                "integer kernels for some layers, as h-swish, between which it converts; it is smaller, not faster"
+            )
         if promise and found["is_of_this_machine"]:
             lines += _difference(promise, ms, reads_pixels=found["reads_pixels"])
     return lines

@@ -82,6 +82,13 @@ def test_what_is_promised_is_compared_with_what_it_is_promised_for():
     assert len(said(promised=None)) == 1
 
 
+def test_integers_that_are_slower_are_said():
+    """Beside 8.25 ms with reading pixels."""
+    assert said(8.0, promised=None, int8_ms=8.5)[1:] == []
+    (line,) = said(8.0, promised=None, int8_ms=24.75)[1:]
+    assert line.startswith("best_int8.onnx takes 3.0 times as long as best.onnx here: ONNX Runtime has no integer")
+
+
 def test_accuracies_have_their_spread():
     latencies = {"promised": None, "is_of_this_machine": True, "here": None, "reads_pixels": True}
     found = {"test_top1": 0.5, "holdout_top1": 0.6, "test_top1s": [], "test_pictures": 10_000, "latency": latencies}
