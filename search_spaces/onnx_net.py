@@ -26,14 +26,28 @@ from search_spaces.ops import GlobalPool, Linear
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["OPSET", "OPSETS", "Pixels", "check", "describe", "digest", "export", "model", "run", "with_batch"]
+__all__ = [
+    "OPSET",
+    "OPSETS",
+    "TOLERANCE",
+    "Pixels",
+    "check",
+    "describe",
+    "digest",
+    "export",
+    "files",
+    "model",
+    "run",
+    "with_batch",
+]
 
 OPSET = 18  # with which goes IR version 8, of ONNX 1.13; ONNX Runtime reads version 10 from 1.18 on only
 OPSETS = range(13, 22)
 """Those that have all the operators, and mean the same by them; before 14 h-swish is written out."""
 
 
-_TOLERANCE = 0.01  # of the largest output: float32 sums in another order differ by 1e-6 to 1e-3 of it
+TOLERANCE = 0.01
+"""How far outputs may be apart, of the largest: float32 sums in another order differ by 1e-6 to 1e-3 of it."""
 
 
 def export(
@@ -75,7 +89,7 @@ def export(
 
 def _random_examples(net: "Net", size_px: int, pixels: Pixels | None, n: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of the graph (n, ...) and what `net` gives for them in evaluation (n, ...)."""
-    import torch
+    from search_spaces import torch_net
 
     rng = np.random.default_rng(0)
     if pixels is None:
@@ -83,11 +97,7 @@ def _random_examples(net: "Net", size_px: int, pixels: Pixels | None, n: int = 1
     else:
         given = rng.integers(0, 256, (n, size_px, size_px, net.arch.in_ch), dtype=np.uint8)
         x = ((given / 255 - np.array(pixels.mean)) / np.array(pixels.std)).transpose(0, 3, 1, 2).astype(np.float32)
-    trains, like = net.training, next(net.parameters())
-    with torch.inference_mode():
-        y = net.eval()(torch.from_numpy(x).to(like.device, like.dtype)).float().cpu().numpy()
-    net.train(trains)
-    return given, y
+    return given, torch_net.answer(net, x)
 
 
 def describe(path: str | os.PathLike[str], about: Mapping[str, str]) -> None:
@@ -121,7 +131,7 @@ def check(content: bytes, name: str, inputs: np.ndarray, expected: np.ndarray) -
     """Compares the graph of network `name` with what it has to give, see `export`."""
     outputs = run(content, inputs)
     difference, largest = np.abs(outputs - expected).max(), np.abs(expected).max()
-    if not difference <= _TOLERANCE * largest:  # nor NaN
+    if not difference <= TOLERANCE * largest:  # nor NaN
         raise ValueError(
             f"the ONNX graph of network {name!r} computes something else than the network: its outputs differ by up to "
             f"{difference:.3g}, and the largest is {largest:.3g}; no file is written. Was the net changed after it was "
@@ -142,6 +152,11 @@ def run(content: bytes, inputs: np.ndarray) -> np.ndarray:
         full = np.resize(some, (batch, *some.shape[1:]))  # which repeats them
         outputs.append(np.asarray(session.run(None, {source.name: full})[0])[: len(some)])
     return np.concatenate(outputs)
+
+
+def files(arch: Arch, *, net: "Net | None" = None, batch: int | None = 1) -> dict[str, bytes]:
+    """The content of the file by suffix; see `model`."""
+    return {".onnx": model(arch, net=net, batch=batch).SerializeToString()}
 
 
 def model(

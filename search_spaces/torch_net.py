@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from search_spaces.arch import Arch, Block
 from search_spaces.ops import Conv, Linear
 from search_spaces.torch_ops import ConvAct, module_of
 
-__all__ = ["WEIGHTS", "BlockModule", "Net", "build", "check_weights", "last_layer", "load", "read", "save"]
+__all__ = ["WEIGHTS", "BlockModule", "Net", "answer", "build", "check_weights", "last_layer", "load", "read", "save"]
 
 WEIGHTS = "best.safetensors"
 """The file of a run directory that holds its trained network."""
@@ -118,6 +119,15 @@ def read(path: str | os.PathLike[str]) -> tuple["Net", dict[str, str]]:
         net = Net(arch)
     net.load_state_dict(state)
     return net.eval(), about
+
+
+def answer(net: "Net", inputs: np.ndarray) -> np.ndarray:
+    """What `net` gives for `inputs` (N, C, H, W) in evaluation: (N, ...). It stays in its mode."""
+    trains, like = net.training, next(net.parameters())
+    with torch.inference_mode():
+        outputs = net.eval()(torch.from_numpy(inputs).to(like.device, like.dtype)).float().cpu().numpy()
+    net.train(trains)
+    return outputs
 
 
 def check_weights(arch: Arch, weights: Mapping[str, Tensor]) -> None:
