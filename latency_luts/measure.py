@@ -23,7 +23,6 @@ from latency_luts.on_device import (
     write_weights,
 )
 from latency_luts.table import ONNXRUNTIME, Identity
-from nas_runtime.console import brief
 from nas_runtime.scratch import private_folder
 from search_spaces import cost, zoo
 from search_spaces.arch import Arch
@@ -48,14 +47,9 @@ def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32", runtime: 
     """This machine, and how it is measured.
 
     Raises:
-        ValueError: there is no such runtime, or it is not timed in this way.
+        ValueError: there is no such runtime, it is not installed, or it does not run networks in this way.
     """
-    if runtime != ONNXRUNTIME and (threads, dtype) != (1, "fp32"):
-        raise ValueError(
-            f"runtime={brief(runtime)} with threads={threads} dtype={dtype}: runtimes other than {ONNXRUNTIME} are "
-            "timed on one thread with fp32; leave threads and dtype out"
-        )
-    version = runtimes.get(runtime).version
+    version = runtimes.get(runtime, threads=threads, dtype=dtype).version
     return Identity(cpu=cpu_name(), runtime=f"{runtime} {version}", threads=threads, batch=batch, dtype=dtype)
 
 
@@ -66,8 +60,8 @@ def bench(how: Identity) -> Iterator[Bench]:
         with onnx_bench(how) as machine:
             yield machine
     else:
-        with pinned_core():
-            yield CallBench(runtimes.get(how.runtime_name), batch=how.batch)
+        with pinned_core(how.threads):
+            yield CallBench(runtimes.get(how.runtime_name, threads=how.threads, dtype=how.dtype), batch=how.batch)
 
 
 class WeightsFile:

@@ -1,11 +1,12 @@
-"""What networks are run with when they are timed: ONNX Runtime, or anybody's own runtime.
+"""What networks are run with when they are timed: ONNX Runtime, OpenVINO, LiteRT, ncnn, or anybody's own runtime.
 
 A runtime is chosen by name, ``python -m latency_luts.build device=host_mine runtime=my_runtime:Runtime``, and tables
 keep it: units that a table lacks are measured with its runtime, and measurements of two runtimes are never mixed.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from latency_luts.on_device import Graph
 from latency_luts.on_device import runtime as onnxruntime_version
@@ -16,14 +17,15 @@ from nas_runtime.registry import Registry
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["RUNTIMES", "OnnxRuntime", "Runtime", "get"]
+__all__ = ["RUNTIMES", "BlockRuntime", "OnnxRuntime", "Runtime", "check_dtype", "get"]
 
 
 class Runtime(Protocol):
-    """Runs networks on this machine; made without arguments.
+    """Runs networks on this machine; made without arguments, or with `threads` or `dtype` where these are not as usual.
 
     ONNX Runtime is timed with its profiler, inside networks (`on_device`), and on other machines too. Any other runtime
-    is timed by plain calls on this machine: fp32, on one thread.
+    is timed on this machine: by its own counters if it is a `BlockRuntime`, else by plain calls. It is one thread and
+    fp32 for a class whose ``__init__`` has no ``threads=`` or ``dtype=``.
 
     Example:
         PyTorch without a compiler, as a runtime::
@@ -51,8 +53,21 @@ class Runtime(Protocol):
         ...
 
 
+@runtime_checkable
+class BlockRuntime(Protocol):
+    """A `Runtime` that can tell what each block of a network takes, inside the network."""
+
+    def prepare_blocks(self, arch: Arch, *, batch: int) -> Callable[[], Sequence[float]]:
+        """A function that runs `arch` once and gives the seconds of each of its blocks, in order."""
+        ...
+
+
 class OnnxRuntime:
     """ONNX Runtime by plain calls, as any other runtime is timed; ``onnxruntime`` is timed with its profiler."""
+
+    def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
+        check_dtype(ONNXRUNTIME, dtype, ("fp32", "int8"))
+        self._threads, self._int8 = threads, dtype == "int8"
 
     @property
     def version(self) -> str:
@@ -61,23 +76,37 @@ class OnnxRuntime:
     def prepare(self, arch: Arch, *, batch: int) -> Callable[[], object]:
         from search_spaces import onnx_net
 
-        model = onnx_net.model(arch, batch=batch).SerializeToString()
-        graph = Graph(model, (batch, *lower(arch)[0].in_shape), threads=1)
+        model = onnx_net.model(arch, batch=batch, int8=self._int8).SerializeToString()
+        graph = Graph(model, (batch, *lower(arch)[0].in_shape), self._threads)
         return lambda: graph.session.run(None, graph.feed)
 
 
-RUNTIMES = Registry("runtime", "platform_aware_nas.runtimes", {ONNXRUNTIME: "latency_luts.runtime:OnnxRuntime"})
+_SHIPPED = {
+    ONNXRUNTIME: "latency_luts.runtime:OnnxRuntime",
+    "openvino": "latency_luts.runtimes.openvino:OpenVino",
+    "litert": "latency_luts.runtimes.litert:LiteRT",
+    "ncnn": "latency_luts.runtimes.ncnn:Ncnn",
+}
+RUNTIMES = Registry("runtime", "platform_aware_nas.runtimes", _SHIPPED)
 
 
-def get(name: str) -> Runtime:
+def get(name: str, *, threads: int = 1, dtype: str = "fp32") -> Runtime:
     """The runtime of that name, or of a dotted name like ``my_runtime:Runtime``.
 
     Raises:
-        ValueError: there is no such runtime, or it is none.
+        ValueError: there is no such runtime, it is none, it is not installed, or it cannot run networks in this way.
     """
     kind = RUNTIMES.get(name)
     able = isinstance(kind, type) and callable(getattr(kind, "prepare", None))
-    runtime = call(kind, f"runtime {brief(name)}") if able else None
+    unusual = {
+        option: value for option, value, usual in (("threads", threads, 1), ("dtype", dtype, "fp32")) if value != usual
+    }
+    for option in unusual if able else ():
+        if option not in inspect.signature(kind).parameters:
+            raise ValueError(
+                f"runtime={brief(name)} has no {option}=: it runs networks on one thread with fp32; leave {option} out"
+            )
+    runtime = call(kind, f"runtime {brief(name)}", **unusual) if able else None
     try:
         version = getattr(runtime, "version", None)
     except Exception as e:  # anyone's code
@@ -88,3 +117,11 @@ def get(name: str) -> Runtime:
             "spaces, as latency_luts.runtime.Runtime says"
         )
     return runtime
+
+
+def check_dtype(runtime: str, dtype: str, known: Sequence[str]) -> None:
+    """Raises:
+    ValueError: `dtype` is not one of those that the runtime has.
+    """
+    if dtype not in known:
+        raise ValueError(f"dtype={dtype}: runtime {runtime} computes in {' or '.join(known)}; give one of these")

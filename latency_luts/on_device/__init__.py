@@ -18,7 +18,7 @@ then.
 from .graphs import BURST_RUNS, WARM_RUNS, Graph, Timed, burst, time_graphs
 from .lines import FORMAT, Lines, decode, encode, keep
 from .machine import cpu_name, pin, runtime
-from .profiles import events, kernel_times, profile_chains
+from .profiles import events, kernel_times, owners, profile_chains
 from .weights import SECTION_BYTES, SECTIONS, WEIGHTS, weights_section, write_weights
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "events",
     "keep",
     "kernel_times",
+    "owners",
     "pin",
     "profile_chains",
     "runtime",

@@ -15,6 +15,7 @@ from .graphs import BURST_RUNS, WARM_RUNS, Graph, Timed, time_graphs
 
 _BLOCK = re.compile(r"block(\d+)\.")
 _EVENT = re.compile(r'"dur" ?: ?(\d+), ?"ts" ?: ?(\d+), ?"ph" ?: ?"X", ?"name" ?: ?"([^"]+)"')
+_PREPARES = ("ReorderInput", "QuantizeLinear", "VariadicSplit")  # an input, for the kernel behind them
 _OPERATOR = re.compile(r'"op_name" ?: ?"([^"]+)"')
 
 
@@ -102,23 +103,23 @@ def kernel_times(events: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
         while r + 1 < len(runs) and start >= runs[r + 1][0]:
             r += 1
         per_run[r].append((name, duration, op))
-    owners = _owners([(name, op) for name, _, op in per_run[kept[0]]], blocks)
+    its = owners([(name, op) for name, _, op in per_run[kept[0]]], blocks)
     durations = np.array([[duration for _, duration, _ in per_run[i]] for i in kept])
-    return (durations + 0.5) / 1e3, np.array(owners)  # whole microseconds, rounded down
+    return (durations + 0.5) / 1e3, its  # whole microseconds, rounded down
 
 
-def _owners(kernels: Sequence[tuple[str, str]], blocks: int) -> list[int]:
-    """The block of each kernel ``(name, operator)`` of one run."""
+def owners(kernels: Sequence[tuple[str, str]], blocks: int) -> np.ndarray:
+    """(kernels,) the block of each kernel ``(name, operator)`` of one run, see `kernel_times`."""
     named = [_named_for(name, blocks) for name, _ in kernels]
-    owners = []
+    found = []
     for i, (owner, (_, op)) in enumerate(zip(named, kernels)):
         if owner is None:
             before = [o for o in named[:i] if o is not None]
             after = [o for o in named[i:] if o is not None]
-            prepares = op in ("ReorderInput", "QuantizeLinear")
+            prepares = op in _PREPARES
             owner = after[0] if after and (prepares or not before) else before[-1] if before else 0
-        owners.append(min(owner, blocks - 1))
-    return owners
+        found.append(min(owner, blocks - 1))
+    return np.array(found)
 
 
 def _named_for(kernel: str, blocks: int) -> int | None:

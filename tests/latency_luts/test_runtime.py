@@ -82,6 +82,37 @@ def test_each_unit_of_a_chain_is_timed_by_itself(clock):
         assert timing.runs == 3
 
 
+class Counting:
+    """A runtime that says itself what blocks take: 1 ms the first, 2 ms the second, and so on; the more, the colder."""
+
+    version = "1"
+
+    def __init__(self, clock: Clock) -> None:
+        self.prepare, self.called = clock.prepare, clock.called
+
+    def prepare_blocks(self, arch, *, batch):
+        runs = 0
+
+        def run() -> list[float]:
+            nonlocal runs
+            runs += 1
+            self.called.append(arch.name)
+            return [(1 + i) * (1 + 1 / runs) / 1e3 for i in range(len(arch.blocks))]
+
+        return run
+
+
+def test_units_are_timed_inside_a_chain_where_the_runtime_says_what_they_take(clock):
+    chain = replace(zoo.get("mobilenet_v3_small", resolution_px=32), name="chain")
+    counting = Counting(clock)
+    (timing,) = CallBench(counting, batch=1).time_chains([chain], bursts=3)
+    assert counting.called.count("chain") == 8  # a warm and a timed run, in a first round and three others
+    assert timing.ms == pytest.approx([(1 + i) * (1 + 1 / 8) for i in range(len(chain.blocks))])
+    assert timing.runs == 3
+    assert timing.spread == pytest.approx([(1 / 5 - 1 / 7) / (1 + 1 / 6)] * len(chain.blocks), abs=0.02)
+    assert timing.reference_ms > 1
+
+
 def test_a_table_of_another_runtime(clock, tmp_path):
     """Its correction takes the time of calls off the units."""
     archs = random_archs(12, rng_seed=0)
@@ -158,11 +189,31 @@ def test_the_remedy_for_missing_units_names_the_runtime(clock, tmp_path):
         latency_luts.LatencyModel(table).latency_ms(b)
 
 
-@pytest.mark.parametrize("how", [{"threads": 2}, {"dtype": "int8"}])
-def test_only_what_a_call_can_time_is_measured(clock, how):
-    with pytest.raises(ValueError, match=f"runtime={MINE} with threads=.*: runtimes other than onnxruntime are timed"):
-        measure.identity(runtime=MINE, **how)
+@pytest.mark.parametrize(("option", "value"), [("threads", 2), ("dtype", "int8")])
+def test_only_what_the_runtime_can_do_is_measured(clock, option, value):
+    said = f"runtime={MINE} has no {option}=: it runs networks on one thread with fp32; leave {option} out"
+    with pytest.raises(ValueError, match=said):
+        measure.identity(runtime=MINE, **{option: value})
     assert measure.identity(runtime=MINE, batch=4).batch == 4
+
+
+class Able(OnnxRuntime):
+    """Says in its version how it was made."""
+
+    def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
+        super().__init__(threads=threads, dtype=dtype)
+        self.made = f"{threads}x{dtype}"
+
+    version = property(lambda self: self.made)  # type: ignore[assignment]
+
+
+def test_threads_and_dtype_reach_the_runtime():
+    name = f"{__name__}:Able"
+    assert measure.identity(runtime=name).runtime == f"{name} 1xfp32"
+    how = measure.identity(runtime=name, threads=2, dtype="int8")
+    assert (how.runtime, how.threads, how.dtype) == (f"{name} 2xint8", 2, "int8")
+    with pytest.raises(ValueError, match="dtype=fp16: runtime onnxruntime computes in fp32 or int8; give one of these"):
+        measure.identity(runtime=name, dtype="fp16")
 
 
 @pytest.mark.parametrize(
