@@ -38,6 +38,7 @@ from nas.training.feed import Feed
 from nas.training.pictures import Pictures, PictureSet
 from nas.training.sources.images import shrunk
 from nas.training.train import new_net
+from nas_runtime.memory import keep_freed_memory
 from search_spaces import zoo
 
 DEFAULTS = {
@@ -59,6 +60,7 @@ Turn = Callable[[], float]
 def main() -> None:
     given = options.read(DEFAULTS, needed=["path"])
     torch.set_num_threads(given["threads"])
+    keep_freed_memory()  # as all trainings here
     origin = provenance.of("order of pictures, crops and weights 0")
     rows = []
     for px in given["px"]:
