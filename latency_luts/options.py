@@ -53,7 +53,10 @@ class MeasurementHere(Measurement):
     """How they are timed on this machine, where anybody's runtime may run them."""
 
     runtime: Annotated[str, named_in(RUNTIMES)] = Field(
-        description="what runs them, which is part of what a table is, too; others than onnxruntime: one thread, fp32"
+        description="what runs them, which is part of what a table is, too: openvino, litert and ncnn are extras"
+    )
+    dtype: Literal["fp32", "fp16", "int8"] = Field(
+        description="of its weights; int8: static quantization, weights per channel; fp16: litert and ncnn only"
     )
 
 

@@ -19,12 +19,13 @@ CACHE_MIB = 6.0  # weights that leave 1 / e of themselves; on a server's CPU 4 t
 _LEAST = 4  # times in different chains; a unit with fewer says little
 _FAR = 0.2  # more than this beside what is expected is a disturbance
 _ROUNDS = 10  # iterations of least squares; converged by then
+_BYTES = {"fp16": 2, "int8": 1}  # of a weight; 4 of any other
 _SURE = 2  # standard errors; less is taken for chance
 
 
 def weights_mib(unit: Unit, dtype: str) -> float:
     """MiB of a unit's weights."""
-    return cost.unit_params(unit) * (1 if dtype == "int8" else 4) / 2**20
+    return cost.unit_params(unit) * _BYTES.get(dtype, 4) / 2**20
 
 
 def share(mib: np.ndarray | float, cache_mib: float = CACHE_MIB) -> np.ndarray:
