@@ -18,8 +18,7 @@ _KEEPING = (
     *("PAD", "PADV2", "RELU", "RELU6"),
 )
 # the first versions of operators that have kernels for int8
-_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESIZE_BILINEAR": 3}
-_VERSIONS |= {"RESHAPE": 1, "HARD_SWISH": 1, "QUANTIZE": 1}
+_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "HARD_SWISH": 1, "QUANTIZE": 1}
 
 
 class HalfGraph(Graph):
@@ -33,8 +32,8 @@ class HalfGraph(Graph):
         half = self._constant(f"{name}.half", value.astype(np.float16))
         return self._node("DEQUANTIZE", [half], value.shape, name)
 
-    def _version(self, kind: str, options: dict[str, Any]) -> int:
-        return 3 if kind == "DEQUANTIZE" else super()._version(kind, options)
+    def _version(self, kind: str, inputs: Sequence[Value], options: dict[str, Any]) -> int:
+        return 3 if kind == "DEQUANTIZE" else super()._version(kind, inputs, options)
 
 
 class Int8Graph(Graph):
@@ -48,7 +47,7 @@ class Int8Graph(Graph):
 
     def add_output(self, value: Value) -> Value:
         index = self.file.tensor("output", value.shape, "float32")
-        self.file.operator("DEQUANTIZE", [value.index], index, self._version("DEQUANTIZE", {}), {})
+        self.file.operator("DEQUANTIZE", [value.index], index, self._version("DEQUANTIZE", [value], {}), {})
         return Value(index=index, shape=value.shape)
 
     def _concat(self, inputs: list[Value], shape: tuple[int, ...], prefix: str) -> Value:
@@ -85,5 +84,5 @@ class Int8Graph(Graph):
             return inputs[0].quantized
         return _GATE if gate else _RANGE
 
-    def _version(self, kind: str, options: dict[str, Any]) -> int:
-        return _VERSIONS.get(kind, 2)
+    def _version(self, kind: str, inputs: Sequence[Value], options: dict[str, Any]) -> int:
+        return max(_VERSIONS.get(kind, 2), super()._version(kind, inputs, options))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXTRA", "File", "Quantized"]
+__all__ = ["EXTRA", "File", "Quantized", "package"]
 
 EXTRA = "litert"  # the package's extra with what writes and runs these files
 
@@ -40,7 +40,7 @@ class File:
     """
 
     def __init__(self) -> None:
-        self._schema = _schema()
+        self._schema = package().schema_py_generated
         self._tensors: list[Any] = []
         self._constants: list[np.ndarray] = []
         self._operators: list[Any] = []
@@ -151,12 +151,13 @@ class _Aligned:
         return self._schema.BufferEnd(builder)
 
 
-def _schema() -> Any:
-    """The schema's module, whose types are not looked at: it need not be installed."""
+def package() -> Any:
+    """The package with the schema and the interpreter, whose types are not looked at: it need not be installed."""
     try:
-        from ai_edge_litert import schema_py_generated  # pyright: ignore[reportMissingImports]
+        import ai_edge_litert.interpreter  # pyright: ignore[reportMissingImports]
+        import ai_edge_litert.schema_py_generated  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise ValueError(
             f"TensorFlow Lite models need the package ai-edge-litert ({e}); pip install 'platform-aware-nas[{EXTRA}]'"
         ) from None
-    return schema_py_generated
+    return ai_edge_litert

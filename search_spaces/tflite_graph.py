@@ -30,12 +30,12 @@ from search_spaces.ops import (
     Upsample,
 )
 from search_spaces.tflite_file import File, Quantized
+from search_spaces.tflite_windows import frame, without_zeros
 
 __all__ = ["Graph", "Value"]
 
 _FUSED = {"none": 0, "relu": 1, "relu6": 3}  # the schema's ActivationFunctionType
 _FUSING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL")
-_SAME, _VALID = 0, 1  # the schema's Padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +54,13 @@ class Value:
     positive: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Frame:
-    """Zeros around a map, (before, after) of its rows and of its columns, and the schema's Padding after that."""
-
-    padding: int
-    zeros: tuple[tuple[int, int], tuple[int, int]] | None = None
-
-
 class Graph:
     """Operators and constants of a network for images (N, H, W, C), float32."""
 
     dtype = "float32"
 
-    def __init__(self, weights: Arrays, padding: str, batch: int) -> None:
-        self.weights, self._padding, self._batch = weights, padding, batch
+    def __init__(self, weights: Arrays, *, padding: str, batch: int, plain_hard_swish: bool = False) -> None:
+        self.weights, self._padding, self._batch, self._plain_hard_swish = weights, padding, batch, plain_hard_swish
         self.file = File()
         self._kinds: dict[int, str] = {}
 
@@ -144,11 +136,11 @@ class Graph:
         filters = weight[:, 0].transpose(1, 2, 0)[None] if by_itself else weight.transpose(0, 2, 3, 1)
         top, left, _, _ = op.zeros(node.in_shapes[0], self._padding)
         size = [op.dilation * (length - 1) + 1 for length in op.size]
-        frame = _frame(node, (size[0], size[1]), op.stride, (top, left))
-        if frame.zeros is not None:
-            x = self._padded(x, frame.zeros, f"{prefix}.padded")
+        around = frame(node, (size[0], size[1]), op.stride, (top, left))
+        if around.zeros is not None:
+            x = self._padded(x, around.zeros, f"{prefix}.padded")
         options: dict[str, Any] = {
-            "padding": frame.padding,
+            "padding": around.padding,
             "strideH": op.stride,
             "strideW": op.stride,
             "dilationHFactor": op.dilation,
@@ -170,16 +162,16 @@ class Graph:
 
     def _pool(self, op: Pool, node: Node, prefix: str, x: Value) -> Value:
         largest = op.kind == "max"
-        frame = _frame(node, (op.kernel, op.kernel), op.stride, (op.padding, op.padding))
-        if frame.zeros is not None:
-            x = self._padded(x, frame.zeros, f"{prefix}.padded", lowest=largest and not x.positive)
-        shape, counted = self._map(node.out_shape), frame.zeros is not None and not largest
+        around = frame(node, (op.kernel, op.kernel), op.stride, (op.padding, op.padding))
+        if around.zeros is not None:
+            x = self._padded(x, around.zeros, f"{prefix}.padded", lowest=largest and not x.positive)
+        shape, counted = self._map(node.out_shape), around.zeros is not None and not largest
         pool = self._node(
             "MAX_POOL_2D" if largest else "AVERAGE_POOL_2D",
             [x],
             shape,
             f"{prefix}.with_zeros" if counted else prefix,
-            padding=frame.padding,
+            padding=around.padding,
             filterHeight=op.kernel,
             filterWidth=op.kernel,
             strideH=op.stride,
@@ -187,7 +179,7 @@ class Graph:
         )
         if not counted:
             return pool
-        return self._node("MUL", [pool, self._numbers(f"{prefix}.share", _without_zeros(op, node))], shape, prefix)
+        return self._node("MUL", [pool, self._numbers(f"{prefix}.share", without_zeros(op, node))], shape, prefix)
 
     def _padded(
         self, x: Value, zeros: tuple[tuple[int, int], tuple[int, int]], name: str, lowest: bool = False
@@ -239,6 +231,8 @@ class Graph:
                 return x
             case "relu" | "relu6":
                 return self._node(act.upper(), [x], x.shape, f"{prefix}.act")
+            case "hard_swish" if self._plain_hard_swish:
+                return self._node("MUL", [x, self._hard_sigmoid(x, prefix, "scaled")], x.shape, f"{prefix}.act")
             case "hard_swish":
                 return self._node("HARD_SWISH", [x], x.shape, f"{prefix}.act")
             case "sigmoid":
@@ -246,12 +240,16 @@ class Graph:
             case "swish":
                 gate = self._node("LOGISTIC", [x], x.shape, f"{prefix}.gate", gate=True)
                 return self._node("MUL", [x, gate], x.shape, f"{prefix}.act")
-            case "hard_sigmoid":  # as TensorFlow has it: relu6(x + 3) / 6
-                three, sixth = (self._numbers(f"{prefix}.{n}", v) for n, v in (("three", 3), ("sixth", 1 / 6)))
-                moved = self._node("ADD", [x, three], x.shape, f"{prefix}.moved", fusedActivationFunction=3)
-                return self._node("MUL", [moved, sixth], x.shape, f"{prefix}.act", gate=True)
+            case "hard_sigmoid":
+                return self._hard_sigmoid(x, prefix, "act")
             case _:
                 raise ValueError(f"no TensorFlow Lite operator for activation {act!r}")
+
+    def _hard_sigmoid(self, x: Value, prefix: str, name: str) -> Value:
+        """There is no operator for it: relu6(x + 3) / 6."""
+        three, sixth = (self._numbers(f"{prefix}.{n}", v) for n, v in (("three", 3), ("sixth", 1 / 6)))
+        gate = self._node("ADD", [x, three], x.shape, f"{prefix}.gate", fusedActivationFunction=_FUSED["relu6"])
+        return self._node("MUL", [gate, sixth], x.shape, f"{prefix}.{name}", gate=True)
 
     def _map(self, shape: Shape) -> tuple[int, int, int, int]:
         """(N, H, W, C) of (C, H, W)."""
@@ -264,7 +262,9 @@ class Graph:
         """Appends an operator; `gate`: what it gives is between 0 and 1."""
         quantized = self._range(kind, inputs, gate)
         index = self.file.tensor(name, shape, self.dtype, quantized)
-        self.file.operator(kind, [value.index for value in inputs], index, self._version(kind, options), options)
+        self.file.operator(
+            kind, [value.index for value in inputs], index, self._version(kind, inputs, options), options
+        )
         self._kinds[index] = kind
         clamped = bool(options.get("fusedActivationFunction")) or kind in ("RELU", "RELU6")
         positive = gate or clamped or all(value.positive for value in inputs)  # weights are not
@@ -274,10 +274,12 @@ class Graph:
         """What the numbers that an operator gives stand for."""
         return None
 
-    def _version(self, kind: str, options: dict[str, Any]) -> int:
+    def _version(self, kind: str, inputs: Sequence[Value], options: dict[str, Any]) -> int:
         """The first version of an operator that has what is used of it."""
         if kind == "RESIZE_BILINEAR":
             return 3
+        if kind == "CONV_2D" and inputs[0].shape[3] != inputs[1].shape[3]:  # in groups
+            return 6
         return 2 if kind == "DEPTHWISE_CONV_2D" and options["dilationHFactor"] > 1 else 1
 
     def _params(self, weight: np.ndarray, bias: np.ndarray, prefix: str, x: Value, axis: int | None) -> list[Value]:
@@ -305,32 +307,3 @@ class Graph:
         """Whole numbers that tell an operator what to do."""
         array = np.array(values, np.int32)
         return Value(index=self.file.constant(name, array), shape=array.shape, positive=True)
-
-
-def _frame(node: Node, size: tuple[int, int], stride: int, before: tuple[int, int]) -> _Frame:
-    """How windows of `size` are laid over a map so that the first begins `before` its rows and columns.
-
-    Without zeros of their own where TensorFlow Lite's paddings have the same ones: writing them takes time.
-    """
-    after, as_same = [], []
-    lengths = zip(node.in_shapes[0][1:], node.out_shape[1:], size, before, strict=True)
-    for n, outputs, window, first in lengths:
-        lacking = (outputs - 1) * stride + window - n  # below 0: there are more rows than are read
-        after.append(max(lacking - first, 0))
-        as_same.append(outputs == -(-n // stride) and first == max(lacking, 0) // 2)
-    if not any((*before, *after)):
-        return _Frame(padding=_VALID)
-    if all(as_same):
-        return _Frame(padding=_SAME)
-    return _Frame(padding=_VALID, zeros=((before[0], after[0]), (before[1], after[1])))
-
-
-def _without_zeros(op: Pool, node: Node) -> np.ndarray:
-    """(1, H, W, 1) by which averages are too small that count the zeros around the map."""
-
-    def counts(n: int, outputs: int) -> np.ndarray:
-        first = np.arange(outputs) * op.stride - op.padding
-        return np.minimum(first + op.kernel, n) - np.maximum(first, 0)
-
-    rows, columns = (counts(n, m) for n, m in zip(node.in_shapes[0][1:], node.out_shape[1:], strict=True))
-    return (op.kernel**2 / np.outer(rows, columns)).astype(np.float32)[None, :, :, None]

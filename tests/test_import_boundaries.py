@@ -21,6 +21,8 @@ ONLY_IN = {
     },
     "hydra": {"nas_runtime/compose.py", "nas_runtime/plugins.py"},
     "omegaconf": {"nas_runtime/compose.py"},
+    "ai_edge_litert": {"search_spaces/tflite_file.py"},
+    "flatbuffers": {"search_spaces/tflite_file.py"},
     "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py", "nas/delivery/quantize.py"},
     "onnxruntime": {
         "latency_luts/on_device/graphs.py",
