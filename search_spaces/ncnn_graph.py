@@ -134,10 +134,9 @@ class Graph:
         if source in self._vectors and op.size == (1, 1) and op.groups == 1 and not (top or left or bottom or right):
             return self._product(i, op, prefix, source)
         height, width = op.size
-        params: dict[int, Value] = {
-            **{0: op.out_ch, 1: width, 11: height, 2: op.dilation, 12: op.dilation, 3: op.stride, 13: op.stride},
-            **{4: left, 14: top, 15: right, 16: bottom, 5: 1, 6: op.out_ch * op.in_ch // op.groups * height * width},
-        }
+        params: dict[int, Value] = {0: op.out_ch, 5: 1, 6: op.out_ch * op.in_ch // op.groups * height * width}
+        params |= {1: width, 11: height} | {2: op.dilation, 12: op.dilation} | {3: op.stride, 13: op.stride}
+        params |= {4: left, 14: top, 15: right, 16: bottom}
         if op.groups > 1:
             params[7] = op.groups
         kind = "ConvolutionDepthWise" if op.groups > 1 else "Convolution"

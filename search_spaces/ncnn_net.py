@@ -1,6 +1,7 @@
 """`Arch` -> ncnn: the text of the .param file and the bytes of the .bin file, as ncnn's guides describe them
 (docs/developer-guide/param-and-model-file-structure.md and operation-param-weight-table.md there)."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,20 @@ from search_spaces.arch import Arch
 from search_spaces.folded import Arrays
 from search_spaces.lower import lower
 from search_spaces.ncnn_graph import INPUT, OUTPUT, Graph, Layer, Value, with_splits
+from search_spaces.ops import Conv
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
 __all__ = ["DTYPES", "INPUT", "OUTPUT", "block_outputs", "model"]
 
-DTYPES = ("fp32",)
+DTYPES = ("fp32", "fp16", "int8")
 
 _MAGIC = 7767517
-_FLOAT32 = b"\x00\x00\x00\x00"  # before a weight: how it is stored
+_STORED = {"fp32": 0, "fp16": 0x01306B47, "int8": 0x000D4B38}  # what stands before a weight
+_CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
+_INT8_TERM = 8  # the parameter: 1 or 2, and 100 more where the output is int8 too
+_INT8_SCALE = 127 / 6  # of every activation: 6 is the largest value
 
 
 def model(arch: Arch, *, net: "Net | None" = None, dtype: str = "fp32") -> tuple[str, bytes]:
@@ -28,6 +33,11 @@ def model(arch: Arch, *, net: "Net | None" = None, dtype: str = "fp32") -> tuple
 
     The model maps the blob ``input`` (in_ch, resolution_px, resolution_px) to ``output``, a vector (classes,) behind a
     linear layer or a global pooling, else a map (classes, H, W). There is no batch.
+
+    Args:
+        dtype: ``fp16``: weights are stored so, and computed with in 16 bits where the processor can. ``int8``:
+            convolutions and linear layers as ncnn's own quantizer writes them, weights per channel, activations with
+            made-up scales. Such a model takes as long as a calibrated one, and its answers mean nothing.
 
     Raises:
         ValueError: no such dtype, `net` was built for another architecture, or has norms that are no batch norms with
@@ -37,7 +47,9 @@ def model(arch: Arch, *, net: "Net | None" = None, dtype: str = "fp32") -> tuple
         raise ValueError(f"dtype={dtype!r}: an ncnn model is of {', '.join(DTYPES)}")
     weights = folded.of(arch, net)
     layers = with_splits(_layers(arch)[0])
-    return _text(layers), b"".join(_content(layer, weights) for layer in layers)
+    if dtype == "int8":
+        layers = _quantized(layers)
+    return _text(layers), b"".join(_content(layer, weights, dtype) for layer in layers)
 
 
 def block_outputs(arch: Arch) -> tuple[str, ...]:
@@ -53,30 +65,46 @@ def _layers(arch: Arch) -> tuple[list[Layer], tuple[str, ...]]:
     for i, unit in enumerate(units):
         value = graph.add_unit(i, unit, value)
         ends.append(value)
-    named = {value: OUTPUT}
-    layers = [
-        replace(
-            layer,
-            inputs=tuple(named.get(name, name) for name in layer.inputs),
-            outputs=tuple(named.get(name, name) for name in layer.outputs),
-        )
-        for layer in graph.layers
+
+    def named(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(OUTPUT if name == value else name for name in names)
+
+    layers = [replace(layer, inputs=named(layer.inputs), outputs=named(layer.outputs)) for layer in graph.layers]
+    return layers, named(ends)
+
+
+def _quantized(layers: list[Layer]) -> list[Layer]:
+    """The layers with int8 weights. A convolution that only convolutions read hands on int8 values."""
+    readers = {name: layer for layer in layers for name in layer.inputs}
+
+    def read_as_int8(name: str) -> bool:
+        reader = readers.get(name)
+        if reader is not None and reader.kind == "Split":
+            return all(map(read_as_int8, reader.outputs))
+        return reader is not None and reader.kind in _CONVOLUTIONS
+
+    def term(layer: Layer) -> int:
+        further = layer.kind in _CONVOLUTIONS and read_as_int8(layer.outputs[0])
+        return (1 if layer.kind == "ConvolutionDepthWise" else 2) + (100 if further else 0)
+
+    return [
+        layer if layer.of is None else replace(layer, params={**layer.params, _INT8_TERM: term(layer)})
+        for layer in layers
     ]
-    return layers, tuple(named.get(name, name) for name in ends)
 
 
 def _text(layers: list[Layer]) -> str:
     lines = [str(_MAGIC), f"{len(layers)} {sum(len(layer.outputs) for layer in layers)}"]
     for layer in layers:
-        params = (_param(number, value) for number, value in layer.params.items())
         counts = f"{len(layer.inputs)} {len(layer.outputs)}"
-        lines.append(" ".join([f"{layer.kind:<20} {layer.name}", counts, *layer.inputs, *layer.outputs, *params]))
+        params = (_param(number, value) for number, value in layer.params.items())
+        lines.append(" ".join([layer.kind, layer.name, counts, *layer.inputs, *layer.outputs, *params]))
     return "\n".join(lines) + "\n"
 
 
 def _param(number: int, value: Value) -> str:
     if isinstance(value, tuple):
-        return f"{-23300 - number}={len(value)},{','.join(map(_number, value))}"
+        return f"{-23300 - number}={','.join([str(len(value)), *map(_number, value)])}"
     return f"{number}={_number(value)}"
 
 
@@ -85,9 +113,23 @@ def _number(value: float) -> str:
     return f"{value:.8e}" if isinstance(value, float) else str(value)
 
 
-def _content(layer: Layer, weights: Arrays) -> bytes:
+def _content(layer: Layer, weights: Arrays, dtype: str) -> bytes:
     """What stands in the .bin file for a layer."""
     if layer.of is None:
         return b""
+    _, op = layer.of
     weight, bias = weights(*layer.of)
-    return _FLOAT32 + np.ascontiguousarray(weight, "<f4").tobytes() + np.ascontiguousarray(bias, "<f4").tobytes()
+    flag = _bytes(_STORED[dtype], "<u4")
+    if dtype != "int8":
+        return flag + _bytes(weight, "<f4" if dtype == "fp32" else "<f2") + _bytes(bias, "<f4")
+    rows = weight.reshape(op.groups if isinstance(op, Conv) and op.groups > 1 else op.out_ch, -1)
+    scales = 127 / (np.abs(rows).max(axis=1) + 1e-9)
+    of_activations = [_INT8_SCALE] if layer.params[_INT8_TERM] in (1, 2) else [_INT8_SCALE] * 2  # input, and output
+    parts = (bias, scales, of_activations)
+    return flag + _bytes(np.round(rows * scales[:, None]), "i1") + b"".join(_bytes(part, "<f4") for part in parts)
+
+
+def _bytes(values: "np.typing.ArrayLike", dtype: str) -> bytes:
+    """As they stand in the file, filled up to 4 bytes."""
+    content = np.asarray(values).astype(dtype, copy=False).tobytes()
+    return content + bytes(-len(content) % 4)
