@@ -24,8 +24,9 @@ class CallBench:
     off, on the whole (`experiments.unit_timing`: 3.6 % off on networks, where units in chains are 1.7 %).
     """
 
-    def __init__(self, runtime: Runtime, *, batch: int) -> None:
+    def __init__(self, runtime: Runtime, *, batch: int, threads: int = 1) -> None:
         self._runtime, self._batch = runtime, batch
+        self._clock = time.process_time if threads == 1 else time.perf_counter
 
     def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
         """Times the units of some chains; all take turns."""
@@ -51,7 +52,7 @@ class CallBench:
         return time_graphs(self._calls(archs), self._calls(_references()), bursts=bursts)
 
     def _calls(self, archs: Sequence[Arch]) -> list[Timed]:
-        return [_Call(self._runtime.prepare(arch, batch=self._batch)) for arch in archs]
+        return [_Call(self._runtime.prepare(arch, batch=self._batch), self._clock) for arch in archs]
 
 
 def _references() -> list[Arch]:
@@ -72,19 +73,23 @@ def _timing(units: Sequence[Unit], ms: np.ndarray, reference_ms: float) -> Chain
 
 
 class _Call:
-    """A function that takes turns. By a clock that goes on: a runtime may compute in threads of its own."""
+    """A function that takes turns.
 
-    def __init__(self, run: Callable[[], object]) -> None:
-        self._run = run
+    Of one thread by a clock that stands still while other programs have the core, and counts whatever thread of this
+    process computes; of several by one that goes on.
+    """
+
+    def __init__(self, run: Callable[[], object], clock: Callable[[], float]) -> None:
+        self._run, self._clock = run, clock
 
     def burst(self) -> float:
         """Seconds of one call; see `on_device.burst`."""
         return burst(self._run_s)
 
     def _run_s(self) -> float:
-        start = time.perf_counter()
+        start = self._clock()
         self._run()
-        return time.perf_counter() - start
+        return self._clock() - start
 
 
 class _Blocks:

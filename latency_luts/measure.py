@@ -61,7 +61,11 @@ def bench(how: Identity) -> Iterator[Bench]:
             yield machine
     else:
         with pinned_core(how.threads):
-            yield CallBench(runtimes.get(how.runtime_name, threads=how.threads, dtype=how.dtype), batch=how.batch)
+            yield CallBench(
+                runtimes.get(how.runtime_name, threads=how.threads, dtype=how.dtype),
+                batch=how.batch,
+                threads=how.threads,
+            )
 
 
 class WeightsFile:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from latency_luts.runtime import check_dtype
+from nas_runtime.extras import needed
 from search_spaces import ncnn_net
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["EXTRA", "Ncnn", "load"]
-
-EXTRA = "ncnn"
+__all__ = ["Ncnn", "load"]
 
 _AS_COMPUTED, _AS_VALUES = 1, 0  # how a blob is handed out: in the layout that the kernels left it in, or (C, H, W)
 
@@ -23,30 +23,32 @@ class Ncnn:
 
     Its answers are those of other runtimes in fp32. In fp16 weights are stored in 16 bits, and computed with where the
     processor can (Arm from v8.2 on; on x86 only linear layers change); int8 is for timing alone, see `ncnn_net.model`.
+
+    Args:
+        dtype: one of `ncnn_net.DTYPES`.
+
+    Attributes:
+        version: of the package.
+
+    Raises:
+        ValueError: there is no such dtype, or ncnn is not installed.
     """
 
-    dtypes = ncnn_net.DTYPES
+    def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
+        check_dtype("ncnn", dtype, ncnn_net.DTYPES)
+        self._threads, self._dtype = threads, dtype
+        self.version = str(_package().__version__)
 
-    @property
-    def version(self) -> str:
-        """Of the package.
-
-        Raises:
-            ValueError: it is not installed.
-        """
-        return _package().__version__
-
-    def prepare(self, arch: Arch, *, batch: int, threads: int = 1, dtype: str = "fp32") -> Callable[[], Any]:
+    def prepare(self, arch: Arch, *, batch: int) -> Callable[[], Any]:
         """A function that runs `arch` once on a random image and gives its output, a matrix of ncnn's.
 
         Args:
             batch: 1; ncnn has no other.
-            dtype: one of `dtypes`.
 
         Raises:
-            ValueError: another batch or dtype, or ncnn is not installed.
+            ValueError: another batch.
         """
-        net, image = _prepared(arch, batch, threads, dtype)
+        net, image = _prepared(arch, batch, self._threads, self._dtype)
 
         def run() -> Any:
             extractor = net.create_extractor()  # it keeps what it has computed: each run needs a new one
@@ -55,8 +57,8 @@ class Ncnn:
 
         return run
 
-    def prepare_blocks(self, arch: Arch, *, batch: int, threads: int = 1, dtype: str = "fp32") -> Callable[[], Any]:
-        """A function that runs `arch` once and gives the seconds of each block, list[float], measured inside of it.
+    def prepare_blocks(self, arch: Arch, *, batch: int) -> Callable[[], list[float]]:
+        """A function that runs `arch` once and gives the seconds of each block, measured inside of it.
 
         One extractor is asked for the output of each block in turn, and computes what it has not computed yet, so that
         the blocks read what the blocks before have just written, as in a run of the whole. Their sum is a call of
@@ -65,7 +67,7 @@ class Ncnn:
         Args, Raises:
             as `prepare`.
         """
-        net, image = _prepared(arch, batch, threads, dtype)
+        net, image = _prepared(arch, batch, self._threads, self._dtype)
         # a pool of our own, as ncnn's own is: out of its own ncnn copies whatever it hands out, 2 to 8 % of a run
         pool = _package().PoolAllocator()
         pool.set_size_compare_ratio(0.0)
@@ -108,13 +110,7 @@ def load(param: str, content: bytes, *, threads: int = 1, dtype: str = "fp32") -
 
 
 def _package() -> Any:
-    try:
-        import ncnn
-    except ImportError as e:
-        raise ValueError(
-            f'runtime ncnn needs the package ncnn ({e}); pip install "platform-aware-nas[{EXTRA}]"'
-        ) from None
-    return ncnn
+    return needed("ncnn", "ncnn", "runtime ncnn")
 
 
 def _prepared(arch: Arch, batch: int, threads: int, dtype: str) -> tuple[Any, Any]:

@@ -57,7 +57,7 @@ def clock(monkeypatch) -> Clock:
 
     module.Runtime = Runtime  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_runtime", module)
-    monkeypatch.setattr(by_calls.time, "perf_counter", lambda: made.now_s)
+    monkeypatch.setattr(by_calls.time, "process_time", lambda: made.now_s)
     return made
 
 
