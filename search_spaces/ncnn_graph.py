@@ -38,7 +38,7 @@ _MAX, _AVERAGE = 0, 1
 _ADD, _MULTIPLY = 0, 2
 _NEAREST, _BILINEAR = 1, 2
 _FLOOR = 1  # pad_mode: a window that lies only partly on the padded map gives nothing
-_SIXTH = {0: 1 / 6, 1: 0.5}  # relu6(x + 3) / 6 as a slope and what is added
+_SIXTH: dict[int, Value] = {0: 1 / 6, 1: 0.5}  # relu6(x + 3) / 6 as a slope and what is added
 
 # activation_type and activation_params of convolutions and InnerProduct
 _FUSED: dict[str, tuple[int, tuple[float, ...]]] = {
@@ -50,10 +50,10 @@ _FUSED: dict[str, tuple[int, tuple[float, ...]]] = {
 _ACT_LAYERS: dict[str, tuple[str, dict[int, Value]]] = {
     "relu": ("ReLU", {}),
     "relu6": ("Clip", {0: 0.0, 1: 6.0}),
-    "hard_swish": ("HardSwish", {**_SIXTH}),
+    "hard_swish": ("HardSwish", _SIXTH),
     "swish": ("Swish", {}),
     "sigmoid": ("Sigmoid", {}),
-    "hard_sigmoid": ("HardSigmoid", {**_SIXTH}),
+    "hard_sigmoid": ("HardSigmoid", _SIXTH),
 }
 
 
@@ -120,9 +120,7 @@ class Graph:
                 return self._layer("Crop", prefix, [source], {9: (op.start,), 10: (op.stop,), 11: (0,)}, flat)
             case Shuffle() as op:
                 return self._layer("ShuffleChannel", prefix, [self._map(source, prefix)], {0: op.groups})
-            case Upsample():
-                return self._resize(node, prefix, self._map(source, prefix))
-            case Expand():
+            case Upsample() | Expand():
                 return self._resize(node, prefix, source)
             case Flatten():
                 return source if flat else self._vector("Flatten", prefix, source)
@@ -131,7 +129,7 @@ class Graph:
 
     def _conv(self, i: int, node: Node, op: Conv, prefix: str, source: str) -> str:
         top, left, bottom, right = op.zeros(node.in_shapes[0], self._padding)
-        if source in self._vectors and op.size == (1, 1) and op.groups == 1 and not (top or left or bottom or right):
+        if source in self._vectors and op.groups == 1 and not (top or left or bottom or right):  # so it is of 1x1
             return self._product(i, op, prefix, source)
         height, width = op.size
         params: dict[int, Value] = {0: op.out_ch, 5: 1, 6: op.out_ch * op.in_ch // op.groups * height * width}
@@ -186,7 +184,7 @@ class Graph:
         return self._layer("Concat", prefix, sources, {0: 0}, flat)
 
     def _resize(self, node: Node, prefix: str, source: str) -> str:
-        """Bilinear; what has one position, for which that reads beside the map, is repeated."""
+        """Bilinear; what has one position, and no neighbours to read, is repeated."""
         _, *size = node.in_shapes[0]
         _, height, width = node.out_shape
         if size == [height, width]:

@@ -84,8 +84,7 @@ def _quantized(layers: list[Layer]) -> list[Layer]:
         return reader is not None and reader.kind in _CONVOLUTIONS
 
     def term(layer: Layer) -> int:
-        further = layer.kind in _CONVOLUTIONS and read_as_int8(layer.outputs[0])
-        return (1 if layer.kind == "ConvolutionDepthWise" else 2) + (100 if further else 0)
+        return (1 if layer.kind == "ConvolutionDepthWise" else 2) + 100 * read_as_int8(layer.outputs[0])
 
     return [
         layer if layer.of is None else replace(layer, params={**layer.params, _INT8_TERM: term(layer)})

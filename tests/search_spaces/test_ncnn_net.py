@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from latency_luts.runtimes.ncnn import load
-from search_spaces import dense, ncnn_net, onnx_net, ops, spaces, torch_net, zoo
+from search_spaces import dense, folded, ncnn_net, onnx_net, ops, spaces, torch_net, zoo
 from search_spaces.arch import Arch, ConvBN, MBConv, SepConv
 from search_spaces.blocks import (
     Bottleneck,
@@ -22,6 +22,7 @@ from search_spaces.blocks import (
     PlainConv,
     Pooling,
     Resample,
+    ShuffleUnit,
     ShuffleUnitV2,
 )
 from search_spaces.lower import lower
@@ -99,26 +100,30 @@ def test_every_operator_is_in_a_network_above():
     assert met == set(get_args(ops.Op))
 
 
-def oddities() -> list[Arch]:
-    """Networks of 8 channels on a map of 8 x 8 px, that what is of a channel may not be taken for what is of a row."""
-    conv, pool = partial(PlainConv, in_ch=8, out_ch=8), GlobalAverage(in_ch=8)
-    dot, beside = conv(kernel=8, pad=0), partial(Branches, in_ch=8)
+def oddities(n: int) -> list[Arch]:
+    """Networks of n channels on a map of n x n px, that what is of a channel may not be taken for what is of a row."""
+    conv, pool = partial(PlainConv, in_ch=n, out_ch=n), GlobalAverage(in_ch=n)
+    dot, beside = conv(kernel=n, pad=0), partial(Branches, in_ch=n)
     made = {
         "asymmetric": [conv(kernel=1, kernel_w=7), conv(kernel=5, kernel_w=3)],
-        "dilated": [ConvBN(in_ch=8, out_ch=8, kernel=3, dilation=2), SepConv(in_ch=8, out_ch=5, kernel=3, dilation=2)],
-        "grouped": [conv(kernel=3, groups=4, stride=2)],
+        "dilated": [ConvBN(in_ch=n, out_ch=n, kernel=3, dilation=2), SepConv(in_ch=n, out_ch=5, kernel=3, dilation=2)],
+        "grouped": [conv(kernel=3, groups=2, stride=2)],
         "given padding": [conv(kernel=3, pad=0, stride=2), conv(kernel=1, pad=2)],
-        "gated": [MBConv(in_ch=8, mid_ch=8, out_ch=8, kernel=3, se_ch=2, skip="identity")],
-        "pooled beside": [beside(branches=((pool,), (dot,), (pool, Resample(in_ch=8, factor=1))))],
-        "pooled first": [pool, conv(kernel=3, groups=8), conv(kernel=3)],
-        "pooled, then padded": [pool, conv(kernel=1, pad=1)],
-        "pooled and shuffled": [pool, ShuffleUnitV2(in_ch=8, out_ch=8), Pooling(in_ch=8, kernel=1, stride=1)],
-        "pooled twice": [pool, pool, Flat(in_ch=8, size_px=1), Classifier(in_ch=8, out_ch=5, hidden_ch=4)],
-        "pooled and added": [beside(branches=((dot,), (pool,)), join="add"), Resample(in_ch=8, factor=3)],
-        "flat": [Flat(in_ch=8, size_px=8), PlainConv(in_ch=512, out_ch=4, kernel=1)],
+        "gated": [MBConv(in_ch=n, mid_ch=n, out_ch=n, kernel=3, se_ch=2, skip="identity")],
         "doubled": [beside(branches=((), ()), join="add")],
+        "flat": [Flat(in_ch=n, size_px=n), PlainConv(in_ch=n**3, out_ch=4, kernel=1)],
+        "pooled beside": [beside(branches=((pool,), (dot,), (pool, Resample(in_ch=n, factor=1))))],
+        "pooled and added": [beside(branches=((dot,), (pool,)), join="add"), Resample(in_ch=n, factor=3)],
+        "pooled and enlarged": [pool, Resample(in_ch=n, factor=3)],
+        "pooled and convolved": [pool, conv(kernel=1, act="swish"), conv(kernel=3), conv(kernel=3, groups=n)],
+        "pooled and grouped": [pool, conv(kernel=1, groups=2)],
+        "pooled and padded": [pool, conv(kernel=1, pad=1)],
+        "pooled and sliced": [pool, ShuffleUnitV2(in_ch=n, out_ch=n)],
+        "pooled and shuffled": [pool, ShuffleUnit(in_ch=n, mid_ch=4, out_ch=n, groups=2, first_groups=1)],
+        "pooled in a window": [pool, Pooling(in_ch=n, kernel=3, stride=1, pad=1, kind="avg")],
+        "pooled twice": [pool, pool, Flat(in_ch=n, size_px=1), Classifier(in_ch=n, out_ch=5, hidden_ch=4)],
     }
-    return [Arch(name=name, resolution_px=8, blocks=tuple(blocks)) for name, blocks in made.items()]
+    return [Arch(name=f"{name} {n}", resolution_px=n, blocks=tuple(blocks)) for name, blocks in made.items()]
 
 
 def windows() -> list[Arch]:
@@ -143,7 +148,7 @@ def activations() -> list[Arch]:
 WINDOWS = ((2, 2, 0), (3, 2, 1), (3, 2, 0), (2, 3, 1), (3, 1, 1), (1, 3, 0))
 
 
-@pytest.mark.parametrize("arch", [*oddities(), *windows(), *activations()], ids=lambda arch: arch.name)
+@pytest.mark.parametrize("arch", [*oddities(6), *oddities(8), *windows(), *activations()], ids=lambda arch: arch.name)
 def test_what_is_rare_is_computed_as_torch_does(arch):
     net, x = trained(arch), 3 * image(arch)  # so that activations are met on both sides of their bends
     with torch.inference_mode():
@@ -200,8 +205,8 @@ MIXED = Arch(
     name="mixed",
     resolution_px=8,
     blocks=(
-        ConvBN(in_ch=3, out_ch=8, kernel=3, act="swish"),
-        MBConv(in_ch=8, mid_ch=16, out_ch=8, kernel=3, se_ch=4, skip="identity"),
+        ConvBN(in_ch=3, out_ch=8, kernel=3),
+        MBConv(in_ch=8, mid_ch=16, out_ch=8, kernel=3, act="swish", skip="identity"),
         ConvBN(in_ch=8, out_ch=8, kernel=3),
         ShuffleUnitV2(in_ch=8, out_ch=16, stride=2),
         Classifier(in_ch=16, out_ch=4),
@@ -213,6 +218,24 @@ def int8_terms(text: str) -> dict[str, int]:
     """Of each layer of a .param file that has one; above 100 its output is int8 too."""
     lines = [line.split() for line in text.splitlines()]
     return {line[1]: int(word[2:]) for line in lines for word in line if word.startswith("8=")}
+
+
+def test_weights_stand_in_the_file_as_ncnn_reads_them():
+    block = PlainConv(in_ch=3, out_ch=5, kernel=1, norm=False)
+    arch, (op,) = Arch(name="one", resolution_px=4, blocks=(block,)), block.ops()
+    weight, bias = folded.random_weights()(0, op)
+    weight = weight.reshape(5, 3)
+    contents = {dtype: ncnn_net.model(arch, dtype=dtype)[1] for dtype in ncnn_net.DTYPES}
+    flags = {dtype: int.from_bytes(content[:4], "little") for dtype, content in contents.items()}
+    assert flags == {"fp32": 0, "fp16": 0x01306B47, "int8": 0x000D4B38}
+    assert contents["fp32"][4:] == weight.tobytes() + bias.tobytes()
+    assert contents["fp16"][4:] == weight.astype(np.float16).tobytes() + b"\0\0" + bias.tobytes()  # 30 bytes, and 2
+    whole = np.frombuffer(contents["int8"], np.int8, 15, 4).reshape(5, 3)
+    again, scales, (of_input,) = np.split(np.frombuffer(contents["int8"], np.float32, offset=4 + 16), [5, 10])
+    assert (again == bias).all()
+    assert (np.abs(whole).max(axis=1) == 127).all()
+    np.testing.assert_allclose(whole / scales[:, None], weight, atol=0.5 / scales.min())
+    assert of_input == pytest.approx(127 / 6)
 
 
 def test_weights_of_16_bits_take_half_the_room():
@@ -228,10 +251,9 @@ def test_int8_is_handed_on_from_one_convolution_to_the_next():
     text, content = ncnn_net.model(CHAIN, dtype="int8")
     assert list(int8_terms(text).values()) == [102, 101, 102, 1, 2]  # what is pooled, and what stands last, is not
     assert len(content) < 0.6 * len(ncnn_net.model(CHAIN)[1])
-    named = {name: term for name, term in int8_terms(ncnn_net.model(MIXED, dtype="int8")[0]).items() if term > 100}
-    units = {name: [each.split(".")[1] for each in named if each.startswith(name)] for name in ("block1", "block3")}
-    assert units == {"block1": ["expand"], "block3": ["kept_depthwise", "reduce", "depthwise"]}
-    assert {name[:6] for name in named} == {*units, "block2"}  # which two convolutions read
+    named = [name for name, term in int8_terms(ncnn_net.model(MIXED, dtype="int8")[0]).items() if term > 100]
+    # not what a sum reads too, nor what an activation reads that is no part of the convolution
+    assert named == ["block2.conv", "block3.kept_depthwise", "block3.reduce", "block3.depthwise"]
 
 
 @pytest.mark.parametrize("arch", [CHAIN, MIXED], ids=lambda arch: arch.name)
