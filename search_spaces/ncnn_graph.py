@@ -1,6 +1,6 @@
 """Layers of an ncnn model for units; their weights are written by `ncnn_net`.
 
-A blob of ncnn has no batch. Behind a global pooling it is a vector (C,) instead of a map (C, 1, 1), and a 1x1
+Blobs are of one image. Behind a global pooling it is a vector (C,) instead of a map (C, 1, 1), and a 1x1
 convolution of a vector is an InnerProduct, as ncnn's own optimizer writes it. Layers that need a map get one.
 """
 

@@ -32,7 +32,7 @@ def model(arch: Arch, *, net: "Net | None" = None, dtype: str = "fp32") -> tuple
     """`arch` with the weights of `net` (random ones if None), batch norm folded: the .param and the .bin file.
 
     The model maps the blob ``input`` (in_ch, resolution_px, resolution_px) to ``output``, a vector (classes,) behind a
-    linear layer or a global pooling, else a map (classes, H, W). There is no batch.
+    linear layer or a global pooling, else a map (classes, H, W), of one image.
 
     Args:
         dtype: ``fp16``: weights are stored so, and computed with in 16 bits where the processor can. ``int8``:
