@@ -124,4 +124,6 @@ def check_dtype(runtime: str, dtype: str, known: Sequence[str]) -> None:
     ValueError: `dtype` is not one of those that the runtime has.
     """
     if dtype not in known:
-        raise ValueError(f"dtype={dtype}: runtime {runtime} computes in {' or '.join(known)}; give one of these")
+        raise ValueError(
+            f"dtype={dtype}: runtime {runtime} computes in {', '.join(known[:-1])} or {known[-1]}; give one of these"
+        )

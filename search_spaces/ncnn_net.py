@@ -1,12 +1,14 @@
 """`Arch` -> ncnn: the text of the .param file and the bytes of the .bin file, as ncnn's guides describe them
 (docs/developer-guide/param-and-model-file-structure.md and operation-param-weight-table.md there)."""
 
+import ctypes
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas_runtime.extras import needed
 from search_spaces import folded
 from search_spaces.arch import Arch
 from search_spaces.folded import Arrays
@@ -17,7 +19,7 @@ from search_spaces.ops import Conv
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["DTYPES", "INPUT", "OUTPUT", "block_outputs", "model"]
+__all__ = ["DTYPES", "INPUT", "OUTPUT", "block_outputs", "files", "load", "model", "run"]
 
 DTYPES = ("fp32", "fp16", "int8")
 
@@ -50,6 +52,51 @@ def model(arch: Arch, *, net: "Net | None" = None, dtype: str = "fp32") -> tuple
     if dtype == "int8":
         layers = _quantized(layers)
     return _text(layers), b"".join(_content(layer, weights, dtype) for layer in layers)
+
+
+def files(arch: Arch, *, net: "Net | None" = None, batch: int = 1) -> dict[str, bytes]:
+    """The content of the files by suffix; see `model`.
+
+    Raises:
+        ValueError: another batch than 1; see `model`.
+    """
+    if batch != 1:
+        raise ValueError(f"batch={batch}: ncnn runs one image at a time; give batch=1")
+    param, content = model(arch, net=net)
+    return {".param": param.encode(), ".bin": content}
+
+
+def run(param: bytes, content: bytes, inputs: np.ndarray) -> np.ndarray:
+    """What a model gives for `inputs` (N, C, H, W), one by one: (N, ...).
+
+    Raises:
+        ValueError: ncnn is not installed.
+    """
+    package = needed("ncnn", "ncnn", "format ncnn")
+    net, outputs = load(param.decode(), content), []
+    for image in inputs:
+        extractor, values = net.create_extractor(), np.ascontiguousarray(image)  # which the matrix does not keep alive
+        extractor.input(INPUT, package.Mat(values))
+        outputs.append(np.array(extractor.extract(OUTPUT)[1]))
+    return np.stack(outputs)
+
+
+def load(param: str, content: bytes, *, threads: int = 1, dtype: str = "fp32") -> Any:
+    """A net of ncnn's, with the text and the weights of `model`. Nothing is written to a file.
+
+    Raises:
+        ValueError: ncnn is not installed.
+        RuntimeError: it cannot load the model, of which it says more on standard error.
+    """
+    package = needed("ncnn", "ncnn", "format ncnn")
+    net = package.Net()
+    net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = False
+    if dtype == "fp32":  # where the processor can, 16 bits are what ncnn computes in by itself
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if net.load_param_mem(param) or net.load_model(_reader(package, content)):
+        raise RuntimeError(f"ncnn {package.__version__} cannot load a model of {len(param.splitlines()) - 2} layers")
+    return net
 
 
 def block_outputs(arch: Arch) -> tuple[str, ...]:
@@ -132,3 +179,19 @@ def _bytes(values: "np.typing.ArrayLike", dtype: str) -> bytes:
     """As they stand in the file, filled up to 4 bytes."""
     content = np.asarray(values).astype(dtype, copy=False).tobytes()
     return content + bytes(-len(content) % 4)
+
+
+def _reader(package: Any, content: bytes) -> Any:
+    """Hands `content` out piece by piece: what ncnn reads from memory itself it may still refer to afterwards."""
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    left = memoryview(content)
+
+    class Reader(package.DataReader):
+        def read(self, buffer: Any, size: int) -> int:
+            nonlocal left
+            part, left = bytes(left[:size]), left[size:]
+            ctypes.memmove(address(buffer, None), part, len(part))
+            return len(part)
+
+    return Reader()

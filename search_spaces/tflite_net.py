@@ -23,7 +23,7 @@ from search_spaces.tflite_graph import Graph
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["DTYPES", "interpreter", "model", "run"]
+__all__ = ["DTYPES", "files", "interpreter", "model", "run"]
 
 _GRAPHS = {"fp32": Graph, "fp16": HalfGraph, "int8": Int8Graph}
 DTYPES = tuple(_GRAPHS)
@@ -60,6 +60,11 @@ def model(
         value = graph.add_unit(i, unit, value)
     output = graph.add_output(value)
     return graph.file.content(arch.name or "network", [source.index], [output.index])
+
+
+def files(arch: Arch, *, net: "Net | None" = None, batch: int = 1) -> dict[str, bytes]:
+    """The content of the file by suffix; see `model`."""
+    return {".tflite": model(arch, net=net, batch=batch)}
 
 
 def interpreter(content: bytes, *, threads: int = 1) -> Any:

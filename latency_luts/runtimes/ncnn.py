@@ -1,6 +1,5 @@
 """Networks as ncnn runs them on this processor, whole or block by block."""
 
-import ctypes
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from search_spaces import ncnn_net
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["Ncnn", "load"]
+__all__ = ["Ncnn"]
 
 _AS_COMPUTED, _AS_VALUES = 1, 0  # how a blob is handed out: in the layout that the kernels left it in, or (C, H, W)
 
@@ -37,7 +36,9 @@ class Ncnn:
     def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
         check_dtype("ncnn", dtype, ncnn_net.DTYPES)
         self._threads, self._dtype = threads, dtype
-        self.version = str(_package().__version__)
+        self._clock = time.process_time if threads == 1 else time.perf_counter  # see `by_calls`
+        self._package = needed("ncnn", "ncnn", "runtime ncnn")
+        self.version = str(self._package.__version__)
 
     def prepare(self, arch: Arch, *, batch: int) -> Callable[[], Any]:
         """A function that runs `arch` once on a random image and gives its output, a matrix of ncnn's.
@@ -48,7 +49,7 @@ class Ncnn:
         Raises:
             ValueError: another batch.
         """
-        net, image = _prepared(arch, batch, self._threads, self._dtype)
+        net, image = self._prepared(arch, batch)
 
         def run() -> Any:
             extractor = net.create_extractor()  # it keeps what it has computed: each run needs a new one
@@ -64,9 +65,9 @@ class Ncnn:
         the blocks read what the blocks before have just written, as in a run of the whole. Their sum is a call of
         `prepare` within 2 % (-1.0 to 1.4 %, medians of five networks); of that 1.5 us a block are the question's own.
         """
-        net, image = _prepared(arch, batch, self._threads, self._dtype)
+        net, image = self._prepared(arch, batch)
         # a pool of our own, as ncnn's own is: out of its own ncnn copies whatever it hands out, 2 to 8 % of a run
-        pool = _package().PoolAllocator()
+        pool = self._package.PoolAllocator()
         pool.set_size_compare_ratio(0.0)
         *inner, last = ncnn_net.block_outputs(arch)
         wanted = [*((name, _AS_COMPUTED) for name in inner), (last, _AS_VALUES)]
@@ -76,47 +77,24 @@ class Ncnn:
             extractor.set_blob_allocator(pool)
             extractor.input(ncnn_net.INPUT, image)
             seconds = []
-            start = time.perf_counter()
+            start = self._clock()
             for name, layout in wanted:
                 # the blob is let go at once: a layer that could work in place copies one that somebody else holds
                 _extract(extractor, name, layout)
-                end = time.perf_counter()
+                end = self._clock()
                 seconds.append(end - start)
                 start = end
             return seconds
 
         return run
 
-
-def load(param: str, content: bytes, *, threads: int = 1, dtype: str = "fp32") -> Any:
-    """A net of ncnn's, with the text and the weights of `ncnn_net.model`. Nothing is written to a file.
-
-    Raises:
-        ValueError: ncnn is not installed.
-        RuntimeError: it cannot load the model, of which it says more on standard error.
-    """
-    package = _package()
-    net = package.Net()
-    net.opt.num_threads = threads
-    net.opt.use_vulkan_compute = False
-    if dtype == "fp32":  # where the processor can, 16 bits are what ncnn computes in by itself
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    if net.load_param_mem(param) or net.load_model(_reader(package, content)):
-        raise RuntimeError(f"ncnn {package.__version__} cannot load a model of {len(param.splitlines()) - 2} layers")
-    return net
-
-
-def _package() -> Any:
-    return needed("ncnn", "ncnn", "runtime ncnn")
-
-
-def _prepared(arch: Arch, batch: int, threads: int, dtype: str) -> tuple[Any, Any]:
-    """The net, and an image (in_ch, resolution_px, resolution_px) for it."""
-    if batch != 1:
-        raise ValueError(f"batch={batch}: ncnn runs one image at a time; give batch=1")
-    net = load(*ncnn_net.model(arch, dtype=dtype), threads=threads, dtype=dtype)
-    values = np.random.default_rng(0).standard_normal(lower(arch)[0].in_shape, dtype=np.float32)
-    return net, _package().Mat(values).clone()  # what it is made of an array is the array's own memory
+    def _prepared(self, arch: Arch, batch: int) -> tuple[Any, Any]:
+        """The net, and an image (in_ch, resolution_px, resolution_px) for it."""
+        if batch != 1:
+            raise ValueError(f"batch={batch}: ncnn runs one image at a time; give batch=1")
+        net = ncnn_net.load(*ncnn_net.model(arch, dtype=self._dtype), threads=self._threads, dtype=self._dtype)
+        values = np.random.default_rng(0).standard_normal(lower(arch)[0].in_shape, dtype=np.float32)
+        return net, self._package.Mat(values).clone()  # what it is made of an array is the array's own memory
 
 
 def _extract(extractor: Any, name: str, layout: int) -> Any:
@@ -124,19 +102,3 @@ def _extract(extractor: Any, name: str, layout: int) -> Any:
     if failed:
         raise RuntimeError(f"ncnn cannot compute {name} ({failed})")
     return blob
-
-
-def _reader(package: Any, content: bytes) -> Any:
-    """Hands `content` out piece by piece: what ncnn reads from memory itself it may still refer to afterwards."""
-    address = ctypes.pythonapi.PyCapsule_GetPointer
-    address.restype, address.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    left = memoryview(content)
-
-    class Reader(package.DataReader):
-        def read(self, buffer: Any, size: int) -> int:
-            nonlocal left
-            part, left = bytes(left[:size]), left[size:]
-            ctypes.memmove(address(buffer, None), part, len(part))
-            return len(part)
-
-    return Reader()

@@ -1,13 +1,12 @@
 """LiteRT as a runtime, where it is installed."""
 
-import importlib.metadata
+import sys
 
 import numpy as np
 import pytest
 
 from latency_luts.by_calls import CallBench
 from latency_luts.runtime import get
-from latency_luts.runtimes import litert
 from latency_luts.runtimes.litert import LiteRT
 from search_spaces import tflite_net, zoo
 
@@ -16,7 +15,7 @@ ARCH = zoo.get("mobilenet_v3_small", width=0.35, resolution_px=32, classes=10)
 
 
 def test_networks_and_blocks_are_timed():
-    runtime = get("latency_luts.runtimes.litert:LiteRT")
+    runtime = get("litert")
     assert runtime.version == package.__version__
     bench = CallBench(runtime, batch=1)
     assert bench.time_networks([ARCH], bursts=2)[0].ms > 0
@@ -25,7 +24,7 @@ def test_networks_and_blocks_are_timed():
     assert min(timing.ms) > 0
 
 
-@pytest.mark.parametrize("dtype", LiteRT.dtypes)
+@pytest.mark.parametrize("dtype", tflite_net.DTYPES)
 def test_it_runs_what_it_is_asked_for(monkeypatch, dtype):
     loaded = []
 
@@ -35,7 +34,7 @@ def test_it_runs_what_it_is_asked_for(monkeypatch, dtype):
 
     interpreter = tflite_net.interpreter
     monkeypatch.setattr(tflite_net, "interpreter", spy)
-    run = LiteRT().prepare(ARCH, batch=2, threads=2, dtype=dtype)
+    run = LiteRT(threads=2, dtype=dtype).prepare(ARCH, batch=2)
     ((content, threads, its),) = loaded
     assert content == tflite_net.model(ARCH, batch=2, dtype=dtype)
     assert threads == 2
@@ -46,14 +45,11 @@ def test_it_runs_what_it_is_asked_for(monkeypatch, dtype):
     assert outputs[0].shape == (2, 10)
     assert np.abs(outputs[0]).max() > 0
     assert (outputs[0] == outputs[1]).all()  # the input is still there
-    with pytest.raises(ValueError, match="dtype='int4': TensorFlow Lite models are of fp32, fp16, int8"):
-        LiteRT().prepare(ARCH, batch=1, dtype="int4")
+    with pytest.raises(ValueError, match="dtype=int4: runtime litert computes in fp32, fp16 or int8"):
+        LiteRT(dtype="int4")
 
 
-def test_without_the_package_there_is_no_version(monkeypatch):
-    def missing(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(litert, "version", missing)
-    with pytest.raises(ValueError, match=r"not installed; pip install 'platform-aware-nas\[litert\]'$"):
-        LiteRT().version  # noqa: B018
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(ValueError, match=r"needs the package ai-edge-litert .*; pip install .*\[litert\]'$"):
+        LiteRT()

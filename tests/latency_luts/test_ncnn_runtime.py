@@ -21,7 +21,7 @@ def installed():
 
 
 def test_it_is_a_runtime(installed):
-    made = runtime.get("latency_luts.runtimes.ncnn:Ncnn")
+    made = runtime.get("ncnn")
     assert isinstance(made, Ncnn)
     assert made.version == installed.__version__
 
@@ -34,15 +34,16 @@ def test_a_call_runs_the_network(installed):
         np.testing.assert_allclose(np.array(run()), expected, atol=1e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("dtype", Ncnn.dtypes)
+@pytest.mark.parametrize("dtype", ncnn_net.DTYPES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_blocks_are_timed_one_by_one(installed, dtype, threads):
-    run = Ncnn().prepare_blocks(SMALL, batch=1, threads=threads, dtype=dtype)
+    made = Ncnn(threads=threads, dtype=dtype)
+    run = made.prepare_blocks(SMALL, batch=1)
     for _ in range(2):
         seconds = run()
         assert len(seconds) == len(SMALL.blocks)
         assert min(seconds) > 0
-    assert np.array(Ncnn().prepare(SMALL, batch=1, threads=threads, dtype=dtype)()).shape == (10,)
+    assert np.array(made.prepare(SMALL, batch=1)()).shape == (10,)
 
 
 class Recorder:
@@ -50,7 +51,7 @@ class Recorder:
 
     def __init__(self):
         self.now, self.asked, self.last, self.pools = 0.0, [], lambda: None, []
-        self.opt = SimpleNamespace()
+        self.opt, self.__version__ = SimpleNamespace(), "1"
 
     def create_extractor(self):
         self.asked.append("new")
@@ -76,9 +77,9 @@ class Recorder:
 
 def test_blocks_are_those_of_one_run_and_nobody_holds_their_blobs(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(ncnn_runtime, "_package", lambda: recorder)
-    monkeypatch.setattr(ncnn_runtime, "_prepared", lambda *how: (recorder, "image"))
-    monkeypatch.setattr(ncnn_runtime.time, "perf_counter", lambda: recorder.now)
+    monkeypatch.setattr(ncnn_runtime, "needed", lambda *asked: recorder)
+    monkeypatch.setattr(Ncnn, "_prepared", lambda *how: (recorder, "image"))
+    monkeypatch.setattr(ncnn_runtime.time, "process_time", lambda: recorder.now)
     run = Ncnn().prepare_blocks(SMALL, batch=1)
     seconds = run()
     *inner, last = ncnn_net.block_outputs(SMALL)
@@ -92,34 +93,34 @@ def test_blocks_are_those_of_one_run_and_nobody_holds_their_blobs(monkeypatch):
 
 def test_fp32_is_not_computed_in_16_bits_where_ncnn_would_by_itself(installed):
     model = ncnn_net.model(SMALL)
-    options = [ncnn_runtime.load(*model, dtype=dtype).opt for dtype in ("fp32", "fp16", "int8")]
+    options = [ncnn_net.load(*model, dtype=dtype).opt for dtype in ("fp32", "fp16", "int8")]
     assert [opt.use_fp16_storage or opt.use_fp16_packed or opt.use_fp16_arithmetic for opt in options] == [0, 1, 1]
-    assert [opt.num_threads for opt in (options[0], ncnn_runtime.load(*model, threads=2).opt)] == [1, 2]
+    assert [opt.num_threads for opt in (options[0], ncnn_net.load(*model, threads=2).opt)] == [1, 2]
 
 
 def test_what_is_refused(installed):
     for prepare in (Ncnn().prepare, Ncnn().prepare_blocks):
         with pytest.raises(ValueError, match="^batch=2: ncnn runs one image at a time; give batch=1$"):
             prepare(SMALL, batch=2)
-        with pytest.raises(ValueError, match="^dtype='bf16': an ncnn model is of fp32, fp16, int8$"):
-            prepare(SMALL, batch=1, dtype="bf16")
+    with pytest.raises(ValueError, match="^dtype=bf16: runtime ncnn computes in fp32, fp16 or int8; give one of"):
+        Ncnn(dtype="bf16")
+    with pytest.raises(ValueError, match="^dtype='bf16': an ncnn model is of fp32, fp16, int8$"):
+        ncnn_net.model(SMALL, dtype="bf16")
 
 
 def test_a_model_without_its_weights_is_not_loaded(installed, capfd):
     param, content = ncnn_net.model(SMALL)
     with pytest.raises(RuntimeError, match="^ncnn .* cannot load a model of [0-9]+ layers$"):
-        ncnn_runtime.load(param, content[: len(content) // 2])
+        ncnn_net.load(param, content[: len(content) // 2])
     with pytest.raises(RuntimeError, match="cannot load"):
-        ncnn_runtime.load(param.replace("Pooling", "Swimming"), content)
+        ncnn_net.load(param.replace("Pooling", "Swimming"), content)
     assert "Swimming" in capfd.readouterr().err
 
 
 def test_without_ncnn_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ncnn", None)
     with pytest.raises(
-        ValueError, match=r'needs the package ncnn .*; pip install "platform-aware-nas\[ncnn\]"$'
+        ValueError, match=r"needs the package ncnn .*; pip install 'platform-aware-nas\[ncnn\]'$"
     ) as caught:
-        Ncnn().prepare(SMALL, batch=1)
+        Ncnn()
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="needs the package ncnn"):
-        _ = Ncnn().version
