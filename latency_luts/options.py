@@ -46,7 +46,6 @@ class Measurement(Options):
         description="threads that run a network; with batch and dtype part of what a table is: one name each",
     )
     batch: int = Field(ge=1, le=1024, description="images that run through it together")
-    dtype: Literal["fp32", "int8"] = Field(description="of its weights; int8: static quantization, weights per channel")
 
 
 class MeasurementHere(Measurement):
@@ -90,6 +89,7 @@ class BundleOptions(CommandOptions, Measurement):
 
     space: Space
     device: NewTable
+    dtype: Literal["fp32", "int8"] = Field(description="of its weights; int8: static quantization, weights per channel")
     out: AnyPath | None = Field(description="the bundle; null: <device>.zip in the current directory")
 
 

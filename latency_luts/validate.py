@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from latency_luts import store
 from latency_luts.build import measure_missing
@@ -169,7 +170,7 @@ def summary(measured: Sequence[Comparison], networks: str) -> Validation:
     )
 
 
-def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
+def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
     """Kendall's rank correlation (tau-a): the share of pairs in the same order less that in opposite orders."""
     x, y = np.asarray(a), np.asarray(b)
     pairs = np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y))

@@ -26,7 +26,7 @@ class Weights(Protocol):
     The weight is (out_ch, in_ch / groups, height, width), of a `Linear` (out_ch, in_ch); the bias (out_ch,).
     """
 
-    def __call__(self, i: int, op: Conv | Linear) -> "tuple[np.ndarray | Stored, np.ndarray]": ...
+    def __call__(self, i: int, op: Conv | Linear, /) -> "tuple[np.ndarray | Stored, np.ndarray]": ...
 
 
 @dataclass(frozen=True, kw_only=True)
