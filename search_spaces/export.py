@@ -8,58 +8,32 @@ and for a network of the zoo, weights are random, which is said: such a file tak
 nothing. What is written is run first and compared with the network.
 """
 
-import importlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from nas_runtime.command import run_plain
 from nas_runtime.files import write_bytes
-from nas_runtime.kinds import AnyPath
+from nas_runtime.kinds import AnyPath, named_in
 from nas_runtime.options import Options, read_plain
 from search_spaces import onnx_net, text, zoo
 from search_spaces.arch import Arch
+from search_spaces.formats import FORMATS, get
 from search_spaces.lower import lower
 from search_spaces.onnx_net import TOLERANCE
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["FORMATS", "ExportOptions", "Format", "export", "main"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """How networks are written for a runtime.
-
-    Attributes:
-        module: has ``files(arch, *, net, batch) -> {suffix: bytes}``, and ``run``, which takes the content of these,
-            then inputs (N, C, H, W), and gives (N, ...).
-        reads: what the input is, for people.
-    """
-
-    module: str
-    reads: str
-
-
-_PLANES = "input (N, channels, height, width)"
-FORMATS = {
-    "onnx": Format(module="search_spaces.onnx_net", reads=_PLANES),
-    "openvino": Format(module="search_spaces.openvino_net", reads=_PLANES),
-    "tflite": Format(module="search_spaces.tflite_net", reads="input (N, height, width, channels)"),
-    "ncnn": Format(module="search_spaces.ncnn_net", reads="in0 (channels, height, width)"),
-}
+__all__ = ["ExportOptions", "export", "main"]
 
 
 class ExportOptions(Options):
     """Options:"""
 
-    format: Literal["onnx", "openvino", "tflite", "ncnn"] = Field(
-        default="onnx", description="whose files: ONNX, OpenVINO, LiteRT (TensorFlow Lite) or ncnn"
-    )
+    format: Annotated[str, named_in(FORMATS)] = Field(default="onnx", description="whose files; tflite: LiteRT's")
     batch: int = Field(default=1, ge=1, le=1024, description="N, the pictures that it takes at a time; of ncnn 1")
     out: AnyPath | None = Field(
         default=None, description="the files' name, without suffix; null: the network's, in the current directory"
@@ -73,7 +47,7 @@ def export(arch: Arch, path: Path, *, format: str, net: "Net | None" = None, bat
     or with ONNX Runtime if the weights are random.
 
     Args:
-        format: one of `FORMATS`.
+        format: of `formats.FORMATS`, or a dotted name.
         net: gives the weights; None: random ones.
         batch: N.
 
@@ -82,15 +56,13 @@ def export(arch: Arch, path: Path, *, format: str, net: "Net | None" = None, bat
             something else than the network.
         OSError: a file cannot be written.
     """
-    if format not in FORMATS:
-        raise ValueError(f"format={format}; there are: {', '.join(FORMATS)}")
-    module: Any = importlib.import_module(FORMATS[format].module)
-    files: dict[str, bytes] = module.files(arch, net=net, batch=batch)
+    its = get(format)
+    files = its.files(arch, net=net, batch=batch)
     inputs = np.random.default_rng(0).standard_normal((batch, *lower(arch)[0].in_shape), dtype=np.float32)
-    _check(format, arch, module.run(*files.values(), inputs), _expected(arch, net, inputs))
+    _check(format, arch, its.run(*files.values(), inputs), _expected(arch, net, inputs))
     paths = [path.with_name(path.name + suffix) for suffix in files]
-    for its, content in zip(paths, files.values(), strict=True):
-        write_bytes(its, content)
+    for file, content in zip(paths, files.values(), strict=True):
+        write_bytes(file, content)
     return paths
 
 
@@ -123,7 +95,7 @@ def main(arguments: list[str]) -> None:
     paths = export(arch, stem, format=options.format, net=net, batch=options.batch)
     console = new_console()
     console.print(f"{' and '.join(map(str, paths))}: {source}", soft_wrap=True)
-    console.print(f"{FORMATS[options.format].reads}, float32, normalised as preprocess.json of its run says",
+    console.print(f"{get(options.format).reads}, float32, normalised as preprocess.json of its run says",
                   soft_wrap=True)  # fmt: skip
 
 

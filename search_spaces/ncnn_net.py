@@ -12,6 +12,7 @@ from nas_runtime.extras import needed
 from search_spaces import folded
 from search_spaces.arch import Arch
 from search_spaces.folded import Arrays
+from search_spaces.formats import Format
 from search_spaces.lower import lower
 from search_spaces.ncnn_graph import INPUT, OUTPUT, Graph, Layer, Value, with_splits
 from search_spaces.ops import Conv
@@ -19,7 +20,7 @@ from search_spaces.ops import Conv
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["DTYPES", "INPUT", "OUTPUT", "block_outputs", "files", "load", "model", "run"]
+__all__ = ["DTYPES", "FORMAT", "INPUT", "OUTPUT", "block_outputs", "files", "load", "model", "run"]
 
 DTYPES = ("fp32", "fp16", "int8")
 
@@ -195,3 +196,6 @@ def _reader(package: Any, content: bytes) -> Any:
             return len(part)
 
     return Reader()
+
+
+FORMAT = Format(files=files, run=run, reads="input (channels, height, width)")

@@ -19,6 +19,7 @@ from nas_runtime.files import write_bytes
 from search_spaces import folded
 from search_spaces.arch import Arch
 from search_spaces.folded import Weights
+from search_spaces.formats import Format
 from search_spaces.lower import Unit, lower
 from search_spaces.onnx_graph import Graph, Int8Graph, Pixels
 from search_spaces.ops import GlobalPool, Linear
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
 __all__ = [
+    "FORMAT",
     "OPSET",
     "OPSETS",
     "TOLERANCE",
@@ -235,3 +237,6 @@ def _rename(nodes: list[onnx.NodeProto], before: str, after: str) -> None:
             for i, value in enumerate(names):
                 if value == before:
                     names[i] = after
+
+
+FORMAT = Format(files=files, run=run, reads="input (N, channels, height, width)")

@@ -8,11 +8,12 @@ from nas_runtime.extras import needed
 from nas_runtime.scratch import private_folder
 from search_spaces import onnx_net
 from search_spaces.arch import Arch
+from search_spaces.formats import Format
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["compiled", "files", "run"]
+__all__ = ["FORMAT", "compiled", "files", "run"]
 
 
 def files(arch: Arch, *, net: "Net | None" = None, batch: int = 1) -> dict[str, bytes]:
@@ -50,3 +51,6 @@ def compiled(core: Any, network: Any, *, threads: int = 1, counted: bool = False
         "PERF_COUNT": counted,
     }
     return core.compile_model(network, "CPU", options)
+
+
+FORMAT = Format(files=files, run=run, reads="input (N, channels, height, width)")

@@ -15,6 +15,7 @@ import numpy as np
 
 from search_spaces import folded
 from search_spaces.arch import Arch
+from search_spaces.formats import Format
 from search_spaces.lower import lower
 from search_spaces.tflite_dtypes import HalfGraph, Int8Graph
 from search_spaces.tflite_file import package
@@ -23,7 +24,7 @@ from search_spaces.tflite_graph import Graph
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
 
-__all__ = ["DTYPES", "files", "interpreter", "model", "run"]
+__all__ = ["DTYPES", "FORMAT", "files", "interpreter", "model", "run"]
 
 _GRAPHS = {"fp32": Graph, "fp16": HalfGraph, "int8": Int8Graph}
 DTYPES = tuple(_GRAPHS)
@@ -108,3 +109,6 @@ def _without(line: bytes) -> Iterator[None]:
             os.close(usual)
             kept.seek(0)
             os.write(2, kept.read().replace(line, b""))
+
+
+FORMAT = Format(files=files, run=run, reads="input (N, height, width, channels)")

@@ -23,6 +23,8 @@ ONLY_IN = {
     "omegaconf": {"nas_runtime/compose.py"},
     "ai_edge_litert": {"search_spaces/tflite_file.py"},
     "flatbuffers": {"search_spaces/tflite_file.py"},
+    "ncnn": set(),  # by `nas_runtime.extras`
+    "openvino": set(),
     "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py", "nas/delivery/quantize.py"},
     "onnxruntime": {
         "latency_luts/on_device/graphs.py",
@@ -38,8 +40,8 @@ ONLY_IN = {
 # commands may show what is above them: the only imports against the order
 SHOWN = {"search_spaces/show.py": {"latency_luts"}}
 # import what others name: "module:attribute" in the arguments of `Registry` or on the command line, and public names of
-# a package, always from that package
-LOADERS = ("nas_runtime/registry.py", "nas_runtime/lazy.py")
+# a package, always from that package; and packages of extras
+LOADERS = ("nas_runtime/registry.py", "nas_runtime/lazy.py", "nas_runtime/extras.py")
 
 
 def imported(source: str) -> set[str]:

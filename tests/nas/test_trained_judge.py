@@ -13,7 +13,7 @@ from nas.training.recipe import Recipe
 from nas.training.trainer import Trainer
 from nas.trial import Trial
 from search_spaces import zoo
-from tests.nas.test_strategies import trainings
+from tests.nas.test_strategies import RECIPE, trainings
 from tests.nas.test_trained_strategies import opened
 
 
@@ -66,6 +66,20 @@ def test_the_data_are_read_as_they_were_looked_at():
     data = SimpleNamespace(load=lambda console, facts: (console, facts))
     its = replace(trainings(), data=data, trainer=SimpleNamespace(on=lambda data: ("trainer", data)))
     assert its.load("console") == ("trainer", ("console", its.facts))
+
+
+def test_trainings_of_too_few_updates_are_said_before_they_are_made():
+    """40 pictures are two updates an epoch."""
+
+    def own(epochs):
+        trainer = replace(trainings().trainer, recipe=replace(RECIPE, epochs=epochs))
+        return OwnTraining(trainings=replace(trainings(), trainer=trainer))
+
+    (note,) = own(24).notes
+    assert note == (
+        "40 pictures make 48 updates of a sample's 24 epochs, from which networks learn little: epochs=25 makes 50"
+    )
+    assert not own(25).notes
 
 
 def test_accuracies_that_chance_would_give_have_a_note(monkeypatch, tmp_path):

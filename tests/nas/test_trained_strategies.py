@@ -53,15 +53,6 @@ def test_own_trainings_in_words():
     own.check(spaces.get("mnasnet"))
 
 
-def test_trainings_of_too_few_updates_are_said_before_they_are_made():
-    """40 pictures are two updates an epoch."""
-    (note,) = OwnTraining(trainings=of_epochs(24, 5, finalists=4)).notes
-    assert note == (
-        "40 pictures make 48 updates of a sample's 24 epochs, from which networks learn little: epochs=25 makes 50"
-    )
-    assert not OwnTraining(trainings=of_epochs(25, 5, finalists=4)).notes
-
-
 def test_shared_weights_in_words():
     shared = Shared(trainings=of_epochs(3, 5, finalists=4, final_start="inherited"), shared=PLAN)
     assert shared.describe(9) == (

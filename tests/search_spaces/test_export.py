@@ -1,8 +1,6 @@
 """`python -m search_spaces.export`: networks as files of other runtimes, with the weights that they have."""
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,13 +8,14 @@ import torch
 
 from nas_runtime import extras
 from search_spaces import export, onnx_net, rewrite, text, torch_net, zoo
+from search_spaces.formats import FORMATS, Format, get
 
 ARCH = rewrite.classes(zoo.get("mobilenet_v3_small", width=0.35, resolution_px=64), 10)
 NEEDS = {"onnx": None, "openvino": "openvino", "tflite": "ai_edge_litert", "ncnn": "ncnn"}
 FILES = {"onnx": [".onnx"], "openvino": [".xml", ".bin"], "tflite": [".tflite"], "ncnn": [".param", ".bin"]}
 
 
-@pytest.fixture(params=export.FORMATS)
+@pytest.fixture(params=FORMATS.names())
 def format(request) -> str:
     if needed := NEEDS[request.param]:
         pytest.importorskip(needed)
@@ -42,7 +41,7 @@ def test_what_is_written_gives_the_network_s_answers(format, run, tmp_path, caps
     assert found.reshape(1, 10) == pytest.approx(expected, abs=float(1e-3 * np.abs(expected).max()))
     said = " ".join(capsys.readouterr().out.split())
     assert f"the weights of {run / 'best.safetensors'}" in said
-    assert export.FORMATS[format].reads in said
+    assert get(format).reads in said
 
 
 def ran(format: str, files: list[Path], inputs: np.ndarray) -> np.ndarray:
@@ -89,22 +88,20 @@ def test_weights_that_are_made_up_are_said(tmp_path, monkeypatch, capsys):
     assert "there is no mine.safetensors" in said
 
 
-class Wrong(ModuleType):
-    """A format whose files compute something else."""
-
-    def files(self, arch, *, net, batch):
-        return {".a": b"a", ".b": b"b"}
-
-    def run(self, a, b, inputs):
-        return np.ones((len(inputs), 10), np.float32)
+WRONG = Format(
+    files=lambda arch, *, net, batch: {".a": b"a", ".b": b"b"},
+    run=lambda a, b, inputs: np.ones((len(inputs), 10), np.float32),
+    reads="",
+)
 
 
-def test_what_computes_something_else_is_not_written(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "wrong", Wrong("wrong"))
-    monkeypatch.setitem(export.FORMATS, "wrong", export.Format(module="wrong", reads=""))
-    with pytest.raises(ValueError, match="format=wrong: network .* gives other answers there.*nothing is written"):
-        export.export(ARCH, tmp_path / "x", format="wrong")
+def test_what_computes_something_else_is_not_written(tmp_path):
+    name = f"{__name__}:WRONG"
+    with pytest.raises(ValueError, match=f"format={name}: network .* gives other answers there.*nothing is written"):
+        export.export(ARCH, tmp_path / "x", format=name)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="format=math:pi is no format: give a search_spaces.formats.Format"):
+        export.export(ARCH, tmp_path / "x", format="math:pi")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from latency_luts.runtimes.ncnn import load
 from search_spaces import dense, folded, ncnn_net, onnx_net, ops, spaces, torch_net, zoo
 from search_spaces.arch import Arch, ConvBN, MBConv, SepConv
 from search_spaces.blocks import (
@@ -61,7 +60,7 @@ def image(arch: Arch) -> np.ndarray:
 
 def run(model: tuple[str, bytes], x: np.ndarray, *names: str, dtype: str = "fp32") -> list[np.ndarray]:
     """The blobs of a model of those names, for one image (1, C, H, W)."""
-    extractor = load(*model, dtype=dtype).create_extractor()
+    extractor = ncnn_net.load(*model, dtype=dtype).create_extractor()
     extractor.input(ncnn_net.INPUT, ncnn.Mat(x[0]).clone())
     blobs = [extractor.extract(name) for name in names or (ncnn_net.OUTPUT,)]
     assert not any(failed for failed, _ in blobs)
