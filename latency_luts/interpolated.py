@@ -20,7 +20,7 @@ from latency_luts.calibrated import non_negative_least_squares
 from latency_luts.key import parse
 from latency_luts.model import LatencyModel, unit_prices
 from latency_luts.table import MeasuredTable, Table, TableError
-from search_spaces.arch import Classifier
+from search_spaces.arch import Arch, Classifier
 from search_spaces.lower import Unit
 from search_spaces.ops import Conv, Dropout, Linear
 
@@ -55,6 +55,9 @@ class InterpolatedModel(LatencyModel):
     def vector_width(self) -> int:
         """See `InterpolatedPrices`."""
         return self._interpolation.vector_width
+
+    def interval_ms(self, arch: Arch) -> None:
+        """None: what the table knows of its error is of networks whose units were all measured."""
 
     def describe(self) -> str:
         off = np.abs(self.left_out_errors)

@@ -11,7 +11,16 @@ from latency_luts.key import key
 from latency_luts.last_layers import timing_of_other_classes
 from latency_luts.missing import MissingUnitsError, measure_again
 from latency_luts.origin import Corrected, Imported, Measured
-from latency_luts.table import CalibratedTable, Correction, Error, Identity, MeasuredTable, Table, TableError
+from latency_luts.table import (
+    CalibratedTable,
+    Correction,
+    Error,
+    Identity,
+    MeasuredTable,
+    NetworkFit,
+    Table,
+    TableError,
+)
 from search_spaces.arch import Arch
 from search_spaces.layer_tables import LayerTables
 from search_spaces.lower import Unit, lower
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LatencyModel", "MissingUnitsError", "UnitPrices", "unit_prices"]
 
+COVERED = 0.9  # of networks, by their interval
 FEW = 5  # networks, of which those left out of a fit with a prior say less than other devices do
 _CHUNK = 8192  # networks looked up at once: small enough for the caches
 
@@ -49,6 +59,7 @@ class LatencyModel:
         self.table = source
         self.error: Error | None = table.error(source)
         self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
+        self._off = _off(source.networks) if isinstance(source, MeasuredTable) else None
         fitted = [fit.fitted_ms for fit in source.networks if fit.fitted_ms > 0]
         self._smallest_ms = min(fitted) - self._correction.offset_ms if fitted else 0.0
         self._dtype = source.identity.dtype if isinstance(source, MeasuredTable) else "fp32"
@@ -166,11 +177,16 @@ class LatencyModel:
         return [ms for ms in parts if ms is not None]
 
     def interval_ms(self, arch: Arch) -> tuple[float, float] | None:
-        """Between how many milliseconds the latency of `arch` lies in 90 % of cases, on devices of the prior's kind.
+        """Between how many milliseconds the latency of `arch` lies in 90 % of cases.
 
-        None where the table does not say how far it may be off: only a calibrated one with a prior does.
+        Of a table with a prior that is on devices of the prior's kind; of one with measured units it is of networks
+        like those that its correction is fitted to, by how far off these are where each is left out (split-conformal:
+        Lei et al. 2018, arXiv:1604.04173). None where the table does not say how far it may be off.
         """
         source = self.table
+        if isinstance(source, MeasuredTable):
+            ms = self.latency_ms(arch)
+            return None if self._off is None else (ms / self._off, ms * self._off)
         if not isinstance(source, CalibratedTable) or source.doubt is None or source.known is None:
             return None
         known = source.known
@@ -217,6 +233,14 @@ def unit_prices(source: Table) -> UnitPrices:
         return None if timing is None else correction.unit_ms(timing.ms, timing.kernels)
 
     return price
+
+
+def _off(networks: Sequence[NetworkFit]) -> float | None:
+    """The factor by which 90 % of further networks are off at most; None of fewer networks than can say."""
+    place = math.ceil(COVERED * (len(networks) + 1))
+    if place > len(networks) or any(fit.left_out_ms <= 0 for fit in networks):
+        return None
+    return math.exp(sorted(abs(math.log(fit.left_out_ms / fit.ms)) for fit in networks)[place - 1])
 
 
 def _from(source: Table) -> str:

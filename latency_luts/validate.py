@@ -54,6 +54,7 @@ class Comparison:
     name: str
     predicted_ms: float
     turns_ms: tuple[float, ...]
+    interval_ms: tuple[float, float] | None = None
 
     @property
     def measured_ms(self) -> float:
@@ -67,6 +68,11 @@ class Comparison:
     @property
     def error(self) -> float:
         return self.predicted_ms / self.measured_ms - 1
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether it lies in its interval; None if the table has none."""
+        return None if self.interval_ms is None else self.interval_ms[0] <= self.measured_ms <= self.interval_ms[1]
 
 
 def sample(
@@ -124,7 +130,12 @@ def validate(
 
     def measured() -> list[Comparison]:
         return [
-            Comparison(name=arch.name, predicted_ms=model.latency_ms(arch), turns_ms=tuple(ms))
+            Comparison(
+                name=arch.name,
+                predicted_ms=model.latency_ms(arch),
+                turns_ms=tuple(ms),
+                interval_ms=model.interval_ms(arch),
+            )
             for arch, ms in zip(archs, turns_ms, strict=True)
         ]
 
@@ -282,7 +293,7 @@ def _rows(measured: Sequence[Comparison], names: Sequence[str], *, title: str):
 
     rows = Rows(title=title, title_justify="left")
     rows.add_column("networks", no_wrap=True)
-    for name in ("number", "error", "bias", "within 5 %", "within 10 %", "Kendall τ"):
+    for name in ("number", "error", "bias", "within 5 %", "within 10 %", "in 90 % interval", "Kendall τ"):
         rows.add_column(name, justify="right")
     kinds = {"all": list(measured)}
     for name in names:
@@ -294,8 +305,10 @@ def _rows(measured: Sequence[Comparison], names: Sequence[str], *, title: str):
     for kind, its in kinds.items():
         if len(its) > 1:
             s = summary(its, kind)
+            covered = [m.covered for m in its if m.covered is not None]
             rows.add_row(kind, str(s.nets), f"{s.mape:.1%}", f"{s.bias:+.1%}", f"{s.within_5pct:.0%}",
-                         f"{s.within_10pct:.0%}", f"{s.kendall_tau:.3f}")  # fmt: skip
+                         f"{s.within_10pct:.0%}", f"{np.mean(covered):.0%}" if covered else "unknown",
+                         f"{s.kendall_tau:.3f}")  # fmt: skip
     return rows
 
 

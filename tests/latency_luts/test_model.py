@@ -139,3 +139,28 @@ def test_latencies_are_above_0_and_finite(ms):
         TableError, match=r"the table of 'test' gives (0|inf) ms for mnasnet at 96 px: it was fitted to"
     ):
         LatencyModel(measured_table(ARCHS[:1], ms=ms)).latency_ms(ARCHS[0])
+
+
+def test_the_interval_of_a_measured_table_is_what_its_networks_were_off():
+    """Of 19 networks the 18th of 20 shares is the 90 %: one is further off."""
+    off = [0.02, *(0.001 * i for i in range(1, 18)), 0.5]
+    fits = [fit(str(i), 10 * np.exp((-1) ** i * share)) for i, share in enumerate(off)]
+    made = LatencyModel(measured(*fits))
+    low, high = made.interval_ms(ARCHS[0])
+    ms = made.latency_ms(ARCHS[0])
+    assert (low, high) == pytest.approx((ms * np.exp(-0.02), ms * np.exp(0.02)))
+    assert LatencyModel(measured(*fits[:8])).interval_ms(ARCHS[0]) is None  # 9 of 9 would have to be known
+    low, high = LatencyModel(measured(*fits[:9])).interval_ms(ARCHS[0])
+    assert high / ms == pytest.approx(np.exp(0.02))
+
+
+def test_intervals_of_measured_tables_hold():
+    """Nine of ten networks of no fit lie in theirs, in the mean of many tables."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(300):
+        shares = 0.03 * rng.standard_t(4, 33)
+        made = LatencyModel(measured(*(fit(str(i), 10 * np.exp(share)) for i, share in enumerate(shares[:32]))))
+        low, high = made.interval_ms(ARCHS[0])
+        covered.append(low <= made.latency_ms(ARCHS[0]) * np.exp(shares[32]) <= high)
+    assert 0.87 <= np.mean(covered) <= 0.94

@@ -107,6 +107,26 @@ def test_networks_whose_turns_disagree_are_timed_again(tmp_path, fake, monkeypat
     assert measured[1].noise == pytest.approx(0)
 
 
+def test_what_lies_in_its_interval_is_counted():
+    rows = [
+        validate.Comparison(name="a", predicted_ms=10.0, turns_ms=(ms,), interval_ms=interval)
+        for ms, interval in (
+            (9.5, (9.0, 11.0)),
+            (8.9, (9.0, 11.0)),
+            (11.0, (9.0, 11.0)),
+            (11.1, (9.0, 11.0)),
+            (1, None),
+        )
+    ]
+    assert [row.covered for row in rows] == [True, False, True, False, None]
+    (shares,) = [
+        list(column.cells)
+        for column in validate._rows(rows, [], title="").columns
+        if column.header == "in 90 % interval"
+    ]
+    assert shares[0] == "50%"
+
+
 def test_a_table_says_its_latest_validation(tmp_path, fake):
     fake()
     archs = random_archs(4, rng_seed=0)
