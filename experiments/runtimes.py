@@ -96,7 +96,10 @@ def off(found: list[Measured]) -> list[dict[str, str]]:
     points = SPACE.sample(rng, len(found[0].ms))
     rows = []
     for each in found:
-        errors = each.model.latency_ms_batch(SPACE, points) / each.ms - 1
+        predicted_ms = each.model.latency_ms_batch(SPACE, points)
+        errors = predicted_ms / each.ms - 1
+        intervals = [each.model.interval_ms(SPACE.decode(row)) for row in points]
+        covered = [its[0] <= ms <= its[1] for its, ms in zip(intervals, each.ms, strict=True) if its]
         rows.append(
             {
                 "runtime": each.name,
@@ -104,7 +107,8 @@ def off(found: list[Measured]) -> list[dict[str, str]]:
                 "largest %": f"{100 * np.abs(errors).max():.2f}",
                 "bias %": f"{100 * errors.mean():.2f}",
                 "its own, left out %": f"{100 * each.model.error.mape:.2f}" if each.model.error else "",
-                "tau of the table": f"{kendall_tau(each.model.latency_ms_batch(SPACE, points), each.ms):.3f}",
+                "in 90 % interval": f"{np.mean(covered):.0%}" if covered else "",
+                "tau of the table": f"{kendall_tau(predicted_ms, each.ms):.3f}",
                 "tau with the first": f"{kendall_tau(each.ms, found[0].ms):.3f}",
                 "median ms": f"{np.median(each.ms):.2f}",
             }

@@ -78,7 +78,7 @@ def calibrate(
             "fitted_to": f"{len(measured)} latencies from " + ", ".join(name or "one file" for name in sorted(count)),
             "reference_set": reference,
             "kinds": sorted(kinds_of(unit for item in measured for unit in lower(item.arch))),
-            "set_up": "one large core, batch 1, fp32",
+            "set_up": "as the latencies are",
         },
         costs=fitted.costs,
         factors=fitted.factors,
