@@ -17,6 +17,8 @@ from search_spaces.lower import lower
 __all__ = ["check_speed", "fit_few", "next_network"]
 
 _STRANGE = 4.0  # deviations of the prior from which a device is none of its kind
+_NORMAL_90 = 1.645  # deviations of a normal distribution that hold 90 %
+_AS_SURE = 4.0  # networks that other devices count as
 _NEXT = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_b1", "squeezenet_1_1")
 _WIDTHS = (0.5, 1.0)
 
@@ -44,7 +46,7 @@ def fit_few(
 
     alike = [tuple(row) for row in x.tolist()]  # what the formula cannot tell apart is left out together
     begun = without or (lambda networks: prior)
-    left_out_ms, family_out_ms = (_left_out(begun, x, y, groups) for groups in (alike, families))
+    (left_out_ms, doubts), (family_out_ms, _) = (_left_out(begun, x, y, groups) for groups in (alike, families))
     several = len(set(families)) > 1
     networks = [
         NetworkFit(
@@ -58,6 +60,8 @@ def fit_few(
         for i, arch in enumerate(archs)
     ]
     error, deviations = prior.expected(len(ms))
+    if len(set(alike)) > 1:
+        deviations *= _wider(np.log(y / left_out_ms) / doubts, deviations)
     return CalibratedTable(
         device=device,
         provenance={
@@ -82,13 +86,27 @@ def fit_few(
 
 def _left_out(
     begun: Callable[[np.ndarray], Prior], x: np.ndarray, ms: np.ndarray, groups: Sequence[object]
-) -> np.ndarray:
-    """(n,) latencies of networks by fits without their whole group."""
-    found = np.zeros(len(ms))
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) latencies of networks by fits without their whole group, and (n,) the deviations of their logarithms."""
+    found, deviations = np.zeros(len(ms)), np.zeros(len(ms))
     for group in dict.fromkeys(groups):
         mine = np.array([other == group for other in groups])
-        found[mine], _ = priors.posterior(begun(mine), x[~mine], ms[~mine]).predict(x[mine])
-    return found
+        found[mine], deviations[mine] = priors.posterior(begun(mine), x[~mine], ms[~mine]).predict(x[mine])
+    return found, deviations
+
+
+def _wider(off: np.ndarray, deviations: float) -> float:
+    """By how much intervals have to be wider than on other devices, 1 or more: latencies that contradict the prior, or
+    each other, are further off where they are left out.
+
+    The scale of a normal distribution, of which `_AS_SURE` networks were seen as far off as on other devices.
+
+    Args:
+        off: (n,) deviations by which latencies are off, each left out.
+        deviations: that hold 90 % on other devices.
+    """
+    squares = (off * _NORMAL_90 / deviations) ** 2
+    return max(1.0, float(np.sqrt((_AS_SURE + squares.sum()) / (_AS_SURE + len(off)))))
 
 
 def check_speed(archs: Sequence[Arch], ms: Sequence[float], kinds: Sequence[Prior]) -> None:

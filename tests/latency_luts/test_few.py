@@ -61,6 +61,18 @@ def test_intervals_are_narrower_with_more_networks():
     assert widths == sorted(widths, reverse=True)
 
 
+def test_intervals_are_wider_where_latencies_contradict_the_prior():
+    archs = [zoo.get(name) for name in LATENCIES_MS][:3]
+    usual = [LATENCIES_MS[name] for name in list(LATENCIES_MS)[:3]]
+    strange = [usual[0], usual[1] * 2, usual[2] / 2]
+    own, odd = (few.fit_few("phone", archs, ms, PRIOR).doubt.deviations for ms in (usual, strange))
+    assert own == pytest.approx(PRIOR.expected(3)[1])
+    assert odd > 2 * own
+    off = np.array([2.0, -1.0, 0.0])  # in deviations, 1 of which is expected
+    assert few._wider(off, 1.645) == pytest.approx(np.sqrt((4 + 5) / 7))
+    assert few._wider(off, 2 * 1.645) == 1.0
+
+
 def test_what_it_says_of_its_error():
     """Of a network that is left out nothing is known with one; with few, other devices say more, beside its own."""
     one, several = LatencyModel(fitted(1)), LatencyModel(fitted(4))
