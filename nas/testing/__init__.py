@@ -15,6 +15,7 @@ search relies on; whether a controller finds good networks, or a space has some,
 from nas.testing.controllers import CONTROLLER_CHECKS, check_controller
 from nas.testing.data import check_dataset
 from nas.testing.rewards import check_reward
+from nas.testing.runtimes import check_runtime
 from nas.testing.spaces import SPACE_CHECKS, check_space
 from nas.testing.strategies import check_evaluator, check_strategy
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_dataset",
     "check_evaluator",
     "check_reward",
+    "check_runtime",
     "check_space",
     "check_strategy",
 ]
