@@ -11,7 +11,7 @@ between its random networks' latencies and those with the first runtime), runtim
 networks) and runtimes_best.csv. For the last, each runtime's target is its latency of the middle one of `points` random
 networks; the best network is that with the highest modelled ImageNet top-1 (`nas.surrogate`) within the target. A row
 says what the network that is best for one runtime is with another: its top-1 below that of the best there, and its
-LAT/TAR there.
+LAT/TAR there. The speed of the machine counts as it is when networks are timed, minutes after the table was measured.
 """
 
 import tempfile
@@ -63,14 +63,12 @@ def main() -> None:
     found = [each for name in setting["runtimes"] if (each := measured(name, archs))]
     if not found:
         raise ValueError("none of these runtimes is installed: pip install 'platform-aware-nas[openvino,litert,ncnn]'")
-    ending = tables.named("", setting, DEFAULTS).stem.removeprefix("_")
     for title, rows, name in (
         ("Tables of the space of Accel-NASBench, against networks of no fit", off(found), "runtimes"),
         ("The zoo, ms", of_the_zoo(found), "runtimes_zoo"),
         ("The best network for one runtime, run with another", best(found, setting["points"]), "runtimes_best"),
     ):
-        path = tables.RESULTS / f"{'_'.join(filter(None, (name, ending)))}.csv"
-        tables.show(title, rows, path, origin=origin)
+        tables.show(title, rows, tables.named(name, setting, DEFAULTS), origin=origin, width=200)
 
 
 def measured(runtime: str, archs: list[Arch]) -> Measured | None:
