@@ -98,7 +98,8 @@ def correct(device: str, table: MeasuredTable, measured: Sequence[KnownLatency],
     """
     if len(sets := {item.source_set for item in measured}) > 1:
         raise ValueError(f"the latencies are from {len(sets)} set-ups ({', '.join(sorted(sets))}); give those of one")
-    model = LatencyModel(table)
+    linear = replace(table.correction, smallest_ms=0.0)  # of two such corrections one is made
+    model = LatencyModel(replace(table, correction=linear))
     before_ms = [model.latency_ms(item.arch) for item in measured]
     change, networks = fit_correction([item.arch.name for item in measured], before_ms, [item.ms for item in measured])
     if change.scale <= 0:
@@ -112,7 +113,7 @@ def correct(device: str, table: MeasuredTable, measured: Sequence[KnownLatency],
         offset_ms=change.scale * table.correction.offset_ms + change.offset_ms,
         saved_by_mib_ms=table.correction.saved_by_mib_ms,
         cache_mib=table.correction.cache_mib,
-    )
+    ).of_networks([fit.fitted_ms for fit in networks])
     units_of = table.origin.device if isinstance(table.origin, Corrected) else table.device
     networks_of = f"{len(measured)} networks" + (f" of {source}" if source else "")
     provenance = {**table.provenance, "corrected_from": units_of, "corrected_to": networks_of}

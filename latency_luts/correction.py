@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -23,7 +23,9 @@ class Correction:
     Units are timed with a profiler, whose own time at every kernel is what ``per_kernel_ms`` takes off again. Their
     weights come from memory; those that a network of ``mib`` MiB still finds in the caches, of which there are ``mib *
     residence.share(mib, cache_mib)``, save ``saved_by_mib_ms`` a MiB. Small networks leave more in the caches than
-    weights, which is what an ``offset_ms`` below 0 stands for.
+    weights, which is what an ``offset_ms`` below 0 stands for. Of networks whose units, less what they save, add up to
+    less than ``smallest_ms``, as no network of the fit does, it takes off less, in proportion: a network of nothing
+    takes no time, and none takes less. 0: it does not.
     """
 
     scale: float = 1.0
@@ -31,6 +33,7 @@ class Correction:
     offset_ms: float = 0.0
     saved_by_mib_ms: float = 0.0
     cache_mib: float = residence.CACHE_MIB
+    smallest_ms: float = 0.0
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -42,23 +45,25 @@ class Correction:
 
     def network_ms(self, sum_ms: float, kernels: float, saved_ms: float = 0.0) -> float:
         """Milliseconds of a network: the formula above."""
-        return self.scale * (sum_ms - saved_ms) + self.per_kernel_ms * kernels + self.offset_ms
+        return float(self._with_offset(self.scale * (sum_ms - saved_ms) + self.per_kernel_ms * kernels))
 
     def unit_ms(self, ms: float, kernels: float) -> float:
         """What a unit adds to its network; below 0 where the profiler's time at its kernels is all that was seen."""
         return self.scale * ms + self.per_kernel_ms * kernels
 
-    def whole_ms(self, units_ms: np.ndarray | float, mib: np.ndarray | float, *, smallest_ms: float) -> np.ndarray:
-        """Milliseconds of networks whose units add `units_ms`, and have `mib` MiB of weights.
+    def whole_ms(self, units_ms: np.ndarray | float, mib: np.ndarray | float) -> np.ndarray:
+        """Milliseconds of networks whose units add `units_ms`, and have `mib` MiB of weights."""
+        return self._with_offset(units_ms - self.scale * self.saved_ms(mib))
 
-        Args:
-            smallest_ms: of such sums, less what caches save, among the networks of the fit; 0: unknown. Below it an
-                offset that is taken off shrinks in proportion: a network of nothing takes no time, and none less.
-        """
-        ms = units_ms - self.scale * self.saved_ms(mib)
-        if self.offset_ms < 0 < smallest_ms:
-            return ms + self.offset_ms * np.minimum(ms / smallest_ms, 1)
-        return ms + self.offset_ms
+    def _with_offset(self, ms: np.ndarray | float) -> np.ndarray:
+        if self.offset_ms < 0 < self.smallest_ms:
+            return ms + self.offset_ms * np.minimum(ms / self.smallest_ms, 1)
+        return np.asarray(ms + self.offset_ms)
+
+    def of_networks(self, fitted_ms: Sequence[float]) -> "Correction":
+        """The same, which knows what networks of its fit take by its formula."""
+        smallest = min(fitted_ms)
+        return replace(self, smallest_ms=smallest - self.offset_ms if self.offset_ms < 0 < smallest else 0.0)
 
 
 def fit_correction(
@@ -86,7 +91,9 @@ def fit_correction(
     x = np.stack(list(columns.values()), axis=1)
 
     def fitted(rows: np.ndarray) -> Correction:
-        return Correction(**dict(zip(columns, map(float, _solve(x[rows], y[rows])), strict=True)))
+        costs = _solve(x[rows], y[rows])
+        found = Correction(**dict(zip(columns, map(float, costs), strict=True)))
+        return found.of_networks((x[rows] @ costs).tolist())
 
     everything = np.arange(len(y))
     correction = fitted(everything)

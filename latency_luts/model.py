@@ -60,8 +60,6 @@ class LatencyModel:
         self.error: Error | None = table.error(source)
         self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
         self._off = _off(source.networks) if isinstance(source, MeasuredTable) else None
-        fitted = [fit.fitted_ms for fit in source.networks if fit.fitted_ms > 0]
-        self._smallest_ms = min(fitted) - self._correction.offset_ms if fitted else 0.0
         self._dtype = source.identity.dtype if isinstance(source, MeasuredTable) else "fp32"
         self._prices = prices or unit_prices(source)
         self._cache: dict[tuple, float | None] = {}
@@ -92,7 +90,7 @@ class LatencyModel:
         """
         units = lower(arch)
         mib = sum(map(self._weights_mib, units)) if self._correction.saved_by_mib_ms else 0.0
-        ms = float(self._whole_ms(sum(self._units_ms(units)), mib))
+        ms = float(self._correction.whole_ms(sum(self._units_ms(units)), mib))
         if not 0 < ms < math.inf:
             its = self.table
             remedy = (
@@ -105,9 +103,6 @@ class LatencyModel:
                 f"fitted to slower networks; {remedy}"
             )
         return ms
-
-    def _whole_ms(self, units_ms: np.ndarray | float, mib: np.ndarray | float) -> np.ndarray:
-        return self._correction.whole_ms(units_ms, mib, smallest_ms=self._smallest_ms)
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) milliseconds of the networks that `indices` (n, C) stand for in `space`.
@@ -135,7 +130,7 @@ class LatencyModel:
             if tables_mib:
                 for table_mib, column in zip(tables_mib, places, strict=True):
                     mib[start : start + _CHUNK] += table_mib[column]
-        ms = self._whole_ms(sum_ms, mib)
+        ms = self._correction.whole_ms(sum_ms, mib)
         if (wrong := ~(ms > 0)).any():  # NaN stands for a missing unit
             self.latency_ms(space.decode(indices[wrong][0]))  # raises
         return ms
@@ -179,9 +174,10 @@ class LatencyModel:
     def interval_ms(self, arch: Arch) -> tuple[float, float] | None:
         """Between how many milliseconds the latency of `arch` lies in 90 % of cases.
 
-        Of a table with a prior that is on devices of the prior's kind; of one with measured units it is of networks
-        like those that its correction is fitted to, by how far off these are where each is left out (split-conformal:
-        Lei et al. 2018, arXiv:1604.04173). None where the table does not say how far it may be off.
+        Of a table with a prior that is on devices of the prior's kind. Of one with measured units it is as far as 90 %
+        of the networks are off that its correction is fitted to, each left out of the fit (the jackknife: Barber et al.
+        2021, arXiv:1905.02928): of networks like these, on a machine as fast as then. None where the table does not say
+        how far it may be off.
         """
         source = self.table
         if isinstance(source, MeasuredTable):

@@ -60,7 +60,9 @@ def test_an_offset_is_fitted_beside_the_kernels():
     sums, kernels = np.exp(rng.uniform(0, 3, 20)), rng.integers(40, 160, 20)
     names, whole = [str(i) for i in range(20)], 1.05 * sums - 0.002 * kernels - 0.2
     correction, _ = fit_correction(names, sums, whole, kernels.tolist())
-    assert_correction(correction, scale=1.05, per_kernel_ms=-0.002, offset_ms=-0.2)
+    assert_correction(
+        correction, scale=1.05, per_kernel_ms=-0.002, offset_ms=-0.2, smallest_ms=min(1.05 * sums - 0.002 * kernels)
+    )
     noisy = (whole * np.exp(0.05 * rng.standard_normal(20))).tolist()
     _, fits = fit_correction(names, sums.tolist(), noisy, kernels.tolist())
     some = np.delete(np.arange(20), 4)

@@ -80,9 +80,8 @@ def test_the_fastest_networks_of_a_space_are_below_those_of_the_fit(space):
     offset_ms = -0.5 * (fast + others[0])
     fits = [NetworkFit(name=str(i), ms=ms, sum_ms=ms, fitted_ms=ms + offset_ms, left_out_ms=ms + offset_ms)
             for i, ms in enumerate(others)]  # fmt: skip
-    found = latency_luts.LatencyModel(
-        replace(model.table, correction=Correction(offset_ms=offset_ms), networks=tuple(fits))
-    )
+    correction = Correction(offset_ms=offset_ms).of_networks([fit.fitted_ms for fit in fits])
+    found = latency_luts.LatencyModel(replace(model.table, correction=correction, networks=tuple(fits)))
     wanted = [fast * (1 + offset_ms / others[0]), *(ms + offset_ms for ms in others)]
     assert sorted(map(found.latency_ms, archs)) == pytest.approx(wanted)
     assert sorted(found.latency_ms_batch(space, rows)) == pytest.approx(wanted)

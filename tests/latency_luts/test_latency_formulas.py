@@ -61,15 +61,18 @@ def test_the_correction_s_pieces_add_up_to_its_formula():
     assert float(correction.saved_ms(4.0)) == pytest.approx(saved_ms)
     assert correction.network_ms(10.0, 30, saved_ms) == pytest.approx(1.2 * (10 - saved_ms) - 0.3 + 0.5)
     units = correction.unit_ms(7.0, 10) + correction.unit_ms(3.0, 20)
-    whole = correction.whole_ms(units, 4.0, smallest_ms=0.0)
+    whole = correction.whole_ms(units, 4.0)
     assert float(whole) == pytest.approx(correction.network_ms(10.0, 30, saved_ms))
 
 
 def test_what_is_taken_off_networks_is_less_for_those_below_the_fit():
     """Down to nothing for a network of nothing: no network takes less than no time, as long as its units take some."""
-    correction = Correction(offset_ms=-0.3)
+    correction = Correction(offset_ms=-0.3).of_networks([1.7, 0.2])
+    assert correction.smallest_ms == 0.5
     sums = np.array([0.0, 0.1, 0.25, 0.4, 0.6, 2.0])
-    found = correction.whole_ms(sums, 0.0, smallest_ms=0.5)
-    assert found == pytest.approx([0, 0.1 * 0.4, 0.25 * 0.4, 0.4 * 0.4, 0.3, 1.7])
-    assert correction.whole_ms(sums, 0.0, smallest_ms=0.0) == pytest.approx(sums - 0.3)
-    assert Correction(offset_ms=0.2).whole_ms(sums, 0.0, smallest_ms=0.5) == pytest.approx(sums + 0.2)
+    wanted = [0, 0.1 * 0.4, 0.25 * 0.4, 0.4 * 0.4, 0.3, 1.7]
+    assert correction.whole_ms(sums, 0.0) == pytest.approx(wanted)
+    assert [correction.network_ms(ms, 0) for ms in sums] == pytest.approx(wanted)
+    assert Correction(offset_ms=-0.3).whole_ms(sums, 0.0) == pytest.approx(sums - 0.3)
+    assert Correction(offset_ms=0.2).of_networks([0.7]).whole_ms(sums, 0.0) == pytest.approx(sums + 0.2)
+    assert Correction(offset_ms=-0.3).of_networks([0.7, -0.1]).smallest_ms == 0
