@@ -40,7 +40,9 @@ class ExportOptions(Options):
     )
 
 
-def export(arch: Arch, path: Path, *, format: str, net: "Net | None" = None, batch: int = 1) -> list[Path]:
+def export(
+    arch: Arch, path: Path, *, format: str, net: "Net | None" = None, batch: int = 1, replace: bool = True
+) -> list[Path]:
     """Writes `arch` in the files of a runtime, `path` with the suffixes of these; gives them.
 
     The input is float32, normalised as the network was trained. What would be written is run and compared with `net`,
@@ -50,17 +52,20 @@ def export(arch: Arch, path: Path, *, format: str, net: "Net | None" = None, bat
         format: of `formats.FORMATS`, or a dotted name.
         net: gives the weights; None: random ones.
         batch: N.
+        replace: whether files that are there already are replaced.
 
     Raises:
-        ValueError: no such format, it cannot hold the network, what it needs is not installed, or its runtime computes
-            something else than the network.
+        ValueError: no such format, a file is there already, the format cannot hold the network, what it needs is not
+            installed, or its runtime computes something else than the network.
         OSError: a file cannot be written.
     """
     its = get(format)
     files = its.files(arch, net=net, batch=batch)
+    paths = [path.with_name(path.name + suffix) for suffix in files]
+    if not replace and (there := [str(file) for file in paths if file.exists()]):
+        raise ValueError(f"{there[0]} is there already, as runs have one; say with out= where to write")
     inputs = np.random.default_rng(0).standard_normal((batch, *lower(arch)[0].in_shape), dtype=np.float32)
     _check(format, arch, its.run(*files.values(), inputs), _expected(arch, net, inputs))
-    paths = [path.with_name(path.name + suffix) for suffix in files]
     for file, content in zip(paths, files.values(), strict=True):
         write_bytes(file, content)
     return paths
@@ -91,8 +96,8 @@ def main(arguments: list[str]) -> None:
     name, *rest = arguments
     options = read_plain(ExportOptions, rest)
     arch, net, source = _network(name)
-    stem = options.out or Path(arch.name if net is None else Path(name).stem)
-    paths = export(arch, stem, format=options.format, net=net, batch=options.batch)
+    stem = options.out or Path(arch.name if net is None else Path("best" if Path(name).is_dir() else name).stem)
+    paths = export(arch, stem, format=options.format, net=net, batch=options.batch, replace=options.out is not None)
     console = new_console()
     console.print(f"{' and '.join(map(str, paths))}: {source}", soft_wrap=True)
     console.print(f"{get(options.format).reads}, float32, normalised as preprocess.json of its run says",

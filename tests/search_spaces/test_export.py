@@ -72,6 +72,17 @@ def ran(format: str, files: list[Path], inputs: np.ndarray) -> np.ndarray:
     return np.array(extractor.extract("output")[1])
 
 
+def test_what_a_run_delivers_is_not_replaced(run, monkeypatch):
+    monkeypatch.chdir(run)
+    (run / "best.onnx").write_bytes(b"reads pixels")
+    for name in ("best.json", "."):
+        with pytest.raises(ValueError, match="best.onnx is there already, as runs have one; say with out="):
+            export.main([name])
+    assert (run / "best.onnx").read_bytes() == b"reads pixels"
+    export.main([".", "out=best"])
+    assert (run / "best.onnx").stat().st_size > 1000
+
+
 def test_a_batch(run, tmp_path):
     (path,) = export.export(ARCH, tmp_path / "four", format="onnx", net=torch_net.load(run), batch=4)
     inputs = np.zeros((4, 3, 64, 64), np.float32)
