@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from latency_luts.table import ONNXRUNTIME
 from nas.delivery.description import label_lines
 from nas.delivery.finished import Finished
 from nas.delivery.integers import INT8, WORST
@@ -87,7 +88,13 @@ def _latency(found: Mapping[str, Any]) -> list[str]:
             lines.append(f"promised: {promise['ms']:.2f} ms for {of} ({promise['table']})")
         if promise["searched_ms"] is not None:
             lines.append(f"it was searched for other images, for which {promise['searched_ms']:.2f} ms are promised")
-        if not found["is_of_this_machine"]:
+        runtime = promise.get("runtime")
+        if runtime not in (None, ONNXRUNTIME):
+            lines.append(
+                f"the table is of {runtime}, for which search_spaces.export makes a file: best.onnx is for ONNX "
+                "Runtime, and its latency was not compared"
+            )
+        elif not found["is_of_this_machine"]:
             lines.append(f"{promise['device']} is not this machine, so that nothing was measured there")
     if here:
         ms = here["ms"]
@@ -96,8 +103,9 @@ def _latency(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"measured on {here['machine']}, {here['runtime']}, {counted(here['threads'], 'thread')}: {own}")
         if ms.get(INT8, 0.0) > _SLOWER * ms["best.onnx"]:
             lines.append(
-                f"{INT8} takes {ms[INT8] / ms['best.onnx']:.1f} times as long as best.onnx here: ONNX Runtime has no "
-                "integer kernels for some layers, as h-swish, between which it converts; it is smaller, not faster"
+                f"{INT8} takes {ms[INT8] / ms['best.onnx']:.1f} times as long as best.onnx here: its kernels for "
+                "integers, or converting where a layer has none, as h-swish, cost more on this CPU; it is smaller, not "
+                "faster"
             )
         if promise and found["is_of_this_machine"]:
             lines += _difference(promise, ms, reads_pixels=found["reads_pixels"])

@@ -24,6 +24,7 @@ class Promise:
         ms: of the network as delivered, without what its graph does with pixels; None: the table has not all of it.
         searched_ms: of the network as it was searched; None: it is the same, or the table has not all of it.
         dtype: of the graph that is priced.
+        runtime: that runs it there, of a measured table; None: not known.
         table: the device, where its numbers come from, and how wrong they are, in words.
         mean_error, worst_error: on whole networks, as a share; None: not known.
     """
@@ -32,6 +33,7 @@ class Promise:
     ms: float | None
     searched_ms: float | None
     dtype: str
+    runtime: str | None
     table: str
     mean_error: float | None
     worst_error: float | None
@@ -54,6 +56,7 @@ def promised(latency: LatencyModel, delivered: Arch, searched: Arch) -> Promise:
         ms=_ms(latency, delivered),
         searched_ms=None if delivered == searched else _ms(latency, searched),
         dtype=source.identity.dtype if isinstance(source, MeasuredTable) else source.dtype,
+        runtime=source.identity.runtime_name if isinstance(source, MeasuredTable) and source.timed else None,
         table=latency.describe(),
         mean_error=mean,
         worst_error=worst,

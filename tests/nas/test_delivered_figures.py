@@ -75,6 +75,9 @@ def test_what_is_promised_is_compared_with_what_it_is_promised_for():
     assert len(said(8.0, promised=promise(dtype="int8", ms=4.0))) == 2  # there is nothing to compare
     lines = said(promised=promise(device="phone"), here=False, timed=False)
     assert lines[1:] == ["phone is not this machine, so that nothing was measured there"]
+    lines = said(promised=promise(runtime="litert"), here=False, timed=False)
+    assert lines[1].startswith("the table is of litert, for which search_spaces.export makes a file: best.onnx is for")
+    assert len(lines) == 2
     lines = said(promised=promise(ms=None, searched_ms=12.3))
     assert lines[0] == "no latency is promised for best.onnx: the table of host lacks parts of it"
     assert lines[1] == "it was searched for other images, for which 12.30 ms are promised"
@@ -86,7 +89,7 @@ def test_integers_that_are_slower_are_said():
     """Beside 8.25 ms with reading pixels."""
     assert said(8.0, promised=None, int8_ms=8.5)[1:] == []
     (line,) = said(8.0, promised=None, int8_ms=24.75)[1:]
-    assert line.startswith("best_int8.onnx takes 3.0 times as long as best.onnx here: ONNX Runtime has no integer")
+    assert line.startswith("best_int8.onnx takes 3.0 times as long as best.onnx here: its kernels for integers")
 
 
 def test_accuracies_have_their_spread():
