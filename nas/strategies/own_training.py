@@ -43,6 +43,10 @@ class OwnTraining(TrainedStrategy):
     tune: int | None = None
 
     @property
+    def notes(self) -> Sequence[str]:
+        return (*super().notes, *self.trainings.notes())
+
+    @property
     def sample_accuracy(self) -> str:
         return f"top-1 on the holdout after {counted(self.trainings.trainer.recipe.epochs, 'epoch')}"
 

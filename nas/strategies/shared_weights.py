@@ -111,6 +111,7 @@ class Shared(TrainedStrategy):
             ),
             final=self._final(supernet, trainer, task.rng_seed),
             inherited=local.inherited if inherits else None,
+            looked_at=self.shared.images,
         )
 
     def _trained(

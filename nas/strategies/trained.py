@@ -79,7 +79,7 @@ class Trainings:
         return f"{last}, {self.full.describe()}" if self.full else last
 
     def notes(self) -> list[str]:
-        """What a person should know of the trainings before they are made, a sentence each."""
+        """What a person should know of the trainings of samples before they are made, a sentence each."""
         recipe = self.trainer.recipe
         in_epoch = max(1, self.facts.train_images // recipe.batch)
         updates = recipe.epochs * in_epoch
@@ -142,7 +142,7 @@ class TrainedStrategy:
 
     @property
     def notes(self) -> Sequence[str]:
-        return (*self.trainings.facts.notes, *self.trainings.notes())
+        return self.trainings.facts.notes
 
     def describe_images(self, arch: Arch) -> str:
         return describe_images(arch, self.trainings.facts, self.trainings.full)
@@ -156,6 +156,7 @@ class TrainedJudge:
         sample: makes the trials.
         final: the trainings of the last round.
         inherited: gives the weights that a final training begins with; None: from scratch.
+        looked_at: images of the holdout that tell a sample's top-1; None: all.
     """
 
     task: Task
@@ -169,6 +170,7 @@ class TrainedJudge:
     final: FinalTrainings
     inherited: "Callable[[Arch], Mapping[str, Tensor]] | None" = None
     references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    looked_at: int | None = None
 
     def search(self, sampling: Sampling) -> list[Trial]:
         return self.sample(sampling)
@@ -221,7 +223,8 @@ class TrainedJudge:
 
     def notes(self, trials: Sequence[Trial]) -> list[str]:
         facts = self.trainings.facts
-        note = notes.at_chance(trials, facts.classes, facts.holdout_images)
+        images = min(self.looked_at or facts.holdout_images, facts.holdout_images)
+        note = notes.at_chance(trials, facts.classes, images)
         return [note] if note else []
 
 
