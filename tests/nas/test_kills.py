@@ -44,11 +44,11 @@ def records(folder: Path) -> list[dict]:
     return found
 
 
-@pytest.mark.parametrize(("controller", "times"), [("evolution", 17), ("rnn_ppo", 3)])
-def test_a_search_killed_again_and_again_is_the_search_that_was_not(controller, times, tmp_path):
+@pytest.mark.parametrize(("controller", "times", "samples"), [("evolution", 17, 240), ("rnn_ppo", 3, 80)])
+def test_a_search_killed_again_and_again_is_the_search_that_was_not(controller, times, samples, tmp_path):
     """With the serial executor: the same journal, and the controller ends in the same state. Each evaluation takes 10
     ms, so that no more than 12 are done before a kill, and no search comes to its end, however fast the machine is."""
-    arguments, folder = (controller, "240", "0.01"), tmp_path / "killed"
+    arguments, folder = (controller, str(samples), "0.01"), tmp_path / "killed"
     finish(start(tmp_path / "whole", *arguments))
     rng = random.Random(controller)
     for _ in range(times):
