@@ -22,6 +22,7 @@ from latency_luts.model import LatencyModel
 from latency_luts.options import BuildOptions
 from latency_luts.progress import bars
 from latency_luts.remote import remote_bench
+from latency_luts.runtime import ONNX_DTYPES, check_dtype
 from latency_luts.schedule import how_of, space_of, units_and_samples
 from latency_luts.table import ONNXRUNTIME, Identity, MeasuredTable, TableError, write
 from nas_runtime.command import run
@@ -135,7 +136,8 @@ def build(
     Args:
         networks: whole networks made of these units; they are timed end to end to fit the correction, together
             with those of the table.
-        how: what is measured: if None this machine, one thread, batch 1 and fp32, with the runtime of the table.
+        how: what is measured: if None this machine, as the table was measured, or one thread, batch 1 and fp32 with
+            ONNX Runtime.
         machine: measures on another machine, which is `how`.
         fresh: forget what was measured before.
         progress: say what is measured, and show a progress bar with the time left.
@@ -146,7 +148,7 @@ def build(
         KeyboardInterrupt: with what to do, in words.
     """
     path = Path(path)
-    how = how or identity(runtime=ONNXRUNTIME if fresh else store.runtime_of(path))
+    how = how or identity(**({} if fresh else store.measured_as(path)))
     if machine is None:
         store.check_measured_here(device, path, how)
     old = None if fresh or not path.exists() else store.read_own(path, how, options=_options(machine))
@@ -204,6 +206,7 @@ def _main(options: BuildOptions) -> None:
             raise ValueError(
                 f"runtime={brief(options.runtime)} runs on this machine only; leave {option} or runtime= out"
             )
+        check_dtype(ONNXRUNTIME, options.dtype, ONNX_DTYPES)
     where: dict[str, Any] = {"device": device, "tables_dir": options.tables_dir, "fresh": options.fresh}
     if file is not None:
         model = LatencyModel(build_from(file, device=device, space=space, path=path, fresh=options.fresh))

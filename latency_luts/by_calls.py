@@ -7,7 +7,7 @@ import numpy as np
 
 from latency_luts.key import key
 from latency_luts.measurements import REFERENCES, ChainTiming, NetworkTiming
-from latency_luts.on_device import BURST_RUNS, WARM_RUNS, Timed, burst, time_graphs
+from latency_luts.on_device import BURST_RUNS, WARM_RUNS, Timed, burst, clock, time_graphs
 from latency_luts.runtime import BlockRuntime, Runtime
 from search_spaces import zoo
 from search_spaces.arch import Arch
@@ -26,7 +26,7 @@ class CallBench:
 
     def __init__(self, runtime: Runtime, *, batch: int, threads: int = 1) -> None:
         self._runtime, self._batch = runtime, batch
-        self._clock = time.process_time if threads == 1 else time.perf_counter
+        self._clock = clock(threads) if getattr(runtime, "in_this_thread", False) else time.perf_counter
 
     def time_chains(self, chains: Sequence[Arch], *, bursts: int) -> list[ChainTiming]:
         """Times the units of some chains; all take turns."""
@@ -65,7 +65,7 @@ def _timing(units: Sequence[Unit], ms: np.ndarray, reference_ms: float) -> Chain
     return ChainTiming(
         keys=tuple(map(key, units)),
         ms=tuple(np.nanmin(ms, axis=1).round(6).tolist()),
-        spread=tuple(((high - low) / middle).round(4).tolist()),
+        spread=tuple(((high - low) / np.maximum(middle, 1e-9)).round(4).tolist()),
         kernels=(1,) * len(units),
         runs=int(np.isfinite(ms).sum(axis=1).min()),
         reference_ms=round(reference_ms, 6),
@@ -73,11 +73,7 @@ def _timing(units: Sequence[Unit], ms: np.ndarray, reference_ms: float) -> Chain
 
 
 class _Call:
-    """A function that takes turns.
-
-    Of one thread by a clock that stands still while other programs have the core, and counts whatever thread of this
-    process computes; of several by one that goes on.
-    """
+    """A function that takes turns."""
 
     def __init__(self, run: Callable[[], object], clock: Callable[[], float]) -> None:
         self._run, self._clock = run, clock

@@ -16,6 +16,7 @@ from latency_luts.correction import FEWEST, fit_correction
 from latency_luts.key import key, parse
 from latency_luts.measurements import ChainTiming, Measurements
 from latency_luts.origin import Corrected
+from latency_luts.runtime import RUNTIMES
 from latency_luts.speed import slowness
 from latency_luts.table import ONNXRUNTIME, Correction, Identity, MeasuredTable, NetworkFit, Timing
 from search_spaces.arch import Arch
@@ -43,6 +44,7 @@ _STATISTIC = (
     "fastest run of each kernel, profiled inside networks, middle mean over networks and moments, with weights from "
     "memory"
 )
+_STATISTIC_OF_BLOCKS = "fastest run of each block inside networks, middle mean over networks and moments"
 _STATISTIC_OF_CALLS = "fastest call of each unit by itself, middle mean over moments"
 ROUNDS = 4  # iterations of medians in turn; converged by then
 
@@ -78,7 +80,7 @@ def fold(
         "command": f"python -m latency_luts.build device={device}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform() if here else how.cpu,
-        "statistic": _STATISTIC if how.runtime_name == ONNXRUNTIME else _STATISTIC_OF_CALLS,
+        "statistic": _statistic(how.runtime_name),
         "reference_ms": base,
         "log": measured.id,
         "median_spread": round(float(np.median([t.spread for t in timings.values()])), 4),
@@ -90,6 +92,13 @@ def fold(
     took_ms = _took_ms(measured, old, base, slower)
     correction, fits = _fitted(old.networks if old else (), networks, took_ms, timings, before, how.dtype)
     return replace(table, correction=correction, networks=fits)
+
+
+def _statistic(runtime: str) -> str:
+    """What a unit's time is, in words."""
+    if runtime == ONNXRUNTIME:
+        return _STATISTIC
+    return _STATISTIC_OF_BLOCKS if hasattr(RUNTIMES.get(runtime), "prepare_blocks") else _STATISTIC_OF_CALLS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,8 +49,10 @@ def identity(*, threads: int = 1, batch: int = 1, dtype: str = "fp32", runtime: 
     Raises:
         ValueError: there is no such runtime, it is not installed, or it does not run networks in this way.
     """
-    version = runtimes.get(runtime, threads=threads, dtype=dtype).version
-    return Identity(cpu=cpu_name(), runtime=f"{runtime} {version}", threads=threads, batch=batch, dtype=dtype)
+    its = runtimes.get(runtime, threads=threads, dtype=dtype)
+    if batch > 1 and not getattr(its, "batches", True):
+        raise ValueError(f"batch={batch}: runtime {runtime} runs one image at a time; give batch=1")
+    return Identity(cpu=cpu_name(), runtime=f"{runtime} {its.version}", threads=threads, batch=batch, dtype=dtype)
 
 
 @contextlib.contextmanager

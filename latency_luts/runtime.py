@@ -17,7 +17,10 @@ from nas_runtime.registry import Registry
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 
-__all__ = ["RUNTIMES", "BlockRuntime", "OnnxRuntime", "Runtime", "check_dtype", "get"]
+__all__ = ["ONNX_DTYPES", "RUNTIMES", "BlockRuntime", "OnnxRuntime", "Runtime", "check_dtype", "get"]
+
+ONNX_DTYPES = ("fp32", "int8")
+"""That ONNX Runtime's tables are of."""
 
 
 class Runtime(Protocol):
@@ -25,7 +28,9 @@ class Runtime(Protocol):
 
     ONNX Runtime is timed with its profiler, inside networks (`on_device`), and on other machines too. Any other runtime
     is timed on this machine: by its own counters if it is a `BlockRuntime`, else by plain calls. It is one thread and
-    fp32 for a class whose ``__init__`` has no ``threads=`` or ``dtype=``.
+    fp32 for a class whose ``__init__`` has no ``threads=`` or ``dtype=``. One that computes in the thread that calls
+    it, if it has one thread, may say so with ``in_this_thread = True``: it is timed by the CPU time of that thread
+    then, which other programs do not add to. One that runs single images only says ``batches = False``.
 
     Example:
         PyTorch without a compiler, as a runtime::
@@ -65,8 +70,10 @@ class BlockRuntime(Protocol):
 class OnnxRuntime:
     """ONNX Runtime by plain calls, as any other runtime is timed; ``onnxruntime`` is timed with its profiler."""
 
+    in_this_thread = True
+
     def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
-        check_dtype(ONNXRUNTIME, dtype, ("fp32", "int8"))
+        check_dtype(ONNXRUNTIME, dtype, ONNX_DTYPES)
         self._threads, self._int8 = threads, dtype == "int8"
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from latency_luts.interpolated import InterpolatedModel
 from latency_luts.model import LatencyModel
@@ -16,10 +17,10 @@ __all__ = [
     "check_measured_here",
     "check_replaceable",
     "load",
+    "measured_as",
     "names",
     "own_path",
     "read_own",
-    "runtime_of",
     "shipped_path",
     "table_path",
     "user_tables_dir",
@@ -195,12 +196,13 @@ def read_own(path: str | os.PathLike[str], how: Identity, *, options: str = "") 
     return table
 
 
-def runtime_of(path: str | os.PathLike[str]) -> str:
-    """The name of the runtime that the table in the file `path` was measured with; ONNX Runtime if there is none."""
+def measured_as(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """How the table in the file `path` was measured, as `measure.identity` takes it; empty if there is none."""
     table = read(path) if os.path.exists(path) else None
-    if isinstance(table, MeasuredTable) and table.timed:
-        return table.identity.runtime_name
-    return ONNXRUNTIME
+    if not isinstance(table, MeasuredTable) or not table.timed:
+        return {}
+    its = table.identity
+    return {"threads": its.threads, "batch": its.batch, "dtype": its.dtype, "runtime": its.runtime_name}
 
 
 def _difference(table: MeasuredTable, now: Identity, options: str) -> str:

@@ -15,7 +15,7 @@ A whole network may be interrupted in every run; its runs are timed by the CPU t
 then.
 """
 
-from .graphs import BURST_RUNS, WARM_RUNS, Graph, Timed, burst, time_graphs
+from .graphs import BURST_RUNS, WARM_RUNS, Graph, Timed, burst, clock, time_graphs
 from .lines import FORMAT, Lines, decode, encode, keep
 from .machine import cpu_name, pin, runtime
 from .profiles import events, kernel_times, owners, profile_chains
@@ -32,6 +32,7 @@ __all__ = [
     "Lines",
     "Timed",
     "burst",
+    "clock",
     "cpu_name",
     "decode",
     "encode",

@@ -68,7 +68,7 @@ class Graph:
             self.feed = {source.name: rng.integers(0, 256, shape, dtype=np.uint8)}
         else:
             self.feed = {source.name: rng.standard_normal(shape, dtype=np.float32)}
-        self._clock = _clock(threads)
+        self._clock = clock(threads)
 
     def burst(self) -> float:
         """Seconds of one inference; see `burst`."""
@@ -81,7 +81,7 @@ class Graph:
         return self._clock() - start
 
 
-def _clock(threads: int) -> Callable[[], float]:
+def clock(threads: int) -> Callable[[], float]:
     """A clock that stands still while other programs have the core of this thread. Of several threads' work, and where
     the system has no such clock or a coarse one, one that goes on."""
     try:

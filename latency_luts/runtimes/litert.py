@@ -28,6 +28,8 @@ class LiteRT:
         ValueError: there is no such dtype, or LiteRT is not installed.
     """
 
+    in_this_thread = True
+
     def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
         check_dtype("litert", dtype, tflite_net.DTYPES)
         needed("ai_edge_litert", "litert", "runtime litert")

@@ -1,11 +1,11 @@
 """Networks as ncnn runs them on this processor, whole or block by block."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from latency_luts.on_device import clock
 from latency_luts.runtime import check_dtype
 from nas_runtime.extras import needed
 from search_spaces import ncnn_net
@@ -33,10 +33,12 @@ class Ncnn:
         ValueError: there is no such dtype, or ncnn is not installed.
     """
 
+    in_this_thread, batches = True, False
+
     def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
         check_dtype("ncnn", dtype, ncnn_net.DTYPES)
         self._threads, self._dtype = threads, dtype
-        self._clock = time.process_time if threads == 1 else time.perf_counter  # see `by_calls`
+        self._clock = clock(threads)
         self._package = needed("ncnn", "ncnn", "runtime ncnn")
         self.version = str(self._package.__version__)
 

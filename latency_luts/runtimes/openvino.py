@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_luts.on_device import BURST_RUNS, WARM_RUNS, owners
+from latency_luts.on_device import owners
 from latency_luts.runtime import check_dtype
 from nas_runtime.extras import needed
 from search_spaces.arch import Arch
@@ -14,13 +14,14 @@ from search_spaces.lower import lower
 __all__ = ["OpenVino"]
 
 _DTYPES = ("fp32", "int8")
-_RUNS = 3  # of a network in a row
-_CALLS = WARM_RUNS + BURST_RUNS  # of such runs that are timed of a network that was compiled once
+_RUNS = (1, 8)  # of a network that was compiled once: in the call that warms up, and in the one that is timed
 _ROUNDED_S = 0.5e-6  # down, on average
 
 
 class OpenVino:
     """OpenVINO on the CPU, blocks by its own counters: it keeps the names of the graph's nodes."""
+
+    in_this_thread = True
 
     def __init__(self, *, threads: int = 1, dtype: str = "fp32") -> None:
         check_dtype("openvino", dtype, _DTYPES)
@@ -56,7 +57,7 @@ class _Counted:
     """A network whose blocks are timed by OpenVINO's counters.
 
     The counters are means, in whole microseconds, of all runs since the network was compiled. What some runs took is a
-    difference of two sums, whose rounding grows with the number of runs before: so it is compiled again after a few.
+    difference of two sums, whose rounding grows with the number of runs before: so it is compiled again after few.
     """
 
     def __init__(self, request: Callable[[], Any], blocks: int) -> None:
@@ -64,16 +65,16 @@ class _Counted:
         self._begin()
 
     def run(self) -> Sequence[float]:
-        """Seconds of each block, the mean of a few runs in a row."""
-        if self._calls == _CALLS:
+        """Seconds of each block, the mean of some runs in a row: few, then many, and then again."""
+        if self._calls == len(_RUNS):
             self._begin()
-        for _ in range(_RUNS):
+        runs = _RUNS[self._calls]
+        for _ in range(runs):
             self._request.infer()
         self._calls += 1
-        before, means = self._sum, self._means()
-        self._sum = (1 + _RUNS * self._calls) * means
-        seconds = (self._sum - before) / _RUNS
-        return np.bincount(self._owners, weights=seconds, minlength=self._blocks).tolist()
+        before, self._sum = self._sum, (1 + sum(_RUNS[: self._calls])) * self._means()
+        seconds = np.bincount(self._owners, weights=(self._sum - before) / runs, minlength=self._blocks)
+        return np.maximum(seconds, 0).tolist()  # which are differences of rounded numbers
 
     def _begin(self) -> None:
         self._request, self._calls = self._new_request(), 0

@@ -115,7 +115,7 @@ def test_another_way_of_measuring_needs_another_table(built):
         (("latency_luts.build", "device=pixel1"), "error: device=pixel1 is a shipped table; use another name"),
         (("latency_luts.build", "device=rpi4", "from=none.jsonl"), "error: from=none.jsonl cannot be read"),
         (("latency_luts.build", "device=rpi4", "ray.address=127.0.0.1:1", "ray.resource=rpi4"), "error: no Ray"),
-        (("latency_luts.build", "dtype=fp16"), "error: dtype=fp16; allowed: fp32, int8"),
+        (("latency_luts.build", "dtype=fp16"), "error: dtype=fp16: runtime onnxruntime computes in fp32 or int8"),
         (("latency_luts.import_table", "device=x", "path=none.yaml"), "error: path=none.yaml cannot be read"),
         (("latency_luts.import_table", "device=pixel1", "path=none.yaml"), "error: device=pixel1 is a shipped table"),
         (("latency_luts.calibrate", "device=x", "latencies=none.csv"), "error: latencies=none.csv cannot be read"),

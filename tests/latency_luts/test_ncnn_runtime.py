@@ -79,7 +79,7 @@ def test_blocks_are_those_of_one_run_and_nobody_holds_their_blobs(monkeypatch):
     recorder = Recorder()
     monkeypatch.setattr(ncnn_runtime, "needed", lambda *asked: recorder)
     monkeypatch.setattr(Ncnn, "_prepared", lambda *how: (recorder, "image"))
-    monkeypatch.setattr(ncnn_runtime.time, "process_time", lambda: recorder.now)
+    monkeypatch.setattr(ncnn_runtime, "clock", lambda threads: lambda: recorder.now)
     run = Ncnn().prepare_blocks(SMALL, batch=1)
     seconds = run()
     *inner, last = ncnn_net.block_outputs(SMALL)

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import build, by_calls, due, measure, runtime, store
+from latency_luts import build, by_calls, due, measure, on_device, runtime, store
 from latency_luts.by_calls import CallBench
 from latency_luts.key import key
 from latency_luts.measurements import REFERENCES
 from latency_luts.runtime import OnnxRuntime
 from latency_luts.table import Identity, MeasuredTable, TableError, read, write
-from nas import testing
 from nas.job import Job
 from nas.plan import open_latency
 from search_spaces import spaces, zoo
@@ -59,7 +58,7 @@ def clock(monkeypatch) -> Clock:
 
     module.Runtime = Runtime  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_runtime", module)
-    monkeypatch.setattr(by_calls.time, "process_time", lambda: made.now_s)
+    monkeypatch.setattr(by_calls.time, "perf_counter", lambda: made.now_s)
     return made
 
 
@@ -216,6 +215,25 @@ def test_threads_and_dtype_reach_the_runtime():
     assert (how.runtime, how.threads, how.dtype) == (f"{name} 2xint8", 2, "int8")
     with pytest.raises(ValueError, match="dtype=fp16: runtime onnxruntime computes in fp32 or int8; give one of these"):
         measure.identity(runtime=name, dtype="fp16")
+    with measure.bench(how) as machine:
+        assert isinstance(machine, CallBench)
+        assert (machine._runtime.version, machine._clock) == ("2xint8", time.perf_counter)
+    with measure.bench(measure.identity(runtime=name)) as machine:
+        assert machine._clock is on_device.clock(1)
+    Able.batches = False
+    try:
+        with pytest.raises(ValueError, match="batch=2: runtime .*:Able runs one image at a time; give batch=1"):
+            measure.identity(runtime=name, batch=2)
+    finally:
+        del Able.batches
+
+
+def test_a_table_that_grows_is_measured_as_it_was(tmp_path):
+    how = measure.identity(runtime=f"{__name__}:Able", dtype="int8")
+    path = tmp_path / "host.json"
+    units = lower(zoo.get("mobilenet_v3_small", resolution_px=32))
+    build.build("host", units[:1], {}, path, how=how)
+    assert build.build("host", units[:2], {}, path).identity == how
 
 
 @pytest.mark.parametrize(
@@ -269,72 +287,7 @@ def test_onnx_runtime_is_one(tmp_path):
 def test_tables_without_another_runtime_are_of_onnx_runtime(tmp_path):
     how = Identity(cpu="x", runtime="onnxruntime 1.20.1", threads=1, batch=1, dtype="fp32")
     assert (how.runtime_name, how.options()) == ("onnxruntime", {})
-    assert store.runtime_of(tmp_path / "none.json") == "onnxruntime"
+    assert store.measured_as(tmp_path / "none.json") == {}
     write(MeasuredTable(device="x", identity=replace(how, runtime="unknown"), provenance={"imported_from": "a"},
                         units={}), tmp_path / "imported.json")  # fmt: skip
-    assert store.runtime_of(tmp_path / "imported.json") == "onnxruntime"
-
-
-@pytest.mark.parametrize("name", runtime.RUNTIMES.names())
-def test_those_that_are_shipped_keep_what_is_promised(name):
-    if name != "onnxruntime":
-        pytest.importorskip({"litert": "ai_edge_litert"}.get(name, name))
-    testing.check_runtime(runtime.RUNTIMES.get(name))
-
-
-class Restless(OnnxRuntime):
-    version = property(lambda self: str(id(self)))  # type: ignore[assignment]
-
-
-class Once(OnnxRuntime):
-    """Runs what was prepared last only."""
-
-    def prepare(self, arch, *, batch):
-        run = super().prepare(arch, batch=batch)
-        self.last = run
-
-        def call():
-            assert self.last is run, "another network was prepared"
-            return run()
-
-        return call
-
-
-class InMilliseconds(OnnxRuntime):
-    def prepare_blocks(self, arch, *, batch):
-        run = self.prepare(arch, batch=batch)
-
-        def call():
-            start = time.perf_counter()
-            run()
-            return [1e3 * (time.perf_counter() - start) / len(arch.blocks)] * len(arch.blocks)
-
-        return call
-
-
-class OfOneBlock(OnnxRuntime):
-    def prepare_blocks(self, arch, *, batch):
-        return lambda: [0.001]
-
-
-class Careless(OnnxRuntime):
-    """Takes any dtype."""
-
-    def __init__(self, *, threads=1, dtype="fp32"):
-        super().__init__()
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        (Spaced, "the version is '1 2'; it must be a text without spaces"),
-        (Restless, "it must not change"),
-        (Once, "another network was prepared"),
-        (InMilliseconds, "are these seconds"),
-        (OfOneBlock, "it must have one for each block"),
-        (Careless, "dtype='none' must be refused with a ValueError, and was accepted"),
-    ],
-)
-def test_what_does_not_keep_it_is_found(kind, said):
-    with pytest.raises(AssertionError, match=said):
-        testing.check_runtime(kind)
+    assert store.measured_as(tmp_path / "imported.json") == {}

@@ -142,7 +142,7 @@ def own(tmp_path, monkeypatch) -> Path:
         ),
         (["--config-dir", "own", "space=typo"], "no setting 'space.base_widht'; did you mean space.base_width?"),
         (["--config-dir", "own", "space=wrong"], "space.name=mnasnett; did you mean mnasnet?; allowed: mnasnet, "),
-        (["--config-dir", "own", "dtype=int9"], "dtype=int9; did you mean int8?; allowed: fp32, int8"),
+        (["--config-dir", "own", "dtype=int9"], "dtype=int9; did you mean int8?; allowed: fp32, fp16, int8"),
         (
             ["--config-dir", "own", "space=tiny", "space.bse_width=1"],
             "no setting 'space.bse_width'; did you mean space.b",
@@ -151,9 +151,9 @@ def own(tmp_path, monkeypatch) -> Path:
         (["-m", "threads=1,2", "devise=x"], "no setting 'devise'; did you mean device?"),
         (["-m", "threads=1,2", "+devise=x"], "no setting 'devise'; did you mean device?"),
         (["-m", "threads=1,2", "dtype=int9"], "job 0 (threads=1 dtype=int9): dtype=int9; did you mean int8?; allowed"),
-        (["-m", "dtype=int9,fp33"], "job 0 (dtype=int9): dtype=int9; did you mean int8?; allowed: fp32, int8"),
+        (["-m", "dtype=int9,fp33"], "job 0 (dtype=int9): dtype=int9; did you mean int8?; allowed: fp32, fp16, int8"),
         (["-m", "space=mnasnet,mnasnett"], "no space 'mnasnett'; did you mean mnasnet?; allowed"),
-        (["dtype=int9"], "dtype=int9; did you mean int8?; allowed: fp32, int8"),
+        (["dtype=int9"], "dtype=int9; did you mean int8?; allowed: fp32, fp16, int8"),
     ],
 )
 def test_what_may_be_meant_is_said_of_names_and_values(own, capfd, arguments, message):
