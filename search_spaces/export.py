@@ -18,11 +18,10 @@ from nas_runtime.command import run_plain
 from nas_runtime.files import write_bytes
 from nas_runtime.kinds import AnyPath, named_in
 from nas_runtime.options import Options, read_plain
-from search_spaces import onnx_net, text, zoo
+from search_spaces import text, zoo
 from search_spaces.arch import Arch
 from search_spaces.formats import FORMATS, get
 from search_spaces.lower import lower
-from search_spaces.onnx_net import TOLERANCE
 
 if TYPE_CHECKING:
     from search_spaces.torch_net import Net
@@ -73,6 +72,8 @@ def export(
 
 def _expected(arch: Arch, net: "Net | None", inputs: np.ndarray) -> np.ndarray:
     if net is None:
+        from search_spaces import onnx_net
+
         return onnx_net.run(onnx_net.model(arch, batch=len(inputs)).SerializeToString(), inputs)
     from search_spaces import torch_net
 
@@ -80,6 +81,8 @@ def _expected(arch: Arch, net: "Net | None", inputs: np.ndarray) -> np.ndarray:
 
 
 def _check(format: str, arch: Arch, found: np.ndarray, expected: np.ndarray) -> None:
+    from search_spaces.onnx_net import TOLERANCE
+
     off = np.abs(found.reshape(expected.shape) - expected).max() / np.abs(expected).max()
     if not off <= TOLERANCE:  # nor NaN
         raise ValueError(

@@ -21,9 +21,9 @@ ONLY_IN = {
     },
     "hydra": {"nas_runtime/compose.py", "nas_runtime/plugins.py"},
     "omegaconf": {"nas_runtime/compose.py"},
-    "ai_edge_litert": {"search_spaces/tflite_file.py"},
     "flatbuffers": {"search_spaces/tflite_file.py"},
-    "ncnn": set(),  # by `nas_runtime.extras`
+    "ai_edge_litert": set(),  # by `nas_runtime.extras`
+    "ncnn": set(),
     "openvino": set(),
     "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py", "nas/delivery/quantize.py"},
     "onnxruntime": {
@@ -108,7 +108,7 @@ def test_a_command_may_show_what_is_above_it():
     ("modules", "absent"),
     [
         ("nas.search, nas.networks", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
-        ("search_spaces.show, latency_luts", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
+        ("search_spaces.show, search_spaces.export, latency_luts", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
         ("latency_luts.build", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
         ("search_spaces.torch_net", {"ray", "onnx", "onnxruntime"}),
     ],
