@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXTRA", "File", "Quantized", "package"]
+from nas_runtime.extras import needed
 
-EXTRA = "litert"  # the package's extra with what writes and runs these files
+__all__ = ["File", "Quantized", "package"]
 
 _ALIGNMENT = 16  # bytes, as the schema has it: runtimes compute on constants where they lie in the file
 _OPTIONS = {  # of operators whose options are not called as they are
@@ -152,12 +152,11 @@ class _Aligned:
 
 
 def package() -> Any:
-    """The package with the schema and the interpreter, whose types are not looked at: it need not be installed."""
-    try:
-        import ai_edge_litert.interpreter  # pyright: ignore[reportMissingImports]
-        import ai_edge_litert.schema_py_generated  # pyright: ignore[reportMissingImports]
-    except ImportError as e:
-        raise ValueError(
-            f"TensorFlow Lite models need the package ai-edge-litert ({e}); pip install 'platform-aware-nas[{EXTRA}]'"
-        ) from None
-    return ai_edge_litert
+    """The package with the schema and the interpreter.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    for module in ("ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated"):
+        needed(module, "litert", "format tflite")
+    return needed("ai_edge_litert", "litert", "format tflite")
