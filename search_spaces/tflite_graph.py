@@ -59,8 +59,8 @@ class Graph:
 
     dtype = "float32"
 
-    def __init__(self, weights: Arrays, *, padding: str, batch: int, plain_hard_swish: bool = False) -> None:
-        self.weights, self._padding, self._batch, self._plain_hard_swish = weights, padding, batch, plain_hard_swish
+    def __init__(self, weights: Arrays, *, padding: str, batch: int) -> None:
+        self.weights, self._padding, self._batch = weights, padding, batch
         self.file = File()
         self._kinds: dict[int, str] = {}
 
@@ -231,8 +231,6 @@ class Graph:
                 return x
             case "relu" | "relu6":
                 return self._node(act.upper(), [x], x.shape, f"{prefix}.act")
-            case "hard_swish" if self._plain_hard_swish:
-                return self._node("MUL", [x, self._hard_sigmoid(x, prefix, "scaled")], x.shape, f"{prefix}.act")
             case "hard_swish":
                 return self._node("HARD_SWISH", [x], x.shape, f"{prefix}.act")
             case "sigmoid":
@@ -241,15 +239,15 @@ class Graph:
                 gate = self._node("LOGISTIC", [x], x.shape, f"{prefix}.gate", gate=True)
                 return self._node("MUL", [x, gate], x.shape, f"{prefix}.act")
             case "hard_sigmoid":
-                return self._hard_sigmoid(x, prefix, "act")
+                return self._hard_sigmoid(x, prefix)
             case _:
                 raise ValueError(f"no TensorFlow Lite operator for activation {act!r}")
 
-    def _hard_sigmoid(self, x: Value, prefix: str, name: str) -> Value:
+    def _hard_sigmoid(self, x: Value, prefix: str) -> Value:
         """There is no operator for it: relu6(x + 3) / 6."""
         three, sixth = (self._numbers(f"{prefix}.{n}", v) for n, v in (("three", 3), ("sixth", 1 / 6)))
         gate = self._node("ADD", [x, three], x.shape, f"{prefix}.gate", fusedActivationFunction=_FUSED["relu6"])
-        return self._node("MUL", [gate, sixth], x.shape, f"{prefix}.{name}", gate=True)
+        return self._node("MUL", [gate, sixth], x.shape, f"{prefix}.act", gate=True)
 
     def _map(self, shape: Shape) -> tuple[int, int, int, int]:
         """(N, H, W, C) of (C, H, W)."""

@@ -31,9 +31,7 @@ DTYPES = tuple(_GRAPHS)
 _GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 
 
-def model(
-    arch: Arch, *, net: "Net | None" = None, batch: int = 1, dtype: str = "fp32", plain_hard_swish: bool = False
-) -> bytes:
+def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1, dtype: str = "fp32") -> bytes:
     """`arch` as a TensorFlow Lite file with the weights of `net` (random ones if None).
 
     The graph maps ``input`` (batch, resolution_px, resolution_px, in_ch), float32, to ``output`` (batch, classes), or
@@ -43,8 +41,6 @@ def model(
         dtype: one of `DTYPES`. ``fp16``: weights are stored in half precision. ``int8``: weights are int8, those of
             convolutions per channel, activations int8 with made-up scales. Such a model takes as long as a calibrated
             one, and its answers mean nothing.
-        plain_hard_swish: write h-swish out, as x * (relu6(x + 3) / 6), instead of with its operator. XNNPACK has no
-            int8 kernel for that: MobileNetV3-Small in int8 takes 1.1 ms written out, and 4.0 ms with the operator.
 
     Raises:
         ValueError: there is no such dtype, `net` was built for another architecture or has norms that are no batch
@@ -53,7 +49,7 @@ def model(
     if dtype not in _GRAPHS:
         raise ValueError(f"dtype={dtype!r}: TensorFlow Lite models are of {', '.join(DTYPES)}")
     weights = folded.of(arch, net)
-    graph = _GRAPHS[dtype](weights, padding=arch.padding, batch=batch, plain_hard_swish=plain_hard_swish)
+    graph = _GRAPHS[dtype](weights, padding=arch.padding, batch=batch)
     units = lower(arch)
     source = graph.add_input(units[0].in_shape)
     value = graph.read(source)

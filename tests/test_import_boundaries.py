@@ -108,7 +108,10 @@ def test_a_command_may_show_what_is_above_it():
     ("modules", "absent"),
     [
         ("nas.search, nas.networks", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
-        ("search_spaces.show, search_spaces.export, latency_luts", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
+        (
+            "search_spaces.show, search_spaces.export, latency_luts",
+            {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"},
+        ),
         ("latency_luts.build", {"torch", "ray", "onnx", "onnxruntime", "matplotlib", "hydra"}),
         ("search_spaces.torch_net", {"ray", "onnx", "onnxruntime"}),
     ],

@@ -265,7 +265,6 @@ def test_graphs_of_smaller_numbers_run(arch):
     parts = computed_by(arch, dtype="int8")
     assert parts["DELEGATE"] > 0
     assert set(parts) <= {"DELEGATE", "HARD_SWISH", "AVERAGE_POOL_2D", "RELU", "RELU6"}
-    assert computed_by(arch, dtype="int8", plain_hard_swish=True)["HARD_SWISH"] == 0
 
 
 def test_files_of_smaller_numbers_are_smaller():
@@ -276,11 +275,9 @@ def test_files_of_smaller_numbers_are_smaller():
         tflite_net.model(SMALL, dtype="int4")
 
 
-def test_hard_swish_written_out():
-    assert differs(layers("hard_swish"), plain_hard_swish=True) < 1e-5
+def test_hard_swish_is_one_operator():
     convolutions = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "PAD": 1}
     assert operators(layers("hard_swish")) == {**convolutions, "HARD_SWISH": 5}
-    assert operators(layers("hard_swish"), plain_hard_swish=True) == {**convolutions, "ADD": 5, "MUL": 10}
 
 
 def test_litert_says_nothing_of_itself(capfd):
