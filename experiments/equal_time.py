@@ -3,11 +3,12 @@
 Searches the default space, or another, for 15.8 ms on a Pixel 1 with the reward ACC - 0.2 x |LAT/TAR - 1|, which lands
 on the target, in several ways for 5 and 15 minutes of 2 cores (10 and 30 of one core, on which each of them runs here):
 
-    rnn_ppo         MnasNet's controller: each sample is trained for 4 epochs of 5,000 images
+    rnn_ppo         MnasNet's controller with a model, the default: each sample is trained for 4 epochs of 5,000 images
     random          the same with random networks
     bayesian_4      the same with a Gaussian process, which knows the latencies beforehand
     random_short    each sample is trained for 2 epochs of 2,500 images only; the best 4 for 4 of 5,000
     bayesian        as random_short, with a Gaussian process
+    rnn_ppo_short   as random_short, with MnasNet's controller
     shared          one training for all networks, then samples by RNN and PPO; the best 4 are trained on for 4 epochs
     joint           as shared, weights and policy trained together
 
@@ -55,7 +56,7 @@ from search_spaces import text
 from search_spaces.arch import Arch
 
 DEFAULTS = {
-    "methods": ("rnn_ppo", "random", "bayesian_4", "random_short", "bayesian", "shared", "joint"),
+    "methods": ("rnn_ppo", "random", "bayesian_4", "random_short", "bayesian", "rnn_ppo_short", "shared", "joint"),
     "minutes": (5, 15),
     "seeds": 2,
     "final_seeds": 2,

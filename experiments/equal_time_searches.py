@@ -64,6 +64,7 @@ METHODS = {
     "bayesian_4": Method(controller="bayesian"),
     "random_short": Method(controller="random", training=(2, 2500), finalists=FINALISTS),
     "bayesian": Method(controller="bayesian", training=(2, 2500), finalists=FINALISTS),
+    "rnn_ppo_short": Method(controller="rnn_ppo", training=(2, 2500), finalists=FINALISTS),
     "shared": Method(controller="rnn_ppo", training=None, finalists=FINALISTS),
     "joint": Method(controller="reinforce", training=None, finalists=FINALISTS, mode="joint"),
 }

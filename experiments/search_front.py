@@ -112,9 +112,9 @@ def _random(benchmark: Benchmark, rng_seed: int) -> Iterator[Step]:
 METHODS = {
     "targets": Method(start=_targets),
     "apart": Method(start=_apart),
-    "gp_two": Method(start=partial(optuna_steps, "GPSampler", two=True), most=100, slow=True),
-    "tpe_two": Method(start=partial(optuna_steps, "TPESampler", two=True)),
-    "nsga2_two": Method(start=partial(optuna_steps, "NSGAIISampler", two=True)),
+    "gp_two": Method(start=partial(optuna_steps, "GPSampler", told="two"), most=100, slow=True),
+    "tpe_two": Method(start=partial(optuna_steps, "TPESampler", told="two")),
+    "nsga2_two": Method(start=partial(optuna_steps, "NSGAIISampler", told="two")),
     "random": Method(start=_random),
 }
 
