@@ -26,6 +26,7 @@ _WEIGHT = 2.0  # all weights together, by the prior: networks that differ in all
 _NOISE = 1e-2  # by the prior, of values that have a variance of 1
 _LEAST_NOISE = 1e-5
 _WIDTHS = {"weights": 1.0, "amplitude": 1.0, "slopes": 1.5, "noise": 2.0}  # deviations of the priors of the logarithms
+_FAR = 6.0  # deviations from the priors' medians; beyond them kernels can become too large to be factored
 _FIRST, _AGAIN = 40, 15  # steps of the search for the densest numbers: from the prior, from those of before
 _FEW = 250  # points by which they are chosen
 _COLUMNS = 1024  # of options that are compared in one piece
@@ -173,10 +174,14 @@ def _apart(a: np.ndarray, b: np.ndarray, sizes: Sequence[int], weights: np.ndarr
 
 
 def _densest(seen: Seen, y: np.ndarray, sizes: Sequence[int], before: Hyperparameters | None) -> Hyperparameters:
-    """The numbers of the highest posterior density, as L-BFGS finds them."""
+    """The numbers of the highest posterior density, as L-BFGS finds them.
+
+    Its line search may try any numbers: beyond `_FAR` the density goes on as a parabola from the nearest ones within.
+    """
     import torch
 
-    prior = Hyperparameters.prior(len(sizes), seen.features.shape[1])
+    features = seen.features.shape[1]
+    prior, widths = Hyperparameters.prior(len(sizes), features), _widths(len(sizes), features)
     begin = before or prior
     at = torch.tensor(begin.logs, requires_grad=True)
     optimizer = torch.optim.LBFGS([at], max_iter=_AGAIN if before else _FIRST, line_search_fn="strong_wolfe")
@@ -184,11 +189,13 @@ def _densest(seen: Seen, y: np.ndarray, sizes: Sequence[int], before: Hyperparam
 
     def loss() -> float:
         logs = at.detach().numpy().copy()
-        value, slope = _surprise(logs, seen, y, sizes, prior)
-        at.grad = torch.from_numpy(slope)
+        near = np.clip(logs, prior.logs - _FAR * widths, prior.logs + _FAR * widths)
+        value, slope = _surprise(near, seen, y, sizes, prior)
         if value < best[0]:
-            best[:] = [value, logs]
-        return value
+            best[:] = [value, near]
+        beyond = logs - near
+        at.grad = torch.from_numpy(slope + beyond)
+        return value + float(slope @ beyond + 0.5 * beyond @ beyond)
 
     optimizer.step(loss)
     return prior.like_this(np.asarray(best[1]))
@@ -215,10 +222,15 @@ def _surprise(
             [numbers.noise * np.trace(by_kernel)],
         ]
     )
-    widths = np.repeat(list(_WIDTHS.values()), [len(sizes), 1, features.shape[1], 1])
+    widths = _widths(len(sizes), features.shape[1])
     off = (logs - prior.logs) / widths
     value = 0.5 * y @ alpha - np.log(np.diag(root)).sum() + 0.5 * (off**2).sum()
     return float(value), slope + off / widths
+
+
+def _widths(choices: int, features: int) -> np.ndarray:
+    """(C + F + 2,) deviations of the priors, in the order of `Hyperparameters.logs`."""
+    return np.repeat(list(_WIDTHS.values()), [choices, 1, features, 1])
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:

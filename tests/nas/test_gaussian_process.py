@@ -224,3 +224,16 @@ def test_its_doubt_is_as_large_as_its_errors_on_networks_that_it_has_not_seen(n)
     assert 0.6 < z.std() < 1.4
     assert 0.8 < (np.abs(z) < 1.645).mean() < 0.98
     assert np.corrcoef(mean, top1[n:])[0, 1] > (0.6 if n > 50 else 0.3)
+
+
+@pytest.mark.parametrize("far", [-60.0, 60.0])
+def test_numbers_with_which_no_kernel_could_be_factored_are_as_good_as_the_nearest_ones(far):
+    """The line search tries such; they must neither end it nor be its answer."""
+    own, values = told(0.5)
+    prior = Hyperparameters.prior(4, 2)
+    widths = np.repeat([1.0, 1.0, 1.5, 2.0], [4, 1, 2, 1])
+    found = GaussianProcess(own, values, SIZES, before=prior.like_this(prior.logs + far)).numbers
+    assert np.abs((found.logs - prior.logs) / widths).max() <= 6
+    nearest = prior.like_this(prior.logs + np.sign(far) * 6 * widths)
+    y = (values - values.mean()) / values.std()
+    assert log_density(found, own, y) > log_density(nearest, own, y) + 10
