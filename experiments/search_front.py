@@ -4,6 +4,7 @@ In the space accel_nasbench with the latencies of the pixel1 table: the most acc
 latencies. Accuracies are those of `nas.surrogate`, which stand for short trainings on ImageNet.
 
     targets      `targets=` of a search: rnn_ppo for each target, and all learn from every network
+    front        `front=true` of a search: the same for eight targets of its own, over all latencies of the space
     apart        a search with rnn_ppo for each target, which shares the samples evenly and knows its own only
     gp_two, tpe_two, nsga2_two  Optuna's GPSampler, TPESampler and NSGAIISampler with two objectives, accuracy and
                  latency; that latencies are known beforehand they cannot be told
@@ -23,7 +24,7 @@ goes on. Writes experiments/results/search_front.csv.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+import latency_luts
 from experiments import options, provenance, search_benchmarks, tables
 from experiments.intervals import half_width
 from experiments.search_benchmarks import Benchmark
@@ -42,6 +44,9 @@ from nas import controllers, pareto
 from nas.controllers import Controller
 from nas.controllers.several import Several
 from nas.goals import Nearest
+from nas.job import by_target
+from nas.plan import spread
+from nas.reach import reach
 from nas.reward import Reward
 from nas.seeds import controller_seed
 from nas_runtime.files import read_json, write_json
@@ -82,12 +87,21 @@ def _made(benchmark: Benchmark, rng_seed: int) -> Controller:
 
 
 def _targets(benchmark: Benchmark, rng_seed: int) -> Iterator[Step]:
-    controller = Several(benchmark.space, partial(_made, benchmark), REWARDS, rng_seed=rng_seed)
-    controllers.inform(controller, benchmark.cost, benchmark.reward)
+    return _several(benchmark, REWARDS, rng_seed)
+
+
+def _front(benchmark: Benchmark, rng_seed: int) -> Iterator[Step]:
+    low_ms, high_ms = reach(benchmark.space, latency_luts.load("pixel1"))
+    return _several(benchmark, by_target(REWARDS[0], spread(low_ms, high_ms)), rng_seed)
+
+
+def _several(benchmark: Benchmark, rewards: Sequence[Reward], rng_seed: int) -> Iterator[Step]:
+    controller = Several(benchmark.space, partial(_made, benchmark), len(rewards), rng_seed=rng_seed)
+    controllers.inform(controller, benchmark.cost, Nearest(rewards))
     while True:
         indices = controller.propose(_BATCH)
         steps = steps_of(benchmark, indices, rng_seed)
-        controller.observe(indices, np.array([[reward(s.top1, s.cost) for reward in REWARDS] for s in steps]))
+        controller.observe(indices, np.array([[reward(s.top1, s.cost) for reward in rewards] for s in steps]))
         yield from steps
 
 
@@ -111,6 +125,7 @@ def _random(benchmark: Benchmark, rng_seed: int) -> Iterator[Step]:
 
 METHODS = {
     "targets": Method(start=_targets),
+    "front": Method(start=_front),
     "apart": Method(start=_apart),
     "gp_two": Method(start=partial(optuna_steps, "GPSampler", told="two"), most=100, slow=True),
     "tpe_two": Method(start=partial(optuna_steps, "TPESampler", told="two")),
@@ -125,7 +140,7 @@ def main() -> None:
     if min(given["seeds"], given["slow_seeds"]) < 2:
         raise ValueError("seeds= and slow_seeds= must be at least 2, or there is no interval")
     if any(name.endswith("_two") for name in given["methods"]) and find_spec("optuna") is None:
-        sys.exit("error: Optuna is not installed: pip install optuna scipy; or methods=targets,apart,random")
+        sys.exit("error: Optuna is not installed: pip install optuna scipy; or methods=targets,front,apart,random")
     jobs = [
         Job(method=name, seed=given["first_seed"] + i)
         for name in given["methods"]

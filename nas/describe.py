@@ -7,7 +7,7 @@ from rich.console import Console
 
 from latency_luts import InterpolatedModel
 from latency_luts.unseen import of_networks
-from nas.job import Job
+from nas.job import FRONT, Job
 from nas.plan import Plan
 from nas_runtime.console import counted, in_ms
 
@@ -22,7 +22,9 @@ def describe(console: Console, plan: Plan | Job) -> None:
     sampled = [plan.space.decode(row) for row in plan.space.sample(rng, 200)]
     reach = ""
     target = f"what {plan.target.like} takes" if plan.target.target_ms is None else f"{in_ms(plan.target.target_ms)} ms"
-    if plan.targets_ms:
+    if plan.front:
+        target = f"{FRONT} latencies over those of the space, a network for each,"
+    elif plan.targets_ms:
         target = _targets(plan.targets_ms)
     target += f" on {plan.target.device}, whose table is measured first, which takes minutes"
     besides = ", besides the table"
@@ -39,7 +41,7 @@ def describe(console: Console, plan: Plan | Job) -> None:
         if plan.limits:
             target += f"\nlimits      {plan.bounds.describe()}"
     strategy = plan.strategy
-    winners = max(1, len(plan.targets_ms))
+    winners = FRONT if plan.front else max(1, len(plan.targets_ms))
     estimate = strategy.estimate(plan.samples, sampled[:20], plan.executor, winners=winners)
     adjusted = f"; adjusted after {plan.adjust_after} samples" if plan.adjust_after else ""
     console.print(
@@ -68,7 +70,7 @@ def _warm_start(job: Job) -> str:
 def _controller(job: Job) -> str:
     hungry = job.controller_name == "reinforce" and job.samples < _FEW_SAMPLES
     name = f"{job.controller_name} (rnn_ppo and bayesian need fewer samples)" if hungry else job.controller_name
-    return f"{name} for each target" if job.targets_ms else name
+    return f"{name} for each target" if job.targets_ms or job.front else name
 
 
 def _targets(targets_ms: Sequence[float]) -> str:

@@ -26,8 +26,9 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from nas.strategies.contract import Strategy
 
-__all__ = ["MAY_DIFFER", "Job", "by_target", "read_job"]
+__all__ = ["FRONT", "MAY_DIFFER", "Job", "by_target", "read_job"]
 
+FRONT = 8  # targets of a whole front
 _MOST_TARGETS = 20
 
 MAY_DIFFER = (
@@ -56,7 +57,9 @@ class Job:
     Attributes:
         base_width: of the space.
         reward: its target is not known yet.
-        targets_ms: for each of which a winner is looked for, the shortest first; none: for the target's own.
+        targets_ms: for each of which a winner is looked for, the shortest first; none: for the target's own, or those
+            of `front`.
+        front: the targets are spread over the latencies of the space, `FRONT` of them.
         devices_ms: other devices that it is for, with their targets.
         weights: of all devices; none: the worst counts.
         limits: what a network may have at most, by the names of `nas.limits`.
@@ -80,6 +83,7 @@ class Job:
     table_error: float
     reward: Reward
     targets_ms: tuple[float, ...]
+    front: bool
     adjust_after: int | None
     devices_ms: Mapping[str, float]
     weights: Mapping[str, float]
@@ -123,8 +127,9 @@ def read_job(options: SearchOptions) -> Job:
         table_error=options.table_error,
         reward=reward,
         targets_ms=targets_ms,
+        front=bool(options.front),
         adjust_after=_adjust_after(options),
-        devices_ms=_devices_ms(options, target, targets_ms),
+        devices_ms=_devices_ms(options, target),
         weights=options.weights,
         limits=_limits(options),
         warm_start=_warm_start(options, space, reward),
@@ -133,7 +138,7 @@ def read_job(options: SearchOptions) -> Job:
         max_minutes=options.max_minutes,
         patience=options.patience,
         controller_name=options.controller.name,
-        controller=_controller(options, space, by_target(reward, targets_ms)),
+        controller=_controller(options, space, FRONT if options.front else len(targets_ms)),
         strategy=strategy,
         executor=executor_of(options, options.ray),
         callbacks=_callbacks(options),
@@ -162,10 +167,10 @@ def _target(options: SearchOptions) -> Target:
 def _reward(options: SearchOptions) -> Reward:
     """The reward, whose target is not known yet."""
     name, w_above = options.reward_in_use, options.w_above
-    if options.targets and name == "soft" and not (w_above is not None and w_above < options.w):
+    if options.several and name == "soft" and not (w_above is not None and w_above < options.w):
         raise ValueError(
-            "targets= with reward=soft would find one network for all targets, since w alone decides how fast it is; "
-            "leave reward= and w= out, give w_above= below w, or reward=absolute"
+            f"{options.several}= with reward=soft would find one network for all targets, since w alone decides how "
+            "fast it is; leave reward= and w= out, give w_above= below w, or reward=absolute"
         )
     return Reward(name=name, target_ms=1.0, w=options.w, w_above=options.w_above, beta=-options.beta)
 
@@ -176,11 +181,14 @@ def by_target(reward: Reward, targets_ms: Sequence[float]) -> tuple[Reward, ...]
 
 
 def _targets_ms(options: SearchOptions) -> tuple[float, ...]:
-    targets_ms = tuple(sorted(set(options.targets)))
-    if not targets_ms:
+    """What `targets` says; it is checked what several targets, also of `front`, go with."""
+    targets_ms, several = tuple(sorted(set(options.targets))), options.several
+    if not several:
         return ()
     if own := next((name for name in ("target.target_ms", "target.like") if options.given(name)), ""):
-        raise ValueError(f"targets= takes the place of {own}; leave one out")
+        raise ValueError(f"{several}= takes the place of {own}; leave one out")
+    if options.targets and options.front:
+        raise ValueError("targets= says for which latencies networks are found, front=true finds some; leave one out")
     if len(targets_ms) == 1:
         raise ValueError(f"targets= is for two targets or more; for one give target.target_ms={targets_ms[0]:g}")
     if len({folder(ms) for ms in targets_ms}) < len(targets_ms):
@@ -190,13 +198,13 @@ def _targets_ms(options: SearchOptions) -> tuple[float, ...]:
     others = {"adjust_after": options.adjust_after, "mode=joint": options.mode == "joint"}
     others["engine=tune"] = options.engine == "tune"
     if beside := next((name for name, given in others.items() if given), ""):
-        raise ValueError(f"targets= is not for {beside}, which knows one target only; leave one out")
+        raise ValueError(f"{several}= is not for {beside}, which knows one target only; leave one out")
     return targets_ms
 
 
-def _devices_ms(options: SearchOptions, target: Target, targets_ms: Sequence[float]) -> Mapping[str, float]:
-    if options.devices and targets_ms:
-        raise ValueError("targets= is for one device, devices= for one target on each; leave one out")
+def _devices_ms(options: SearchOptions, target: Target) -> Mapping[str, float]:
+    if options.devices and options.several:
+        raise ValueError(f"{options.several}= is for one device, devices= for one target on each; leave one out")
     if target.device in options.devices:
         raise ValueError(
             f"devices= has {target.device}, which is the target's own; its milliseconds are target.target_ms"
@@ -209,14 +217,14 @@ def _devices_ms(options: SearchOptions, target: Target, targets_ms: Sequence[flo
     return options.devices
 
 
-def _controller(options: SearchOptions, space: SearchSpace, rewards: Sequence[Reward]) -> Controller:
+def _controller(options: SearchOptions, space: SearchSpace, targets: int) -> Controller:
     """What proposes networks: one controller, or one for each of several targets."""
 
     def make(rng_seed: int) -> Controller:
         name, settings = options.controller.name, options.controller.settings
         return controllers.make(name, space, rng_seed=rng_seed, settings=settings)
 
-    return Several(space, make, rewards, rng_seed=options.rng_seed) if rewards else make(options.rng_seed)
+    return Several(space, make, targets, rng_seed=options.rng_seed) if targets else make(options.rng_seed)
 
 
 def _space(options: Space, classes: int) -> SearchSpace:

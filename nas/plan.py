@@ -5,12 +5,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel, MissingUnitsError, table
 from latency_luts.key import key
 from latency_luts.table import MeasuredTable, TableError
 from nas.devices import Latency, Together
-from nas.job import Job, by_target
+from nas.job import FRONT, Job, by_target
 from nas.limits import Limits, devices
 from nas.reach import reach
 from nas.references import references, sizes
@@ -29,6 +31,7 @@ __all__ = [
     "kept_table",
     "make_plan",
     "open_latency",
+    "spread",
 ]
 
 
@@ -83,13 +86,19 @@ class Plan(Job):
     def config_for(self, reward: Reward) -> dict[str, Any]:
         """The settings of a search for one of several targets."""
         target = {**self.config["target"], "target_ms": reward.target_ms, "like": None}
-        return {**self.config, "target": target, "targets": None}
+        return {**self.config, "target": target, "targets": None, "front": None}
 
     def of(self, reward: Reward) -> "Plan":
         """The plan of a search for one of several targets."""
         ms = reward.target_ms
         return replace(
-            self, reward=reward, rewards=(reward,), target_ms=ms, targets_ms=(), config=self.config_for(reward)
+            self,
+            reward=reward,
+            rewards=(reward,),
+            target_ms=ms,
+            targets_ms=(),
+            front=False,
+            config=self.config_for(reward),
         )
 
 
@@ -100,9 +109,10 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
         ValueError: a target is out of reach of the space, or the table lacks units.
     """
     try:
-        targets_ms = job.targets_ms or (_target_ms(job, latency),)
-        together = _together(job, latency, targets_ms[0])
         low_ms, high_ms = reach(job.space, latency)
+        several = _front_of(job, latency, low_ms, high_ms) if job.front else job.targets_ms
+        targets_ms = several or (_target_ms(job, latency),)
+        together = _together(job, latency, targets_ms[0])
     except MissingUnitsError as e:
         raise ValueError(_lacks(job, latency, e)) from None
     for target_ms in targets_ms:
@@ -111,13 +121,31 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     given = {field.name: getattr(job, field.name) for field in fields(Job)}
     rewards = by_target(job.reward, targets_ms)
     return Plan(
-        **{**given, "reward": rewards[0]},
+        **{**given, "reward": rewards[0], "targets_ms": several},
         latency=latency,
         target_ms=targets_ms[0],
         rewards=rewards,
         bounds=_bounds(job, latency),
         together=together,
     )
+
+
+def _front_of(job: Job, latency: LatencyModel, low_ms: float, high_ms: float) -> tuple[float, ...]:
+    """The targets of a whole front, of which the longest is the limit, if there is one."""
+    limits_ms = [job.limits.get(f"{name}_ms", high_ms) for name in {job.target.device, latency.device}]
+    most_ms = min(high_ms, *limits_ms)
+    if most_ms < 1.1 * low_ms:
+        raise ValueError(
+            f"front=true is for latencies that differ; networks of this space take {low_ms:.3g} to {most_ms:.3g} ms on "
+            f"{job.target.device}: leave it out"
+        )
+    return spread(low_ms, most_ms)
+
+
+def spread(low_ms: float, high_ms: float) -> tuple[float, ...]:
+    """The targets of a whole front: by equal factors, from half a step above the fastest network to the slowest."""
+    steps = (np.arange(FRONT) + 0.5) / (FRONT - 0.5)
+    return tuple(float(f"{ms:.3g}") for ms in 0.999 * low_ms * (high_ms / low_ms) ** steps)
 
 
 def _together(job: Job, latency: LatencyModel, target_ms: float) -> Together | None:

@@ -105,6 +105,9 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     targets: Annotated[tuple[float, ...], Numbers(above=0, high=1e7, empty=True)] = Field(
         description="milliseconds, for each of which a network is found in one search, with reward=hard: [8,12,16]"
     )
+    front: bool | None = Field(
+        description="true: a network for each of 8 targets, from the space's fastest network to its slowest; null: no"
+    )
     devices: Amounts = Field(
         description="milliseconds on other devices that it is for as well; the worst LAT/TAR counts: {pixel2: 12}"
     )
@@ -144,9 +147,14 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     )
 
     @property
+    def several(self) -> str:
+        """The option that asks for several targets; "" if none does."""
+        return "targets" if self.targets else "front" if self.front else ""
+
+    @property
     def reward_in_use(self) -> str:
         """For several targets ``hard``, unless another one is asked for."""
-        usual = self.targets and not any(map(self.given, ("reward", "w", "w_above")))
+        usual = self.several and not any(map(self.given, ("reward", "w", "w_above")))
         return "hard" if usual else self.reward
 
     @property

@@ -36,7 +36,7 @@ class Searched:
     @property
     def note(self) -> str:
         """What a person should know before comparing its rewards; "" if nothing."""
-        if self.config.get("targets"):
+        if self.config.get("targets") or self.config.get("front"):
             return (
                 f"{self.path} has several targets: rewards are for the one nearest to a network's latency; the folders "
                 "of the targets have those for each"

@@ -7,6 +7,7 @@ import numpy as np
 
 from nas.controllers.contract import check_count, check_state, told
 from nas.controllers.region import Region, keep_within
+from nas.goals import Nearest
 from nas.seeds import controller_seed
 from search_spaces.space import SearchSpace
 
@@ -28,7 +29,7 @@ class Several:
 
     Args:
         make: gives a controller by its seed.
-        rewards: of (top1, latency_ms), for each of which there is a controller.
+        targets: how many there are, each with a controller.
         rng_seed: from which each has a seed of its own.
     """
 
@@ -36,21 +37,22 @@ class Several:
         self,
         space: SearchSpace,
         make: "Callable[[int], Controller]",
-        rewards: Sequence[RewardFunction],
+        targets: int,
         *,
         rng_seed: int,
     ) -> None:
-        self._space, self._rewards = space, tuple(rewards)
-        self._seeds = [controller_seed(rng_seed, i) for i in range(len(rewards))]
+        self._space = space
+        self._seeds = [controller_seed(rng_seed, i) for i in range(targets)]
         self._controllers = [make(seed) for seed in self._seeds]
         self._turn = 0
         self._proposed: dict[tuple[int, ...], int] = {}  # points to the controller that proposed them, since `observe`
 
     def inform(self, latency_ms: Callable[[np.ndarray], np.ndarray], reward: RewardFunction) -> None:
-        """See `nas.controllers.model.Model.inform`; each is told its own reward."""
+        """See `nas.controllers.model.Model.inform`; of a `Nearest` each is told the reward for its own target."""
         from nas.controllers import inform
 
-        for controller, own in zip(self._controllers, self._rewards, strict=True):
+        rewards = reward.rewards if isinstance(reward, Nearest) else [reward] * len(self._controllers)
+        for controller, own in zip(self._controllers, rewards, strict=True):
             inform(controller, latency_ms, own)
 
     def restrict(self, region: Region) -> None:

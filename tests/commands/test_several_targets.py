@@ -87,6 +87,25 @@ def test_a_reward_that_refuses_a_network_fails_it_for_its_target_only(tmp_path):
     assert any(trial["status"] == "ok" for trial in trials)
 
 
+def test_a_whole_front(tmp_path):
+    """Up to the limit, with a network at each of its targets; it goes on with the targets that it began with."""
+    words = ("front=true", "limits={pixel1_ms: 60}", *FAST, "run_dir=run")
+    found = command("nas.search", *SEARCH, *words, "samples=64", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "target      12.1, 15.2, 19.0, 24.0, 30.1, 37.8, 47.7 and 59.9 ms, a network for each" in found.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [t["folder"] for t in result["targets"]][::7] == ["12.1ms", "59.9ms"]
+    for target in result["targets"]:
+        assert target["best"]["latency_ms"] <= target["target_ms"]
+        assert (tmp_path / "run" / target["folder"] / "best.json").exists()
+    assert max(trial["latency_ms"] for trial in journal(tmp_path / "run")) <= 60
+    more = command("nas.search", *SEARCH, *words, "samples=72", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert len(journal(tmp_path / "run" / "12.1ms")) == 72
+    shown = command("nas.trials", "run=run", "top=1", cwd=tmp_path)
+    assert "note: run has several targets" in shown.stdout
+
+
 def test_it_goes_on(done):
     folder, _ = done
     before = journal(folder / "run")
@@ -135,6 +154,11 @@ def test_each_winner_is_trained_and_delivered(tmp_path):
         (("targets=[24,40]", "w=-0.15"), "would find one network for all targets"),
         (("targets=[24,40]", "adjust_after=8", "reward=soft", "w_above=-1"), "targets= is not for adjust_after"),
         (("targets=[24,40]", "reward=soft", "w_above=0"), "would find one network for all targets"),
+        (("front=true", "targets=[24,40]"), "front=true finds some; leave one out"),
+        (("front=true", "target.like=mnasnet_a1"), "front= takes the place of target.like; leave one out"),
+        (("front=true", "devices={pixel2: 12}"), "front= is for one device, devices= for one target on each"),
+        (("front=true", "limits={pixel1_ms: 11}"), "front=true is for latencies that differ; networks of this space"),
+        (("front=true", "reward=soft"), "front= with reward=soft would find one network for all targets"),
         (("targets=[24,40]", "weights={pixel1: 2}"), "weights= is for several devices=; leave it out"),
         (("targets=[24.0000001,24.0000002]",), "targets= has two that differ by less than a millionth"),
         (("targets=[24,40]", "reward=nas.pareto:front"), "reward nas.pareto:front"),

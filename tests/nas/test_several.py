@@ -31,7 +31,7 @@ def several(space, *, rng_seed=0, name="random", rewards=REWARDS, **settings):
     def make(seed):
         return controllers.make(name, space, rng_seed=seed, settings=settings)
 
-    found = Several(space, make, rewards, rng_seed=rng_seed)
+    found = Several(space, make, len(rewards), rng_seed=rng_seed)
     controllers.inform(found, latency_ms, Nearest(rewards))
     return found
 
@@ -55,7 +55,7 @@ def test_it_keeps_what_is_promised_of_every_controller(check, name):
         def make(seed):
             return controllers.make(name, space, rng_seed=seed)
 
-        return Alike(space, make, REWARDS, rng_seed=rng_seed)
+        return Alike(space, make, len(REWARDS), rng_seed=rng_seed)
 
     check(made)
 
@@ -77,7 +77,7 @@ def recorded(has_model):
     """A search for three targets with controllers that are recorded."""
     own = [Recorded(number, 3, has_model) for number in (0, 1, 2)]
     waiting = iter(own)
-    return own, Several(small_space(*[4] * 3), lambda seed: next(waiting), REWARDS, rng_seed=0)
+    return own, Several(small_space(*[4] * 3), lambda seed: next(waiting), len(REWARDS), rng_seed=0)
 
 
 def test_each_proposes_in_turn():
