@@ -92,7 +92,7 @@ def test_a_whole_front(tmp_path):
     words = ("front=true", "limits={pixel1_ms: 60}", *FAST, "run_dir=run")
     found = command("nas.search", *SEARCH, *words, "samples=64", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
-    assert "target      12.1, 15.2, 19.0, 24.0, 30.1, 37.8, 47.7 and 59.9 ms, a network for each" in found.stdout
+    assert "target      12.1, 15.2, 19.1, 24.0, 30.2, 37.9, 47.7 and 59.9 ms, a network for each" in found.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert [t["folder"] for t in result["targets"]][::7] == ["12.1ms", "59.9ms"]
     for target in result["targets"]:
