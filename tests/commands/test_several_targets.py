@@ -96,7 +96,7 @@ def test_a_whole_front(tmp_path):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert [t["folder"] for t in result["targets"]][::7] == ["12.1ms", "59.9ms"]
     for target in result["targets"]:
-        assert target["best"]["latency_ms"] <= target["target_ms"]
+        assert 0.9 < target["best"]["latency_ms"] / target["target_ms"] < 1.01
         assert (tmp_path / "run" / target["folder"] / "best.json").exists()
     assert max(trial["latency_ms"] for trial in journal(tmp_path / "run")) <= 60
     more = command("nas.search", *SEARCH, *words, "samples=72", cwd=tmp_path)
