@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INFERENCE_SHARE",
+    "SAMPLE_S",
     "Pace",
     "full_training_s",
     "in_words",
@@ -28,6 +29,9 @@ __all__ = [
 
 INFERENCE_SHARE = 0.3
 """Of the time that an image takes in training."""
+
+SAMPLE_S = 0.1
+"""Of a sample besides its evaluation: a controller with a model, decoding, latency and journal."""
 
 _GPU_AT_A_TIME = 2.5  # how many times faster than one after the other are trainings that share a GPU
 _THREADS_HELP = 0.5  # n threads train one network as fast as n to this power

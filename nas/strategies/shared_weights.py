@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nas import loop
-from nas.estimate import INFERENCE_SHARE, in_words, pace
+from nas.estimate import INFERENCE_SHARE, SAMPLE_S, in_words, pace
 from nas.executor import Executor, SerialExecutor
 from nas.finish import FinalTrainings
 from nas.options import SharedWeightsOptions
@@ -78,7 +78,7 @@ class Shared(TrainedStrategy):
         rounds = [first, len(REFERENCES) + winners] if inherits else [first + len(REFERENCES)]
         seconds = sum(map(speed.rounds, rounds)) * trainings.final_epochs * speed.epoch_s
         seconds += self._updates_cost() * shared.recipe.epochs * trainings.facts.train_images * speed.shared_image_s
-        seconds += samples * looked_at * speed.look_s / speed.at_once
+        seconds += samples * (looked_at * speed.look_s / speed.at_once + SAMPLE_S)
         small = speed.minutes(seconds, final_epochs=winners * trainings.final_epochs)
         return in_words(trainings.minutes(small, networks, winners))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import loop
 from nas.controllers import Controller
-from nas.estimate import in_words
+from nas.estimate import SAMPLE_S, in_words
 from nas.executor import Evaluate, Executor
 from nas.goals import Goal, by
 from nas.recorder import Sampling
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from nas_runtime.run import Run
 
 __all__ = ["Untrained"]
-
-_SAMPLE_S = 0.1  # of a fast function, with a controller that has a model, decoding, latency and journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ class Untrained:
     def estimate(self, samples: int, networks: Sequence[Arch], executor: ExecutorSettings, *, winners: int = 1) -> str:
         if not self.fast:
             return f"as long as {self.name} takes for {counted(samples, 'network')}"
-        return in_words(samples * _SAMPLE_S / 60)
+        return in_words(samples * SAMPLE_S / 60)
 
     def open(self, task: Task, run: "Run", executor: Executor, console: "Console") -> "_Judge":
         return _Judge(

@@ -128,7 +128,7 @@ def test_the_time_of_shared_weights_by_hand(asked, mode, start):
     an_image = 1.0
     if mode == "joint":  # 0.3 of the updates are of the first phases, so that 0.1 are warmed up: ten times as dear
         an_image = (1 + 0.3 * 2) * (1 + 9 * 0.1)
-    seconds = 60 * epochs + an_image * 100 * images * 0.003 + 9 * 2500 * 0.002 / 2
+    seconds = 60 * epochs + an_image * 100 * images * 0.003 + 9 * (2500 * 0.002 / 2 + 0.1)
     minutes = (1.15 * seconds + 5 * 60) / 60
     assert shared.estimate(9, ["networks"], "executor") == f"about {minutes + START:.1f} minutes"
     rounds = (3 * 4 / 2 + (BESIDE + 3) / 2) * 5 if start == "inherited" else (3 * 4 + BESIDE) / 2 * 5
