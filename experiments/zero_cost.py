@@ -156,8 +156,8 @@ def _synflow(arch: Arch, trainer: Trainer) -> float:
         for value in net.parameters():
             value.abs_()
     net(torch.ones_like(batch[:1]).double()).sum().backward()
-    given = [value for value in net.parameters() if value.grad is not None]
-    total = sum(float((value.detach() * value.grad).abs().sum()) for value in given)
+    pairs = [(value.detach(), value.grad) for value in net.parameters()]
+    total = sum(float((value * gradient).abs().sum()) for value, gradient in pairs if gradient is not None)
     return float(np.log(total))
 
 
