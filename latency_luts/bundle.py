@@ -1,7 +1,8 @@
 """`python -m latency_luts.bundle device=rpi4 space=mnasnet out=rpi4.zip`: a device's table, without this project on it.
 
 The bundle is a zip file of a folder: chains of the space's units and some whole networks as ONNX graphs, and
-``on_device.py``, a plain program that needs Python 3.9, numpy and onnxruntime. On the device:
+``on_device.py``, a plain program that needs Python 3.9, numpy and onnxruntime. With ``runtime=litert`` it has each unit
+by itself and the networks, as TensorFlow Lite files, and the program needs ai-edge-litert instead. On the device:
 
     python on_device.py
 
@@ -9,7 +10,11 @@ measures everything (it can be interrupted and started again) and writes ``measu
 
     python -m latency_luts.build device=rpi4 from=measured.jsonl
 
-The graphs' weights are random numbers, which the program makes on the device: a bundle is small.
+The graphs' weights are random numbers, which the program makes on the device: a bundle is small. Those of LiteRT repeat
+in its files, which are small as long as they are compressed.
+
+An Android phone has no Python: with a bundle of LiteRT ``python on_device.py adb=benchmark_model`` runs on a computer
+that reaches the phone by ``adb``.
 """
 
 import json
@@ -23,12 +28,14 @@ from typing import Any
 import numpy as np
 
 from latency_luts import on_device, store
+from latency_luts.by_calls import alone
 from latency_luts.chains import cover
 from latency_luts.fold import CONTEXTS
 from latency_luts.key import key, parse
 from latency_luts.measure import WeightsFile, largest_bytes
 from latency_luts.measurements import REFERENCES, ChainTiming, NetworkTiming
 from latency_luts.options import BundleOptions
+from latency_luts.runtime import ONNX_DTYPES, check_dtype
 from latency_luts.schedule import (
     BURSTS,
     CHAINS_TOGETHER,
@@ -39,12 +46,12 @@ from latency_luts.schedule import (
     together,
     units_and_samples,
 )
-from latency_luts.table import Identity, TableError
+from latency_luts.table import ONNXRUNTIME, Identity, TableError
 from latency_luts.values import short
 from nas_runtime.command import run
 from nas_runtime.files import FileError, complete
 from nas_runtime.lines import LineFile
-from search_spaces import zoo
+from search_spaces import tflite_net, zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import lower
 from search_spaces.space import SearchSpace
@@ -52,6 +59,8 @@ from search_spaces.space import SearchSpace
 __all__ = ["bundle", "read_measured"]
 
 _FORMATS = (1, on_device.FORMAT)  # of what was measured; in the first, times are medians
+_UNIT_TURNS = 3  # of units that are timed by themselves
+_PERIOD = 1021  # of weights in the files of LiteRT: less than what a compressor looks back, and no power of two
 _SECTION_STEP = 4096  # bytes; sections of the file of weights begin at multiples of it
 _PROGRAM = Path(on_device.__file__).parent
 _USUAL = {"space": "mnasnet", "space.base_width": 1.0, "space.resolution_px": 224}  # conf/space
@@ -65,34 +74,44 @@ def bundle(
     threads: int,
     batch: int,
     dtype: str,
+    runtime: str = ONNXRUNTIME,
     options: str = "",
 ) -> int:
     """Writes the bundle of `space` to `path`; gives the number of graphs in it. The file is complete or not there.
 
     Args:
+        runtime: onnxruntime or litert.
         options: of the command line that stand for `space`, for the command that the device's program tells at its end.
+
+    Raises:
+        ValueError: the runtime has no such dtype, or what writes its files is not installed.
     """
     store.check_elsewhere(device, "a bundle")
+    lite = runtime != ONNXRUNTIME
+    check_dtype(runtime, dtype, tflite_net.DTYPES if lite else ONNX_DTYPES)
     units, samples = units_and_samples(space)
     rng = np.random.default_rng(0)
-    found = cover(units, rng, contexts=CONTEXTS)
+    found = [alone(unit) for unit in sorted(units, key=key)] if lite else cover(units, rng, contexts=CONTEXTS)
     chains = [found[i] for i in rng.permutation(len(found))]
     references = [zoo.get(name) for name in REFERENCES]
     largest = max(map(largest_bytes, (*references, *chains, *samples.values())))
     weights = WeightsFile(-(-largest // _SECTION_STEP) * _SECTION_STEP)
     with complete(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
-        content = _Content(file, f"{device}_bundle", weights, batch=batch, dtype=dtype)
+        kind = _LiteContent if lite else _Content
+        content = kind(file, f"{device}_bundle", weights, batch=batch, dtype=dtype)
         manifest = {
             "format": on_device.FORMAT,
             "device": device,
+            "runtime": runtime,
             "options": options,
             "threads": threads,
             "batch": batch,
             "dtype": dtype,
             "bursts": BURSTS,
+            "chain_turns": _UNIT_TURNS if lite else 1,
             "network_bursts": NETWORK_BURSTS,
             "network_turns": NETWORK_TURNS,
-            "references": [content.graph(f"{arch.name}.onnx", arch) for arch in references],
+            "references": [content.graph(arch.name, arch) for arch in references],
             "chains": content.chains(chains),
             "networks": content.networks(samples),  # every turn of them, see `on_device`
             "weights": weights.sections,
@@ -113,6 +132,8 @@ class _Content:
         weights: is told which weights the graphs need.
     """
 
+    suffix = "onnx"
+
     def __init__(self, file: zipfile.ZipFile, folder: str, weights: WeightsFile, *, batch: int, dtype: str) -> None:
         self._file, self._folder, self._weights = file, folder, weights
         self._batch, self._dtype = batch, dtype
@@ -122,17 +143,21 @@ class _Content:
 
     def graph(self, name: str, arch: Arch) -> dict[str, Any]:
         """Writes the graph of `arch`; gives its entry in the manifest."""
+        file, content = f"{name}.{self.suffix}", self._model(arch)
+        self.text(file, content)
+        return {"file": file, "in_shape": [self._batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
+
+    def _model(self, arch: Arch) -> bytes:
         from search_spaces import onnx_net
 
         model = onnx_net.model(arch, batch=self._batch, int8=self._dtype == "int8", stored=self._weights.place)
-        self.text(name, model.SerializeToString())
-        return {"file": name, "in_shape": [self._batch, *lower(arch)[0].in_shape], "blocks": len(arch.blocks)}
+        return model.SerializeToString()
 
     def chains(self, chains: Sequence[Arch]) -> list[list[dict[str, Any]]]:
         """Groups of chains that take turns."""
         return [
             [
-                {**self.graph(f"chain{g:03d}_{i:02d}.onnx", arch), "keys": [key(unit) for unit in lower(arch)]}
+                {**self.graph(f"chain{g:03d}_{i:02d}", arch), "keys": [key(unit) for unit in lower(arch)]}
                 for i, arch in enumerate(group)
             ]
             for g, group in enumerate(together(chains, CHAINS_TOGETHER))
@@ -143,11 +168,20 @@ class _Content:
         names = iter(networks)
         return [
             [
-                {**self.graph(f"{name}.onnx", arch), "name": name}
+                {**self.graph(name, arch), "name": name}
                 for name, arch in zip(islice(names, len(group)), group, strict=True)
             ]
             for group in together(list(networks.values()), NETWORKS_TOGETHER)
         ]
+
+
+class _LiteContent(_Content):
+    """The same as files of LiteRT, which have their weights."""
+
+    suffix = "tflite"
+
+    def _model(self, arch: Arch) -> bytes:
+        return tflite_net.model(arch, batch=self._batch, dtype=self._dtype, period=_PERIOD)
 
 
 def read_measured(
@@ -253,12 +287,17 @@ def _main(options: BundleOptions) -> None:
         threads=options.threads,
         batch=options.batch,
         dtype=options.dtype,
+        runtime=options.runtime,
         options=others,
     )
+    package = {"litert": "ai-edge-litert"}.get(options.runtime, options.runtime)
     console = new_console()
     console.print(f"{out}: {graphs} graphs, {out.stat().st_size / 1e6:.1f} MB")
-    console.print("on the device, with Python 3.9 or later, numpy and onnxruntime:")
+    console.print(f"on the device, with Python 3.9 or later, numpy and {package}:")
     console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py")
+    if options.runtime == "litert":
+        console.print("or for an Android phone, on a computer that reaches it by adb:")
+        console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py adb=benchmark_model")
     console.print("then, here, with the file that it writes:")
     console.print(
         f"  python -m latency_luts.build {' '.join(filter(None, (f'device={device}', others)))} from=measured.jsonl"

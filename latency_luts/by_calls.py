@@ -7,13 +7,13 @@ import numpy as np
 
 from latency_luts.key import key
 from latency_luts.measurements import REFERENCES, ChainTiming, NetworkTiming
-from latency_luts.on_device import BURST_RUNS, WARM_RUNS, Timed, burst, clock, time_graphs
+from latency_luts.on_device import BURST_RUNS, WARM_RUNS, Timed, burst, call_times, clock, time_graphs
 from latency_luts.runtime import BlockRuntime, Runtime
 from search_spaces import zoo
 from search_spaces.arch import Arch
 from search_spaces.lower import Unit, lower
 
-__all__ = ["CallBench"]
+__all__ = ["CallBench", "alone"]
 
 
 class CallBench:
@@ -35,10 +35,7 @@ class CallBench:
             counted = [_Blocks(self._runtime.prepare_blocks(chain, batch=self._batch)) for chain in chains]
             _, reference_ms = time_graphs(counted, self._calls(_references()), bursts=bursts)
             return [_timing(its, blocks.ms(), reference_ms) for its, blocks in zip(units, counted, strict=True)]
-        alone = [
-            Arch(name="unit", resolution_px=unit.in_shape[1], blocks=(unit.block,)) for its in units for unit in its
-        ]
-        ms, reference_ms = self._times(alone, bursts)
+        ms, reference_ms = self._times([alone(unit) for its in units for unit in its], bursts)
         rows = iter(ms)
         return [_timing(its, np.stack([next(rows) for _ in its]), reference_ms) for its in units]
 
@@ -55,19 +52,24 @@ class CallBench:
         return [_Call(self._runtime.prepare(arch, batch=self._batch), self._clock) for arch in archs]
 
 
+def alone(unit: Unit) -> Arch:
+    """The unit as a network of its own."""
+    return Arch(name="unit", resolution_px=unit.in_shape[1], blocks=(unit.block,))
+
+
 def _references() -> list[Arch]:
     return [zoo.get(name) for name in REFERENCES]
 
 
 def _timing(units: Sequence[Unit], ms: np.ndarray, reference_ms: float) -> ChainTiming:
     """Of units that took `ms` (units, runs), NaN where there was no run."""
-    low, middle, high = np.nanquantile(ms, (0.25, 0.5, 0.75), axis=1)
+    found = call_times(ms)
     return ChainTiming(
         keys=tuple(map(key, units)),
-        ms=tuple(np.nanmin(ms, axis=1).round(6).tolist()),
-        spread=tuple(((high - low) / np.maximum(middle, 1e-9)).round(4).tolist()),
-        kernels=(1,) * len(units),
-        runs=int(np.isfinite(ms).sum(axis=1).min()),
+        ms=tuple(found["ms"]),
+        spread=tuple(found["spread"]),
+        kernels=tuple(found["kernels"]),
+        runs=found["runs"],
         reference_ms=round(reference_ms, 6),
     )
 

@@ -83,13 +83,18 @@ class BuildOptions(CommandOptions, MeasurementHere):
 
 
 class BundleOptions(CommandOptions, Measurement):
-    """Packs what measures the networks of a search space on a device that has no more than Python and ONNX Runtime."""
+    """Packs what measures the networks of a search space on a device that has no more than Python and a runtime."""
 
     command, config = "latency_luts.bundle", "bundle"
 
     space: Space
     device: NewTable
-    dtype: Literal["fp32", "int8"] = Field(description="of its weights; int8: static quantization, weights per channel")
+    runtime: Literal["onnxruntime", "litert"] = Field(
+        description="that the device has; litert: also of an Android phone, without Python, by adb"
+    )
+    dtype: Literal["fp32", "fp16", "int8"] = Field(
+        description="of its weights; int8: static quantization, weights per channel; fp16: of litert only"
+    )
     out: AnyPath | None = Field(description="the bundle; null: <device>.zip in the current directory")
 
 

@@ -52,18 +52,22 @@ def of(arch: Arch, net: "Net | None") -> Arrays:
     return torch_weights(net)
 
 
-def random_weights(rng_seed: int = 0) -> Arrays:
+def random_weights(rng_seed: int = 0, *, period: int | None = None) -> Arrays:
     """He-normal weights and small biases, so that activations stay of the order of 1 through a deep network.
 
     All are cut from one stretch of random numbers, each from another place: drawing them anew for every network would
     take longer than timing it.
+
+    Args:
+        period: the numbers repeat after so many, so that files of them are small once they are compressed.
     """
 
     def weights(i: int, op: Conv | Linear) -> tuple[np.ndarray, np.ndarray]:
         shape = _weight_shape(op)
         n, fan_in = int(np.prod(shape)), int(np.prod(shape[1:]))
         start = (1009 * i + 31 * len(op.name) + op.out_ch) % 65536
-        weight = _normal(rng_seed, start + n)[start:].reshape(shape) * np.float32(np.sqrt(2 / fan_in))
+        values = np.resize(_normal(rng_seed, period), n) if period else _normal(rng_seed, start + n)[start:]
+        weight = values.reshape(shape) * np.float32(np.sqrt(2 / fan_in))
         return weight, _normal(rng_seed, start + op.out_ch)[start:] * np.float32(0.1)
 
     return weights

@@ -31,7 +31,9 @@ DTYPES = tuple(_GRAPHS)
 _GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 
 
-def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1, dtype: str = "fp32") -> bytes:
+def model(
+    arch: Arch, *, net: "Net | None" = None, batch: int = 1, dtype: str = "fp32", period: int | None = None
+) -> bytes:
     """`arch` as a TensorFlow Lite file with the weights of `net` (random ones if None).
 
     The graph maps ``input`` (batch, resolution_px, resolution_px, in_ch), float32, to ``output`` (batch, classes), or
@@ -41,6 +43,7 @@ def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1, dtype: str = 
         dtype: one of `DTYPES`. ``fp16``: weights are stored in half precision. ``int8``: weights are int8, those of
             convolutions per channel, activations int8 with made-up scales. Such a model takes as long as a calibrated
             one, and its answers mean nothing.
+        period: of random weights, see `folded.random_weights`.
 
     Raises:
         ValueError: there is no such dtype, `net` was built for another architecture or has norms that are no batch
@@ -48,7 +51,7 @@ def model(arch: Arch, *, net: "Net | None" = None, batch: int = 1, dtype: str = 
     """
     if dtype not in _GRAPHS:
         raise ValueError(f"dtype={dtype!r}: TensorFlow Lite models are of {', '.join(DTYPES)}")
-    weights = folded.of(arch, net)
+    weights = folded.random_weights(period=period) if net is None else folded.of(arch, net)
     graph = _GRAPHS[dtype](weights, padding=arch.padding, batch=batch)
     units = lower(arch)
     source = graph.add_input(units[0].in_shape)

@@ -22,7 +22,7 @@ ONLY_IN = {
     "hydra": {"nas_runtime/compose.py", "nas_runtime/plugins.py"},
     "omegaconf": {"nas_runtime/compose.py"},
     "flatbuffers": {"search_spaces/tflite_file.py"},
-    "ai_edge_litert": set(),  # by `nas_runtime.extras`
+    "ai_edge_litert": {"latency_luts/on_device/litert.py"},  # a program of its own; elsewhere by `nas_runtime.extras`
     "ncnn": set(),
     "openvino": set(),
     "onnx": {"search_spaces/onnx_net.py", "search_spaces/onnx_graph.py", "nas/delivery/quantize.py"},

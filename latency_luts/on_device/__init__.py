@@ -1,7 +1,7 @@
-"""Times ONNX graphs with ONNX Runtime on the machine it runs on.
+"""Times ONNX graphs with ONNX Runtime on the machine it runs on; in a bundle also files of LiteRT.
 
 This package is the measuring part of `latency_luts` and, copied into a bundle by `latency_luts.bundle`, a program of
-its own: it needs Python 3.9, numpy and onnxruntime, and nothing else, and imports only from itself.
+its own: it needs Python 3.9, numpy and the runtime, and nothing else, and imports only from itself.
 
 Why it measures as it does. A block that is timed by itself, again and again, finds its weights in the fastest caches;
 in a network the other blocks' weights have pushed many of them out. So blocks are timed inside
@@ -15,7 +15,7 @@ A whole network may be interrupted in every run; its runs are timed by the CPU t
 then.
 """
 
-from .graphs import BURST_RUNS, WARM_RUNS, Graph, Timed, burst, clock, time_graphs
+from .graphs import BURST_RUNS, WARM_RUNS, Graph, Timed, burst, call_times, clock, time_graphs
 from .lines import FORMAT, Lines, decode, encode, keep
 from .machine import cpu_name, pin, runtime
 from .profiles import events, kernel_times, owners, profile_chains
@@ -32,6 +32,7 @@ __all__ = [
     "Lines",
     "Timed",
     "burst",
+    "call_times",
     "clock",
     "cpu_name",
     "decode",

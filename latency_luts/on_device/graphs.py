@@ -112,6 +112,18 @@ def time_graphs(graphs: Sequence[Timed], references: Sequence[Timed], *, bursts:
     return ms, _fastest(seen)
 
 
+def call_times(ms: np.ndarray) -> dict[str, Any]:
+    """What is known of blocks that took `ms` (blocks, runs) in plain calls, NaN where there was no run: ``ms`` (the
+    fastest), ``spread`` (interquartile range / median), ``kernels`` (1) of each, and the number of ``runs``."""
+    low, middle, high = np.nanquantile(ms, (0.25, 0.5, 0.75), axis=1)
+    return {
+        "ms": np.nanmin(ms, axis=1).round(6).tolist(),
+        "spread": ((high - low) / np.maximum(middle, 1e-9)).round(4).tolist(),
+        "kernels": [1] * len(ms),
+        "runs": int(np.isfinite(ms).sum(axis=1).min()),
+    }
+
+
 def _fastest(ms: np.ndarray) -> float:
     """The geometric mean over the references (rows) of their fastest runs; 0 without any."""
     return float(np.exp(np.log(ms.min(axis=1)).mean())) if ms.size else 0.0

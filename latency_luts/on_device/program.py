@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .graphs import Graph, time_graphs
+from .graphs import Timed
 from .lines import FORMAT, Lines, busy
-from .machine import cpu_name, pin, runtime
-from .profiles import profile_chains
-from .weights import WEIGHTS, write_weights
+from .runners import Runner, make
 
 
 def main(arguments: Sequence[str], folder: Path) -> None:
@@ -25,16 +23,15 @@ def main(arguments: Sequence[str], folder: Path) -> None:
         ImportError: ONNX Runtime is missing.
     """
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if len(options) < len(arguments) or set(options) - {"out", "core", "again"}:
-        raise SystemExit("usage: python on_device.py [out=measured.jsonl] [core=3] [again=busy]")
+    if len(options) < len(arguments) or set(options) - {"out", "core", "again", "adb"}:
+        raise SystemExit("usage: python on_device.py [out=measured.jsonl] [core=3] [again=busy] [adb=benchmark_model]")
     if options.get("again", "busy") != "busy":
         raise SystemExit(f"error: again={options['again']}: it must be again=busy")
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
-        head = _head(manifest)
-        pin(manifest["threads"], options.get("core"))
-        with Lines(Path(options.get("out", "measured.jsonl")), head) as out:
-            _measure(folder, manifest, out, again="again" in options)
+        runner = make(folder, manifest, core=options.get("core"), adb=options.get("adb"))
+        with Lines(Path(options.get("out", "measured.jsonl")), _head(manifest, runner)) as out:
+            _measure(manifest, runner, out, again="again" in options)
             _say_what_next(manifest, out)
     except FileNotFoundError as e:
         raise SystemExit(f"error: there is no {e.filename}; unzip the bundle again: it continues then") from None
@@ -44,43 +41,46 @@ def main(arguments: Sequence[str], folder: Path) -> None:
         raise SystemExit(f"error: {folder} is no bundle of this program ({e!r}); unzip it again") from None
 
 
-def _head(manifest: dict[str, Any]) -> dict[str, Any]:
+def _head(manifest: dict[str, Any], runner: Runner) -> dict[str, Any]:
     """The first line of the file of measurements: what is measured, and on what."""
     how = {name: manifest[name] for name in ("threads", "batch", "dtype")}
     return {
         "format": FORMAT,
         "device": manifest["device"],
-        "identity": {"cpu": cpu_name(), "runtime": runtime(), **how},
-        "chains": sum(map(len, manifest["chains"])),
+        "identity": {"cpu": runner.cpu, "runtime": runner.runtime, **how},
+        "chains": sum(map(len, manifest["chains"])) * manifest.get("chain_turns", 1),
         "networks": sum(map(len, manifest["networks"])) * manifest["network_turns"],
     }
 
 
-def _measure(folder: Path, manifest: dict[str, Any], out: Lines, *, again: bool) -> None:
+def _measure(manifest: dict[str, Any], runner: Runner, out: Lines, *, again: bool) -> None:
     """Measures what `out` does not have yet, and with `again` also what was disturbed."""
     due = _due(manifest, out.items.keys() - (busy(out.items) if again else set()))
     total, finished, start = sum(len(group) for _, group in due), 0, time.monotonic()
-    if total and not (folder / WEIGHTS).exists():
-        print("making random weights", flush=True)
-        sections = {int(section): size_bytes for section, size_bytes in manifest["weights"].items()}
-        write_weights(folder / WEIGHTS, sections, manifest["section_bytes"])
+    if total:
+        runner.begin()
     for turn, group in due:
-        measure = _measure_chains if turn == 0 else _measure_networks
         # loaded anew each time: where a graph lies in memory changes its speed
-        references = [_graph(folder, manifest, entry) for entry in manifest["references"]]
-        out.append([{**item, "turn": turn} for item in measure(folder, manifest, group, references)])
+        references = [runner.graph(entry) for entry in manifest["references"]]
+        if turn <= 0:
+            items = _measure_chains(runner, group, references)
+        else:
+            items = _measure_networks(runner, group, references)
+        out.append([{**item, "turn": turn} for item in items])
         finished += len(group)
         left_s = (time.monotonic() - start) / finished * (total - finished)
         print(f"{finished}/{total} graphs, about {left_s / 60:.1f} minutes left", flush=True)
 
 
 def _due(manifest: dict[str, Any], done: Collection[tuple[str, int]]) -> list[tuple[int, list[dict[str, Any]]]]:
-    """Groups of graphs in order, ``(turn, group)``, without those `done` (file and turn): chains are of turn 0; all
-    networks come once in each further turn, between the chains, so that both see the machine at the same moments."""
-    chains, turns = manifest["chains"], manifest["network_turns"]
+    """Groups of graphs in order, ``(turn, group)``, without those `done` (file and turn): chains are of turn 0, and of
+    -1, -2, ... where they are timed several times; all networks come once in each further turn, between the chains, so
+    that both see the machine at the same moments."""
+    chains = [(-turn, group) for turn in range(manifest.get("chain_turns", 1)) for group in manifest["chains"]]
+    turns = manifest["network_turns"]
     order, taken = [], 0
-    for i, group in enumerate(chains, 1):
-        order.append((0, group))
+    for i, (chain_turn, group) in enumerate(chains, 1):
+        order.append((chain_turn, group))
         while taken < round(i / len(chains) * turns):
             taken += 1
             order.extend((taken, networks) for networks in manifest["networks"])
@@ -88,26 +88,16 @@ def _due(manifest: dict[str, Any], done: Collection[tuple[str, int]]) -> list[tu
     return [(turn, group) for turn, group in left if group]
 
 
-def _graph(folder: Path, manifest: dict[str, Any], entry: dict[str, Any]) -> Graph:
-    return Graph(str(folder / entry["file"]), entry["in_shape"], manifest["threads"])
-
-
-def _measure_chains(
-    folder: Path, manifest: dict[str, Any], group: list[dict[str, Any]], references: list[Graph]
-) -> list[dict[str, Any]]:
-    chains = [(str(folder / entry["file"]), entry["in_shape"], entry["blocks"]) for entry in group]
-    results, reference_ms = profile_chains(chains, references, threads=manifest["threads"], bursts=manifest["bursts"])
+def _measure_chains(runner: Runner, group: list[dict[str, Any]], references: list[Timed]) -> list[dict[str, Any]]:
+    results, reference_ms = runner.chains(group, references)
     return [
         {"file": entry["file"], "chain": {"keys": entry["keys"], **result, "reference_ms": round(reference_ms, 6)}}
         for entry, result in zip(group, results)
     ]
 
 
-def _measure_networks(
-    folder: Path, manifest: dict[str, Any], group: list[dict[str, Any]], references: list[Graph]
-) -> list[dict[str, Any]]:
-    graphs = [_graph(folder, manifest, entry) for entry in group]
-    ms, reference_ms = time_graphs(graphs, references, bursts=manifest["network_bursts"])
+def _measure_networks(runner: Runner, group: list[dict[str, Any]], references: list[Timed]) -> list[dict[str, Any]]:
+    ms, reference_ms = runner.networks(group, references)
     return [
         {"file": entry["file"], "network": entry["name"], "ms": float(np.nanmin(row)), "reference_ms": reference_ms}
         for entry, row in zip(group, ms)

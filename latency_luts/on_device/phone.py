@@ -1,0 +1,108 @@
+"""A phone without Python: LiteRT's own program ``benchmark_model`` runs the graphs there, reached by ``adb``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+RUNS = 20  # of a graph each time it is started
+MOST_S = 5  # that these may take
+_TIMES = re.compile(r"\bcount=\d+ (?:.*\bmin=(\d+)|curr=(\d+))")  # one run has no statistics
+_PROGRAM = "benchmark_model"
+
+
+class Phone:
+    """The phone that ``adb`` reaches; of several the one that ANDROID_SERIAL names.
+
+    Args:
+        folder: of the bundle.
+        program: ``benchmark_model`` for the phone.
+        core: the first of the cores that it runs on; None: the last ones, which are the fast ones of most phones.
+
+    Attributes:
+        cpu: the phone and its cores.
+        runtime: with what tells two builds of the program apart.
+
+    Raises:
+        SystemExit: no program, no ``adb``, no phone, or no such core.
+    """
+
+    def __init__(self, folder: Path, program: str, *, core: str | None, threads: int) -> None:
+        self._folder, self._program, self._threads = folder, Path(program), threads
+        try:
+            build = hashlib.sha256(self._program.read_bytes()).hexdigest()[:8]
+        except OSError as e:
+            raise SystemExit(f"error: adb={program}: {e.strerror}; give the program benchmark_model") from None
+        cores = self._shell("cat /sys/devices/system/cpu/present").strip().rpartition("-")[2]
+        if not cores.isdecimal():
+            raise SystemExit(f"error: the phone says {cores!r} for the numbers of its cores; is it Android?")
+        count = int(cores) + 1
+        first = count - threads if core is None else int(core) if core.isdecimal() else -1
+        if not 0 <= first <= count - threads:
+            raise SystemExit(f"error: core={core}: it must be from 0 to {count - threads}")
+        self._mask = f"{((1 << threads) - 1) << first:x}"
+        names = [self._shell(f"getprop {name}").strip() for name in ("ro.product.model", "ro.board.platform")]
+        cores_used = f"core {first}" if threads == 1 else f"cores {first} to {first + threads - 1}"
+        self.cpu = f"{' '.join(filter(None, names)) or 'phone'}, {cores_used}"
+        self.runtime = f"litert {_PROGRAM}-{build}"
+        self._there = f"/data/local/tmp/{folder.name}"
+
+    def push(self) -> None:
+        """Copies the graphs and the program to the phone, unless that was done before."""
+        done = f"{self._there}/complete"
+        if self._shell(f"[ -e {done} ] && echo yes || echo no").strip() == "yes":
+            return
+        print(f"copying the graphs to {self._there}, which can be removed later", flush=True)
+        self._shell(f"mkdir -p {self._there}")
+        for file in (*sorted(self._folder.glob("*.tflite")), self._program):
+            self._adb("push", str(file), f"{self._there}/{_PROGRAM if file == self._program else file.name}")
+        self._shell(f"chmod +x {self._there}/{_PROGRAM} && touch {done}")
+
+    def graph(self, file: str) -> _OnPhone:
+        """A graph, which takes turns."""
+        if not (self._folder / file).exists():
+            raise FileNotFoundError(2, "it is missing", str(self._folder / file))
+        return _OnPhone(self, file)
+
+    def run_s(self, file: str) -> float:
+        """Seconds of the fastest run of a graph.
+
+        Raises:
+            SystemExit: the program cannot run it.
+        """
+        said = self._shell(
+            f"cd {self._there} && taskset {self._mask} ./{_PROGRAM} --graph={file} --num_threads={self._threads} "
+            f"--use_xnnpack=true --warmup_runs=2 --warmup_min_secs=0 --num_runs={RUNS} --min_secs=0 --max_secs={MOST_S}"
+            " 2>&1"
+        )
+        times = _TIMES.findall(said)  # of the runs that warm it up, and of those behind them
+        if len(times) < 2:
+            last = (said.strip().splitlines() or ["nothing"])[-1]
+            raise SystemExit(f"error: {_PROGRAM} does not tell how long {file} takes; it said: {last[:200]}")
+        return (int(times[-1][0] or times[-1][1]) + 0.5) / 1e6  # whole microseconds, rounded down
+
+    def _shell(self, command: str) -> str:
+        return self._adb("shell", command)
+
+    def _adb(self, *words: str) -> str:
+        try:
+            done = subprocess.run(("adb", *words), capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise SystemExit("error: there is no adb; install Android's platform tools") from None
+        if done.returncode:
+            last = ((done.stderr.strip() or done.stdout.strip()).splitlines() or ["it says nothing"])[-1]
+            raise SystemExit(f"error: adb {words[0]}: {last[:200]}; start again when the phone is there: it continues")
+        return done.stdout
+
+
+class _OnPhone:
+    """A graph on the phone."""
+
+    def __init__(self, phone: Phone, file: str) -> None:
+        self._phone, self._file = phone, file
+
+    def burst(self) -> float:
+        """Seconds of one inference."""
+        return self._phone.run_s(self._file)
