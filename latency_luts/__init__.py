@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 from nas_runtime.lazy import lazily
 
 if TYPE_CHECKING:
+    from latency_luts.at_most import AtMost
     from latency_luts.interpolated import InterpolatedModel
     from latency_luts.model import LatencyModel, MissingUnitsError
     from latency_luts.store import load, names
     from latency_luts.table import TableError
 
-__all__ = ["InterpolatedModel", "LatencyModel", "MissingUnitsError", "TableError", "load", "names"]
+__all__ = ["AtMost", "InterpolatedModel", "LatencyModel", "MissingUnitsError", "TableError", "load", "names"]
 
 __getattr__ = lazily(
     __name__,
     __all__,
     {
+        "at_most": ("AtMost",),
         "interpolated": ("InterpolatedModel",),
         "model": ("LatencyModel", "MissingUnitsError"),
         "store": ("load", "names"),

@@ -56,6 +56,10 @@ class InterpolatedModel(LatencyModel):
         """See `InterpolatedPrices`."""
         return self._interpolation.vector_width
 
+    @property
+    def has_intervals(self) -> bool:
+        return False
+
     def interval_ms(self, arch: Arch) -> None:
         """None: what the table knows of its error is of networks whose units were all measured."""
 

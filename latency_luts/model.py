@@ -53,13 +53,14 @@ class LatencyModel:
     Attributes:
         table: where the numbers come from: `device`, `kind`, `origin`, `provenance`.
         error: leave-one-out error on whole networks, or None if unknown.
+        off: of measured units, the factor by which 90 % of further networks are off at most; None if not known.
     """
 
     def __init__(self, source: Table, *, prices: UnitPrices | None = None) -> None:
         self.table = source
         self.error: Error | None = table.error(source)
         self._correction = source.correction if isinstance(source, MeasuredTable) else Correction()
-        self._off = _off(source.networks) if isinstance(source, MeasuredTable) else None
+        self.off = _off(source.networks) if isinstance(source, MeasuredTable) else None
         self._dtype = source.identity.dtype if isinstance(source, MeasuredTable) else "fp32"
         self._prices = prices or unit_prices(source)
         self._cache: dict[tuple, float | None] = {}
@@ -171,6 +172,12 @@ class LatencyModel:
             raise MissingUnitsError(self.table, missing)
         return [ms for ms in parts if ms is not None]
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether `interval_ms` gives one of each network."""
+        source = self.table
+        return source.doubt is not None if isinstance(source, CalibratedTable) else self.off is not None
+
     def interval_ms(self, arch: Arch) -> tuple[float, float] | None:
         """Between how many milliseconds the latency of `arch` lies in 90 % of cases.
 
@@ -182,7 +189,7 @@ class LatencyModel:
         source = self.table
         if isinstance(source, MeasuredTable):
             ms = self.latency_ms(arch)
-            return None if self._off is None else (ms / self._off, ms * self._off)
+            return None if self.off is None else (ms / self.off, ms * self.off)
         if not isinstance(source, CalibratedTable) or source.doubt is None or source.known is None:
             return None
         known = source.known

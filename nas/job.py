@@ -63,6 +63,7 @@ class Job:
         devices_ms: other devices that it is for, with their targets.
         weights: of all devices; none: the worst counts.
         limits: what a network may have at most, by the names of `nas.limits`.
+        sure: latencies are the upper ends of their intervals.
         warm_start: what it begins with.
         adjust_after: after so many samples the reward is bent so that the search meets its target; None: never.
         max_minutes, patience: when sampling ends before (`nas.ends`).
@@ -88,6 +89,7 @@ class Job:
     devices_ms: Mapping[str, float]
     weights: Mapping[str, float]
     limits: Mapping[str, float]
+    sure: bool
     warm_start: WarmStart
     samples: int
     batch: int
@@ -132,6 +134,7 @@ def read_job(options: SearchOptions) -> Job:
         devices_ms=_devices_ms(options, target),
         weights=options.weights,
         limits=_limits(options),
+        sure=bool(options.sure),
         warm_start=_warm_start(options, space, reward),
         samples=options.samples,
         batch=options.batch,

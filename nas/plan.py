@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import latency_luts
-from latency_luts import InterpolatedModel, LatencyModel, MissingUnitsError, table
+from latency_luts import AtMost, InterpolatedModel, LatencyModel, MissingUnitsError, table
 from latency_luts.key import key
-from latency_luts.table import MeasuredTable, TableError
+from latency_luts.table import MeasuredTable
 from nas.devices import Latency, Together
 from nas.job import FRONT, Job, by_target
 from nas.limits import Limits, devices
@@ -106,8 +106,9 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     """`job` with the target that it has on `latency`'s device.
 
     Raises:
-        ValueError: a target is out of reach of the space, or the table lacks units.
+        ValueError: a target is out of reach of the space, or a table lacks units, or intervals where these count.
     """
+    latency = AtMost(latency) if job.sure else latency
     try:
         low_ms, high_ms = reach(job.space, latency)
         several = _front_of(job, latency, low_ms, high_ms) if job.front else job.targets_ms
@@ -196,13 +197,13 @@ def _other_latency(job: Job, latency: LatencyModel, device: str, *, option: str 
     """The model of another device, which an option names, by the table that the run began with."""
     if device in (job.target.device, latency.device):
         return latency
-    if kept := kept_table(job.run_dir, resumed=job.resumed, device=device):
-        return kept
     try:
-        model = latency_luts.load(device, tables_dir=job.tables_dir)
-        model.check_error(job.table_error)
-        return model
-    except TableError as e:
+        model = kept_table(job.run_dir, resumed=job.resumed, device=device)
+        if model is None:
+            model = latency_luts.load(device, tables_dir=job.tables_dir)
+            model.check_error(job.table_error)
+        return AtMost(model) if job.sure else model
+    except ValueError as e:
         raise ValueError(f"{option} has {device}{'_ms' * (option == 'limits')}: {e}") from None
 
 

@@ -117,6 +117,9 @@ class SearchOptions(CommandOptions, RunOptions, Running):
     limits: Amounts = Field(
         description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"
     )
+    sure: bool | None = Field(
+        description="true: a latency counts with the upper end of its interval, which 95 % are below; null: as expected"
+    )
     warm_start: Paths = Field(
         description="earlier runs, whose networks are known from the start, and networks of the zoo to begin with"
     )

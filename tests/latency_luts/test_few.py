@@ -10,7 +10,7 @@ import latency_luts
 from latency_luts import few, prior, table
 from latency_luts.model import LatencyModel
 from latency_luts.unseen import described
-from search_spaces import spaces, zoo
+from search_spaces import spaces, text, zoo
 from tests.commands.test_commands import command
 
 PRIOR = prior.load("tflite_fp32")
@@ -49,6 +49,50 @@ def test_its_latencies_are_those_of_the_formula():
         wide = PRIOR.expected(3)[1] * deviation
         assert (low, high) == pytest.approx((middle * np.exp(-wide), middle * np.exp(wide)))
     assert latency_luts.load("pixel1").interval_ms(archs[0]) is None
+
+
+def test_at_most_is_the_upper_end_of_the_interval():
+    """One network and many points alike; what stays to be added is what is expected."""
+    model = LatencyModel(fitted(3))
+    most = latency_luts.AtMost(model)
+    for space in (spaces.get("mnasnet", base_width=0.5), spaces.get("accel_nasbench")):
+        points = space.sample(np.random.default_rng(0), 20)
+        archs = [space.decode(point) for point in points]
+        expected = [model.interval_ms(arch)[1] for arch in archs]
+        np.testing.assert_allclose([most.latency_ms(arch) for arch in archs], expected)
+        np.testing.assert_allclose(most.latency_ms_batch(space, points), expected)
+        undeclared = replace(space, declaration=None)
+        np.testing.assert_allclose(most.latency_ms_batch(undeclared, points), expected)
+    assert most.interval_ms(archs[0]) == model.interval_ms(archs[0])
+    assert sum(most.parts_ms(archs[0])) == pytest.approx(most.latency_ms(archs[0]))
+    assert most.describe().endswith("which 95% are below")
+    with pytest.raises(ValueError, match="the table of 'pixel1' does not say how far off it may be"):
+        latency_luts.AtMost(latency_luts.load("pixel1"))
+
+
+def test_a_search_may_be_sure(tmp_path):
+    """Its target and its limits are for what networks take at most; it goes on so."""
+    (tmp_path / "tables").mkdir()
+    table.write(fitted(3), tmp_path / "tables" / "phone.json")
+    words = ("+target=pixel1_small", "target.device=phone", "space=accel_nasbench", "evaluator=surrogate", "sure=true")
+    words += ("tables_dir=tables", "reward=hard", "controller=bayesian", "target.target_ms=40")
+    done = command("nas.search", *words, "run_dir=run", "samples=40", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "what counts is the upper end of a network's interval, which 95% are below" in " ".join(done.stdout.split())
+    best = json.loads((tmp_path / "run" / "result.json").read_text())["best"]
+    arch = text.from_json((tmp_path / "run" / "best.json").read_text())
+    model = LatencyModel(fitted(3))
+    assert best["latency_ms"] == pytest.approx(model.interval_ms(arch)[1])
+    assert model.latency_ms(arch) < 38
+    assert 36 < best["latency_ms"] < 40.4
+    more = command("nas.search", *words, "run_dir=run", "samples=48", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    trials = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert len(trials) == 49
+    unsure = command("nas.search", *words, "limits={pixel1_ms: 20}", "run_dir=other", cwd=tmp_path)
+    assert unsure.returncode == 1
+    assert "limits has pixel1_ms: the table of 'pixel1' does not say how far off it may be" in unsure.stderr
+    assert unsure.stderr.count("\n") == 1
 
 
 def test_intervals_are_narrower_with_more_networks():

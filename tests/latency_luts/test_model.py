@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import latency_luts
-from latency_luts import LatencyModel, calibrated, model
+from latency_luts import AtMost, LatencyModel, calibrated, model
 from latency_luts.table import CalibratedTable, Correction, NetworkFit, TableError, Validation
 from search_spaces import spaces
 from search_spaces.lower import lower
@@ -149,6 +149,7 @@ def test_the_interval_of_a_measured_table_is_what_its_networks_were_off():
     low, high = made.interval_ms(ARCHS[0])
     ms = made.latency_ms(ARCHS[0])
     assert (low, high) == pytest.approx((ms * np.exp(-0.02), ms * np.exp(0.02)))
+    assert AtMost(made).latency_ms(ARCHS[0]) == pytest.approx(ms * np.exp(0.02))
     assert LatencyModel(measured(*fits[:8])).interval_ms(ARCHS[0]) is None  # 9 of 9 would have to be known
     low, high = LatencyModel(measured(*fits[:9])).interval_ms(ARCHS[0])
     assert high / ms == pytest.approx(np.exp(0.02))
