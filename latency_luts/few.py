@@ -16,6 +16,7 @@ from search_spaces.lower import lower
 
 __all__ = ["check_speed", "fit_few", "next_network"]
 
+_UNITS = {"milliseconds": 1.0, "microseconds": 1e-3, "seconds": 1e3}
 _STRANGE = 4.0  # deviations of the prior from which a device is none of its kind
 _NORMAL_90 = 1.645  # deviations of a normal distribution that hold 90 %
 _AS_SURE = 4.0  # networks that other devices count as
@@ -116,16 +117,20 @@ def check_speed(archs: Sequence[Arch], ms: Sequence[float], kinds: Sequence[Prio
         ValueError: they are so far from all that the priors have seen.
     """
     x = np.array([priors.network_features(arch) for arch in archs])
-    ranges = []
+    ranges, units = [], set[str]()
     for prior in kinds:
         usual_ms, deviations = priors.posterior(prior, x[:0], np.zeros(0)).predict(x)
-        if abs(np.median(np.log(np.asarray(ms) / usual_ms) / deviations)) <= _STRANGE:
+        for unit, factor in _UNITS.items():
+            if abs(np.median(np.log(np.asarray(ms) * factor / usual_ms) / deviations)) <= _STRANGE:
+                units.add(unit)
+        if "milliseconds" in units:
             return
         low, high = (usual_ms[0] * np.exp(sign * 2 * deviations[0]) for sign in (-1, 1))
         ranges.append(f"{low:.2g} to {high:.2g} ms on {prior.about}")
+    like = f" (these would fit as {units.pop()})" if len(units) == 1 else ""
     raise ValueError(
-        f"{archs[0].name} takes {ms[0]:.3g} ms, and {' and '.join(ranges)}: latencies must be milliseconds; if they "
-        "are, it is another sort of device: give prior=null and 5 networks or more, or force=true"
+        f"{archs[0].name} takes {ms[0]:,.3g} ms, and {' and '.join(ranges)}: latencies must be milliseconds{like}; if "
+        "they are, it is another sort of device: give prior=null and 5 networks or more, or force=true"
     )
 
 

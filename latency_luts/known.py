@@ -4,18 +4,22 @@ import csv
 import difflib
 import io
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from latency_luts.values import short
 from nas_runtime.files import FileError, read_text
-from search_spaces import text, zoo
+from search_spaces import cost, text, zoo
 from search_spaces.arch import Arch
 
 __all__ = ["KnownLatency", "named_alike", "published", "read_csv"]
 
 _RESOLUTIONS_PX = (32, 1024)
 _LARGEST_FILE = 16 * 2**20  # bytes
+_MADDS_OFF = 0.05  # sources count biases and activations, or do not
+
+_Line = tuple[int, dict[str, str]]  # its number, and its cells by column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,10 @@ def read_csv(
 ) -> tuple[tuple[KnownLatency, ...], tuple[str, ...]]:
     """The networks of a file with a latency on `device`, and the names of those that are not in the zoo.
 
+    Its columns are ``network``, ``<device>_ms`` or ``latency_ms``, and if need be ``resolution_px``, ``dtype``,
+    ``source_set``, ``device`` (of several devices the lines of `device` are taken), and ``madds`` or, in millions,
+    ``madds_m``, by which another network of the same name is noticed.
+
     Args:
         dtype: of the lines that are taken; a line that names none is of any.
 
@@ -81,7 +89,7 @@ def read_csv(
         )
     found: dict[tuple[Arch, str], KnownLatency] = {}
     unknown, others = [], set()
-    for line, row in rows:
+    for line, row in _of_one_device(rows, device, path):
         where = f"latencies={path}, line {line}"
         if None in row:
             raise ValueError(f"{where} has more cells than the header; quote cells with commas")
@@ -99,6 +107,7 @@ def read_csv(
         if arch is None:
             unknown.append(name)
             continue
+        _check_madds(arch, name, row, where)
         source_set = row.get("source_set") or ""
         if (arch, source_set) in found:
             raise ValueError(f"{where}: {short(name)} at {resolution_px} px stands twice; keep one line of it")
@@ -116,6 +125,34 @@ def named_alike(name: str) -> str:
     """`name`, and the network of the zoo that may be meant."""
     close = difflib.get_close_matches(name.lower().replace("-", "_"), zoo.names(), n=1)
     return short(name, quoted=False) + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _of_one_device(rows: "Sequence[_Line]", device: str, path: Path) -> "Sequence[_Line]":
+    """The lines of `device`, where the file has several; all, where it has one or does not say."""
+    names = dict.fromkeys(its.strip() for _, row in rows if (its := row.get("device") or "").strip())
+    if len(names) < 2:
+        return rows
+    if device not in names:
+        raise ValueError(
+            f"latencies={path} has several devices, {short(', '.join(names), quoted=False)}; device= must be one of "
+            "them, or keep the lines of one"
+        )
+    return [(line, row) for line, row in rows if (row.get("device") or "").strip() == device]
+
+
+def _check_madds(arch: Arch, name: str, row: Mapping[str, str], where: str) -> None:
+    """Refuses a network whose multiply-adds are not those that the line says."""
+    column = next((column for column in ("madds", "madds_m") if (row.get(column) or "").strip()), None)
+    if column is None:
+        return
+    said = _positive(row[column], f"{where}: {column}") / (1e6 if column == "madds" else 1)
+    own = cost.madds(arch) / 1e6
+    if abs(said / own - 1) > _MADDS_OFF:
+        flops = " (FLOPs are twice the multiply-adds)" if abs(said / own / 2 - 1) <= _MADDS_OFF else ""
+        raise ValueError(
+            f"{where}: {short(name)} has {own:.4g} million multiply-adds at {arch.resolution_px} px, and the line says "
+            f"{said:.4g}{flops}: it is another network of that name; give it as a file NAME.json, or remove the line"
+        )
 
 
 def _network(name: str, folder: Path, resolution_px: int, where: str) -> Arch | None:

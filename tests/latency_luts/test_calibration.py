@@ -121,6 +121,19 @@ CSV = "network,resolution_px,latency_ms,source_set\n"
         ),
         (CSV + " ,224,3,\n", "line 2 has a latency and no network; name it, or remove the line"),
         ("latency_ms,network\n3\n", "line 2 has a latency and no network"),
+        (
+            "network,latency_ms,madds\nMobileNetV2,3,900e6\n",
+            "line 2: 'MobileNetV2' has 300.8 million multiply-adds at 224 px, and the line says 900: it is another",
+        ),
+        (
+            "network,latency_ms,madds_m\nMobileNetV2,3,602\n",
+            r"the line says 602 \(FLOPs are twice the multiply-adds\): it is another network of that name",
+        ),
+        ("network,latency_ms,madds_m\nMobileNetV2,3,many\n", "line 2: madds_m is 'many'; it must be a number above 0"),
+        (
+            "network,latency_ms,device\nMobileNetV2,3,a\nMobileNetV1,4,b\n",
+            "has several devices, a, b; device= must be one of them, or keep the lines of one",
+        ),
         (CSV + "MobileNetV2,224,3,a,b\n", "line 2 has more cells than the header; quote cells with commas"),
         (CSV + 'MobileNetV2,224,"3\n', "cannot be read: unexpected end of data"),
         (
@@ -146,6 +159,15 @@ def test_a_latency_file_may_name_network_files_and_unknown_networks(tmp_path):
     assert measured[0].arch == arch
     assert measured[1].arch == zoo.get("mobilenet_v2", width=0.5, resolution_px=96)
     assert unknown == ("MobileNetV9",)
+
+
+def test_of_several_devices_the_lines_of_one_are_taken(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text("network,latency_ms,device,madds\nMobileNetV2,3,phone,300.8e6\nMobileNetV2,4,board,\n")
+    (measured,), _ = known.read_csv(path, "phone")
+    assert measured.ms == 3.0
+    path.write_text("network,latency_ms,device\nMobileNetV2,3,its maker's name\nMobileNetV1,4,\n")
+    assert len(known.read_csv(path, "phone")[0]) == 2
 
 
 def test_a_borrowed_table_is_corrected_by_a_few_networks():

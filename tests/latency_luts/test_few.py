@@ -193,7 +193,12 @@ def test_the_command_makes_a_table_from_few(tmp_path, count):
 @pytest.mark.parametrize(
     ("rows", "words", "message"),
     [
-        ([row + "e3" for row in ROWS], ("prior=tflite_fp32",), "latencies must be milliseconds; if they are, it is"),
+        (
+            [row + "e3" for row in ROWS],
+            ("prior=tflite_fp32",),
+            "be milliseconds (these would fit as microseconds); if",
+        ),
+        ([row + "e-3" for row in ROWS], ("prior=tflite_fp32",), "would fit as seconds)"),
         ([row + "e6" for row in MANY], (), "latencies must be milliseconds; if they are, it is another sort of device"),
         (
             ROWS[:3],
