@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["CHANCES", "Contender", "contenders", "deliver", "result", "time_here", "train"]
 
 CHANCES = 20  # adaptations by chance that distances are compared with
+_ADAPTED = "adapted"
+_SCRATCH = f"{_ADAPTED}, from scratch"  # where it is also tuned on from what it inherited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,8 @@ class Contender:
     """What is trained at the end under one name.
 
     Attributes:
-        name: ``adapted``, ``seed``, ``uniform scaling``, ``by chance``, or that of the published network.
+        name: ``adapted``, ``adapted, from scratch``, ``seed``, ``uniform scaling``, ``by chance``, or that of the
+            published network.
         archs: one for each repetition; all the same network, except by chance.
     """
 
@@ -48,7 +52,8 @@ class Contender:
 def contenders(plan: Plan, adaptation: Adaptation) -> list[Contender]:
     """The adapted network, and what the plan compares it with."""
     latency_ms = plan.latency.latency_ms
-    made = [Contender(name="adapted", archs=(adaptation.arch,) * plan.repeats)]
+    names = (_ADAPTED, _SCRATCH) if plan.final == "both" else (_ADAPTED,)
+    made = [Contender(name=name, archs=(adaptation.arch,) * plan.repeats) for name in names]
     for name in plan.compare:
         match name:
             case "seed":
@@ -75,10 +80,10 @@ def train(
 ) -> dict[str, list[dict[str, Any]]]:
     """Trains the contenders, each repetition with its own seed (`nas.seeds`), and measures them on `test`.
 
-    What is in ``final.jsonl`` is not trained again. The weights of the first adapted network are kept for `deliver`.
+    What is in ``final.jsonl`` is not trained again. The weights of the first adapted networks are kept for `deliver`.
 
     Args:
-        inherited: what ``final=finetune`` starts from.
+        inherited: what the adapted network starts from, if it is not ``final=scratch``.
 
     Returns:
         The records of each contender, in the order of their repetitions.
@@ -90,14 +95,20 @@ def train(
     places = {}
     for contender in contenders:
         for i, arch in enumerate(contender.archs):
-            final = plan.final if contender.name == "adapted" else "scratch"
+            final = "finetune" if contender.name == _ADAPTED and inherited else "scratch"
             identity = {"final": final, "epochs": plan.final_epochs, "rng_seed": final_seed(plan.rng_seed, i)}
-            places[contender.name, i] = {"network": contender.name, **identity, "arch": text.to_dict(arch)}
+            name = _ADAPTED if contender.name == _SCRATCH else contender.name  # which it is without final=both
+            places[contender.name, i] = {"network": name, **identity, "arch": text.to_dict(arch)}
     done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
     known = set(done)
-    first = contenders[0].archs[0], places["adapted", 0]
-    if ("adapted", 0) in done and _kept(run, trainer.get(), *first) is None:
-        del done["adapted", 0]  # the files are another training's: it is done again for them
+    for contender in contenders:
+        place = contender.name, 0
+        if (
+            place in done
+            and _is_ours(contender)
+            and _kept(run, trainer.get(), contender.archs[0], places[place]) is None
+        ):
+            del done[place]  # the files are another training's: it is done again for them
     failures = []  # said at the end, so that what trains beside them is not lost
     for i in range(plan.repeats):
         names = [c.name for c in contenders if (c.name, i) not in done]
@@ -107,8 +118,8 @@ def train(
                 failures.append(f"the final training of {name} failed: {evaluation.note}")
                 continue
             net, test_top1 = evaluation.state
-            if name == "adapted" and i == 0:
-                _keep(run, net, places["adapted", 0])
+            if name in (_ADAPTED, _SCRATCH) and i == 0:
+                _keep(run, net, places[name, 0])
             record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
             if (name, i) not in known:
                 records.append(record)
@@ -133,11 +144,11 @@ def _run(
 ) -> Iterator[tuple[str, Any]]:
     rng_seed = final_seed(plan.rng_seed, repetition)
     recipe = replace(plan.recipe, epochs=plan.final_epochs)
-    scratch = [i for i, name in enumerate(names) if inherited is None or name != "adapted"]
+    scratch = [i for i, name in enumerate(names) if inherited is None or name != _ADAPTED]
     task = AndTest(trainer, Train(trainer=trainer, recipe=recipe, rng_seed=rng_seed))
     for i, evaluation in executor.run(task, [archs[i] for i in scratch]):
         yield names[scratch[i]], evaluation
-    if inherited is not None and "adapted" in names:
+    if inherited is not None and _ADAPTED in names:
         recipe = replace(recipe, lr=plan.fine_tune.lr)
         fine_tune = FineTune(
             trainer=trainer,
@@ -146,8 +157,8 @@ def _run(
             inherit=plan.inherit,
             rng_seed=rng_seed,
         )
-        for _, evaluation in executor.run(AndTest(trainer, fine_tune), [archs[names.index("adapted")]]):
-            yield "adapted", evaluation
+        for _, evaluation in executor.run(AndTest(trainer, fine_tune), [archs[names.index(_ADAPTED)]]):
+            yield _ADAPTED, evaluation
 
 
 def time_here(run: Run, contenders: Sequence[Contender]) -> dict[str, float]:
@@ -197,6 +208,7 @@ def result(
         "steps": [_step(step) for step in adaptation.steps],
         "networks": networks,
         "final": plan.final,
+        "delivered": _better(trained),
         "final_epochs": plan.final_epochs,
         "published": published.name,
         "distance_to_published": _distances(plan, adaptation, published),
@@ -260,25 +272,27 @@ def _by_chance(plan: Plan, adaptation: Adaptation, n: int) -> list[Arch]:
 def deliver(
     run: Run,
     plan: Plan,
-    adapted: Contender,
-    records: Sequence[Mapping[str, Any]],
+    adapted: Arch,
+    trained: Mapping[str, Sequence[Mapping[str, Any]]],
     trainer: "Trainer",
     console: "Console",
 ) -> None:
-    """Writes the first adapted network to the run's directory, whose weights `train` has kept (`nas.delivery`).
+    """Writes the first adapted network to the run's directory, whose weights `train` has kept (`nas.delivery`); of two
+    trainings of it the one that is better on the holdout.
 
     Args:
-        records: of the trainings of `adapted`.
+        trained: the records of each contender.
     """
+    records = trained[_better(trained)]
     about = {name: value for name, value in records[0].items() if not name.endswith("_top1")}
-    net = _kept(run, trainer, adapted.archs[0], about)
+    net = _kept(run, trainer, adapted, about)
     assert net is not None
     finished = delivery.Finished(
         net=net,
         data=of_arrays(trainer.data, trainer.identity()["images"]),
-        searched=adapted.archs[0],
+        searched=adapted,
         training=about,
-        recipe=delivery.in_words(replace(plan.recipe, epochs=plan.final_epochs), plan.final),
+        recipe=delivery.in_words(replace(plan.recipe, epochs=plan.final_epochs), about["final"]),
         holdout_top1=records[0]["holdout_top1"],
         test_top1=records[0]["test_top1"],
         test_top1s=tuple(record["test_top1"] for record in records),
@@ -287,8 +301,26 @@ def deliver(
     delivery.deliver(run.path, finished, plan.delivery, console)
 
 
+def _is_ours(contender: Contender) -> bool:
+    return contender.name in (_ADAPTED, _SCRATCH)
+
+
+def _better(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The name of the adapted network that is delivered."""
+    ours = [name for name in (_ADAPTED, _SCRATCH) if name in trained]
+    if len(ours) < 2:
+        return _ADAPTED
+    return max(ours, key=lambda name: float(np.mean([record["holdout_top1"] for record in trained[name]])))
+
+
 def _kept(run: Run, trainer: "Trainer", arch: Arch, training: Mapping[str, Any]) -> "Net | None":
-    return delivery.kept(run.path, trainer.small(arch), training)
+    """The network with the weights of this training, as `_keep` left it, or earlier versions."""
+    small = trainer.small(arch)
+    return delivery.kept(_folder(run, training), small, training) or delivery.kept(run.path, small, training)
+
+
+def _folder(run: Run, training: Mapping[str, Any]) -> Path:
+    return run.path / f"final_{training['final']}"
 
 
 def _keep(run: Run, net: TrainedNet, training: Mapping[str, Any]) -> None:
@@ -298,4 +330,6 @@ def _keep(run: Run, net: TrainedNet, training: Mapping[str, Any]) -> None:
 
     module = Net(net.arch)
     module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
-    delivery.keep(run.path, module, training)
+    folder = _folder(run, training)
+    folder.mkdir(parents=True, exist_ok=True)
+    delivery.keep(folder, module, training)

@@ -82,8 +82,8 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
         description="successive halving: shares of fine_tune.steps at which the better half of the proposals goes on"
     )
     epochs: int = Field(ge=1, le=100_000, description="of the seed's training")
-    final: Literal["scratch", "finetune"] | None = Field(
-        description="what the last training begins with; null: finetune, if the seed comes with weights, else scratch"
+    final: Literal["scratch", "finetune", "both"] | None = Field(
+        description="what the last training begins with; both: the better is delivered; null: by whether weights come"
     )
     final_epochs: int = Field(ge=1, le=100_000, description="of the last training")
     final_repeats: int = Field(

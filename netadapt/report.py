@@ -56,10 +56,12 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     for column in _COLUMNS:
         rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
     for row in _network_rows(result):
-        rows.add_row(*row, style="bold" if row[0] == "adapted" else "")
+        rows.add_row(*row, style="bold" if row[0] == result["delivered"] else "")
     console.print(rows)
     if distances := result["distance_to_published"]:
         console.print(_distance_text(distances))
+    if result["final"] == "both":
+        console.print(f"delivered is {result['delivered']}, which is better on the holdout")
     console.print(f"latency model: {result['latency_model']}")
     console.print(_here_text(result))
     if result["stopped"]:
@@ -110,7 +112,7 @@ def write(run_dir: Path, result: Mapping[str, Any], adaptation: Adaptation) -> N
         f"{counted(len(result['steps']), 'step')}.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
         f"<h2>Top-1 under the same final training ({counted(result['final_epochs'], 'epoch')})</h2>",
-        table(_COLUMNS, _network_rows(result), best=names.index("adapted")),
+        table(_COLUMNS, _network_rows(result), best=names.index(result["delivered"])),
         *pictures,
         "<h2>Steps</h2>",
         table(("step", "narrowed", "channels", "ms", "saved ms", "top-1", "proposals"), steps),

@@ -58,12 +58,12 @@ def main(options: NetadaptOptions) -> None:
                 names = ", ".join(contender.name for contender in contenders)
                 times = f", {plan.repeats} times" if plan.repeats > 1 else ""
                 console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
-                inherited = tuner.net(len(adaptation.steps)) if plan.final == "finetune" else None
+                inherited = None if plan.final == "scratch" else tuner.net(len(adaptation.steps))
                 trained = final.train(here, plan, contenders, executor, executor.share(trainer), inherited)
         except KeyboardInterrupt:
             console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
             raise
-        final.deliver(here, plan, contenders[0], trained["adapted"], trainer, console)
+        final.deliver(here, plan, adaptation.arch, trained, trainer, console)
         here_ms = final.time_here(here, contenders)
         result = final.result(plan, adaptation, contenders, trained, here_ms)
         result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)

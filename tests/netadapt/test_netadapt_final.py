@@ -56,8 +56,10 @@ def train(folder, executor, *, how: str, rng_seed: int = 0):
         fine_tune=Recipe(epochs=1, lr=0.001),
         inherit="l2",
     )
-    contenders = [Contender(name="adapted", archs=(ADAPTED,) * 2), Contender(name="seed", archs=(SEED,) * 2)]
-    inherited = NET if how == "finetune" else None
+    names = ("adapted", "adapted, from scratch") if how == "both" else ("adapted",)
+    contenders = [Contender(name=name, archs=(ADAPTED,) * 2) for name in names]
+    contenders.append(Contender(name="seed", archs=(SEED,) * 2))
+    inherited = None if how == "scratch" else NET
     return final.train(Run(folder), plan, contenders, executor, executor.share(None), inherited)
 
 
@@ -93,6 +95,22 @@ def test_what_is_written_down_is_which_accuracy_is_which_and_nothing_is_trained_
     assert len(executor.tasks) == 4
     train(tmp_path, executor, how="finetune")  # the seed's are the same
     assert len(executor.tasks) == 6
+
+
+def test_of_both_the_better_is_delivered_and_what_is_known_of_either_counts(tmp_path):
+    executor = Watching()
+    train(tmp_path, executor, how="scratch")
+    found = train(tmp_path, executor, how="both")
+    assert list(found) == ["adapted", "adapted, from scratch", "seed"]
+    assert [type(task) for task, _ in executor.tasks] == [Train] * 4 + [FineTune] * 2
+    assert [record["final"] for name in list(found)[:2] for record in found[name]] == ["finetune"] * 2 + ["scratch"] * 2
+    train(tmp_path, executor, how="finetune")
+    assert len(executor.tasks) == 6
+    accuracies = {"adapted": (0.7, 0.8), "adapted, from scratch": (0.9, 0.5), "seed": (1.0, 1.0)}
+    records = {name: [{"holdout_top1": each} for each in its] for name, its in accuracies.items()}
+    assert final._better(records) == "adapted"
+    records["adapted, from scratch"][1]["holdout_top1"] = 0.7
+    assert final._better(records) == "adapted, from scratch"
 
 
 def test_a_final_training_that_fails_is_named(tmp_path):
@@ -222,7 +240,7 @@ def test_the_first_adapted_network_is_kept_and_delivered(tmp_path, stripes, monk
     monkeypatch.setattr(final.delivery, "deliver", lambda *its: given.append(its))
     records = [{**training, "holdout_top1": 0.7, "test_top1": 0.6}, {"holdout_top1": 0.5, "test_top1": 0.4}]
     asked = SimpleNamespace(**vars(plan()), recipe=Recipe(epochs=1), delivery="options")
-    final.deliver(run, asked, Contender(name="adapted", archs=(TINY, V3)), records, trainer, "console")
+    final.deliver(run, asked, TINY, {"adapted": records, "seed": []}, trainer, "console")
     ((folder, finished, options, console),) = given
     assert (folder, options, console) == (run.path, "options", "console")
     assert (finished.searched, finished.training, finished.latency) == (TINY, training, MODEL)

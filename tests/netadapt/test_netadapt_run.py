@@ -156,6 +156,25 @@ def test_the_files_belong_to_the_result(adapted, tmp_path):
     assert all(np.array_equal(files[0][name], files[1][name]) for name in files[0])
 
 
+def test_the_better_of_two_last_trainings_is_delivered(adapted, tmp_path):
+    cwd, _ = adapted
+    shutil.copytree(cwd / "run", tmp_path / "run")
+    words = ("seed=mnasnet_small", *TINY, "compare=[]", "final=both", "run_dir=run")
+    done = command("netadapt.run", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    networks = result["networks"]
+    assert list(networks) == ["adapted", "adapted, from scratch"]
+    better = max(networks, key=lambda name: networks[name]["holdout_top1"])
+    assert result["delivered"] == better
+    assert f"delivered is {better}" in " ".join(done.stdout.split())
+    kind = {"adapted": "finetune", "adapted, from scratch": "scratch"}[better]
+    files = [load_file(tmp_path / "run" / f / "best.safetensors") for f in (f"final_{kind}", ".")]
+    assert all(np.array_equal(files[0][name], files[1][name]) for name in files[0])
+    before = json.loads((cwd / "run" / "result.json").read_text())["networks"]["adapted"]
+    assert networks["adapted, from scratch"]["test_top1s"] == before["test_top1s"]
+
+
 def test_another_seed_under_the_same_name_is_refused(adapted, tmp_path):
     cwd, _ = adapted
     shutil.copytree(cwd / "second", tmp_path / "second")
