@@ -1,5 +1,6 @@
 """The end of a search that trains networks: published ones to compare with, the last round, the winner's weights."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from nas.reward import Reward
 from nas.training.pictures import of_arrays
 from nas.trial import Trial
 from nas_runtime.console import counted, in_ms
+from nas_runtime.files import complete
 from nas_runtime.run import Run, Stage
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -35,6 +37,7 @@ __all__ = [
     "FinalTrainings",
     "LastRound",
     "best_of",
+    "copy_training",
     "deliver",
     "judged_references",
     "rewarded",
@@ -248,6 +251,18 @@ class Delivered:
     options: delivery.Delivery
     latency: LatencyModel
     console: Console
+
+
+def copy_training(run: Run, into: Run) -> None:
+    """Gives a run what `deliver` has trained in another, unless it has a training of its own; then, if that is of the
+    same network, it is not repeated."""
+    from search_spaces import torch_net
+
+    for name in ("final.json", torch_net.WEIGHTS):
+        source, target = run.path / name, into.path / name
+        if source.exists() and not target.exists():
+            with complete(target) as partial:
+                shutil.copyfile(source, partial)
 
 
 def deliver(

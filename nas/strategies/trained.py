@@ -187,13 +187,24 @@ class TrainedJudge:
         )
         with _longer(self.executor, self.trainings.final_epochs / self.trainer.recipe.epochs):
             rounds = last.hold(trials, [goal.reward for goal in goals], self.final)
-        return [self._decided(*each, goal) for each, goal in zip(rounds, goals, strict=True)]
+        where: dict[Arch, Run] = {}
+        return [self._decided(*each, goal, where) for each, goal in zip(rounds, goals, strict=True)]
 
-    def _decided(self, finalists: "list[Finalist]", compared: Mapping[str, Any], goal: Goal) -> Decision:
+    def _decided(
+        self, finalists: "list[Finalist]", compared: Mapping[str, Any], goal: Goal, where: "dict[Arch, Run]"
+    ) -> Decision:
+        """Delivers the winner of a goal.
+
+        Args:
+            where: winners of goals before it were delivered: one that wins again is not trained again.
+        """
         winner = finish.best_of(finalists, goal.reward)
         if goal.run is not self.run:
             self.console.print(f"the winner for {in_ms(goal.reward.target_ms)} ms, in {goal.run.path}:")
+        if winner.arch in where:
+            finish.copy_training(where[winner.arch], goal.run)
         final = self._delivered(winner.arch, goal.run)
+        where.setdefault(winner.arch, goal.run)
         start = self.trainings.final_start
         return Decision(winner=winner, finalists=finalists, references=compared, final=final, start=start)
 

@@ -119,23 +119,27 @@ def test_it_goes_on(done):
 
 
 def test_each_winner_is_trained_and_delivered(tmp_path):
-    """With own trainings and shared weights; the second time nothing is trained again."""
-    targets = ("targets=[10,20]", "final.networks=1", "final.epochs=1", "executor=serial", "tensorboard=true")
+    """With own trainings and shared weights; the second time nothing is trained again, and what wins twice once."""
+    targets = ("targets=[10,20,20.1]", "final.networks=1", "final.epochs=1", "executor=serial", "tensorboard=true")
     for words in ((*TINY, "run_dir=run"), (*TINY, *SHARED, "run_dir=shared")):
         run = tmp_path / ("shared" if "run_dir=shared" in words else "run")
         done = search(*words, "reward=hard", *targets, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "the best 1 sample for each target, " in done.stdout
-        for ms in ("10ms", "20ms"):
+        for ms in ("10ms", "20ms", "20.1ms"):
             assert f"the winner for {float(ms[:-2]):.1f} ms, in {run.name}/{ms}:" in done.stdout
             best = json.loads((run / ms / "result.json").read_text())["best"]
             assert 0 <= best["final_test_top1"] <= 1
             assert (run / ms / "best.onnx").exists()
         assert list((run / "tensorboard").iterdir())
+        winners = {path.read_text() for path in run.glob("*ms/searched.json")}
+        assert len(winners) < 3
+        assert done.stdout.count("repeating the winner's final training") == len(winners)
+        assert (run / "20ms" / "best.safetensors").read_bytes() == (run / "20.1ms" / "best.safetensors").read_bytes()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*ms/best.safetensors")}
     again = search(*TINY, "run_dir=run", "reward=hard", *targets, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert len(before) == 2
+    assert len(before) == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
     predicted = command("nas.train", "network=run/10ms", "epochs=1", "dry_run=true", cwd=tmp_path)
     assert predicted.returncode == 0, predicted.stderr

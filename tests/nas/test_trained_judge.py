@@ -28,7 +28,7 @@ def test_the_last_round_and_what_is_delivered(monkeypatch, tmp_path, epochs, tim
 
         def hold(self, trials, rewards, final):
             seen.update(trials=trials, by=rewards, final=final, timeout_s=judge.executor.timeout_s)
-            return [(["a", "b"], {"ref": {}})]
+            return [(("a", "b"), {"ref": {}})]
 
     def deliver(run, arch, trainer, **given):
         delivered.update(given, run=run, arch=arch, trainer=trainer)
@@ -47,13 +47,13 @@ def test_the_last_round_and_what_is_delivered(monkeypatch, tmp_path, epochs, tim
     assert seen["beside"] == references(judge.task.space)
     assert (seen["trials"], seen["by"], seen["final"]) == (["trials"], ["reward"], judge.final)
     assert (seen["timeout_s"], judge.executor.timeout_s) == (timeout_s, 10.0)
-    assert (delivered["run"], delivered["arch"], delivered["trainer"]) == (judge.run, (["a", "b"], "reward"), trainer)
+    assert (delivered["run"], delivered["arch"], delivered["trainer"]) == (judge.run, (("a", "b"), "reward"), trainer)
     assert (delivered["epochs"], delivered["start"], delivered["inherited"]) == (epochs, "scratch", "inherited")
     assert delivered["rng_seed"] == final_seed(5)
     its_files = delivered["delivered"]
     assert (its_files.options, its_files.latency, its_files.console) == (its.delivery, "device", "console")
-    assert (decision.finalists, decision.references) == (["a", "b"], {"ref": {}})
-    assert (decision.final, decision.start, decision.winner.arch) == ("final", "scratch", (["a", "b"], "reward"))
+    assert (decision.finalists, decision.references) == (("a", "b"), {"ref": {}})
+    assert (decision.final, decision.start, decision.winner.arch) == ("final", "scratch", (("a", "b"), "reward"))
 
 
 def test_finals_have_their_own_number_of_epochs(stripes):
