@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ import latency_luts
 from experiments import options, provenance, search_benchmarks, tables
 from experiments.intervals import half_width
 from experiments.search_benchmarks import Benchmark
-from experiments.search_methods import Step, optuna_steps, steps_of
+from experiments.search_methods import Step, has_optuna, optuna_steps, steps_of
 from experiments.search_quality import run_all
 from nas import controllers, pareto
 from nas.controllers import Controller
@@ -139,8 +138,10 @@ def main() -> None:
     given = options.read({"methods": tuple(METHODS), **numbers}, {"methods": tuple(METHODS)})
     if min(given["seeds"], given["slow_seeds"]) < 2:
         raise ValueError("seeds= and slow_seeds= must be at least 2, or there is no interval")
-    if any(name.endswith("_two") for name in given["methods"]) and find_spec("optuna") is None:
-        sys.exit("error: Optuna is not installed: pip install optuna scipy; or methods=targets,front,apart,random")
+    if any(name.endswith("_two") for name in given["methods"]) and not has_optuna():
+        sys.exit(
+            "error: Optuna 5 is not installed: pip install 'optuna>=5' scipy; or methods=targets,front,apart,random"
+        )
     jobs = [
         Job(method=name, seed=given["first_seed"] + i)
         for name in given["methods"]

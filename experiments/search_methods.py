@@ -19,6 +19,7 @@ settings.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ import numpy as np
 from experiments.search_benchmarks import Benchmark
 from nas import controllers
 
-__all__ = ["METHODS", "Method", "Step", "optuna_steps", "steps_of"]
+__all__ = ["METHODS", "Method", "Step", "has_optuna", "optuna_steps", "steps_of"]
 
 Told = Literal["reward", "two", "within"]
 
@@ -94,6 +95,14 @@ def optuna_steps(name: str, benchmark: Benchmark, rng_seed: int, *, told: Told =
             trial.set_constraint("cost", step.cost / benchmark.reward.target_ms - 1)
         study.tell(trial, {"reward": step.reward, "two": [step.top1, step.cost], "within": step.top1}[told])
         yield step
+
+
+def has_optuna() -> bool:
+    """Whether Optuna is there, with what `optuna_steps` needs of it."""
+    try:
+        return int(version("optuna").split(".")[0]) >= 5
+    except PackageNotFoundError:
+        return False
 
 
 def steps_of(benchmark: Benchmark, indices: np.ndarray, rng_seed: int) -> list[Step]:

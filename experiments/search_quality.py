@@ -30,7 +30,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from rich.table import Table
 from experiments import options, provenance, search_benchmarks, tables
 from experiments.intervals import half_width
 from experiments.search_benchmarks import Benchmark
-from experiments.search_methods import METHODS, Step
+from experiments.search_methods import METHODS, Step, has_optuna
 from nas import pareto
 from nas.report import plots
 from nas_runtime.console import new_console
@@ -75,9 +74,9 @@ def main() -> None:
     given = options.read({"benchmarks": known, "methods": every["methods"], "path": "", **numbers}, every)
     if min(given["seeds"], given["long_seeds"]) < 2:
         raise ValueError("seeds= and long_seeds= must be at least 2, or there is no interval")
-    if any(METHODS[name].library for name in given["methods"]) and find_spec("optuna") is None:
+    if any(METHODS[name].library for name in given["methods"]) and not has_optuna():
         ours = ",".join(name for name in given["methods"] if not METHODS[name].library)
-        sys.exit(f"error: Optuna is not installed: pip install optuna scipy; or methods={ours}")
+        sys.exit(f"error: Optuna 5 is not installed: pip install 'optuna>=5' scipy; or methods={ours}")
     for name in given["benchmarks"]:
         search_benchmarks.get(name, given["path"])
     jobs = _jobs(given)

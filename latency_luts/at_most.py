@@ -20,7 +20,11 @@ __all__ = ["AtMost"]
 
 
 class AtMost(LatencyModel):
-    """The upper ends of a model's intervals, which 95 % of networks are below, as their latencies.
+    """The upper ends of a model's 90 % intervals as latencies: 95 % of networks are below, if as many are above their
+    interval as below. The winner of a search is one that the table may flatter.
+
+    Attributes:
+        expected: the model.
 
     Raises:
         ValueError: the model's table does not say how far it may be off.
@@ -30,34 +34,34 @@ class AtMost(LatencyModel):
         if not model.has_intervals:
             raise ValueError(
                 f"the table of {model.device!r} does not say how far off it may be for a network; sure=true is for "
-                "tables that were measured here or on a device, with all units of the space, and for those of "
-                "latency_luts.calibrate with a prior"
+                "tables that were measured with 9 whole networks or more, and for those of latency_luts.calibrate with "
+                "a prior"
             )
         super().__init__(model.table)
-        self._model = model
+        self.expected = model
         self._works: tuple[SearchSpace, LayerTables, list[list[np.ndarray]]] | None = None
 
     def latency_ms(self, arch: Arch) -> float:
-        """Milliseconds that `arch` takes at most, in 95 % of cases."""
-        interval = self._model.interval_ms(arch)
+        """Milliseconds at the upper end of the interval of `arch`."""
+        interval = self.expected.interval_ms(arch)
         assert interval is not None
         return interval[1]
 
     def latency_ms_batch(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n,) the same of points (n, C)."""
-        source, ms = self.table, self._model.latency_ms_batch(space, indices)
+        source, ms = self.table, self.expected.latency_ms_batch(space, indices)
         if not isinstance(source, CalibratedTable):
-            return ms * self._model.off
+            return ms * self.expected.off
         assert source.known is not None
         assert source.doubt is not None
         _, deviations = source.known.predict(self._features(space, np.asarray(indices)))
         return ms * np.exp(source.doubt.deviations * deviations)
 
     def interval_ms(self, arch: Arch) -> tuple[float, float] | None:
-        return self._model.interval_ms(arch)
+        return self.expected.interval_ms(arch)
 
     def describe(self) -> str:
-        return f"{super().describe()}; what counts is the upper end of a network's interval, which 95% are below"
+        return f"{super().describe()}; what counts is the upper end of a network's 90% interval"
 
     def _features(self, space: "SearchSpace", indices: np.ndarray) -> np.ndarray:
         """(n, 9) `prior.FEATURES` of points; of a declared space they are looked up layer by layer."""

@@ -296,7 +296,7 @@ def _main(options: BundleOptions) -> None:
     console.print(f"on the device, with Python 3.9 or later, numpy and {package}:")
     console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py")
     if options.runtime == "litert":
-        console.print("or for an Android phone, on a computer that reaches it by adb:")
+        console.print("or for an Android phone, on a computer with numpy that reaches it by adb:")
         console.print(f"  unzip {out.name} && cd {device}_bundle && python3 on_device.py adb=benchmark_model")
     console.print("then, here, with the file that it writes:")
     console.print(

@@ -129,7 +129,7 @@ def check_speed(archs: Sequence[Arch], ms: Sequence[float], kinds: Sequence[Prio
         ranges.append(f"{low:.2g} to {high:.2g} ms on {prior.about}")
     like = f" (these would fit as {units.pop()})" if len(units) == 1 else ""
     raise ValueError(
-        f"{archs[0].name} takes {ms[0]:,.3g} ms, and {' and '.join(ranges)}: latencies must be milliseconds{like}; if "
+        f"{archs[0].name} takes {ms[0]:,.6g} ms, and {' and '.join(ranges)}: latencies must be milliseconds{like}; if "
         "they are, it is another sort of device: give prior=null and 5 networks or more, or force=true"
     )
 

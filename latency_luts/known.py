@@ -70,23 +70,7 @@ def read_csv(
         ValueError: no such file, not such a file, or a value that cannot be; the message names the line.
     """
     path = Path(path)
-    try:
-        content = read_text(path, most_bytes=_LARGEST_FILE).removeprefix("\ufeff")
-        reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError:
-        raise ValueError(f"latencies={path} cannot be read: there is no such file") from None
-    except (FileError, csv.Error) as e:
-        raise ValueError(f"latencies={path} cannot be read: {e}") from None
-    if not rows:
-        raise ValueError(f"latencies={path} has no networks; give a header line and a line for each network")
-    names = reader.fieldnames or []
-    column = next((name for name in (f"{device}_ms", "latency_ms") if name in names), None)
-    if column is None or "network" not in names:
-        raise ValueError(
-            f"latencies={path} needs the columns network and {device}_ms (or latency_ms); it has "
-            f"{short(', '.join(names), quoted=False)}"
-        )
+    column, rows = _lines(path, device)
     found: dict[tuple[Arch, str], KnownLatency] = {}
     unknown, others = [], set()
     for line, row in _of_one_device(rows, device, path):
@@ -121,6 +105,28 @@ def read_csv(
     return tuple(found.values()), tuple(unknown)
 
 
+def _lines(path: Path, device: str) -> "tuple[str, Sequence[_Line]]":
+    """The column of latencies on `device`, and the lines below the header."""
+    try:
+        content = read_text(path, most_bytes=_LARGEST_FILE).removeprefix("\ufeff")
+        reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError:
+        raise ValueError(f"latencies={path} cannot be read: there is no such file") from None
+    except (FileError, csv.Error) as e:
+        raise ValueError(f"latencies={path} cannot be read: {e}") from None
+    if not rows:
+        raise ValueError(f"latencies={path} has no networks; give a header line and a line for each network")
+    names = reader.fieldnames or []
+    column = next((name for name in (f"{device}_ms", "latency_ms") if name in names), None)
+    if column is None or "network" not in names:
+        raise ValueError(
+            f"latencies={path} needs the columns network and {device}_ms (or latency_ms); it has "
+            f"{short(', '.join(names), quoted=False)}"
+        )
+    return column, rows
+
+
 def named_alike(name: str) -> str:
     """`name`, and the network of the zoo that may be meant."""
     close = difflib.get_close_matches(name.lower().replace("-", "_"), zoo.names(), n=1)
@@ -137,7 +143,10 @@ def _of_one_device(rows: "Sequence[_Line]", device: str, path: Path) -> "Sequenc
             f"latencies={path} has several devices, {short(', '.join(names), quoted=False)}; device= must be one of "
             "them, or keep the lines of one"
         )
-    return [(line, row) for line, row in rows if (row.get("device") or "").strip() == device]
+    for line, row in rows:
+        if not (row.get("device") or "").strip():
+            raise ValueError(f"latencies={path}, line {line} names no device, and other lines name several; name it")
+    return [(line, row) for line, row in rows if row["device"].strip() == device]
 
 
 def _check_madds(arch: Arch, name: str, row: Mapping[str, str], where: str) -> None:
@@ -149,9 +158,11 @@ def _check_madds(arch: Arch, name: str, row: Mapping[str, str], where: str) -> N
     own = cost.madds(arch) / 1e6
     if abs(said / own - 1) > _MADDS_OFF:
         flops = " (FLOPs are twice the multiply-adds)" if abs(said / own / 2 - 1) <= _MADDS_OFF else ""
+        another = "it is another network of that name; give it as a file NAME.json"
+        remedy = "one of the two is wrong; correct it" if name.endswith(".json") else another
         raise ValueError(
             f"{where}: {short(name)} has {own:.4g} million multiply-adds at {arch.resolution_px} px, and the line says "
-            f"{said:.4g}{flops}: it is another network of that name; give it as a file NAME.json, or remove the line"
+            f"{said:.4g}{flops}: {remedy}, or remove the line"
         )
 
 

@@ -113,6 +113,8 @@ def of_networks(model: LatencyModel, archs: Sequence[Arch]) -> str:
     Raises:
         MissingUnitsError: the table does not have all units of one of them.
     """
+    if model.has_intervals:
+        return ""
     them = [unseen(model, arch) for arch in archs]
     known = [its for its in them if its is not None]
     if not known:

@@ -27,7 +27,19 @@ __all__ = ["CompareOptions", "differences", "main"]
 
 _HEAD = ("run", "samples", "best", "top-1", "ms", "reward", "final top-1", "hypervolume", "minutes")
 _TOLD = {
-    "rewards": ("reward", "w", "w_above", "beta", "target", "targets", "front", "devices", "weights", "adjust_after"),
+    "rewards": (
+        "reward",
+        "w",
+        "w_above",
+        "beta",
+        "target",
+        "targets",
+        "front",
+        "devices",
+        "weights",
+        "sure",
+        "adjust_after",
+    ),
     "latencies": ("target.device", "devices", "weights", "sure", "space.resolution_px", "space.classes"),
     "accuracies": ("dataset", "evaluator", "mode", "engine", "duplicates"),
 }

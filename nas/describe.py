@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console
 
-from latency_luts import InterpolatedModel
+from latency_luts import AtMost, InterpolatedModel
 from latency_luts.unseen import of_networks
 from nas.job import FRONT, Job
 from nas.plan import Plan
@@ -58,6 +58,8 @@ def describe(console: Console, plan: Plan | Job) -> None:
     )
     for note in plan.notes:
         console.print(f"note: {note}")
+    if plan.sure and not (isinstance(plan, Plan) and isinstance(plan.latency, AtMost)):
+        console.print("note: the search counts the upper ends of intervals, which are known once the table is measured")
     if isinstance(plan, Plan) and isinstance(plan.latency, InterpolatedModel):
         console.print("note: units that the table lacks are measured first; until then their latency is interpolated")
 

@@ -1,6 +1,5 @@
 """The end of a search that trains networks: published ones to compare with, the last round, the winner's weights."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,6 @@ from nas.reward import Reward
 from nas.training.pictures import of_arrays
 from nas.trial import Trial
 from nas_runtime.console import counted, in_ms
-from nas_runtime.files import complete
 from nas_runtime.run import Run, Stage
 from search_spaces import text
 from search_spaces.arch import Arch
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nas.training.trainer import Trainer
+    from search_spaces.torch_net import Net
 
 __all__ = [
     "FROM_SCRATCH",
@@ -37,7 +36,6 @@ __all__ = [
     "FinalTrainings",
     "LastRound",
     "best_of",
-    "copy_training",
     "deliver",
     "judged_references",
     "rewarded",
@@ -246,23 +244,23 @@ class Delivered:
 
     Attributes:
         latency: what prices networks.
+        others: runs that may have the same training, which is not repeated then.
     """
 
     options: delivery.Delivery
     latency: LatencyModel
     console: Console
+    others: Sequence[Run] = ()
 
 
-def copy_training(run: Run, into: Run) -> None:
-    """Gives a run what `deliver` has trained in another, unless it has a training of its own; then, if that is of the
-    same network, it is not repeated."""
-    from search_spaces import torch_net
-
-    for name in ("final.json", torch_net.WEIGHTS):
-        source, target = run.path / name, into.path / name
-        if source.exists() and not target.exists():
-            with complete(target) as partial:
-                shutil.copyfile(source, partial)
+def _trained_before(runs: Sequence[Run], arch: Arch, identity: Mapping[str, Any], stage: Stage) -> "Net | None":
+    """The network of a training that one of `runs` has; `stage` then keeps what it came to, too."""
+    for run in runs:
+        known = run.stage("final", identity).values
+        if "top1" in known and (net := delivery.kept(run.path, arch, identity)):
+            stage.keep("top1", known["top1"])
+            return net
+    return None
 
 
 def deliver(
@@ -298,7 +296,7 @@ def deliver(
         "rng_seed": rng_seed,
     }
     stage = run.stage("final", identity)
-    net = delivery.kept(run.path, arch, identity) if "top1" in stage.values else None
+    net = _trained_before((run, *delivered.others), arch, identity, stage)
     if net is None:
         delivered.console.print(
             "repeating the winner's final training, for its weights and its top-1 on the test images"

@@ -120,6 +120,7 @@ def read_job(options: SearchOptions) -> Job:
     reward = _reward(options)
     targets_ms = _targets_ms(options)
     config = {**_config(options, space), "reward": reward.name, "targets": list(targets_ms) or None}
+    config |= {name: config[name] or None for name in ("front", "sure")}
     resumed = look(options.run_dir, config, kind="search", may_differ=MAY_DIFFER)
     return Job(
         space=space,

@@ -1,5 +1,6 @@
 """The plan of a search: the job with the latency table of its device, and so its target in milliseconds."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ __all__ = [
     "spread",
 ]
 
+_LEAST_RANGE = 1.1  # from the fastest network to the longest target of a front
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Job):
@@ -58,6 +61,11 @@ class Plan(Job):
         return self.together or self.latency
 
     @property
+    def expected(self) -> LatencyModel:
+        """What networks are expected to take on the target's device."""
+        return self.latency.expected if isinstance(self.latency, AtMost) else self.latency
+
+    @property
     def costs(self) -> dict[str, Callable[[Arch], float]]:
         """What is to be known of each network besides, by name."""
         return (self.together.costs if self.together else {}) | self.bounds.costs
@@ -74,7 +82,7 @@ class Plan(Job):
         return Task(
             space=self.space,
             latency=self.counting,
-            device=self.latency,
+            device=self.expected,
             target_ms=self.target_ms,
             longest_ms=self.targets_ms[-1] if self.targets_ms else None,
             reward=self.reward,
@@ -108,11 +116,12 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     Raises:
         ValueError: a target is out of reach of the space, or a table lacks units, or intervals where these count.
     """
-    latency = AtMost(latency) if job.sure else latency
+    if job.sure and not (job.dry_run and isinstance(latency, InterpolatedModel)):  # whose units are measured first
+        latency = AtMost(latency)
     try:
         low_ms, high_ms = reach(job.space, latency)
-        several = _front_of(job, latency, low_ms, high_ms) if job.front else job.targets_ms
-        targets_ms = several or (_target_ms(job, latency),)
+        spread_ms = _front_of(job, latency, low_ms, high_ms) if job.front else job.targets_ms
+        targets_ms = spread_ms or (_target_ms(job, latency),)
         together = _together(job, latency, targets_ms[0])
     except MissingUnitsError as e:
         raise ValueError(_lacks(job, latency, e)) from None
@@ -122,7 +131,7 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
     given = {field.name: getattr(job, field.name) for field in fields(Job)}
     rewards = by_target(job.reward, targets_ms)
     return Plan(
-        **{**given, "reward": rewards[0], "targets_ms": several},
+        **{**given, "reward": rewards[0], "targets_ms": spread_ms},
         latency=latency,
         target_ms=targets_ms[0],
         rewards=rewards,
@@ -133,20 +142,35 @@ def make_plan(job: Job, latency: LatencyModel) -> Plan:
 
 def _front_of(job: Job, latency: LatencyModel, low_ms: float, high_ms: float) -> tuple[float, ...]:
     """The targets of a whole front, of which the longest is the limit, if there is one."""
-    limits_ms = [job.limits.get(f"{name}_ms", high_ms) for name in {job.target.device, latency.device}]
-    most_ms = min(high_ms, *limits_ms)
-    if most_ms < 1.1 * low_ms:
+    limits_ms = {name: job.limits.get(f"{name}_ms", high_ms) for name in (job.target.device, latency.device)}
+    device = min(limits_ms, key=limits_ms.__getitem__)
+    most_ms = min(high_ms, limits_ms[device])
+    if most_ms >= _LEAST_RANGE * low_ms:
+        return spread(low_ms, most_ms)
+    if most_ms < high_ms:
         raise ValueError(
-            f"front=true is for latencies that differ; networks of this space take {low_ms:.3g} to {most_ms:.3g} ms on "
-            f"{job.target.device}: leave it out"
+            f"front=true with {device}_ms={most_ms:.3g} in limits leaves nothing to spread targets over: the fastest "
+            f"network of this space takes {low_ms:.3g} ms on {job.target.device}; raise that limit"
         )
-    return spread(low_ms, most_ms)
+    raise ValueError(
+        f"front=true is for latencies that differ; networks of this space take {low_ms:.3g} to {high_ms:.3g} ms on "
+        f"{job.target.device}: leave it out"
+    )
 
 
 def spread(low_ms: float, high_ms: float) -> tuple[float, ...]:
-    """The targets of a whole front: by equal factors, from half a step above the fastest network to the slowest."""
+    """The targets of a whole front: by equal factors, from half a step above the fastest network to the slowest.
+
+    They are rounded down, but not below the fastest.
+    """
     steps = (np.arange(FRONT) + 0.5) / (FRONT - 0.5)
-    return tuple(float(f"{ms:.3g}") for ms in 0.999 * low_ms * (high_ms / low_ms) ** steps)
+    return tuple(max(low_ms, _rounded_down(ms)) for ms in low_ms * (high_ms / low_ms) ** steps)
+
+
+def _rounded_down(ms: float) -> float:
+    """To three digits."""
+    digits = 2 - math.floor(math.log10(ms))
+    return float(f"{math.floor(ms * 10.0**digits + 1e-9) / 10.0**digits:.12g}")
 
 
 def _together(job: Job, latency: LatencyModel, target_ms: float) -> Together | None:

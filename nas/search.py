@@ -34,7 +34,7 @@ from nas.search_options import SearchOptions
 from nas.strategies.contract import Decision, Judge
 from nas.trial import Trial
 from nas_runtime.command import run
-from nas_runtime.console import counted, new_console
+from nas_runtime.console import counted, in_ms, new_console
 from nas_runtime.run import Run, open_run
 
 
@@ -177,12 +177,21 @@ def _controller(plan: Plan, judge: Judge) -> Controller:
     return begin_with(within, first)
 
 
+def _upper_ends(plan: Plan, decided: Decision) -> str:
+    """With ``sure=true`` what milliseconds are."""
+    if not plan.sure:
+        return ""
+    ms = in_ms(plan.expected.latency_ms(decided.winner.arch))
+    return f"Milliseconds are the upper ends of 90% intervals (sure=true); {ms} ms are expected of the winner."
+
+
 def _notes(plan: Plan, judge: Judge, trials: Sequence[Trial], decided: Decision, reward: Reward) -> list[str]:
     """What a person should know before believing the result."""
     policy, trains = plan.controller_name in ("rnn_ppo", "reinforce"), bool(decided.final)
     wider, narrower = (can_have(plan, plan.base_width * factor) for factor in (1.25, 0.8))
     found = [
         *judge.notes(trials),
+        _upper_ends(plan, decided),
         notes.far_from_target(decided.winner, reward, trains=trains, wider=wider, narrower=narrower),
         notes.settled(trials, space_size=plan.space.size, entropy=policy),
         *notes.failures(trials),

@@ -118,7 +118,7 @@ class SearchOptions(CommandOptions, RunOptions, Running):
         description="what a network may have at most: {pixel2_ms: 20, params_m: 2, size_mb: 6, peak_memory_mb: 1.5}"
     )
     sure: bool | None = Field(
-        description="true: a latency counts with the upper end of its interval, which 95 % are below; null: as expected"
+        description="true: a latency counts with the upper end of its 90 % interval; null: with what is expected"
     )
     warm_start: Paths = Field(
         description="earlier runs, whose networks are known from the start, and networks of the zoo to begin with"

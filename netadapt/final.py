@@ -314,9 +314,14 @@ def _better(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _kept(run: Run, trainer: "Trainer", arch: Arch, training: Mapping[str, Any]) -> "Net | None":
-    """The network with the weights of this training, as `_keep` left it, or earlier versions."""
-    small = trainer.small(arch)
-    return delivery.kept(_folder(run, training), small, training) or delivery.kept(run.path, small, training)
+    """The network with the weights of this training; what an earlier version left beside its files is kept, too."""
+    small, folder = trainer.small(arch), _folder(run, training)
+    if net := delivery.kept(folder, small, training):
+        return net
+    if net := delivery.kept(run.path, small, training):
+        folder.mkdir(exist_ok=True)
+        delivery.keep(folder, net, training)
+    return net
 
 
 def _folder(run: Run, training: Mapping[str, Any]) -> Path:

@@ -83,7 +83,7 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     )
     epochs: int = Field(ge=1, le=100_000, description="of the seed's training")
     final: Literal["scratch", "finetune", "both"] | None = Field(
-        description="what the last training begins with; both: the better is delivered; null: by whether weights come"
+        description="how the last training begins; both: the better is delivered; null: finetune where weights come"
     )
     final_epochs: int = Field(ge=1, le=100_000, description="of the last training")
     final_repeats: int = Field(

@@ -1,4 +1,4 @@
-"""A phone without Python: LiteRT's own program ``benchmark_model`` runs the graphs there, reached by ``adb``."""
+"""A phone without Python: LiteRT's program ``benchmark_model`` runs the graphs there, reached by ``adb``."""
 
 from __future__ import annotations
 
@@ -32,22 +32,31 @@ class Phone:
     def __init__(self, folder: Path, program: str, *, core: str | None, threads: int) -> None:
         self._folder, self._program, self._threads = folder, Path(program), threads
         try:
-            build = hashlib.sha256(self._program.read_bytes()).hexdigest()[:8]
+            build = _digest(self._program.read_bytes())
         except OSError as e:
             raise SystemExit(f"error: adb={program}: {e.strerror}; give the program benchmark_model") from None
-        cores = self._shell("cat /sys/devices/system/cpu/present").strip().rpartition("-")[2]
-        if not cores.isdecimal():
-            raise SystemExit(f"error: the phone says {cores!r} for the numbers of its cores; is it Android?")
-        count = int(cores) + 1
-        first = count - threads if core is None else int(core) if core.isdecimal() else -1
-        if not 0 <= first <= count - threads:
-            raise SystemExit(f"error: core={core}: it must be from 0 to {count - threads}")
+        first = self._first_core(core)
         self._mask = f"{((1 << threads) - 1) << first:x}"
         names = [self._shell(f"getprop {name}").strip() for name in ("ro.product.model", "ro.board.platform")]
         cores_used = f"core {first}" if threads == 1 else f"cores {first} to {first + threads - 1}"
         self.cpu = f"{' '.join(filter(None, names)) or 'phone'}, {cores_used}"
         self.runtime = f"litert {_PROGRAM}-{build}"
-        self._there = f"/data/local/tmp/{folder.name}"
+        bundle = _digest((folder / "manifest.json").read_bytes())
+        self._there = f"/data/local/tmp/latency_luts-{bundle}-{build}"  # of this bundle and program, by what they are
+
+    def _first_core(self, core: str | None) -> int:
+        said = self._shell("cat /sys/devices/system/cpu/present").strip().rpartition("-")[2]
+        if not said.isdecimal():
+            raise SystemExit(f"error: the phone says {said!r} for the numbers of its cores; is it Android?")
+        last = int(said) + 1 - self._threads
+        if last < 0:
+            raise SystemExit(
+                f"error: the phone has {int(said) + 1} cores, and the bundle is for {self._threads} threads"
+            )
+        first = last if core is None else int(core) if core.isdecimal() else -1
+        if not 0 <= first <= last:
+            raise SystemExit(f"error: core={core}: it must be from 0 to {last}")
+        return first
 
     def push(self) -> None:
         """Copies the graphs and the program to the phone, unless that was done before."""
@@ -56,8 +65,9 @@ class Phone:
             return
         print(f"copying the graphs to {self._there}, which can be removed later", flush=True)
         self._shell(f"mkdir -p {self._there}")
-        for file in (*sorted(self._folder.glob("*.tflite")), self._program):
-            self._adb("push", str(file), f"{self._there}/{_PROGRAM if file == self._program else file.name}")
+        for file in sorted(self._folder.glob("*.tflite")):
+            self._adb("push", str(file), f"{self._there}/{file.name}")
+        self._adb("push", str(self._program), f"{self._there}/{_PROGRAM}")
         self._shell(f"chmod +x {self._there}/{_PROGRAM} && touch {done}")
 
     def graph(self, file: str) -> _OnPhone:
@@ -73,9 +83,9 @@ class Phone:
             SystemExit: the program cannot run it.
         """
         said = self._shell(
-            f"cd {self._there} && taskset {self._mask} ./{_PROGRAM} --graph={file} --num_threads={self._threads} "
+            f"cd {self._there} && taskset {self._mask} ./{_PROGRAM} --graph='{file}' --num_threads={self._threads} "
             f"--use_xnnpack=true --warmup_runs=2 --warmup_min_secs=0 --num_runs={RUNS} --min_secs=0 --max_secs={MOST_S}"
-            " 2>&1"
+            " 2>&1; true"  # what went wrong is in what it says
         )
         times = _TIMES.findall(said)  # of the runs that warm it up, and of those behind them
         if len(times) < 2:
@@ -88,7 +98,14 @@ class Phone:
 
     def _adb(self, *words: str) -> str:
         try:
-            done = subprocess.run(("adb", *words), capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ("adb", *words),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
         except FileNotFoundError:
             raise SystemExit("error: there is no adb; install Android's platform tools") from None
         if done.returncode:
@@ -106,3 +123,7 @@ class _OnPhone:
     def burst(self) -> float:
         """Seconds of one inference."""
         return self._phone.run_s(self._file)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]

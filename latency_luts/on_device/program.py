@@ -20,7 +20,7 @@ def main(arguments: Sequence[str], folder: Path) -> None:
 
     Raises:
         SystemExit: what is wrong, in one line. What was measured before stays, and the next start continues.
-        ImportError: ONNX Runtime is missing.
+        ImportError: the runtime is missing.
     """
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if len(options) < len(arguments) or set(options) - {"out", "core", "again", "adb"}:
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str], folder: Path) -> None:
         runner = make(folder, manifest, core=options.get("core"), adb=options.get("adb"))
         with Lines(Path(options.get("out", "measured.jsonl")), _head(manifest, runner)) as out:
             _measure(manifest, runner, out, again="again" in options)
-            _say_what_next(manifest, out)
+            same = [f"{name}={options[name]}" for name in ("core", "adb") if name in options]
+            _say_what_next(manifest, out, " ".join([f"out={out.path}", *same]))
     except FileNotFoundError as e:
         raise SystemExit(f"error: there is no {e.filename}; unzip the bundle again: it continues then") from None
     except OSError as e:
@@ -104,10 +105,10 @@ def _measure_networks(runner: Runner, group: list[dict[str, Any]], references: l
     ]
 
 
-def _say_what_next(manifest: dict[str, Any], out: Lines) -> None:
+def _say_what_next(manifest: dict[str, Any], out: Lines, options: str) -> None:
     if disturbed := len(busy(out.items)):
         print(f"{disturbed} of {len(out.items)} graphs were timed while other programs slowed the machine down;")
-        print(f"when it is quiet, time these once more: python on_device.py out={out.path} again=busy")
+        print(f"when it is quiet, time these once more: python on_device.py {options} again=busy")
     print(f"done: {out.path}. Copy it to where latency_luts is and run:")
     words = " ".join(filter(None, ("device=" + manifest["device"], manifest.get("options"))))
     print(f"python -m latency_luts.build {words} from={out.path.name}")

@@ -176,7 +176,7 @@ def _apart(a: np.ndarray, b: np.ndarray, sizes: Sequence[int], weights: np.ndarr
 def _densest(seen: Seen, y: np.ndarray, sizes: Sequence[int], before: Hyperparameters | None) -> Hyperparameters:
     """The numbers of the highest posterior density, as L-BFGS finds them.
 
-    Its line search may try any numbers: beyond `_FAR` the density goes on as a parabola from the nearest ones within.
+    Its line search may try any numbers: beyond `_FAR` what is minimised goes on as a parabola from the nearest ones.
     """
     import torch
 

@@ -187,29 +187,21 @@ class TrainedJudge:
         )
         with _longer(self.executor, self.trainings.final_epochs / self.trainer.recipe.epochs):
             rounds = last.hold(trials, [goal.reward for goal in goals], self.final)
-        where: dict[Arch, Run] = {}
-        return [self._decided(*each, goal, where) for each, goal in zip(rounds, goals, strict=True)]
+        return [self._decided(*each, goal, goals) for each, goal in zip(rounds, goals, strict=True)]
 
     def _decided(
-        self, finalists: "list[Finalist]", compared: Mapping[str, Any], goal: Goal, where: "dict[Arch, Run]"
+        self, finalists: "list[Finalist]", compared: Mapping[str, Any], goal: Goal, goals: Sequence[Goal]
     ) -> Decision:
-        """Delivers the winner of a goal.
-
-        Args:
-            where: winners of goals before it were delivered: one that wins again is not trained again.
-        """
+        """Delivers the winner of a goal, which may have been trained for another."""
         winner = finish.best_of(finalists, goal.reward)
         if goal.run is not self.run:
             self.console.print(f"the winner for {in_ms(goal.reward.target_ms)} ms, in {goal.run.path}:")
-        if winner.arch in where:
-            finish.copy_training(where[winner.arch], goal.run)
-        final = self._delivered(winner.arch, goal.run)
-        where.setdefault(winner.arch, goal.run)
+        final = self._delivered(winner.arch, goal.run, [each.run for each in goals if each is not goal])
         start = self.trainings.final_start
         return Decision(winner=winner, finalists=finalists, references=compared, final=final, start=start)
 
-    def _delivered(self, winner: Arch, into: "Run") -> dict[str, Any]:
-        """What the training came to whose weights are delivered."""
+    def _delivered(self, winner: Arch, into: "Run", others: "Sequence[Run]" = ()) -> dict[str, Any]:
+        """What the training came to whose weights are delivered; where `others` have it, it is not repeated."""
         trainings, seed = self.trainings, final_seed(self.task.rng_seed)
         if trainings.full:
             return trainings.full.deliver(
@@ -228,7 +220,9 @@ class TrainedJudge:
             epochs=trainings.final_epochs,
             start=trainings.final_start,
             rng_seed=seed,
-            delivered=finish.Delivered(options=trainings.delivery, latency=self.task.device, console=self.console),
+            delivered=finish.Delivered(
+                options=trainings.delivery, latency=self.task.device, console=self.console, others=others
+            ),
             inherited=self.inherited,
         )
 

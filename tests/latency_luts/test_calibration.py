@@ -131,6 +131,10 @@ CSV = "network,resolution_px,latency_ms,source_set\n"
         ),
         ("network,latency_ms,madds_m\nMobileNetV2,3,many\n", "line 2: madds_m is 'many'; it must be a number above 0"),
         (
+            "network,latency_ms,device\nMobileNetV2,3,phone\nMobileNetV1,4,b\nMnasNet-A1,4,\n",
+            "line 4 names no device, and other lines name several; name it",
+        ),
+        (
             "network,latency_ms,device\nMobileNetV2,3,a\nMobileNetV1,4,b\n",
             "has several devices, a, b; device= must be one of them, or keep the lines of one",
         ),

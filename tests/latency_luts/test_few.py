@@ -65,7 +65,7 @@ def test_at_most_is_the_upper_end_of_the_interval():
         np.testing.assert_allclose(most.latency_ms_batch(undeclared, points), expected)
     assert most.interval_ms(archs[0]) == model.interval_ms(archs[0])
     assert sum(most.parts_ms(archs[0])) == pytest.approx(most.latency_ms(archs[0]))
-    assert most.describe().endswith("which 95% are below")
+    assert most.describe().endswith("the upper end of a network's 90% interval")
     with pytest.raises(ValueError, match="the table of 'pixel1' does not say how far off it may be"):
         latency_luts.AtMost(latency_luts.load("pixel1"))
 
@@ -78,7 +78,9 @@ def test_a_search_may_be_sure(tmp_path):
     words += ("tables_dir=tables", "reward=hard", "controller=bayesian", "target.target_ms=40")
     done = command("nas.search", *words, "run_dir=run", "samples=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "what counts is the upper end of a network's interval, which 95% are below" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert "what counts is the upper end of a network's 90% interval" in said
+    assert "are the upper ends of 90% intervals (sure=true); " in said
     best = json.loads((tmp_path / "run" / "result.json").read_text())["best"]
     arch = text.from_json((tmp_path / "run" / "best.json").read_text())
     model = LatencyModel(fitted(3))

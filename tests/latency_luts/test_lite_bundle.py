@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ import pytest
 
 from latency_luts import build, bundle
 from latency_luts.key import key
+from latency_luts.on_device import encode
 from search_spaces import spaces
 from tests.commands.test_commands import HANGS_S
 from tests.latency_luts.test_bundle import ONLY_NUMPY_AND_ONNXRUNTIME, tiny_units_and_samples
@@ -48,7 +50,10 @@ BENCHMARK = """#!{python}
 import os, sys
 options = dict(word[2:].split("=") for word in sys.argv[1:])
 size = os.path.getsize(options["graph"])
-if "broken" in os.environ:
+starts = os.path.join(os.environ["PHONE"], "starts")
+with open(starts, "a") as log:
+    log.write(".")
+if os.path.getsize(starts) > int(os.environ.get("MOST", 1e9)):
     sys.exit("Failed to initialize the interpreter")
 us = 2 + size // 1000
 print("INFO: STARTING!")
@@ -147,9 +152,15 @@ def test_a_phone_is_measured_by_adb(unpacked, phone, tmp_path, monkeypatch):
     said = (phone / "log").read_text()
     assert said.count("push") == len(list(unpacked.glob("*.tflite"))) + 1
     assert " taskset 80 ./benchmark_model --graph=" in said
+    starts = (phone / "starts").stat().st_size
+    whole = (tmp_path / "measured.jsonl").read_text().splitlines()
+    (tmp_path / "measured.jsonl").write_text("\n".join(whole[: len(whole) // 2]) + '\n{"half')
     again = run(unpacked, tmp_path, f"adb={program}")
     assert again.returncode == 0, again.stderr
     assert (phone / "log").read_text().count("push") == said.count("push")
+    assert starts < (phone / "starts").stat().st_size < 1.9 * starts
+    records = [json.loads(line)["record"] for line in (tmp_path / "measured.jsonl").read_text().splitlines()[1:]]
+    assert len({(record["file"], record["turn"]) for record in records}) == len(records) == len(whole) - 1
     table = table_of(tmp_path / "measured.jsonl", tmp_path, monkeypatch)
     assert table.identity.cpu == "Pixel 8 zuma, core 7"
     assert table.identity.runtime.startswith("litert benchmark_model-")
@@ -178,14 +189,46 @@ def test_what_a_phone_cannot(unpacked, phone, tmp_path, words, message):
 
 
 def test_a_program_that_fails_says_why(unpacked, phone, tmp_path, monkeypatch):
-    monkeypatch.setenv("broken", "1")
+    monkeypatch.setenv("MOST", "30")
     done = run(unpacked, tmp_path, f"adb={phone / 'benchmark_model'}")
     assert done.returncode == 1
-    assert "Failed to initialize the interpreter" in done.stderr
+    assert done.stderr.startswith("error: benchmark_model does not tell how long ")
+    assert done.stderr.endswith(" takes; it said: Failed to initialize the interpreter\n")
     assert done.stderr.count("\n") == 1
     monkeypatch.setenv("PATH", "/nowhere")
     no_adb = run(unpacked, tmp_path, f"adb={phone / 'benchmark_model'}")
     assert no_adb.stderr == "error: there is no adb; install Android's platform tools\n"
+
+
+def test_another_bundle_of_the_same_name_is_copied_anew(unpacked, phone, tmp_path):
+    """A phone has the graphs of one; and a folder's name may have anything in it."""
+    other = tmp_path / "phone bundle 2"
+    shutil.copytree(unpacked, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "threads": 2}))
+    program = str(phone / "benchmark_model")
+    for folder in (unpacked, other):
+        done = run(folder, tmp_path, f"adb={program}", f"out={folder.name}.jsonl")
+        assert done.returncode == 0, done.stderr
+    said = (phone / "log").read_text()
+    assert said.count("push") == 2 * (len(list(unpacked.glob("*.tflite"))) + 1)
+    assert " taskset c0 " in said
+    (other / "manifest.json").write_text(json.dumps({**manifest, "threads": 9}))
+    many = run(other, tmp_path, f"adb={program}", "out=many.jsonl")
+    assert many.stderr == "error: the phone has 8 cores, and the bundle is for 9 threads\n"
+
+
+def test_what_is_to_be_timed_again_is_timed_on_the_phone(unpacked, phone, tmp_path):
+    program = str(phone / "benchmark_model")
+    assert run(unpacked, tmp_path, f"adb={program}", "core=3").returncode == 0
+    head, *lines = (tmp_path / "measured.jsonl").read_text().splitlines()
+    slow = json.loads(lines[0])["record"]
+    slow["chain"]["reference_ms"] *= 2
+    (tmp_path / "measured.jsonl").write_text("\n".join([head, encode(slow), *lines[1:]]) + "\n")
+    done = run(unpacked, tmp_path, f"adb={program}", "core=3")
+    words = next(line for line in done.stdout.splitlines() if "once more" in line).partition("on_device.py ")[2].split()
+    assert words == ["out=measured.jsonl", "core=3", f"adb={program}", "again=busy"]
+    assert run(unpacked, tmp_path, *words).returncode == 0
 
 
 def test_without_litert_it_says_what_to_install(unpacked, tmp_path):

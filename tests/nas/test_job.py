@@ -1,5 +1,6 @@
 """What a search is for: its job, read and checked before anything is measured, and its plan with a latency table."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -8,6 +9,7 @@ from latency_luts import MissingUnitsError, build
 from latency_luts.schedule import units_and_samples
 from latency_luts.table import MeasuredTable
 from nas import plan as plans
+from nas.goals import folder
 from nas.job import Job, read_job
 from nas.plan import make_plan, open_latency
 from nas.references import references
@@ -52,6 +54,26 @@ def test_what_is_compared_has_the_samples_sizes():
     sample = found.space.decode(found.space.largest)
     for arch in references(found.space).values():
         assert (arch.resolution_px, arch.blocks[-1].out_ch) == (sample.resolution_px, sample.blocks[-1].out_ch)
+
+
+@pytest.mark.parametrize("rng_seed", range(20))
+def test_a_front_s_targets_are_within_reach(rng_seed):
+    rng = np.random.default_rng(rng_seed)
+    for high_ms in np.exp(rng.uniform(-6, 8, 50)):
+        low_ms = high_ms / rng.uniform(plans._LEAST_RANGE, 50)
+        targets_ms = plans.spread(low_ms, high_ms)
+        assert low_ms <= targets_ms[0]
+        assert 0.989 * high_ms <= targets_ms[-1] <= high_ms
+        assert len({folder(ms) for ms in targets_ms}) == 8
+        steps = np.diff(np.log(targets_ms))
+        np.testing.assert_allclose(steps, np.log(high_ms / low_ms) / 7.5, atol=0.021)
+        assert (steps > 0).all()
+    assert plans.spread(4.25, 10.07)[-1] == 10.0
+
+
+def test_no_front_and_no_certainty_are_as_if_nothing_was_said():
+    for name in ("front", "sure"):
+        assert job(SMALL, f"{name}=false").config[name] is None
 
 
 def test_classes_follow_the_data_unless_given(photos):
