@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from latency_luts import build, bundle
 from latency_luts.key import key
 from latency_luts.on_device import encode
 from search_spaces import spaces
+from search_spaces.lower import lower
 from tests.commands.test_commands import HANGS_S
 from tests.latency_luts.test_bundle import ONLY_NUMPY_AND_ONNXRUNTIME, tiny_units_and_samples
 
@@ -27,41 +29,33 @@ def version(name):
 metadata.version = version
 """
 
-ADB = """#!{python}
-'''Android's adb, with a folder for the phone.'''
-import os, shutil, subprocess, sys
-phone = os.environ["PHONE"]
-words = sys.argv[1:]
-with open(os.path.join(phone, "log"), "a") as log:
-    log.write(" ".join(words) + "\\n")
-if os.path.exists(os.path.join(phone, "off")):
-    sys.exit("adb: no devices/emulators found")
-def there(text):
-    return text.replace("/data/local/tmp", phone + "/tmp").replace("/sys/devices", phone + "/sys/devices")
-if words[0] == "push":
-    shutil.copy(words[1], there(words[2]))
-else:
-    os.environ["PATH"] = phone + ":" + os.environ["PATH"]
-    sys.exit(subprocess.run(["sh", "-c", there(words[1])]).returncode)
+ADB = """#!/bin/sh
+# Android's adb, with a folder for the phone
+there() { printf %s "$1" | sed "s#/data/local/tmp#$PHONE/tmp#g; s#/sys/devices#$PHONE/sys/devices#g"; }
+echo "$*" >> "$PHONE/log"
+if [ -e "$PHONE/off" ]; then echo "adb: no devices/emulators found" >&2; exit 1; fi
+if [ "$1" = push ]; then cp "$2" "$(there "$3")"; else PATH="$PHONE:$PATH" sh -c "$(there "$2")"; fi
 """
 
-BENCHMARK = """#!{python}
-'''LiteRT's benchmark_model: a graph takes 2 us, and 10 more for each 10,000 bytes of its file.'''
-import os, sys
-options = dict(word[2:].split("=") for word in sys.argv[1:])
-size = os.path.getsize(options["graph"])
-starts = os.path.join(os.environ["PHONE"], "starts")
-with open(starts, "a") as log:
-    log.write(".")
-if os.path.getsize(starts) > int(os.environ.get("MOST", 1e9)):
-    sys.exit("Failed to initialize the interpreter")
-us = 2 + size // 1000
-print("INFO: STARTING!")
-print("INFO: count=2 first=900 curr=950 min=900 max=950 avg=925 std=25 p5=900 median=950 p95=950")
-print("INFO: Running benchmark for at least 20 iterations")
-print(f"INFO: count=20 first={{us + 9}} curr={{us}} min={{us}} max={{us + 9}} avg={{us + 1.5}} std=1 p5={{us}}")
-print(f"INFO: Inference timings in us: Init: 55, First inference: 900, Warmup (avg): 925, Inference (avg): {{us}}")
+BENCHMARK = """#!/bin/sh
+# LiteRT's benchmark_model: a graph takes 2 us, and 1 more for each 1,000 bytes of its file
+for word in "$@"; do case $word in --graph=*) graph=${word#--graph=};; esac; done
+printf . >> "$PHONE/starts"
+if [ "$(wc -c < "$PHONE/starts")" -gt "${MOST:-1000000}" ]; then echo "Failed to initialize the interpreter"; exit 1; fi
+us=$((2 + $(wc -c < "$graph") / 1000))
+echo "INFO: STARTING!"
+echo "INFO: count=2 first=900 curr=950 min=900 max=950 avg=925 std=25 p5=900 median=950 p95=950"
+echo "INFO: Running benchmark for at least 20 iterations"
+echo "INFO: count=20 first=99999 curr=$us min=$us max=99999 avg=1.2e+04 std=1 p5=$us"
+echo "INFO: Inference timings in us: Init: 55, First inference: 900, Warmup (avg): 925, Inference (avg): 12000"
 """
+
+
+def few_units_and_samples(space):
+    """Of networks that share units."""
+    _, samples = tiny_units_and_samples(space)
+    archs = {name: replace(arch, blocks=(*arch.blocks[:5],)) for name, arch in samples.items()}
+    return {each for arch in archs.values() for each in lower(arch)}, archs
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +63,7 @@ def unpacked(tmp_path_factory):
     """A bundle of small networks for LiteRT."""
     folder = tmp_path_factory.mktemp("lite")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "units_and_samples", tiny_units_and_samples)
+        patch.setattr(bundle, "units_and_samples", few_units_and_samples)
         patch.setattr(bundle, "NETWORK_BURSTS", 4)
         patch.setattr(bundle, "NETWORK_TURNS", 2)
         patch.setattr(bundle, "BURSTS", 2)
@@ -93,11 +87,11 @@ def phone(tmp_path, monkeypatch):
     programs = {
         "getprop": "#!/bin/sh\ncase $1 in ro.product.model) echo Pixel 8;; *) echo zuma;; esac\n",
         "taskset": '#!/bin/sh\nshift\nexec "$@"\n',
-        "benchmark_model": BENCHMARK.format(python=sys.executable),
+        "benchmark_model": BENCHMARK,
     }
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    (bin_dir / "adb").write_text(ADB.format(python=sys.executable))
+    (bin_dir / "adb").write_text(ADB)
     for name, text in programs.items():
         (its / name).write_text(text)
     for program in (bin_dir / "adb", *(its / name for name in programs)):
@@ -119,7 +113,7 @@ def run(unpacked, folder, *arguments, only=ONLY_NUMPY_AND_LITERT):
 
 
 def table_of(file, folder, monkeypatch):
-    monkeypatch.setattr(build, "units_and_samples", tiny_units_and_samples)
+    monkeypatch.setattr(build, "units_and_samples", few_units_and_samples)
     return build.build_from(file, device="phone", space=spaces.get("mnasnet"), path=folder / "phone.json")
 
 
@@ -127,7 +121,7 @@ def test_units_and_networks_make_a_table_of_litert(unpacked, tmp_path, monkeypat
     done = run(unpacked, tmp_path)
     assert done.returncode == 0, done.stderr
     table = table_of(tmp_path / "measured.jsonl", tmp_path, monkeypatch)
-    units, samples = tiny_units_and_samples(None)
+    units, samples = few_units_and_samples(None)
     assert set(table.units) == {key(unit) for unit in units}
     assert table.identity.runtime_name == "litert"
     assert len(table.networks) == len(samples)
