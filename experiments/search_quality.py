@@ -153,9 +153,17 @@ def keep(path: Path, run: Collection[str]) -> tuple[list[dict[str, Any]], dict[s
     others: list[dict[str, Any]] = [
         {**row, "samples": int(row["samples"])} for row in rows if row["method"] in METHODS and row["method"] not in run
     ]
-    names = ", ".join(dict.fromkeys(row["method"] for row in others))
-    before = origin.get("kept", f"of commit {origin.get('commit')}, seeds {origin['seeds']}, {origin.get('versions')}")
-    return others, {"kept": f"{names} {before[before.index('of commit') :]}"} if others else {}
+    left = dict.fromkeys(row["method"] for row in others)
+    parts = []
+    for part in filter(None, origin.get("kept", "").split("; ")):  # of earlier commits
+        names, of, rest = part.partition(" of commit ")
+        if own := [name for name in names.split(", ") if name in left]:
+            parts.append(", ".join(own) + of + rest)
+            left = dict.fromkeys(name for name in left if name not in own)
+    if left:
+        then = f"of commit {origin.get('commit')}, seeds {origin['seeds']}, {origin.get('versions')}"
+        parts.append(f"{', '.join(left)} {then}")
+    return others, {"kept": "; ".join(parts)} if others else {}
 
 
 def _curve_of(rows: Sequence[dict[str, Any]], method: str) -> list[Point]:
