@@ -11,6 +11,7 @@ RUNS = 20  # of a graph each time it is started
 MOST_S = 5  # that these may take
 _TIMES = re.compile(r"\bcount=\d+ (?:.*\bmin=(\d+)|curr=(\d+))")  # one run has no statistics
 _PROGRAM = "benchmark_model"
+_AT_ONCE = 64  # files in one command, whose length systems limit
 
 
 class Phone:
@@ -65,16 +66,17 @@ class Phone:
             return
         print(f"copying the graphs to {self._there}, which can be removed later", flush=True)
         self._shell(f"mkdir -p {self._there}")
-        for file in sorted(self._folder.glob("*.tflite")):
-            self._adb("push", str(file), f"{self._there}/{file.name}")
+        files = [str(file) for file in sorted(self._folder.glob("*.tflite"))]
+        for start in range(0, len(files), _AT_ONCE):
+            self._adb("push", *files[start : start + _AT_ONCE], f"{self._there}/")
         self._adb("push", str(self._program), f"{self._there}/{_PROGRAM}")
         self._shell(f"chmod +x {self._there}/{_PROGRAM} && touch {done}")
 
-    def graph(self, file: str) -> _OnPhone:
+    def graph(self, file: str) -> _PhoneGraph:
         """A graph, which takes turns."""
         if not (self._folder / file).exists():
             raise FileNotFoundError(2, "it is missing", str(self._folder / file))
-        return _OnPhone(self, file)
+        return _PhoneGraph(self, file)
 
     def run_s(self, file: str) -> float:
         """Seconds of the fastest run of a graph.
@@ -114,7 +116,7 @@ class Phone:
         return done.stdout
 
 
-class _OnPhone:
+class _PhoneGraph:
     """A graph on the phone."""
 
     def __init__(self, phone: Phone, file: str) -> None:

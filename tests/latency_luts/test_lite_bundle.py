@@ -34,7 +34,10 @@ ADB = """#!/bin/sh
 there() { printf %s "$1" | sed "s#/data/local/tmp#$PHONE/tmp#g; s#/sys/devices#$PHONE/sys/devices#g"; }
 echo "$*" >> "$PHONE/log"
 if [ -e "$PHONE/off" ]; then echo "adb: no devices/emulators found" >&2; exit 1; fi
-if [ "$1" = push ]; then cp "$2" "$(there "$3")"; else PATH="$PHONE:$PATH" sh -c "$(there "$2")"; fi
+if [ "$1" != push ]; then PATH="$PHONE:$PATH" sh -c "$(there "$2")"; exit; fi
+shift
+for last in "$@"; do :; done
+while [ $# -gt 1 ]; do echo copied >> "$PHONE/log"; cp "$1" "$(there "$last")"; shift; done
 """
 
 BENCHMARK = """#!/bin/sh
@@ -144,14 +147,14 @@ def test_a_phone_is_measured_by_adb(unpacked, phone, tmp_path, monkeypatch):
     done = run(unpacked, tmp_path, f"adb={program}")
     assert done.returncode == 0, done.stderr
     said = (phone / "log").read_text()
-    assert said.count("push") == len(list(unpacked.glob("*.tflite"))) + 1
+    assert said.count("copied") == len(list(unpacked.glob("*.tflite"))) + 1
     assert " taskset 80 ./benchmark_model --graph=" in said
     starts = (phone / "starts").stat().st_size
     whole = (tmp_path / "measured.jsonl").read_text().splitlines()
     (tmp_path / "measured.jsonl").write_text("\n".join(whole[: len(whole) // 2]) + '\n{"half')
     again = run(unpacked, tmp_path, f"adb={program}")
     assert again.returncode == 0, again.stderr
-    assert (phone / "log").read_text().count("push") == said.count("push")
+    assert (phone / "log").read_text().count("copied") == said.count("copied")
     assert starts < (phone / "starts").stat().st_size < 1.9 * starts
     records = [json.loads(line)["record"] for line in (tmp_path / "measured.jsonl").read_text().splitlines()[1:]]
     assert len({(record["file"], record["turn"]) for record in records}) == len(records) == len(whole) - 1
@@ -205,7 +208,7 @@ def test_another_bundle_of_the_same_name_is_copied_anew(unpacked, phone, tmp_pat
         done = run(folder, tmp_path, f"adb={program}", f"out={folder.name}.jsonl")
         assert done.returncode == 0, done.stderr
     said = (phone / "log").read_text()
-    assert said.count("push") == 2 * (len(list(unpacked.glob("*.tflite"))) + 1)
+    assert said.count("copied") == 2 * (len(list(unpacked.glob("*.tflite"))) + 1)
     assert " taskset c0 " in said
     (other / "manifest.json").write_text(json.dumps({**manifest, "threads": 9}))
     many = run(other, tmp_path, f"adb={program}", "out=many.jsonl")
