@@ -62,7 +62,7 @@ def main() -> None:
     setting = options.read(DEFAULTS, {"redesign": ("", "mobilenet_v3", *redesign.REDESIGNS)})
     trainer = Trainer(data=sources.load("fashion_mnist_mini"), recipe=Recipe(epochs=setting["epochs"]))
     redesigns = [setting["redesign"]] if setting["redesign"] else []
-    seed = seeds.find(setting["seed"], width=1.0, redesigns=redesigns, weights_path=None)
+    seed = seeds.Seed(arch=seeds.named(setting["seed"], width=1.0, redesigns=redesigns).arch)
     parent = seeds.trained_net(seed, trainer, trainer.recipe, threads=2, rng_seed=0)
     latency_ms = latency_luts.load("pixel1").latency_ms
     seed_ms = latency_ms(seed.arch)

@@ -165,7 +165,12 @@ def _callbacks(options: SearchOptions) -> tuple[str, ...]:
 def _target(options: SearchOptions) -> Target:
     if options.target is None:
         raise ValueError(f"no target: add +target=NAME; there are: {', '.join(sorted(choices('target', [])))}")
-    return options.target.asked(options.given)
+    target = options.target.asked(options.given)
+    if target.target_ms is None and target.like is None and not options.several:
+        raise ValueError(
+            "the target says neither target.target_ms, milliseconds, nor target.like, a network of the zoo; give one"
+        )
+    return target
 
 
 def _reward(options: SearchOptions) -> Reward:

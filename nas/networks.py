@@ -24,7 +24,18 @@ from search_spaces.arch import Arch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["OWN", "PRETRAINED", "Found", "Named", "class_names", "find", "named", "normalisation", "other_class"]
+__all__ = [
+    "OWN",
+    "PRETRAINED",
+    "Found",
+    "Named",
+    "class_names",
+    "find",
+    "fitted",
+    "named",
+    "normalisation",
+    "other_class",
+]
 
 OWN = "own"
 """As weights: those that lie beside the network, in its run or its file; of a network of the zoo, `PRETRAINED`."""
@@ -41,11 +52,13 @@ class Named:
     """What a name stands for.
 
     Attributes:
+        name: as it was given.
         file: of weights that belong to it, if there is one.
         config: of the run that found it, if it is one's.
         source: where it is from, in words.
     """
 
+    name: str
     arch: Arch
     file: Path | None
     config: Mapping[str, Any] | None
@@ -95,7 +108,7 @@ def named(name: str, *, width: float = 1.0, option: str = "network", mobile: boo
         ValueError: nothing of that name, a file that is no network, or a run of a newer version.
     """
     if name in zoo.names():
-        return Named(arch=zoo.get(name, width=width), file=None, config=None, source=f"{name} of the zoo")
+        return Named(name=name, arch=zoo.get(name, width=width), file=None, config=None, source=f"{name} of the zoo")
     if width != 1:
         raise ValueError(f"width={width:g} is for networks of the zoo; {option}={brief(name)} has its own widths")
     try:
@@ -104,16 +117,17 @@ def named(name: str, *, width: float = 1.0, option: str = "network", mobile: boo
         path = Path(name)
     if path.is_dir():
         if not (path / "best.json").exists() and (file := path / _UNFINISHED).exists():
-            return Named(arch=_of_weights(file), file=file, config=Run(path).config, source=f"{path}, unfinished")
+            config, source = Run(path).config, f"{path}, unfinished"
+            return Named(name=name, arch=_of_weights(file), file=file, config=config, source=source)
         if not (path / "best.json").exists():
             if parts := sorted(file.parent.name for file in path.glob("*ms/best.json")):
                 raise ValueError(f"{option}={brief(name)} has a network for each target; give {path}/{parts[0]}")
             raise ValueError(f"{option}={brief(name)}: the folder has no best.json; give the folder of a finished run")
         file = path / WEIGHTS if (path / WEIGHTS).exists() else None
-        return Named(arch=searched_net(path), file=file, config=Run(path).config, source=str(path))
+        return Named(name=name, arch=searched_net(path), file=file, config=Run(path).config, source=str(path))
     if path.is_file():
         arch, file = (_of_weights(path), path) if path.suffix == ".safetensors" else (text.from_file(path), None)
-        return Named(arch=arch, file=file, config=None, source=str(path))
+        return Named(name=name, arch=arch, file=file, config=None, source=str(path))
     names = zoo.names(mobile=mobile)
     hint = did_you_mean(name, names)
     raise ValueError(
@@ -151,20 +165,41 @@ def find(
     weights: str | Path | None = None,
     option: str = "network",
 ) -> Found:
-    """The network `name` for images of `resolution_px` and `channels`, and so many `classes`, with its weights.
+    """The network `name` (see `named`) for images and classes, with its weights (see `fitted`)."""
+    return fitted(
+        named(name, width=width, option=option),
+        resolution_px=resolution_px,
+        classes=classes,
+        channels=channels,
+        class_names=class_names,
+        weights=weights,
+        option=option,
+    )
+
+
+def fitted(
+    it: Named,
+    *,
+    resolution_px: int | None = None,
+    classes: int | None = None,
+    channels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    weights: str | Path | None = None,
+    option: str = "network",
+) -> Found:
+    """A network for images of `resolution_px` and `channels`, and so many `classes`, with its weights.
 
     Args:
-        name, width, option: see `named`.
         resolution_px, classes, channels: None: the network's own.
         class_names: by label, of the data: weights of a run for other ones have their last layer made anew; None: not
             known, so that their number counts.
         weights: None: none; `OWN`, `PRETRAINED`, or a file.
+        option: that named the network, for messages.
 
     Raises:
-        ValueError: no such network, or no such weights; weights that do not fit it (names the first that does not), or
+        ValueError: no such weights; weights that do not fit it (names the first that does not), or
             are for images of other channels.
     """
-    it = named(name, width=width, option=option)
     arch = rewrite.resolution(it.arch, resolution_px or it.arch.resolution_px)
     arch = rewrite.in_channels(arch, channels or arch.in_ch)
     arch = rewrite.classes(arch, classes or arch.classes)
@@ -173,12 +208,12 @@ def find(
     package = None
     if weights == OWN and it.file is not None:
         weights = it.file
-    elif weights == PRETRAINED or (weights == OWN and name in pretrained.PACKAGES):
+    elif weights == PRETRAINED or (weights == OWN and it.name in pretrained.PACKAGES):
         weights, package = pretrained.of(it.arch)
     elif weights == OWN:
         others = f"the folder of a finished run, its {WEIGHTS}, or {', '.join(pretrained.PACKAGES)}"
         instead = "a file of them as weights=" if option == "network" else others
-        raise ValueError(f"{option}={brief(name)} has no weights; give {instead}")
+        raise ValueError(f"{option}={brief(it.name)} has no weights; give {instead}")
     return _with_weights(arch, Path(weights).expanduser(), it, package, class_names)
 
 

@@ -55,15 +55,6 @@ class Target(Options):
         instead = self.like and given("target.like") and not given("target.target_ms")
         return self.model_copy(update={"target_ms": None}) if instead else self
 
-    @model_validator(mode="after")
-    def _says_something(self) -> "Target":
-        if self.target_ms is None and self.like is None:
-            raise ValueError(
-                "the target says neither target.target_ms, milliseconds, nor target.like, a network of the zoo; give "
-                "one"
-            )
-        return self
-
 
 class Data(Options):
     """A data set."""

@@ -6,10 +6,11 @@ from pydantic import Field
 
 from nas.training.augment import AugmentOptions
 from nas.training.recipe import Recipe
+from nas_runtime.compose import conf_dir
 from nas_runtime.kinds import Text
 from nas_runtime.options import Options
 
-__all__ = ["RecipeOptions"]
+__all__ = ["RecipeOptions", "from_scratch"]
 
 
 class RecipeOptions(Options):
@@ -63,3 +64,10 @@ class RecipeOptions(Options):
         """The recipe for a training of so many epochs, and images an update."""
         values = {name: value for name, value in self if name not in ("name", "augment")}
         return Recipe(**values, epochs=epochs, batch=batch, micro_batch=micro_batch, augmentation=self.augment.made())
+
+
+def from_scratch() -> RecipeOptions:
+    """The recipe of networks whose weights are new, where a command's own is for others: conf/recipe/cosine.yaml."""
+    from omegaconf import OmegaConf
+
+    return RecipeOptions.model_validate(OmegaConf.to_container(OmegaConf.load(conf_dir() / "recipe" / "cosine.yaml")))

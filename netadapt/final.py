@@ -1,38 +1,37 @@
-"""The end of an adaptation: its network and others trained alike, timed on this machine, and written down."""
+"""The end of an adaptation: its network and others that are trained alike, timed on this machine, and written down."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from latency_luts.unseen import described
-from nas import delivery
-from nas.executor import Executor, Shared
-from nas.seeds import final_seed
-from nas.training.pictures import of_arrays
 from nas_runtime.run import Run
 from netadapt import compare
 from netadapt.adapt import Adaptation, Step
-from netadapt.fine_tune import AndTest, FineTune, Train
-from netadapt.plan import Plan
-from netadapt.weights import TrainedNet
 from search_spaces import cost, text, timm_notation
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from netadapt.plan import Plan
 
-    from nas.training.trainer import Trainer
-    from search_spaces.torch_net import Net
-
-__all__ = ["CHANCES", "Contender", "contenders", "deliver", "result", "time_here", "train"]
+__all__ = ["ADAPTED", "CHANCES", "SCRATCH", "Contender", "better", "contenders", "result", "time_here"]
 
 CHANCES = 20  # adaptations by chance that distances are compared with
-_ADAPTED = "adapted"
-_SCRATCH = f"{_ADAPTED}, from scratch"  # where it is also tuned on from what it inherited
+ADAPTED = "adapted"
+SCRATCH = f"{ADAPTED}, from scratch"  # where it is also tuned on from what it inherited
+
+Start = Literal["finetune", "scratch", "given"]
+"""How a last training begins: with weights that were inherited from the seed, or with new ones; or it is left out,
+since the seed came with its weights."""
+
+_STARTS: Mapping[str, tuple[Start, ...]] = {
+    "finetune": ("finetune",),
+    "scratch": ("scratch",),
+    "both": ("finetune", "scratch"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,122 +42,45 @@ class Contender:
         name: ``adapted``, ``adapted, from scratch``, ``seed``, ``uniform scaling``, ``by chance``, or that of the
             published network.
         archs: one for each repetition; all the same network, except by chance.
+        start: see `Start`.
     """
 
     name: str
     archs: tuple[Arch, ...]
+    start: Start = "scratch"
 
 
-def contenders(plan: Plan, adaptation: Adaptation) -> list[Contender]:
-    """The adapted network, and what the plan compares it with."""
-    latency_ms = plan.latency.latency_ms
-    names = (_ADAPTED, _SCRATCH) if plan.final == "both" else (_ADAPTED,)
-    made = [Contender(name=name, archs=(adaptation.arch,) * plan.repeats) for name in names]
+def contenders(plan: "Plan", adaptation: Adaptation) -> list[Contender]:
+    """The adapted network, and what the plan compares it with.
+
+    At full size all that come from the seed begin as the adapted network does: with the seed's weights, as far as they
+    have its channels, if that is tuned on from them; and the seed is what it is. On small images they are trained from
+    scratch.
+    """
+    latency_ms, repeats = plan.latency.latency_ms, plan.repeats
+    starts = _STARTS[plan.final]
+    names = (ADAPTED, SCRATCH)[: len(starts)]
+    made = [
+        Contender(name=name, archs=(adaptation.arch,) * repeats, start=start)
+        for name, start in zip(names, starts, strict=True)
+    ]
+    full = plan.full is not None
+    alike, seeds = (starts[0], "given") if full else ("scratch", "scratch")
     for name in plan.compare:
         match name:
             case "seed":
-                contender = Contender(name="seed", archs=(adaptation.seed,) * plan.repeats)
+                contender = Contender(name="seed", archs=(adaptation.seed,) * repeats, start=seeds)
             case "uniform":
                 scaled = compare.uniform(adaptation.seed, latency_ms, adaptation.latency_ms)
-                contender = Contender(name="uniform scaling", archs=(scaled,) * plan.repeats)
+                contender = Contender(name="uniform scaling", archs=(scaled,) * repeats, start=alike)
             case "chance":
-                contender = Contender(name="by chance", archs=tuple(_by_chance(plan, adaptation, plan.repeats)))
+                drawn = tuple(_by_chance(plan, adaptation, repeats))
+                contender = Contender(name="by chance", archs=drawn, start=alike)
             case _:
                 published = compare.published_for(adaptation.arch, latency_ms)
-                contender = Contender(name=published.name, archs=(published,) * plan.repeats)
+                contender = Contender(name=published.name, archs=(published,) * repeats)
         made.append(contender)
     return made
-
-
-def train(
-    run: Run,
-    plan: Plan,
-    contenders: Sequence[Contender],
-    executor: Executor,
-    trainer: Shared,
-    inherited: TrainedNet | None,
-) -> dict[str, list[dict[str, Any]]]:
-    """Trains the contenders, each repetition with its own seed (`nas.seeds`), and measures them on `test`.
-
-    What is in ``final.jsonl`` is not trained again. The weights of the first adapted networks are kept for `deliver`.
-
-    Args:
-        inherited: what the adapted network starts from, if it is not ``final=scratch``.
-
-    Returns:
-        The records of each contender, in the order of their repetitions.
-
-    Raises:
-        ValueError: a training failed or diverged.
-    """
-    records = run.records("final.jsonl", "final trainings")
-    places = {}
-    for contender in contenders:
-        for i, arch in enumerate(contender.archs):
-            final = "finetune" if contender.name == _ADAPTED and inherited else "scratch"
-            identity = {"final": final, "epochs": plan.final_epochs, "rng_seed": final_seed(plan.rng_seed, i)}
-            name = _ADAPTED if contender.name == _SCRATCH else contender.name  # which it is without final=both
-            places[contender.name, i] = {"network": name, **identity, "arch": text.to_dict(arch)}
-    done = {place: record for place, about in places.items() if (record := _recorded(records.records, about))}
-    known = set(done)
-    for contender in contenders:
-        place = contender.name, 0
-        if (
-            place in done
-            and _is_ours(contender)
-            and _kept(run, trainer.get(), contender.archs[0], places[place]) is None
-        ):
-            del done[place]  # the files are another training's: it is done again for them
-    failures = []  # said at the end, so that what trains beside them is not lost
-    for i in range(plan.repeats):
-        names = [c.name for c in contenders if (c.name, i) not in done]
-        archs = [c.archs[i] for c in contenders if (c.name, i) not in done]
-        for name, evaluation in _run(plan, names, archs, i, executor, trainer, inherited):
-            if evaluation.status != "ok":
-                failures.append(f"the final training of {name} failed: {evaluation.note}")
-                continue
-            net, test_top1 = evaluation.state
-            if name in (_ADAPTED, _SCRATCH) and i == 0:
-                _keep(run, net, places[name, 0])
-            record = {**places[name, i], "holdout_top1": evaluation.top1, "test_top1": test_top1}
-            if (name, i) not in known:
-                records.append(record)
-            done[name, i] = record
-        if failures:
-            raise ValueError("; ".join(failures))
-    return {c.name: [done[c.name, i] for i in range(plan.repeats)] for c in contenders}
-
-
-def _recorded(records: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any] | None:
-    return next((dict(r) for r in records if all(r.get(key) == value for key, value in about.items())), None)
-
-
-def _run(
-    plan: Plan,
-    names: Sequence[str],
-    archs: Sequence[Arch],
-    repetition: int,
-    executor: Executor,
-    trainer: Shared,
-    inherited: TrainedNet | None,
-) -> Iterator[tuple[str, Any]]:
-    rng_seed = final_seed(plan.rng_seed, repetition)
-    recipe = replace(plan.recipe, epochs=plan.final_epochs)
-    scratch = [i for i, name in enumerate(names) if inherited is None or name != _ADAPTED]
-    task = AndTest(trainer, Train(trainer=trainer, recipe=recipe, rng_seed=rng_seed))
-    for i, evaluation in executor.run(task, [archs[i] for i in scratch]):
-        yield names[scratch[i]], evaluation
-    if inherited is not None and _ADAPTED in names:
-        recipe = replace(recipe, lr=plan.fine_tune.lr)
-        fine_tune = FineTune(
-            trainer=trainer,
-            parent=executor.share(inherited),
-            recipe=recipe,
-            inherit=plan.inherit,
-            rng_seed=rng_seed,
-        )
-        for _, evaluation in executor.run(AndTest(trainer, fine_tune), [archs[names.index(_ADAPTED)]]):
-            yield _ADAPTED, evaluation
 
 
 def time_here(run: Run, contenders: Sequence[Contender]) -> dict[str, float]:
@@ -175,7 +97,7 @@ def time_here(run: Run, contenders: Sequence[Contender]) -> dict[str, float]:
 
 
 def result(
-    plan: Plan,
+    plan: "Plan",
     adaptation: Adaptation,
     contenders: Sequence[Contender],
     trained: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -208,7 +130,7 @@ def result(
         "steps": [_step(step) for step in adaptation.steps],
         "networks": networks,
         "final": plan.final,
-        "delivered": _better(trained),
+        "delivered": better(trained),
         "final_epochs": plan.final_epochs,
         "published": published.name,
         "distance_to_published": _distances(plan, adaptation, published),
@@ -239,7 +161,7 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def _distances(plan: Plan, adaptation: Adaptation, published: Arch) -> dict[str, Any] | None:
+def _distances(plan: "Plan", adaptation: Adaptation, published: Arch) -> dict[str, Any] | None:
     """Distances to the published expansions; None if the networks do not correspond."""
     if not adaptation.steps or not compare.matched(adaptation.arch, published):
         return None
@@ -252,7 +174,7 @@ def _distances(plan: Plan, adaptation: Adaptation, published: Arch) -> dict[str,
     }
 
 
-def _by_chance(plan: Plan, adaptation: Adaptation, n: int) -> list[Arch]:
+def _by_chance(plan: "Plan", adaptation: Adaptation, n: int) -> list[Arch]:
     """`n` networks from adaptations of the same seed by chance, to the latency that `adaptation` reached."""
     if not adaptation.steps:
         return [adaptation.seed] * n
@@ -269,72 +191,9 @@ def _by_chance(plan: Plan, adaptation: Adaptation, n: int) -> list[Arch]:
     ]
 
 
-def deliver(
-    run: Run,
-    plan: Plan,
-    adapted: Arch,
-    trained: Mapping[str, Sequence[Mapping[str, Any]]],
-    trainer: "Trainer",
-    console: "Console",
-) -> None:
-    """Writes the first adapted network to the run's directory, whose weights `train` has kept (`nas.delivery`); of two
-    trainings of it the one that is better on the holdout.
-
-    Args:
-        trained: the records of each contender.
-    """
-    records = trained[_better(trained)]
-    about = {name: value for name, value in records[0].items() if not name.endswith("_top1")}
-    net = _kept(run, trainer, adapted, about)
-    assert net is not None
-    finished = delivery.Finished(
-        net=net,
-        data=of_arrays(trainer.data, trainer.identity()["images"]),
-        searched=adapted,
-        training=about,
-        recipe=delivery.in_words(replace(plan.recipe, epochs=plan.final_epochs), about["final"]),
-        holdout_top1=records[0]["holdout_top1"],
-        test_top1=records[0]["test_top1"],
-        test_top1s=tuple(record["test_top1"] for record in records),
-        latency=plan.latency,
-    )
-    delivery.deliver(run.path, finished, plan.delivery, console)
-
-
-def _is_ours(contender: Contender) -> bool:
-    return contender.name in (_ADAPTED, _SCRATCH)
-
-
-def _better(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def better(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The name of the adapted network that is delivered."""
-    ours = [name for name in (_ADAPTED, _SCRATCH) if name in trained]
+    ours = [name for name in (ADAPTED, SCRATCH) if name in trained]
     if len(ours) < 2:
-        return _ADAPTED
+        return ADAPTED
     return max(ours, key=lambda name: float(np.mean([record["holdout_top1"] for record in trained[name]])))
-
-
-def _kept(run: Run, trainer: "Trainer", arch: Arch, training: Mapping[str, Any]) -> "Net | None":
-    """The network with the weights of this training; what an earlier version left beside its files is kept, too."""
-    small, folder = trainer.small(arch), _folder(run, training)
-    if net := delivery.kept(folder, small, training):
-        return net
-    if net := delivery.kept(run.path, small, training):
-        folder.mkdir(exist_ok=True)
-        delivery.keep(folder, net, training)
-    return net
-
-
-def _folder(run: Run, training: Mapping[str, Any]) -> Path:
-    return run.path / f"final_{training['final']}"
-
-
-def _keep(run: Run, net: TrainedNet, training: Mapping[str, Any]) -> None:
-    import torch
-
-    from search_spaces.torch_net import Net
-
-    module = Net(net.arch)
-    module.load_state_dict({name: torch.tensor(array) for name, array in net.weights.items()})
-    folder = _folder(run, training)
-    folder.mkdir(parents=True, exist_ok=True)
-    delivery.keep(folder, module, training)

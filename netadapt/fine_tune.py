@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nas.training.trainer import Trainer
     from search_spaces.torch_net import Net
 
-__all__ = ["AndTest", "FineTune", "Train", "measured_top1"]
+__all__ = ["AndTest", "FineTune", "Train", "arrays_of", "measured_top1", "tensors_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,9 @@ class FineTune:
         parent: a shared `TrainedNet`.
         recipe: with `steps`; None: top-1 right after inheritance.
         inherit: which channels stay, see `netadapt.inherit.inherit`.
+        norm_images: so many training images give batch norms' statistics before top-1 is measured (as slimmable
+            networks do it, arXiv:1903.05134, section 3.2): those that are inherited are of the wider network, and those
+            of few updates still lean on them. None: they are as they are.
     """
 
     trainer: Shared
@@ -40,6 +43,7 @@ class FineTune:
     recipe: "Recipe | None"
     inherit: str
     rng_seed: int
+    norm_images: int | None = None
 
     def __call__(self, arch: Arch) -> Evaluation:
         import torch
@@ -56,15 +60,15 @@ class FineTune:
         weights, (first, second) = inherit(
             parent.arch,
             small,
-            _tensors(parent.weights),
-            (_tensors(parent.first), _tensors(parent.second)),
+            tensors_of(parent.weights),
+            (tensors_of(parent.first), tensors_of(parent.second)),
             by=self.inherit,
             rng_seed=self.rng_seed,
         )
         net = Net(small)
         net.load_state_dict(weights)
         moments = Moments(parent.updates, first, second) if first else None
-        return _trained(net, trainer, self.recipe, self.rng_seed, start, moments)
+        return _trained(net, trainer, self.recipe, self.rng_seed, start, moments, self.norm_images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,7 @@ def measured_top1(net: TrainedNet, trainer: "Trainer", split: "Split") -> float:
     from search_spaces.torch_net import Net
 
     module = Net(net.arch)
-    module.load_state_dict(_tensors(net.weights))
+    module.load_state_dict(tensors_of(net.weights))
     return top1(module, split, trainer.data, device=trainer.device)
 
 
@@ -124,8 +128,10 @@ def _trained(
     rng_seed: int,
     start: float,
     moments: "Moments | None" = None,
+    norm_images: int | None = None,
 ) -> Evaluation:
-    from nas.training.train import top1, train
+    from nas.training.datasets import drawn
+    from nas.training.train import calibrate_norms, top1, train
 
     data, device = trainer.data, trainer.device
     if recipe is not None:
@@ -134,23 +140,27 @@ def _trained(
         if trained.diverged:
             seconds = time.perf_counter() - start
             return Evaluation(top1=0.0, status="diverged", seconds=seconds, note="the loss became NaN or infinite")
+    if norm_images:
+        calibrate_norms(net, drawn(data.train, norm_images), data, device=device)
     accuracy = top1(net, data.holdout, data, device=device)
     state = TrainedNet(
         arch=net.arch,
-        weights=_arrays(net.state_dict()),
-        first=_arrays(moments.first) if moments else {},
-        second=_arrays(moments.second) if moments else {},
+        weights=arrays_of(net.state_dict()),
+        first=arrays_of(moments.first) if moments else {},
+        second=arrays_of(moments.second) if moments else {},
         updates=moments.updates if moments else 0,
         top1=accuracy,
     )
     return Evaluation(top1=accuracy, seconds=time.perf_counter() - start, state=state)
 
 
-def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, "Tensor"]:
+def tensors_of(arrays: Mapping[str, np.ndarray]) -> dict[str, "Tensor"]:
+    """Copies of the arrays of a `TrainedNet`."""
     import torch
 
     return {name: torch.tensor(array) for name, array in arrays.items()}  # a copy: shared arrays are read-only
 
 
-def _arrays(tensors: Mapping[str, "Tensor"]) -> dict[str, np.ndarray]:
+def arrays_of(tensors: Mapping[str, "Tensor"]) -> dict[str, np.ndarray]:
+    """The arrays of a `TrainedNet`."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from nas.delivery import Delivery
 from nas.options import Data, ProxyTrainingOptions, Ray, Running, RunOptions, Target
-from nas_runtime.kinds import Among, AnyPath, Mark, Several, Text
+from nas.recipe_options import RecipeOptions
+from nas_runtime.kinds import Among, Mark, Several, Text
 from nas_runtime.options import CommandOptions, Options
 from netadapt.channels import KINDS
 from netadapt.propose import SELECTIONS
@@ -44,6 +45,9 @@ class FineTuneOptions(Options):
     steps: int = Field(ge=1, le=10_000_000, description="updates of each proposal; the paper's T is 10,000")
     lr: float = Field(gt=0, le=10, description="AdamW's peak learning rate")
     holdout_images: int | None = Field(ge=1, le=10**9, description="that proposals are measured on; null: all")
+    norm_images: int | None = Field(
+        ge=2, le=10**9, description="that batch norms' statistics are taken from before that; null: as they are"
+    )
 
 
 class NetadaptOptions(CommandOptions, RunOptions, Running):
@@ -57,8 +61,8 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     delivery: Delivery
     seed: Text = Field(description="a network of the zoo (as mnasnet_a1), a run's folder or a network's file")
     width: float = Field(gt=0, le=4, description="width multiplier of a network of the zoo")
-    weights: AnyPath | None = Field(
-        description="the seed's, a safetensors file; null: those of a run directory, else the seed is trained"
+    weights: Text | None = Field(
+        description="the seed's: a file, or pretrained (a package's); null: those of a run, else the seed is trained"
     )
     redesign: Annotated[tuple[str, ...], Several(lambda: ("mobilenet_v3", *REDESIGNS), empty=True)] = Field(
         description="what is changed before adapting; mobilenet_v3 is all of it"
@@ -81,15 +85,23 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     rungs: Annotated[tuple[float, ...], _Rungs()] = Field(
         description="successive halving: shares of fine_tune.steps at which the better half of the proposals goes on"
     )
-    epochs: int = Field(ge=1, le=100_000, description="of the seed's training")
+    epochs: int | None = Field(
+        ge=1,
+        le=100_000,
+        description="of the seed's training; null: 6 on small images, of pictures 30, or 3 from weights on",
+    )
+    recipe: RecipeOptions
     final: Literal["scratch", "finetune", "both"] | None = Field(
         description="how the last training begins; both: the better is delivered; null: finetune where weights come"
     )
-    final_epochs: int = Field(ge=1, le=100_000, description="of the last training")
+    final_epochs: int | None = Field(
+        ge=1, le=100_000, description="of the last training; null: as epochs, by how that begins"
+    )
     final_repeats: int = Field(
         ge=1, le=1000, description="last trainings of each network, with seeds of their own; tables then have a spread"
     )
     ray: Ray
-    compare: Annotated[tuple[str, ...], Several(lambda: COMPARED, empty=True)] = Field(
-        description="trained beside it: the seed, the seed scaled uniformly, steps drawn by chance, MobileNetV3"
+    compare: Annotated[tuple[str, ...], Several(lambda: COMPARED, empty=True)] | None = Field(
+        description="with the seed, that scaled uniformly, steps by chance, MobileNetV3; null: the first two, and "
+        "MobileNetV3 unless weights are given"
     )

@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-import latency_luts
-from latency_luts import InterpolatedModel, LatencyModel
-from latency_luts.table import MeasuredTable
+from latency_luts import LatencyModel
 from latency_luts.unseen import described
 from nas.delivery import Delivery
+from nas.estimate import INFERENCE_SHARE, in_words, machine_factor, training_seconds_an_image
 from nas.options import Data
 from nas.plan import kept_table
+from nas.recipe_options import from_scratch
 from nas.run_data import data_of, plain
 from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
 from nas.strategies.trained import describe_images
+from nas.train_plan import place_of
 from nas.training.recipe import Recipe
 from nas_runtime.console import counted, in_ms
 from nas_runtime.run import look
+from netadapt import latency as latencies
 from netadapt import seed as seeds
 from netadapt.adapt import Rule
+from netadapt.final_full import FullSize
 from netadapt.options import NetadaptOptions
 from netadapt.propose import narrowest, propose
 from search_spaces import cost, zoo
@@ -34,9 +37,14 @@ __all__ = ["MAY_DIFFER", "Plan", "describe", "read_plan"]
 
 MAY_DIFFER = (
     *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "table_error", "dry_run"),
-    *("final", "final_epochs", "final_repeats", "compare", "delivery"),
+    *("final", "final_epochs", "final_repeats", "compare", "delivery", "recipe"),
 )
-"""Settings that change how or where an adaptation runs, but not what it finds."""
+"""Settings that change how or where an adaptation runs, but not what it finds; a seed that another recipe trains is
+another one, which is noticed when it is."""
+
+_MOST_PX = 96  # of images on which proposals are compared, unless it is given
+_MANY_STEPS = 100  # for estimates, where decaying cuts never add up
+_SMALL_EPOCHS, _TUNED_EPOCHS, _NEW_EPOCHS = 6, 3, 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,9 @@ class Plan:
     Attributes:
         data, facts: the data set, and what is known of it before it is read.
         trainer: how networks are trained.
+        full: how networks are trained at the size that they are priced for; None: trainings are on small images that
+            stand in for those.
+        epochs: of the seed's training.
         delivery: the files that the adapted network is delivered as.
         config: all settings, as ``config.yaml`` keeps them.
     """
@@ -58,7 +69,10 @@ class Plan:
     data: Data
     facts: "DataFacts"
     trainer: TrainerSettings
+    full: FullSize | None
+    epochs: int
     fine_tune: Recipe
+    norm_images: int | None
     holdout_images: int | None
     rungs: tuple[float, ...]
     final: str
@@ -74,8 +88,8 @@ class Plan:
 
     @property
     def recipe(self) -> Recipe:
-        """Of the seed's training."""
-        return self.trainer.recipe
+        """Of trainings on small images, by themselves."""
+        return replace(self.trainer.recipe, epochs=self.epochs)
 
 
 def read_plan(options: NetadaptOptions) -> Plan:
@@ -88,19 +102,32 @@ def read_plan(options: NetadaptOptions) -> Plan:
     """
     _check_rungs(options)
     _check_target_options(options)
-    named = seeds.find(
-        options.seed, width=options.width, redesigns=list(options.redesign), weights_path=options.weights
-    )
+    named = seeds.named(options.seed, width=options.width, redesigns=list(options.redesign))
     data = data_of(options.dataset, options.given, options.seed, named.config, option="seed")
-    trainer = trainer_of(options.evaluator)
-    if options.evaluator.resolution_px is not None:
-        data = data.at(options.evaluator.resolution_px)
+    whole = data.look()
+    seed = seeds.find(named, options.weights, data, whole)
+    px = options.evaluator.resolution_px
+    full = None
+    if seed.arch.resolution_px == whole.resolution_px:
+        full = _full_size(options, data, whole, seed)
+        px = px or min(_MOST_PX, whole.resolution_px)
+    if px is not None:
+        data = data.at(px)
     facts = data.look()
-    seed = seeds.with_classes(named, options.seed, facts.classes)
-    seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
-    config = {**options.written, "dataset": plain(data)}
+    trainer = trainer_of(options.evaluator)
+    if full is None:
+        seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
+    final = options.final or ("finetune" if seed.found else "scratch")
+    said = options.epochs or (options.evaluator.epochs if options.given("evaluator.epochs") else None)
+    epochs = said or _epochs(full, from_weights=seed.found is not None)
+    config = {
+        **options.written,
+        "dataset": plain(full.data if full else data),
+        "epochs": epochs,
+        "evaluator": {**options.written["evaluator"], "epochs": epochs},
+    }
     resumed = look(options.run_dir, config, kind="netadapt", may_differ=MAY_DIFFER)
-    latency = _latency(options, kept_table(options.run_dir, resumed=resumed))
+    latency = _latency(options, seed.arch, kept_table(options.run_dir, resumed=resumed))
     target_ms = _target_ms(options, seed.arch, latency)
     _check_target(seed.arch, latency, target_ms, options.kinds)
     return Plan(
@@ -112,13 +139,16 @@ def read_plan(options: NetadaptOptions) -> Plan:
         data=data,
         facts=facts,
         trainer=trainer,
+        full=full,
+        epochs=epochs,
+        norm_images=options.fine_tune.norm_images,
         fine_tune=replace(trainer.recipe, steps=options.fine_tune.steps, lr=options.fine_tune.lr, warmup=0.0),
         holdout_images=options.fine_tune.holdout_images,
         rungs=options.rungs,
-        final=options.final or ("finetune" if seed.weights else "scratch"),
-        final_epochs=options.final_epochs,
+        final=final,
+        final_epochs=options.final_epochs or _epochs(full, from_weights=final == "finetune"),
         repeats=options.final_repeats,
-        compare=options.compare,
+        compare=_compared(full, seed) if options.compare is None else options.compare,
         delivery=options.delivery,
         rng_seed=options.rng_seed,
         executor=executor_of(options, options.ray),
@@ -128,10 +158,41 @@ def read_plan(options: NetadaptOptions) -> Plan:
     )
 
 
+def _full_size(options: NetadaptOptions, data: Data, facts: "DataFacts", seed: seeds.Seed) -> FullSize:
+    """Trainings on the pictures that networks are priced for."""
+    evaluator, crop = options.evaluator, seed.found.crop if seed.found else None
+    if crop is not None and data.crop is None:
+        data = data.model_copy(update={"crop": crop})
+    batch, new = min(evaluator.batch, facts.train_images), from_scratch()
+    return FullSize(
+        data=data,
+        facts=facts,
+        tune=options.recipe.made(epochs=1, batch=batch),
+        tune_name=options.recipe.name,
+        new=new.made(epochs=1, batch=batch),
+        new_name=new.name,
+        place=place_of(evaluator.device, option="evaluator.device"),
+    )
+
+
+def _epochs(full: FullSize | None, *, from_weights: bool) -> int:
+    """Of a training that nobody has said the length of."""
+    return _SMALL_EPOCHS if full is None else _TUNED_EPOCHS if from_weights else _NEW_EPOCHS
+
+
+def _compared(full: FullSize | None, seed: seeds.Seed) -> tuple[str, ...]:
+    """What the adapted network is compared with: of given weights nothing that few epochs would have to train anew."""
+    return ("seed", "uniform") if full and seed.found else ("seed", "uniform", "published")
+
+
 def _check_target_options(options: NetadaptOptions) -> None:
-    for name, instead in (("device", "target.device"), ("ratio", "target_ms")):
-        if options.target and options.given(name):
-            raise ValueError(f"{name}= means nothing beside +target=, which says it; use {instead}=, or leave one out")
+    target = options.target
+    if target and options.given("device"):
+        raise ValueError("device= means nothing beside +target=, which says it; use target.device=, or leave one out")
+    if target and options.given("ratio") and (target.target_ms is not None or target.like is not None):
+        raise ValueError(
+            f"ratio= means nothing beside +target={target.name}, which says how fast; use target_ms=, or leave one out"
+        )
 
 
 def _check_target(seed: Arch, latency: LatencyModel, target_ms: float, kinds: tuple[str, ...]) -> None:
@@ -156,29 +217,21 @@ def _check_rungs(options: NetadaptOptions) -> None:
         raise ValueError(f"rungs={rungs} are {updates} of {steps} updates; each must be another number")
 
 
-def _latency(options: NetadaptOptions, kept: LatencyModel | None) -> LatencyModel:
-    """The model of the device. NetAdapt asks for every width, so that measured tables are interpolated."""
-    model = kept or _load(options)
-    return InterpolatedModel(model.table) if isinstance(model.table, MeasuredTable) else model
-
-
-def _load(options: NetadaptOptions) -> LatencyModel:
-    tables_dir, device = options.tables_dir, options.target.device if options.target else options.device
-    if device == "host" and "host" not in latency_luts.names(tables_dir=tables_dir) and not options.dry_run:
-        from latency_luts.build import build_for_space
-        from search_spaces import spaces
-
-        build_for_space(spaces.get("mnasnet", base_width=1.0), tables_dir=tables_dir, progress=True)
-    model = latency_luts.load(device, tables_dir=tables_dir)
-    model.check_error(options.table_error)
-    return model
+def _latency(options: NetadaptOptions, seed: Arch, kept: LatencyModel | None) -> LatencyModel:
+    """The model of the device, for networks of any width."""
+    if kept is None:
+        device = options.target.device if options.target else options.device
+        may = not options.dry_run
+        kept = latencies.load(device, seed, tables_dir=options.tables_dir, kinds=options.kinds, measure=may)
+        kept.check_error(options.table_error)
+    return latencies.for_every_width(kept)
 
 
 def _target_ms(options: NetadaptOptions, seed: Arch, latency: LatencyModel) -> float:
     target = options.target.asked(options.given) if options.target else None
     if options.target_ms is not None:
         return options.target_ms
-    if target is None:
+    if target is None or (target.target_ms is None and target.like is None):
         return options.ratio * latency.latency_ms(seed)
     if target.target_ms is not None:
         return target.target_ms
@@ -194,28 +247,68 @@ def describe(console: Console, plan: Plan) -> None:
     proposals = propose(arch, latency.latency_ms, cut_ms=plan.rule.cut_ms(1, seed_ms), kinds=plan.rule.kinds)
     count = _steps(seed_ms, plan)
     at_most = "no fixed number" if count is None else f"at most {count}"
-    weights = (
-        f"weights of {plan.seed.weights}"
-        if plan.seed.weights
-        else f"trained for {counted(plan.recipe.epochs, 'epoch')}"
-    )
     console.print(
         f"seed        {arch.name}: {in_ms(seed_ms)} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
-        f"{cost.params(arch) / 1e6:.2f} M parameters; {weights} on {plan.data.name}\n"
+        f"{cost.params(arch) / 1e6:.2f} M parameters; {_seeds_weights(plan)}\n"
         f"target      {in_ms(plan.target_ms)} ms on {latency.device}\n"
         f"latency     {described(latency, arch)}\n"
-        f"images      {describe_images(arch, plan.facts)}\n"
+        f"images      {_images(plan)}\n"
         f"steps       {at_most}, each saving {plan.rule.delta:.1%} of the seed's latency or more"
         + (f", decaying by {plan.rule.decay:g}" if plan.rule.decay < 1 else "")
         + f"; {len(proposals)} proposals in the first ({', '.join(plan.rule.kinds)})\n"
         f"fine-tuning {plan.fine_tune.steps} updates of {plan.fine_tune.batch} images a proposal, measured on "
         + f"{min(plan.holdout_images or held, held)} images of the holdout"
+        + (f", batch norms' statistics of {plan.norm_images} images" if plan.norm_images else "")
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
         + f"; {plan.rule.selection} selects; weights are inherited by {plan.inherit}\n"
-        f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}; executor {plan.executor.describe()}"
+        f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}"
+        + (f", at {plan.full.facts.resolution_px} px" if plan.full else "")
+        + f"; executor {plan.executor.describe()}\n"
+        f"estimate    {in_words(_minutes(plan, len(proposals), count))}"
     )
-    for note in plan.facts.notes:
+    for note in (*plan.facts.notes, *(plan.seed.found.notes if plan.seed.found else ())):
         console.print(f"note: {note}")
+
+
+def _seeds_weights(plan: Plan) -> str:
+    """Where the seed's weights are from, in words."""
+    found, epochs, data = plan.seed.found, counted(plan.epochs, "epoch"), plan.facts.name
+    if found is None:
+        return f"trained for {epochs} on {data}"
+    tuned = f", tuned for {epochs} on {data}, for its classes" if found.new else ""
+    return f"{found.source}, with its weights{tuned}"
+
+
+def _images(plan: Plan) -> str:
+    """What networks are trained on, and what their latencies are for, in words."""
+    full, facts = plan.full, plan.facts
+    if full is None:
+        return describe_images(plan.seed.arch, facts)
+    return (
+        f"{full.facts.resolution_px} px, {counted(facts.classes, 'class')}, {counted(facts.train_images, 'picture')} "
+        f"to train on, {facts.holdout_images:,} for the holdout; proposals are compared with {facts.resolution_px} px"
+    )
+
+
+def _minutes(plan: Plan, proposals: int, steps: int | None) -> float:
+    """About how long an adaptation takes whose steps all have as many proposals, and all save as little as they may."""
+    small = plan.trainer.small(plan.seed.arch, plan.facts)
+    seconds = machine_factor() * training_seconds_an_image(small)
+    held = min(plan.holdout_images or plan.facts.holdout_images, plan.facts.holdout_images)
+    looked_at, images, alive = held + (plan.norm_images or 0), 0.0, float(proposals)
+    for updates in (*(round(share * (plan.fine_tune.steps or 0)) for share in plan.rungs), plan.fine_tune.steps or 0):
+        images += alive * (updates * plan.fine_tune.batch + INFERENCE_SHARE * looked_at)
+        alive /= 2
+    minutes = (steps or _MANY_STEPS) * images * seconds / plan.executor.workers_here / 60
+    full, found = plan.full, plan.seed.found
+    starts = [plan.final] if plan.final != "both" else ["finetune", "scratch"]
+    starts += [starts[0]] * (len(plan.compare) - ("seed" in plan.compare))
+    if full is not None:
+        begun = full.minutes(plan.seed.arch, "finetune" if found else "scratch", plan.epochs)
+        minutes += begun * (found is None or bool(found.new))
+        return minutes + plan.repeats * sum(full.minutes(plan.seed.arch, start, plan.final_epochs) for start in starts)
+    its_epochs = plan.epochs * (found is None) + plan.final_epochs * plan.repeats * (1 + len(plan.compare))
+    return minutes + its_epochs * plan.facts.train_images * seconds / plan.executor.workers_here / 60
 
 
 def _steps(seed_ms: float, plan: Plan) -> int | None:

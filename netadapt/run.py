@@ -6,8 +6,9 @@ MobileNetV3's rule), then trains the result and sets it beside its seed, the see
 
 import functools
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -20,9 +21,10 @@ from nas_runtime.console import counted, new_console
 from nas_runtime.files import write_json
 from nas_runtime.records import Records
 from nas_runtime.run import Run, open_run
-from netadapt import final, report, weights
+from netadapt import final, final_small, report, weights
 from netadapt import seed as seeds
 from netadapt.adapt import Adaptation, adapt
+from netadapt.final_full import FullTrainings
 from netadapt.fine_tune import measured_top1
 from netadapt.options import NetadaptOptions
 from netadapt.plan import MAY_DIFFER, Plan, describe, read_plan
@@ -51,19 +53,26 @@ def main(options: NetadaptOptions) -> None:
             + (f" after {counted(known, 'evaluation')}" if known else "")
         )
         try:
-            with history.writing(), plan.executor.open() as executor:
-                start = _seed_net(console, here, plan, trainer)
-                adaptation, tuner = _adapt(console, here, plan, trainer, executor, start, history)
-                contenders = final.contenders(plan, adaptation)
-                names = ", ".join(contender.name for contender in contenders)
-                times = f", {plan.repeats} times" if plan.repeats > 1 else ""
-                console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
-                inherited = None if plan.final == "scratch" else tuner.net(len(adaptation.steps))
-                trained = final.train(here, plan, contenders, executor, executor.share(trainer), inherited)
+            with history.writing():
+                full = FullTrainings(plan, plan.full, here, trainer, console) if plan.full else None
+                trained: Mapping[str, list[dict[str, Any]]] = {}
+                start = _seed_net(console, here, plan, trainer, full)
+                with plan.executor.open() as executor:
+                    adaptation, tuner = _adapt(console, here, plan, trainer, executor, start, history)
+                    contenders = final.contenders(plan, adaptation)
+                    _say_final(console, plan, contenders)
+                    adapted = tuner.net(len(adaptation.steps))
+                    if full is None:
+                        trained = final_small.train(here, plan, contenders, executor, executor.share(trainer), adapted)
+                if full is not None:  # each of its trainings takes the whole machine
+                    trained = full.train(contenders, start, adapted)
         except KeyboardInterrupt:
             console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
             raise
-        final.deliver(here, plan, adaptation.arch, trained, trainer, console)
+        if full is None:
+            final_small.deliver(here, plan, adaptation.arch, trained, trainer, console)
+        else:
+            full.deliver(adaptation.arch, trained)
         here_ms = final.time_here(here, contenders)
         result = final.result(plan, adaptation, contenders, trained, here_ms)
         result["seconds_of_last_call"] = round(time.perf_counter() - started, 1)
@@ -72,15 +81,27 @@ def main(options: NetadaptOptions) -> None:
         report.show(console, here.path, result)
 
 
-def _seed_net(console: Console, here: Run, plan: Plan, trainer: "Trainer") -> TrainedNet:
+def _say_final(console: Console, plan: Plan, contenders: Sequence[final.Contender]) -> None:
+    names = ", ".join(contender.name for contender in contenders if contender.start != "given")
+    times = f", {plan.repeats} times" if plan.repeats > 1 else ""
+    console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
+
+
+def _seed_net(
+    console: Console, here: Run, plan: Plan, trainer: "Trainer", full: FullTrainings | None = None
+) -> TrainedNet:
     """The seed with its weights. The run keeps them: an adaptation that is continued has to begin with the same."""
     path = here.path / "steps" / "seed.safetensors"
-    if path.exists():
-        start = weights.load(path)
-        if start.arch != trainer.small(plan.seed.arch) or not seeds.unchanged(plan.seed, start):
+    known = weights.load(path) if path.exists() else None
+    now = full.seed() if full else None
+    if known is not None:
+        same = seeds.unchanged(plan.seed, known) if now is None else seeds.same_weights(known, now)
+        if known.arch != trainer.small(plan.seed.arch) or not same:
             raise ValueError(f"{here.path} began with another seed than the one that is given now; use another run_dir")
-        return start
-    if plan.seed.weights:
+        return known
+    if now is not None:
+        start = now
+    elif plan.seed.found:
         start = seeds.given_net(plan.seed, trainer)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")
     else:
@@ -115,6 +136,7 @@ def _adapt(
             rungs=plan.rungs,
             selection=plan.rule.selection,
             inherit=plan.inherit,
+            norm_images=plan.norm_images,
             rng_seed=plan.rng_seed,
         ),
         history=history,

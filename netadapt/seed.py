@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from nas import networks
 from nas.executor import SerialExecutor
+from nas.networks import Found, Named
+from nas.options import Data
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
 from netadapt import weights
@@ -21,9 +22,13 @@ from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
     from nas.training.datasets import Dataset
+    from nas.training.pictures import PictureSet
+    from nas.training.sources import DataFacts
     from nas.training.trainer import Trainer
 
-__all__ = ["Seed", "check_fits", "find", "given_net", "normalised", "trained_net", "unchanged", "with_classes"]
+__all__ = ["Seed", "check_fits", "find", "given_net", "named", "normalised", "same_weights", "trained_net", "unchanged"]
+
+AnyImages = TypeVar("AnyImages", "Dataset", "PictureSet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,115 +36,115 @@ class Seed:
     """The network to adapt.
 
     Attributes:
-        weights: the file of its weights, if there is one.
-        config: of the run that found it, if it is one's.
+        arch: as it is priced.
+        found: the same for the images of the data set, with the weights that it comes with; None: it comes with none.
     """
 
     arch: Arch
-    weights: Path | None
-    config: Mapping[str, Any] | None = None
+    found: Found | None = None
 
 
-def find(name: str, *, width: float, redesigns: list[str], weights_path: Path | None) -> Seed:
-    """The seed that a command names: a network of the zoo, a run directory, or a JSON file.
+def named(name: str, *, width: float, redesigns: list[str]) -> Named:
+    """The network that a command names as its seed: of the zoo, a run's, or a file's; redesigned, it has no weights.
 
     Raises:
         ValueError: nothing of that name, a file that is no network, or a run of a newer version.
     """
-    if weights_path is not None and not weights_path.is_file():
-        raise ValueError(f"weights={weights_path}: no such file; give a safetensors file, or leave it out")
     it = networks.named(name, width=width, option="seed", mobile=True)
-    arch, own = it.arch, it.file
-    redesigned = redesign.apply(arch, redesigns)
-    if redesigned != arch:
-        arch, own = replace(redesigned, name=f"{arch.name}+{'+'.join(redesigns)}"), None
-    return Seed(arch=arch, weights=weights_path or own, config=it.config)
+    redesigned = redesign.apply(it.arch, redesigns)
+    if redesigned == it.arch:
+        return it
+    return replace(it, arch=replace(redesigned, name=f"{it.arch.name}+{'+'.join(redesigns)}"), file=None)
 
 
-def with_classes(seed: Seed, name: str, classes: int) -> Seed:
-    """`seed`, for so many classes where it is a network of the zoo, which is for any number of them."""
-    return replace(seed, arch=rewrite.classes(seed.arch, classes)) if name in zoo.names() else seed
+def find(it: Named, weights: str | None, data: Data, facts: "DataFacts") -> Seed:
+    """The seed for a data set, with its weights.
+
+    A network of the zoo is for as many classes as there are, and priced for the size of the data's pictures, if that
+    is said; others are priced as they are.
+
+    Args:
+        weights: a file, `networks.OWN` or `networks.PRETRAINED`; None: those of a run, if it is one's.
+
+    Raises:
+        ValueError: no such weights, or weights of another network.
+    """
+    arch = it.arch
+    if it.name in zoo.names():
+        arch = rewrite.classes(rewrite.resolution(arch, data.resolution_px or arch.resolution_px), facts.classes)
+    if weights is None and it.file is None:
+        return Seed(arch=arch)
+    found = networks.fitted(
+        it,
+        resolution_px=arch.resolution_px,
+        classes=facts.classes,
+        channels=facts.channels,
+        class_names=facts.class_names,
+        weights=weights or networks.OWN,
+        option="seed",
+    )
+    return Seed(arch=rewrite.classes(rewrite.in_channels(found.arch, arch.in_ch), arch.classes), found=found)
 
 
 def check_fits(seed: Seed, small: Arch, data: str) -> None:
-    """Refuses a file of weights that are not those of the network `small`, by their names and shapes.
-
-    Args:
-        data: name of the data set, for the message.
+    """Refuses weights that the network `small`, of an adaptation on small images, cannot begin with.
 
     Raises:
-        ValueError: no safetensors, or weights of another network; names the first that does not fit.
+        ValueError: their last layer is for other classes, or they do not fit; names the first that does not.
     """
-    if seed.weights is None:
+    if seed.found is None:
         return
-    import torch
-    from safetensors import SafetensorError, safe_open
-
     from search_spaces.torch_net import check_weights
 
-    try:
-        with safe_open(seed.weights, framework="numpy") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as e:
+    assert seed.found.weights is not None
+    if seed.found.new:
         raise ValueError(
-            f"weights={seed.weights} cannot be read: {e}; weights of others become a seed by python -m nas.train "
-            f"network={seed.arch.name.split(' ')[0]} weights={seed.weights}, whose folder is then the seed"
-        ) from None
+            f"{'; '.join(seed.found.notes)}, for images of {data}: what is new has to be trained first, by python -m "
+            "nas.train network=... weights=..., whose folder is then the seed"
+        )
     try:
-        check_weights(small, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+        check_weights(small, seed.found.weights)
     except ValueError as e:
-        raise ValueError(f"{seed.weights}: {e}, for images of {data}") from None
+        raise ValueError(f"{seed.found.source}: {e}, for images of {data}") from None
 
 
-def normalised(seed: Seed, data: "Dataset") -> "Dataset":
-    """`data` as the seed's weights know it: normalised by the mean and deviation of the run that trained them."""
-    mean, std = (None, None) if seed.weights is None else networks.normalisation(seed.weights)
-    if mean is None or std is None or len(mean) != data.channels:
+def normalised(seed: Seed, data: AnyImages) -> AnyImages:
+    """`data` as the seed's weights know it: normalised by the mean and deviation of their training."""
+    found = seed.found
+    if found is None or found.mean is None or found.std is None or len(found.mean) != data.channels:
         return data
-    return replace(data, mean=mean, std=std)
+    return replace(data, mean=found.mean, std=found.std)
 
 
 def given_net(seed: Seed, trainer: "Trainer") -> TrainedNet:
-    """The seed with the weights in its file.
-
-    Raises:
-        ValueError: no such file, no safetensors, or weights that do not fit; names the first that does not.
-    """
-    import torch
-
+    """The seed with the weights that it comes with, which fit (`check_fits`)."""
     from nas.training.train import top1
+    from netadapt.fine_tune import arrays_of
     from search_spaces.torch_net import Net
 
-    small = trainer.small(seed.arch)
-    check_fits(seed, small, trainer.data.name)
-    arrays = _arrays(seed.weights)
-    net = Net(small)
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    assert seed.found is not None
+    assert seed.found.weights is not None
+    net = Net(trainer.small(seed.arch))
+    net.load_state_dict(seed.found.weights)
+    arrays = arrays_of(net.state_dict())
     accuracy = top1(net, trainer.data.holdout, trainer.data, device=trainer.device)
-    return TrainedNet(arch=small, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
+    return TrainedNet(arch=net.arch, weights=arrays, first={}, second={}, updates=0, top1=accuracy)
 
 
 def unchanged(seed: Seed, start: TrainedNet) -> bool:
-    """Whether the file of weights, if there is one, still holds what an adaptation began with."""
-    if seed.weights is None:
+    """Whether the weights that the seed comes with, if there are any, are still what an adaptation began with."""
+    if seed.found is None or seed.found.weights is None:
         return True
-    arrays = _arrays(seed.weights)
-    return arrays.keys() == start.weights.keys() and all(
-        np.array_equal(array, start.weights[name]) for name, array in arrays.items()
-    )
+    its = {name: tensor.numpy() for name, tensor in seed.found.weights.items()}
+    return _equal(its, start.weights)
 
 
-def _arrays(path: Path | None) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def same_weights(a: TrainedNet, b: TrainedNet) -> bool:
+    return _equal(a.weights, b.weights)
 
-    assert path is not None
-    try:
-        return load_file(path)
-    except TypeError as e:
-        raise ValueError(f"weights={path} cannot be read: {e}; save them as float32") from None
-    except (OSError, SafetensorError) as e:
-        raise ValueError(f"weights={path} cannot be read: {e}") from None
+
+def _equal(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(array, b[name]) for name, array in a.items())
 
 
 def trained_net(seed: Seed, trainer: "Trainer", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:

@@ -28,12 +28,14 @@ class Contest:
             proposals are fine-tuned for T steps.
         selection: see `netadapt.propose.ranking`.
         inherit: which channels a proposal keeps, see `netadapt.inherit.inherit`.
+        norm_images: see `netadapt.fine_tune.FineTune`.
     """
 
     recipe: Recipe
     rungs: tuple[float, ...] = ()
     selection: str = "ratio"
     inherit: str = "l2"
+    norm_images: int | None = None
     rng_seed: int = 0
 
     @property
@@ -191,6 +193,7 @@ class FineTuning:
             parent=self._parent[1],
             recipe=replace(self._contest.recipe, steps=updates) if updates else None,
             inherit=self._contest.inherit,
+            norm_images=self._contest.norm_images,
             rng_seed=self._contest.rng_seed + 1000 * step,
         )
 

@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.training import on_gpu
 from nas.training.datasets import Dataset, Split
@@ -25,6 +26,7 @@ __all__ = [
     "Trained",
     "augmented",
     "batches",
+    "calibrate_norms",
     "new_net",
     "normalise",
     "top1",
@@ -147,6 +149,24 @@ def top1(net: nn.Module, split: Split, data: Dataset, *, device: str = "cpu") ->
             y = torch.from_numpy(split.labels[start : start + batch]).to(device)
             correct += (net(x).argmax(1) == y).sum()
     return correct.item() / len(split)
+
+
+@torch.no_grad()
+def calibrate_norms(net: nn.Module, split: Split, data: Dataset, *, device: str = "cpu") -> None:
+    """Gives the batch norms of `net` the statistics of the images of `split`, as they are, instead of running ones."""
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
+    before = [norm.momentum for norm in norms]
+    batch = min(on_gpu.at_a_time(device, data.resolution_px), len(split))
+    net.to(device).train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    with on_gpu.many_shapes(device, data.resolution_px):
+        for start in range(0, len(split) - batch + 1, batch):  # a smaller batch would count as much as the others
+            net(normalise(torch.from_numpy(split.images[start : start + batch]), data, device))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    net.eval()
 
 
 def batches(split: Split, data: Dataset, recipe: Recipe, *, rng: np.random.Generator, device: str):

@@ -38,7 +38,7 @@ def reads_w(options: SearchOptions) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+target=pixel1_smal"], "no target 'pixel1_smal'; did you mean pixel1_small?; allowed: host_large"),
+        (["+target=pixel1_smal"], "no target 'pixel1_smal'; did you mean pixel1_small?; allowed: host, host_large"),
         (["target=pixel1_small"], "target is not set yet; write +target=..."),
         ([TARGET, "sampels=3"], "no setting 'sampels'; did you mean samples?"),
         ([TARGET, "+sampels=3"], "no setting 'sampels'; did you mean samples?"),
@@ -57,7 +57,7 @@ def reads_w(options: SearchOptions) -> None:
         ([TARGET, "evaluator=null"], "evaluator=null: it must be one name; allowed: proxy_training"),
         ([TARGET, "space=null"], "space=null: it must be one name; allowed: accel_nasbench"),
         ([TARGET, "dataset=[]"], "dataset=[]: it must be one name; allowed: cifar10"),
-        (["target=null"], "target=null: it must be one name; allowed: host_large"),
+        (["target=null"], "target=null: it must be one name; allowed: host, host_large"),
         ([TARGET, "w=-1,-2"], "w=-1,-2: a list is written w=[-1,-2]; -m runs one job for each value"),
         ([TARGET, "w"], "w: write name=value, or quote: "),
         ([TARGET, "w=["], "w=[: write name=value, or quote: "),
@@ -84,7 +84,7 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["w=-0.15"], "no target: add +target=NAME; there are: host_large, host_small, pixel1_large, pixel1_small"),
+        (["w=-0.15"], "no target: add +target=NAME; there are: host, host_large, host_small, pixel1_large, pixel1_small"),
         ([TARGET, "w=0.1"], "w=0.1: it must be a number "),
         ([TARGET, "w=fast"], "w=fast: it must be a number "),
         ([TARGET, "samples=0"], "samples=0: it must be a whole number at least 1"),
@@ -171,7 +171,7 @@ def test_own_configs(here, capfd):
     assert call(task, SearchOptions, ["-cd", ".", "+target=mine", "+lab=quick"]) == 0
     assert capfd.readouterr().out == "7.0 3\n"
     for arguments, message in {
-        ("+target=mien",): "no target 'mien'; did you mean mine?; allowed: host_large",
+        ("+target=mien",): "no target 'mien'; did you mean mine?; allowed: host, host_large",
         ("+target=typo",): "no setting 'target.target_mss'; did you mean target.target_ms?",
         ("+target=mine", "+lab=a"): "no setting 'lab'; ",
         ("+target=mine", "+lab=quik"): "no lab 'quik'; did you mean quick?",
@@ -182,7 +182,7 @@ def test_own_configs(here, capfd):
 
 def test_all_targets_have_the_same_settings():
     files = sorted((conf_dir() / "target").glob("*.yaml"))
-    assert len(files) == 6
+    assert len(files) == 7
     assert {tuple(OmegaConf.load(file)) for file in files} == {("name", "device", "target_ms", "like", "base_width")}
     options = read(SearchOptions, plain(compose("search", [TARGET, "target.target_ms=null", "target.like=mnasnet_a1"])))
     assert options.target

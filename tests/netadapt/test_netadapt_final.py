@@ -17,7 +17,7 @@ from nas.training.trainer import Trainer
 from nas.trial import Evaluation
 from nas_runtime.records import Records
 from nas_runtime.run import Run
-from netadapt import compare, final
+from netadapt import compare, final, final_small
 from netadapt.adapt import Adaptation, Rule, Step
 from netadapt.channels import groups, narrow
 from netadapt.final import Contender
@@ -29,7 +29,7 @@ from search_spaces.arch import Arch, ConvBN
 from tests.nas.test_splits import TINY, trained
 
 ADAPTED, SEED = zoo.get("mnasnet_small", width=0.35), zoo.get("mnasnet_small", width=0.5)
-KEEP, KEPT = final._keep, final._kept
+KEEP, KEPT = final_small._keep, final_small._kept
 NET = TrainedNet(arch=ADAPTED, weights={}, first={}, second={}, updates=0, top1=0.7)
 
 
@@ -56,17 +56,16 @@ def train(folder, executor, *, how: str, rng_seed: int = 0):
         fine_tune=Recipe(epochs=1, lr=0.001),
         inherit="l2",
     )
-    names = ("adapted", "adapted, from scratch") if how == "both" else ("adapted",)
-    contenders = [Contender(name=name, archs=(ADAPTED,) * 2) for name in names]
+    starts = {"adapted": how} if how != "both" else {"adapted": "finetune", "adapted, from scratch": "scratch"}
+    contenders = [Contender(name=name, archs=(ADAPTED,) * 2, start=start) for name, start in starts.items()]
     contenders.append(Contender(name="seed", archs=(SEED,) * 2))
-    inherited = None if how == "scratch" else NET
-    return final.train(Run(folder), plan, contenders, executor, executor.share(None), inherited)
+    return final_small.train(Run(folder), plan, contenders, executor, executor.share(None), NET)
 
 
 @pytest.fixture(autouse=True)
 def no_weights_are_kept_and_little_is_drawn(monkeypatch):
-    monkeypatch.setattr(final, "_keep", lambda *_: None)
-    monkeypatch.setattr(final, "_kept", lambda *_: NET)
+    monkeypatch.setattr(final_small, "_keep", lambda *_: None)
+    monkeypatch.setattr(final_small, "_kept", lambda *_: NET)
     monkeypatch.setattr(final, "CHANCES", 4)
 
 
@@ -108,9 +107,9 @@ def test_of_both_the_better_is_delivered_and_what_is_known_of_either_counts(tmp_
     assert len(executor.tasks) == 6
     accuracies = {"adapted": (0.7, 0.8), "adapted, from scratch": (0.9, 0.5), "seed": (1.0, 1.0)}
     records = {name: [{"holdout_top1": each} for each in its] for name, its in accuracies.items()}
-    assert final._better(records) == "adapted"
+    assert final.better(records) == "adapted"
     records["adapted, from scratch"][1]["holdout_top1"] = 0.7
-    assert final._better(records) == "adapted, from scratch"
+    assert final.better(records) == "adapted, from scratch"
 
 
 def test_a_final_training_that_fails_is_named(tmp_path):
@@ -148,9 +147,15 @@ def adaptation(*widths: int) -> Adaptation:
     )
 
 
-def plan(*names: str, repeats: int = 2) -> SimpleNamespace:
+def plan(*names: str, repeats: int = 2, how: str = "finetune", full: object = None) -> SimpleNamespace:
     return SimpleNamespace(
-        latency=MODEL, repeats=repeats, compare=names, rule=Rule(kinds=("expansion",)), final="finetune", final_epochs=5
+        latency=MODEL,
+        repeats=repeats,
+        compare=names,
+        rule=Rule(kinds=("expansion",)),
+        final=how,
+        final_epochs=5,
+        full=full,
     )
 
 
@@ -169,6 +174,10 @@ def test_an_adapted_network_is_compared_with_what_the_plan_says():
     assert first != second
     assert max(map(MODEL.latency_ms, (first, second, scaled))) <= found.latency_ms
     assert [each.name for each in final.contenders(plan(), found)] == ["adapted"]
+    everything = [each.start for each in final.contenders(plan(*names), found)]
+    assert everything == ["finetune", "scratch", "scratch", "scratch", "scratch"]
+    full = [each.start for each in final.contenders(plan(*names, how="both", full="pictures"), found)]
+    assert full == ["finetune", "scratch", "scratch", "finetune", "finetune", "given"]
     nothing = {each.name: each.archs for each in final.contenders(plan("chance", repeats=3), adaptation())}
     assert nothing == {"adapted": (A1,) * 3, "by chance": (A1,) * 3}
 
@@ -231,16 +240,16 @@ def test_blocks_that_timm_has_no_words_for_are_said_field_by_field():
 
 
 def test_the_first_adapted_network_is_kept_and_delivered(tmp_path, stripes, monkeypatch):
-    monkeypatch.setattr(final, "_kept", KEPT)
+    monkeypatch.setattr(final_small, "_kept", KEPT)
     net, run, trainer = trained(), Run(tmp_path), Trainer(data=stripes, recipe=Recipe())
     training = {"network": "adapted", "final": "finetune", "rng_seed": 3}
     KEEP(run, net, training)
     assert KEPT(run, trainer, TINY, {**training, "rng_seed": 4}) is None
     given = []
-    monkeypatch.setattr(final.delivery, "deliver", lambda *its: given.append(its))
+    monkeypatch.setattr(final_small.delivery, "deliver", lambda *its: given.append(its))
     records = [{**training, "holdout_top1": 0.7, "test_top1": 0.6}, {"holdout_top1": 0.5, "test_top1": 0.4}]
     asked = SimpleNamespace(**vars(plan()), recipe=Recipe(epochs=1), delivery="options")
-    final.deliver(run, asked, TINY, {"adapted": records, "seed": []}, trainer, "console")
+    final_small.deliver(run, asked, TINY, {"adapted": records, "seed": []}, trainer, "console")
     ((folder, finished, options, console),) = given
     assert (folder, options, console) == (run.path, "options", "console")
     assert (finished.searched, finished.training, finished.latency) == (TINY, training, MODEL)

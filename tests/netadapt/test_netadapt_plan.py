@@ -71,13 +71,13 @@ def test_a_run_whose_data_is_not_known_says_so(found):
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything_begins(tmp_path, found):
-    with pytest.raises(ValueError, match=r"found/best.safetensors: .* give the weights of this network, for images of"):
+    with pytest.raises(ValueError, match=r"found/best.safetensors: .* give the weights of this network"):
         plan("seed=mobilenet_v3_small", f"weights={found / 'best.safetensors'}")
     save_file({"a": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other.safetensors: the weights lack "):
+    with pytest.raises(ValueError, match=r"other.safetensors: a layer without a name .* is no convolution"):
         plan(f"seed={found}", f"weights={tmp_path / 'other.safetensors'}")
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=r"weights=.*broken.safetensors cannot be read"):
+    with pytest.raises(ValueError, match=r"weights=.*broken.safetensors.* cannot be read"):
         plan(f"seed={found}", f"weights={tmp_path / 'broken.safetensors'}")
 
 

@@ -1,12 +1,12 @@
 """Where an adaptation starts: whose trained seed is taken again, and whose is refused."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from nas.networks import Found
 from nas.training.datasets import Split
 from nas.training.recipe import Recipe
 from nas.training.trainer import Trainer
@@ -14,7 +14,7 @@ from nas_runtime.run import Run
 from netadapt import run, seed, weights
 from search_spaces import zoo
 
-SEED = seed.Seed(arch=zoo.get("mnasnet_small", width=0.35), weights=None)
+SEED = seed.Seed(arch=zoo.get("mnasnet_small", width=0.35))
 
 
 def test_a_trained_seed_is_that_of_its_labels(stripes, tmp_path, monkeypatch):
@@ -40,21 +40,12 @@ def test_an_adaptation_goes_on_with_the_seed_that_it_began_with(change, stripes,
         goes_on(replace(SEED, arch=replace(SEED.arch, **change)))
 
 
-def test_images_are_normalised_as_those_were_that_the_seed_was_trained_with(stripes, tmp_path):
-    given = replace(SEED, weights=tmp_path / "best.safetensors")
+def test_images_are_normalised_as_those_were_that_the_seed_was_trained_with(stripes):
+    def found(mean, std) -> seed.Seed:
+        return replace(SEED, found=Found(arch=SEED.arch, weights={}, source="a run", mean=mean, std=std))
+
     assert seed.normalised(SEED, stripes) is stripes
-    assert seed.normalised(given, stripes) is stripes  # nothing is said beside them
-    for mean, std in (([0.25], [0.5]), ([0.1, 0.2, 0.3], [1, 1, 1])):
-        its = {"best.safetensors": {"then_subtract": mean, "then_divide_by": std}}
-        (tmp_path / "preprocess.json").write_text(json.dumps(its))
-        found = seed.normalised(given, stripes)
-        assert (found.mean, found.std) == (((0.25,), (0.5,)) if len(mean) == 1 else (stripes.mean, stripes.std))
-        assert found.train is stripes.train
-
-
-def test_weights_of_others_are_no_seed_but_become_one(tmp_path):
-    (tmp_path / "w.pth").write_bytes(b"PK")
-    with pytest.raises(
-        ValueError, match="w.pth cannot be read: .*; weights of others become a seed by python -m nas.tra"
-    ):
-        seed.check_fits(replace(SEED, weights=tmp_path / "w.pth"), SEED.arch, "x")
+    assert seed.normalised(found(None, None), stripes) is stripes
+    assert seed.normalised(found((0.1, 0.2, 0.3), (1.0, 1.0, 1.0)), stripes) is stripes  # of other images
+    its = seed.normalised(found((0.25,), (0.5,)), stripes)
+    assert (its.mean, its.std, its.train) == ((0.25,), (0.5,), stripes.train)
