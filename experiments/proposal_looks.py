@@ -114,13 +114,13 @@ def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[fl
     *halves, reference = long
     # a half is judged by the other half, which it is no part of
     rows = [
-        _row("reference", [reference.order], [reference]),
-        _row("one half of the reference, by the other", [half.order for half in halves], halves[::-1]),
+        row("reference", [reference.order], [reference]),
+        row("one half of the reference, by the other", [half.order for half in halves], halves[::-1]),
     ]
     for updates, repetitions in LOOKS.items():
         for part, images in enumerate(PARTS):
             orders = [ranking(proposals, values(updates, s, part), parent[part]) for s in range(repetitions)]
-            rows.append(_row(f"{updates} updates, {images} images", orders, [reference] * repetitions))
+            rows.append(row(f"{updates} updates, {images} images", orders, [reference] * repetitions))
     for first, then in ((0, 8), (4, 16), (0, 16)):
         for part, images in ((1, 1000), (2, 2000)):
             orders = []
@@ -129,7 +129,7 @@ def report(setting: dict, proposals: list[Proposal], done: dict, parent: list[fl
                 half = set(early[: -(-len(early) // 2)])
                 orders.append([i for i in ranking(proposals, values(then, s, part), parent[part]) if i in half])
             name = f"halved after {first}, then {then} updates, {images} images"
-            rows.append(_row(name, orders, [reference] * LOOKS[then]))
+            rows.append(row(name, orders, [reference] * LOOKS[then]))
     title = f"{setting['seed']} {setting['redesign']}: looks at the proposals of step 1, delta={setting['delta']:g}"
     origin = provenance.of("the seed's training 0; looks 0 to 2, the reference 1000 and 1001", runs=(RUNS,))
     tables.show(title, rows, tables.named("proposal_looks", setting, DEFAULTS), origin=origin)
@@ -159,7 +159,7 @@ class Long:
         return 100 * (self.top1 - self.parent) / self.saved
 
 
-def _row(look: str, orders: Sequence[list[int]], judges: Sequence[Long]) -> dict[str, str]:
+def row(look: str, orders: Sequence[list[int]], judges: Sequence[Long]) -> dict[str, str]:
     """What a look is worth: its orders of the proposals, the best first, one a repetition, each by its judge."""
     taus, places, gains = [], [], []
     for order, judge in zip(orders, judges, strict=True):

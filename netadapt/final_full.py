@@ -19,7 +19,7 @@ from nas_runtime.console import counted
 from nas_runtime.run import Run
 from netadapt.final import ADAPTED, Contender, better
 from netadapt.seed import normalised
-from netadapt.weights import TrainedNet
+from netadapt.weights import BY_IMAGES, IMPORTANCE_IMAGES, TrainedNet
 from search_spaces import text
 from search_spaces.arch import Arch
 
@@ -250,9 +250,14 @@ class FullTrainings:
     def _inherited(self, parent: TrainedNet, arch: Arch) -> "Mapping[str, Tensor]":
         """The weights of `parent` that `arch`, which is as it was priced, has channels for."""
         from netadapt.fine_tune import tensors_of
+        from netadapt.importance import by_images
         from netadapt.inherit import inherit
 
-        weights, _ = inherit(parent.arch, self._trainer.small(arch), tensors_of(parent.weights), by=self._plan.inherit)
+        by, its = self._plan.inherit, tensors_of(parent.weights)
+        found = None
+        if by in BY_IMAGES:
+            found = by_images(parent.arch, its, self._trainer.data, by=by, images=IMPORTANCE_IMAGES)
+        weights, _ = inherit(parent.arch, self._trainer.small(arch), its, by=by, importance=found)
         return weights
 
     def _teacher(self) -> "Teacher | None":

@@ -33,6 +33,7 @@ class FineTune:
         parent: a shared `TrainedNet`.
         recipe: with `steps`; None: top-1 right after inheritance.
         inherit: which channels stay, see `netadapt.inherit.inherit`.
+        importance: of the parent's channels, shared, where that goes by images; None: it does not.
         norm_images: so many training images give batch norms' statistics before top-1 is measured (as slimmable
             networks do it, arXiv:1903.05134, section 3.2): those that are inherited are of the wider network, and those
             of few updates still lean on them. None: they are as they are.
@@ -43,6 +44,7 @@ class FineTune:
     recipe: "Recipe | None"
     inherit: str
     rng_seed: int
+    importance: Shared | None = None
     norm_images: int | None = None
 
     def __call__(self, arch: Arch) -> Evaluation:
@@ -63,6 +65,7 @@ class FineTune:
             tensors_of(parent.weights),
             (tensors_of(parent.first), tensors_of(parent.second)),
             by=self.inherit,
+            importance=self.importance and self.importance.get(),
             rng_seed=self.rng_seed,
         )
         net = Net(small)

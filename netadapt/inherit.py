@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from netadapt.channels import Layer, layer_groups, layers, makes_channels
-from netadapt.weights import INHERIT
+from netadapt.importance import by_weights
+from netadapt.weights import BY_IMAGES, INHERIT
 from search_spaces import torch_net
 from search_spaces.arch import Arch
-from search_spaces.ops import Linear
 
 __all__ = ["inherit"]
 
 
 def inherit(
     parent: Arch, child: Arch, weights: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]] = (), *,
-    by: str = "l2", rng_seed: int = 0,
+    by: str = "l2", importance: Mapping[Layer, Tensor] | None = None, rng_seed: int = 0,
 ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:  # fmt: skip
     """The weights of `child`: those of `parent` without the channels that it does not have.
 
@@ -27,14 +27,15 @@ def inherit(
         parent, child: networks of the same blocks, of different widths.
         weights: of the parent, as `torch_net.Net.state_dict`.
         others: what goes with the parent's parameters by name, like an optimizer's moments; new ones are zero.
-        by: which channels stay: ``l2``, those whose filters have the largest L2 norm (over all layers that write the
-            channels), in their order (NetAdapt, arXiv:1804.03230, section 3.3); ``truncate``, the first ones.
+        by: which channels stay, in their order: those that matter most, over all layers that write them (see
+            `netadapt.importance`; by default those with the largest filters); ``truncate``: the first ones.
+        importance: of each layer's channels, where `by` goes by images; None: by the parent's weights.
 
     Returns:
         the child's weights, and its `others`.
 
     Raises:
-        ValueError: the networks do not have the same blocks, or `weights` do not fit `parent`.
+        ValueError: the networks do not have the same blocks, `weights` do not fit `parent`, or there is no importance.
     """
     if by not in INHERIT:
         raise ValueError(f"weights cannot be inherited by {by!r}; allowed: {', '.join(INHERIT)}")
@@ -47,7 +48,13 @@ def inherit(
             f"{child.norm_eps:g}; give the child its parent's norm_eps"
         )
     torch_net.check_weights(parent, weights)
-    kept = _kept(parent, child, ends, weights, by)
+    if by == "truncate":
+        importance = None
+    elif by not in BY_IMAGES:
+        importance = by_weights(parent, weights, by)
+    elif importance is None:
+        raise ValueError(f"by={by} goes by images: give importance=netadapt.importance.by_images(...)")
+    kept = _kept(parent, child, ends, importance)
     new = torch_net.build(child, generator=torch.Generator().manual_seed(rng_seed)).state_dict()
     depthwise = {layer for layer, op in layers(parent).items() if not makes_channels(op)}
     inherited = {name: _narrowed(name, weights[name], value, ends, kept, depthwise) for name, value in new.items()}
@@ -62,27 +69,28 @@ def inherit(
 
 
 def _kept(
-    parent: Arch, child: Arch, ends: Mapping[Layer, tuple[Layer, Layer]], weights: Mapping[str, Tensor], by: str
+    parent: Arch, child: Arch, ends: Mapping[Layer, tuple[Layer, Layer]], importance: Mapping[Layer, Tensor] | None
 ) -> dict[Layer, Tensor]:
-    """For each group of channels (its representative) the places in the parent of the child's channels."""
-    norms: dict[Layer, Tensor] = {}
+    """For each group of channels (its representative) the places in the parent of the child's channels: the most
+    important ones; without importances the first."""
+    scores: dict[Layer, Tensor] = {}
+    channels = {ends[layer][1]: op.out_ch for layer, op in layers(parent).items() if makes_channels(op)}
     wanted: dict[Layer, int] = {}
     for (i, name), op in layers(child).items():
         read, write = ends[i, name]
         wanted[read], wanted[write] = op.in_ch, op.out_ch
         if not makes_channels(op) or name == "se_expand":
             continue  # they keep channels that others make
-        inner = "linear" if isinstance(op, Linear) else "conv"
-        weight = weights[f"blocks.{i}.{name}.{inner}.weight"]
-        norms[write] = norms.get(write, 0) + weight.float().flatten(1).square().sum(1)
+        if importance is not None:
+            scores[write] = scores.get(write, 0) + importance[i, name]
     kept = {}
     for group, n in wanted.items():
-        if group not in norms:  # the image
+        if group not in channels:  # the image
             kept[group] = torch.arange(n)
-        elif by == "truncate" or n >= len(norms[group]):
-            kept[group] = torch.arange(min(n, len(norms[group])))
+        elif group not in scores or n >= channels[group]:
+            kept[group] = torch.arange(min(n, channels[group]))
         else:
-            order = torch.argsort(norms[group], descending=True, stable=True)
+            order = torch.argsort(scores[group], descending=True, stable=True)
             kept[group] = order[:n].sort().values
     return kept
 

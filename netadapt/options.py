@@ -79,7 +79,7 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
         description="ratio: least accuracy lost a millisecond (MobileNetV3); accuracy: most accurate (NetAdapt)"
     )
     inherit: Annotated[str, Among(lambda: INHERIT)] = Field(
-        description="channels that stay; l2: those with the largest filters; truncate: the first ones"
+        description="channels that stay: largest filters, batch norm scales, effect on the loss, outputs; or the first"
     )
     fine_tune: FineTuneOptions
     rungs: Annotated[tuple[float, ...], _Rungs()] = Field(

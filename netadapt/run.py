@@ -34,6 +34,8 @@ from netadapt.weights import TrainedNet
 if TYPE_CHECKING:
     from nas.training.trainer import Trainer
 
+_OTHER_SEED = "{} began with another seed than the one that is given now; use another run_dir"
+
 
 def main(options: NetadaptOptions) -> None:
     console = new_console()
@@ -56,7 +58,11 @@ def main(options: NetadaptOptions) -> None:
             with history.writing():
                 full = FullTrainings(plan, plan.full, here, trainer, console) if plan.full else None
                 trained: Mapping[str, list[dict[str, Any]]] = {}
-                start = _seed_net(console, here, plan, trainer, full)
+                if full is None:
+                    start = seed = _seed_net(console, here, plan, trainer)
+                else:
+                    seed = full.seed()
+                    start = _seed_for_smaller_images(console, here, plan, trainer, seed)
                 with plan.executor.open() as executor:
                     adaptation, tuner = _adapt(console, here, plan, trainer, executor, start, history)
                     contenders = final.contenders(plan, adaptation)
@@ -65,7 +71,7 @@ def main(options: NetadaptOptions) -> None:
                     if full is None:
                         trained = final_small.train(here, plan, contenders, executor, executor.share(trainer), adapted)
                 if full is not None:  # each of its trainings takes the whole machine
-                    trained = full.train(contenders, start, adapted)
+                    trained = full.train(contenders, seed, adapted)
         except KeyboardInterrupt:
             console.print(f"stopped; nothing is lost: continue with the same command and run_dir={here.path}")
             raise
@@ -87,21 +93,15 @@ def _say_final(console: Console, plan: Plan, contenders: Sequence[final.Contende
     console.print(f"final training: {names}, {counted(plan.final_epochs, 'epoch')} each{times}")
 
 
-def _seed_net(
-    console: Console, here: Run, plan: Plan, trainer: "Trainer", full: FullTrainings | None = None
-) -> TrainedNet:
+def _seed_net(console: Console, here: Run, plan: Plan, trainer: "Trainer") -> TrainedNet:
     """The seed with its weights. The run keeps them: an adaptation that is continued has to begin with the same."""
     path = here.path / "steps" / "seed.safetensors"
-    known = weights.load(path) if path.exists() else None
-    now = full.seed() if full else None
-    if known is not None:
-        same = seeds.unchanged(plan.seed, known) if now is None else seeds.same_weights(known, now)
-        if known.arch != trainer.small(plan.seed.arch) or not same:
-            raise ValueError(f"{here.path} began with another seed than the one that is given now; use another run_dir")
-        return known
-    if now is not None:
-        start = now
-    elif plan.seed.found:
+    if path.exists():
+        start = weights.load(path)
+        if start.arch != trainer.small(plan.seed.arch) or not seeds.unchanged(plan.seed, start):
+            raise ValueError(_OTHER_SEED.format(here.path))
+        return start
+    if plan.seed.found:
         start = seeds.given_net(plan.seed, trainer)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout")
     else:
@@ -111,6 +111,26 @@ def _seed_net(
         start = seeds.trained_net(plan.seed, trainer, plan.recipe, threads=threads, rng_seed=plan.rng_seed)
         console.print(f"the seed has top-1 {start.top1:.1%} on the holdout ({time.perf_counter() - begun:.0f} s)")
     weights.save(start, path)
+    return start
+
+
+def _seed_for_smaller_images(
+    console: Console, here: Run, plan: Plan, trainer: "Trainer", seed: TrainedNet
+) -> TrainedNet:
+    """The seed of full size, tuned for the images that proposals are compared on, if these are smaller: else what
+    proposals learn of these, and the seed does not know, would count as a gain. Kept, as the seed is."""
+    path, tuned = (here.path / "steps" / f"seed{name}.safetensors" for name in ("", "_tuned"))
+    if path.exists() and not seeds.same_weights(weights.load(path), seed):
+        raise ValueError(_OTHER_SEED.format(here.path))
+    if tuned.exists():
+        return weights.load(tuned)
+    weights.save(seed, path)
+    px = trainer.data.resolution_px
+    if plan.full is None or px == plan.full.facts.resolution_px:
+        return seed
+    start = seeds.tuned_net(seed, trainer, plan.fine_tune, threads=plan.executor.workers_here, rng_seed=plan.rng_seed)
+    console.print(f"tuned for an epoch of {px} px, on which proposals are compared, it has {start.top1:.1%} there")
+    weights.save(start, tuned)
     return start
 
 

@@ -15,7 +15,7 @@ from nas.options import Data
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
 from netadapt import weights
-from netadapt.fine_tune import Train
+from netadapt.fine_tune import FineTune, Train
 from netadapt.weights import TrainedNet
 from search_spaces import redesign, rewrite, text, zoo
 from search_spaces.arch import Arch
@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from nas.training.sources import DataFacts
     from nas.training.trainer import Trainer
 
-__all__ = ["Seed", "check_fits", "find", "given_net", "named", "normalised", "same_weights", "trained_net", "unchanged"]
+__all__ = [
+    "Seed",
+    "check_fits",
+    "find",
+    "given_net",
+    "named",
+    "normalised",
+    "same_weights",
+    "trained_net",
+    "tuned_net",
+    "unchanged",
+]
 
 AnyImages = TypeVar("AnyImages", "Dataset", "PictureSet")
 
@@ -165,4 +176,23 @@ def trained_net(seed: Seed, trainer: "Trainer", recipe: Recipe, *, threads: int,
     if evaluation.status != "ok":
         raise ValueError(f"the seed's training diverged (NaN); try a lower evaluator.lr than {recipe.lr:g}")
     weights.save(evaluation.state, path)
+    return evaluation.state
+
+
+def tuned_net(net: TrainedNet, trainer: "Trainer", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
+    """`net`, trained on for an epoch of the trainer's images.
+
+    Raises:
+        ValueError: the training diverged.
+    """
+    executor = SerialExecutor()
+    evaluation = FineTune(
+        trainer=executor.share(replace(trainer, threads=threads)),
+        parent=executor.share(net),
+        recipe=replace(recipe, steps=None, epochs=1),
+        inherit="truncate",
+        rng_seed=rng_seed,
+    )(net.arch)
+    if evaluation.status != "ok":
+        raise ValueError(f"the seed's tuning diverged (NaN); try a lower fine_tune.lr than {recipe.lr:g}")
     return evaluation.state

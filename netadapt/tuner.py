@@ -12,7 +12,7 @@ from nas_runtime.records import JournalError, Records
 from netadapt import weights
 from netadapt.fine_tune import FineTune
 from netadapt.propose import Proposal, ranking
-from netadapt.weights import TrainedNet
+from netadapt.weights import BY_IMAGES, IMPORTANCE_IMAGES, TrainedNet
 
 __all__ = ["Contest", "FineTuning"]
 
@@ -29,6 +29,7 @@ class Contest:
         selection: see `netadapt.propose.ranking`.
         inherit: which channels a proposal keeps, see `netadapt.inherit.inherit`.
         norm_images: see `netadapt.fine_tune.FineTune`.
+        importance_images: that tell how much channels matter, where `inherit` goes by images.
     """
 
     recipe: Recipe
@@ -36,6 +37,7 @@ class Contest:
     selection: str = "ratio"
     inherit: str = "l2"
     norm_images: int | None = None
+    importance_images: int = IMPORTANCE_IMAGES
     rng_seed: int = 0
 
     @property
@@ -77,7 +79,7 @@ class FineTuning:
         self._failures = 0  # one after the other
         self._done = _settled(history, self._latest())
         self._best: tuple[Proposal, TrainedNet] | None = None
-        self._parent: tuple[int, Shared] | None = None
+        self._parent: tuple[int, Shared, Shared | None] | None = None
 
     def evaluate(self, step: int, proposals: Sequence[Proposal], parent_top1: float) -> Mapping[int, float]:
         """See `netadapt.adapt.Tuner`. Proposals whose evaluation failed or diverged are left out.
@@ -187,15 +189,30 @@ class FineTuning:
 
     def _task(self, step: int, updates: int) -> FineTune:
         if self._parent is None or self._parent[0] != step - 1:
-            self._parent = (step - 1, self._executor.share(self.net(step - 1)))
+            net = self._executor.share(self.net(step - 1))
+            self._parent = (step - 1, net, self._importance(net, step))
         return FineTune(
             trainer=self._trainer,
             parent=self._parent[1],
+            importance=self._parent[2],
             recipe=replace(self._contest.recipe, steps=updates) if updates else None,
             inherit=self._contest.inherit,
             norm_images=self._contest.norm_images,
             rng_seed=self._contest.rng_seed + 1000 * step,
         )
+
+    def _importance(self, parent: Shared, step: int) -> Shared | None:
+        """Of the parent's channels, where proposals inherit by what these do with images."""
+        by = self._contest.inherit
+        if by not in BY_IMAGES:
+            return None
+        from netadapt.importance import Importance
+
+        task = Importance(trainer=self._trainer, parent=parent, by=by, images=self._contest.importance_images)
+        ((_, evaluation),) = self._executor.run(task, [self._seed.arch])
+        if evaluation.status != "ok":
+            raise ValueError(f"the channels of step {step} could not be weighed: {evaluation.note}")
+        return self._executor.share(evaluation.state)
 
     def _latest(self) -> int:
         """The latest step whose network is in the folder; 0: none."""

@@ -10,9 +10,12 @@ from nas_runtime.files import write_bytes
 from search_spaces import text
 from search_spaces.arch import Arch
 
-__all__ = ["INHERIT", "TrainedNet", "load", "save"]
+__all__ = ["BY_IMAGES", "IMPORTANCE_IMAGES", "INHERIT", "TrainedNet", "load", "save"]
 
-INHERIT = ("l2", "truncate")  # which channels stay, see `netadapt.inherit.inherit`
+BY_IMAGES = ("taylor", "activation")  # see `netadapt.importance.by_images`
+INHERIT = ("l2", "bn_scale", *BY_IMAGES, "truncate")  # which channels stay, see `netadapt.inherit.inherit`
+
+IMPORTANCE_IMAGES = 512  # that tell how much channels matter, where inheritance goes by images
 
 _PARTS = ("weights", "first", "second")
 

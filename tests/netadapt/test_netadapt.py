@@ -105,7 +105,7 @@ def net_of(arch: Arch, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     return net.eval()
 
 
-@pytest.mark.parametrize("by", ["l2", "truncate"])
+@pytest.mark.parametrize("by", ["l2", "bn_scale", "truncate"])
 def test_with_nothing_removed_the_network_is_unchanged(by):
     for arch in random_archs(3):
         weights = weights_of(arch)

@@ -1,17 +1,26 @@
 """What an adaptation is for, as its command line says it: sizes, data, weights and the last training."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 from safetensors.numpy import save_file
 
 import latency_luts
+from latency_luts import build
+from latency_luts.key import key, parse
 from nas_runtime.compose import compose, plain
 from nas_runtime.options import read
-from netadapt import compare
+from netadapt import compare, latency
 from netadapt.options import NetadaptOptions
-from netadapt.plan import Plan, read_plan
-from search_spaces import rewrite, text, torch_net, zoo
+from netadapt.plan import Plan, describe, read_plan
+from search_spaces import cost, rewrite, text, torch_net, zoo
+from search_spaces.arch import MBConv
+from search_spaces.lower import lower
+from tests.fake_machine import HERE, FakeMachine
 
 PIXEL1 = latency_luts.load("pixel1")
 
@@ -93,11 +102,53 @@ def test_weights_that_do_not_fit_are_refused_before_anything_begins(tmp_path, fo
     ],
 )
 def test_options_are_checked_before_this_machine_is_measured(arguments, message, tmp_path, monkeypatch):
-    from latency_luts import build
-
     def measured(*_, **__):
         raise AssertionError("measured")
 
-    monkeypatch.setattr(build, "build_for_space", measured)
+    monkeypatch.setattr(build, "build", measured)
     with pytest.raises(ValueError, match=message):
         plan("seed=mnasnet_small", "device=host", f"tables_dir={tmp_path}", *arguments)
+
+
+def test_this_machine_is_measured_for_the_seed_and_narrower_versions_of_it(tmp_path, monkeypatch):
+    machine = FakeMachine()
+    monkeypatch.setattr(build, "build", functools.partial(build.build, how=HERE, machine=machine))
+    here = plan(
+        "seed=mnasnet_small", "width=0.5", "+target=host", "ratio=0.7", f"tables_dir={tmp_path}", "table_error=5"
+    )
+    table = here.latency.table
+    assert {key(unit) for unit in lower(here.seed.arch)} <= set(table.units) | {key(lower(here.seed.arch)[-1])}
+    widths = {unit.block.mid_ch for unit in map(parse, table.units) if isinstance(unit.block, MBConv)}
+    assert len(widths) > 20
+    assert machine.networks > 0
+    assert here.target_ms == pytest.approx(0.7 * here.latency.latency_ms(here.seed.arch))
+    before = machine.chains
+    plan("seed=mnasnet_small", "width=0.5", "device=host", f"tables_dir={tmp_path}", "table_error=5")
+    assert machine.chains == before  # it has them all
+    plan("seed=mnasnet_a1", "width=0.5", "device=host", f"tables_dir={tmp_path}", "table_error=5", "dry_run=true")
+    assert machine.chains == before
+
+
+def test_narrowed_networks_are_the_seed_and_narrower_ones_of_all_sizes():
+    seed = zoo.get("mnasnet_small")
+    networks = latency.narrowed(seed, 24, ("expansion", "bottleneck"))
+    assert networks == latency.narrowed(seed, 24, ("expansion", "bottleneck"))
+    assert (networks[0], len(networks)) == (seed, 24)
+    shares = sorted(cost.madds(arch) / cost.madds(seed) for arch in networks[1:])
+    assert shares[0] < 0.4
+    assert shares[-1] > 0.8
+    stems = {arch.blocks[0].out_ch for arch in networks}
+    assert stems == {seed.blocks[0].out_ch}  # a kind that is not narrowed stays
+
+
+def test_a_plan_says_about_how_long_it_takes(capsys):
+    def minutes(*arguments: str) -> float:
+        describe(Console(width=300), plan("seed=mnasnet_small", *arguments))
+        found = re.search(r"estimate +about ([\d.]+) (minutes|hours|days)", capsys.readouterr().out)
+        assert found
+        return float(found[1]) * {"minutes": 1, "hours": 60, "days": 1440}[found[2]]
+
+    usual = minutes("epochs=60")
+    assert minutes("epochs=60", "fine_tune.steps=800", "workers=2") > 3 * usual
+    assert minutes("epochs=600") > 3 * usual
+    assert minutes("epochs=60", "final_epochs=600") > 5 * usual
