@@ -96,7 +96,9 @@ def main() -> None:
     seed_ms = latency_ms(plan.seed.arch)
     proposals = propose(plan.seed.arch, latency_ms, cut_ms=plan.rule.cut_ms(1, seed_ms), kinds=plan.rule.kinds)
     with provenance.recording(RUNS) as run:
-        parent = seeds.tuned_net(seeds.given_net(plan.seed, trainer), trainer, plan.fine_tune, threads=2, rng_seed=0)
+        parent = seeds.tuned_net(
+            seeds.given_net(plan.seed, trainer), trainer, plan.fine_tune, norm_images=REFERENCE, threads=2, rng_seed=0
+        )
         console.print(f"{plan.seed.arch.name}: {seed_ms:.2f} ms, {parent.top1:.2%}, {len(proposals)} proposals")
         done = looked(run, setting, plan, trainer, parent, proposals)
     its = answers(parent, trainer.data.holdout, trainer.data)

@@ -74,8 +74,8 @@ def by_images(
     """The same by what channels do with training images, of which `images` are looked at in evaluation mode.
 
     ``taylor``: by how much the loss would change to first order if the channel were 0, squared, and summed over batches
-    of 32 images (arXiv:1906.10771, by the scale and shift of the batch norm); ``activation``: the mean absolute output
-    of the batch norm. Layers without a batch norm stand for themselves.
+    of 32 images (arXiv:1906.10771, by the scale and shift of the batch norm); ``activation``: the mean size of what
+    comes out of its activation. Layers without a batch norm are gates themselves.
     """
     from nas.training.datasets import drawn
     from nas.training.train import normalise
@@ -84,12 +84,13 @@ def by_images(
     net.load_state_dict(dict(weights))
     net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     split, modules = drawn(data.train, images), dict(net.named_modules())
+    wholes = {layer: modules[module.rpartition(".")[0]] for layer, module in _makers(arch)}
     gates = {layer: modules.get(_norm_of(module), modules[module]) for layer, module in _makers(arch)}
     found: dict[Layer, Tensor] = {}
     for start in range(0, len(split), _BATCH):
         x = normalise(torch.from_numpy(split.images[start : start + _BATCH]), data, device)
         y = torch.from_numpy(split.labels[start : start + _BATCH]).to(device)
-        its = _taylor(net, gates, x, y) if by == "taylor" else _activation(net, gates, x)
+        its = _taylor(net, gates, x, y) if by == "taylor" else _activation(net, wholes, x)
         found = {layer: its[layer].cpu() + found.get(layer, 0) for layer in gates}
     return found
 
@@ -105,16 +106,16 @@ def _taylor(net: Net, gates: Mapping[Layer, nn.Module], x: Tensor, y: Tensor) ->
 
 
 @torch.no_grad()
-def _activation(net: Net, gates: Mapping[Layer, nn.Module], x: Tensor) -> dict[Layer, Tensor]:
+def _activation(net: Net, wholes: Mapping[Layer, nn.Module], x: Tensor) -> dict[Layer, Tensor]:
     found: dict[Layer, Tensor] = {}
 
     def remember(layer: Layer) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(module: nn.Module, given: object, out: Tensor) -> None:
-            found[layer] = out.abs().flatten(2).mean(2).sum(0) if out.ndim == 4 else out.abs().sum(0)
+            found[layer] = out.abs().reshape(*out.shape[:2], -1).mean(2).sum(0)
 
         return hook
 
-    hooks = [gate.register_forward_hook(remember(layer)) for layer, gate in gates.items()]
+    hooks = [whole.register_forward_hook(remember(layer)) for layer, whole in wholes.items()]
     net(x)
     for hook in hooks:
         hook.remove()

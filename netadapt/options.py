@@ -46,7 +46,7 @@ class FineTuneOptions(Options):
     lr: float = Field(gt=0, le=10, description="AdamW's peak learning rate")
     holdout_images: int | None = Field(ge=1, le=10**9, description="that proposals are measured on; null: all")
     norm_images: int | None = Field(
-        ge=2, le=10**9, description="that batch norms' statistics are taken from before that; null: as they are"
+        ge=2, le=10**9, description="that give batch norms' statistics before that; null: 256 of pictures, else none"
     )
 
 

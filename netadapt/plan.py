@@ -43,6 +43,7 @@ MAY_DIFFER = (
 another one, which is noticed when it is."""
 
 _MOST_PX = 96  # of images on which proposals are compared, unless it is given
+_NORM_IMAGES = 256  # as it is where networks are trained at full size
 _MANY_STEPS = 100  # for estimates, where decaying cuts never add up
 _SMALL_EPOCHS, _TUNED_EPOCHS, _NEW_EPOCHS = 6, 3, 30
 
@@ -141,7 +142,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
         trainer=trainer,
         full=full,
         epochs=epochs,
-        norm_images=options.fine_tune.norm_images,
+        norm_images=options.fine_tune.norm_images or (_NORM_IMAGES if full else None),
         fine_tune=replace(trainer.recipe, steps=options.fine_tune.steps, lr=options.fine_tune.lr, warmup=0.0),
         holdout_images=options.fine_tune.holdout_images,
         rungs=options.rungs,

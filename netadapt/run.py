@@ -128,7 +128,10 @@ def _seed_for_smaller_images(
     px = trainer.data.resolution_px
     if plan.full is None or px == plan.full.facts.resolution_px:
         return seed
-    start = seeds.tuned_net(seed, trainer, plan.fine_tune, threads=plan.executor.workers_here, rng_seed=plan.rng_seed)
+    threads, norm_images = plan.executor.workers_here, plan.norm_images
+    start = seeds.tuned_net(
+        seed, trainer, plan.fine_tune, norm_images=norm_images, threads=threads, rng_seed=plan.rng_seed
+    )
     console.print(f"tuned for an epoch of {px} px, on which proposals are compared, it has {start.top1:.1%} there")
     weights.save(start, tuned)
     return start

@@ -179,8 +179,13 @@ def trained_net(seed: Seed, trainer: "Trainer", recipe: Recipe, *, threads: int,
     return evaluation.state
 
 
-def tuned_net(net: TrainedNet, trainer: "Trainer", recipe: Recipe, *, threads: int, rng_seed: int) -> TrainedNet:
+def tuned_net(
+    net: TrainedNet, trainer: "Trainer", recipe: Recipe, *, norm_images: int | None, threads: int, rng_seed: int
+) -> TrainedNet:
     """`net`, trained on for an epoch of the trainer's images.
+
+    Args:
+        norm_images: see `netadapt.fine_tune.FineTune`: it is measured as its proposals are.
 
     Raises:
         ValueError: the training diverged.
@@ -191,6 +196,7 @@ def tuned_net(net: TrainedNet, trainer: "Trainer", recipe: Recipe, *, threads: i
         parent=executor.share(net),
         recipe=replace(recipe, steps=None, epochs=1),
         inherit="truncate",
+        norm_images=norm_images,
         rng_seed=rng_seed,
     )(net.arch)
     if evaluation.status != "ok":

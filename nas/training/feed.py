@@ -25,6 +25,7 @@ from nas.training.mixing import mixed
 from nas.training.pictures import Pictures, PictureSet, squares
 from nas.training.train import normalise
 from nas.training.workers import made
+from nas_runtime.memory import keep_freed_memory
 
 __all__ = ["Feed", "count_correct"]
 
@@ -183,6 +184,7 @@ def count_correct(
     at_a_time = max(1, min(on_gpu.at_a_time(device, px), _MOST_PIXELS // px**2))
     plan = [places[start : start + at_a_time] for start in range(0, len(places), at_a_time)]
     batches = made(_Squares(part, data.preprocessing), plan, workers=workers, device=device)
+    keep_freed_memory()
     net.to(device).eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), on_gpu.many_shapes(device, px), on_gpu.exact(device):

@@ -28,6 +28,8 @@ __all__ = [
 
 _MOST_RESIDENT = 0.4  # of the GPU's free memory, for one array
 _EAGER = 3  # updates before the capture: they load kernels, and create gradients and the optimizer's state
+_CPU_PIXELS = 2**19  # of the images that a CPU classifies at a time
+_FEWEST_AT_A_TIME = 16
 _SMALL_PX = 32  # images up to this size are small
 _resident: dict[tuple[int, str], Tensor] = {}
 
@@ -77,8 +79,10 @@ def gathered(images: Tensor, plan: Tensor, crop_px: int) -> Tensor:
 
 
 def at_a_time(device: str, resolution_px: int) -> int:
-    """How many images are classified at a time."""
-    return 500 if device != "cpu" and resolution_px <= _SMALL_PX else 250
+    """How many images are classified at a time: on a CPU as many as its caches like, which is up to twice as fast."""
+    if device == "cpu":
+        return max(_FEWEST_AT_A_TIME, min(250, _CPU_PIXELS // resolution_px**2))
+    return 500 if resolution_px <= _SMALL_PX else 250
 
 
 @contextmanager

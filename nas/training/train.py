@@ -18,6 +18,7 @@ from nas.training.learner import Learner
 from nas.training.pictures import PictureSet
 from nas.training.recipe import Recipe
 from nas.training.schedules import learning_rate
+from nas_runtime.memory import keep_freed_memory
 from search_spaces import torch_net
 from search_spaces.arch import Arch
 
@@ -140,6 +141,7 @@ def _updates(
 
 def top1(net: nn.Module, split: Split, data: Dataset, *, device: str = "cpu") -> float:
     """Share of `split` that `net` classifies correctly, in [0, 1]."""
+    keep_freed_memory()
     batch = on_gpu.at_a_time(device, data.resolution_px)
     net.to(device).eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -157,7 +159,8 @@ def calibrate_norms(net: nn.Module, split: Split, data: Dataset, *, device: str 
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
     before = [norm.momentum for norm in norms]
     batch = min(on_gpu.at_a_time(device, data.resolution_px), len(split))
-    net.to(device).train()
+    keep_freed_memory()
+    net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches

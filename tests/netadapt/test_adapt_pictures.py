@@ -106,6 +106,6 @@ def test_a_share_of_the_seeds_latency_on_a_target_that_only_names_the_device(her
         done = command("netadapt.run", *asked, cwd=here)
         if said is None:
             seed_ms, target_ms = re.findall(r"([\d.]+) ms", done.stdout)[:2]
-            assert float(target_ms) == pytest.approx(float(seed_ms) / 2, rel=0.01)
+            assert float(target_ms) == pytest.approx(float(seed_ms) / 2, rel=0.03)
         else:
             assert said in done.stderr

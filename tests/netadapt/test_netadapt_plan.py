@@ -86,7 +86,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_begins(tmp_path, fo
     with pytest.raises(ValueError, match=r"other.safetensors: a layer without a name .* is no convolution"):
         plan(f"seed={found}", f"weights={tmp_path / 'other.safetensors'}")
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=r"weights=.*broken.safetensors.* cannot be read"):
+    with pytest.raises(ValueError, match=r"weights=.*broken.safetensors is no file of weights, or a damaged one"):
         plan(f"seed={found}", f"weights={tmp_path / 'broken.safetensors'}")
 
 
@@ -114,14 +114,14 @@ def test_this_machine_is_measured_for_the_seed_and_narrower_versions_of_it(tmp_p
     machine = FakeMachine()
     monkeypatch.setattr(build, "build", functools.partial(build.build, how=HERE, machine=machine))
     here = plan(
-        "seed=mnasnet_small", "width=0.5", "+target=host", "ratio=0.7", f"tables_dir={tmp_path}", "table_error=5"
+        "seed=mnasnet_small", "width=0.5", "+target=host", "ratio=0.95", f"tables_dir={tmp_path}", "table_error=5"
     )
     table = here.latency.table
     assert {key(unit) for unit in lower(here.seed.arch)} <= set(table.units) | {key(lower(here.seed.arch)[-1])}
     widths = {unit.block.mid_ch for unit in map(parse, table.units) if isinstance(unit.block, MBConv)}
     assert len(widths) > 20
     assert machine.networks > 0
-    assert here.target_ms == pytest.approx(0.7 * here.latency.latency_ms(here.seed.arch))
+    assert here.target_ms == pytest.approx(0.95 * here.latency.latency_ms(here.seed.arch))
     before = machine.chains
     plan("seed=mnasnet_small", "width=0.5", "device=host", f"tables_dir={tmp_path}", "table_error=5")
     assert machine.chains == before  # it has them all
@@ -135,8 +135,8 @@ def test_narrowed_networks_are_the_seed_and_narrower_ones_of_all_sizes():
     assert networks == latency.narrowed(seed, 24, ("expansion", "bottleneck"))
     assert (networks[0], len(networks)) == (seed, 24)
     shares = sorted(cost.madds(arch) / cost.madds(seed) for arch in networks[1:])
-    assert shares[0] < 0.4
-    assert shares[-1] > 0.8
+    assert shares[0] < 0.5
+    assert shares[-1] > 0.75
     stems = {arch.blocks[0].out_ch for arch in networks}
     assert stems == {seed.blocks[0].out_ch}  # a kind that is not narrowed stays
 
