@@ -5,7 +5,7 @@ machine or another; fine-tunes each of them long (the reference: `long` updates,
 asks how well cheaper looks rank them: of how many updates, with batch norms' statistics as they are inherited or taken
 anew of some images, by the accuracy or by the loss on how many images of the holdout.
 
-    python -m experiments.picture_looks seed=runs/lite0 [device=host] [px=96] [long=32] [delta=0.01] [inherit=l2]
+    python -m experiments.picture_looks seed=runs/lite0 [device=host] [px=96] [long=24] [delta=0.01] [inherit=l2]
 
 An evaluation is recorded in runs/picture_looks/ when it is done; the same command continues. Prints a table, and writes
 it to experiments/results/picture_looks.csv (options that are not the defaults are in its name). Columns are those of
@@ -24,6 +24,7 @@ from experiments.proposal_looks import Long, row
 from nas.estimate import INFERENCE_SHARE
 from nas.executor import Shared
 from nas.executor_ray import RayExecutor
+from nas.training import datasets
 from nas.training.datasets import Dataset, Split
 from nas.training.trainer import Trainer
 from nas.trial import Evaluation
@@ -41,10 +42,9 @@ from netadapt.weights import BY_IMAGES, IMPORTANCE_IMAGES, INHERIT, TrainedNet
 from search_spaces.arch import Arch
 
 RUNS = Path("runs/picture_looks")
-DEFAULTS = {"seed": "", "device": "host", "px": 96, "long": 32, "delta": 0.01, "inherit": "l2"}
+DEFAULTS = {"seed": "", "device": "host", "px": 96, "long": 24, "delta": 0.01, "inherit": "l2"}
 # updates and images for batch norms' statistics (0: as they are inherited): repetitions
-LOOKS = {(0, 0): 1, (0, 64): 1, (0, 256): 1, (0, 512): 1, (2, 256): 1, (4, 0): 1, (4, 256): 1, (8, 0): 1, (8, 256): 1}
-LOOKS |= {(16, 256): 1}
+LOOKS = {(0, 0): 1, (0, 256): 1, (0, 1024): 1, (2, 256): 1, (4, 256): 1, (8, 0): 1, (8, 256): 1}
 REFERENCE = 256  # images for its batch norms' statistics
 PARTS = (250, 500, 10_000)  # images of the holdout; the last are all
 BATCH = 64
@@ -76,9 +76,9 @@ def answers(net: TrainedNet, split: Split, data: Dataset) -> tuple[list[int], li
     module.eval()
     right, losses = [], []
     with torch.inference_mode():
-        for start in range(0, len(split), 250):
-            x = normalise(torch.from_numpy(split.images[start : start + 250]), data, "cpu")
-            y = torch.from_numpy(split.labels[start : start + 250])
+        for start in range(0, len(split), 50):
+            x = normalise(torch.from_numpy(split.images[start : start + 50]), data, "cpu")
+            y = torch.from_numpy(split.labels[start : start + 50])
             logits = module(x)
             right += (logits.argmax(1) == y).int().tolist()
             losses += cross_entropy(logits, y, reduction="none").tolist()
@@ -121,11 +121,13 @@ def looked(
         weighed = by_images(parent.arch, its, trainer.data, by=setting["inherit"], images=IMPORTANCE_IMAGES)
     with RayExecutor() as executor:
         shared, net = executor.share(trainer), executor.share(parent)
-        importance = weighed and executor.share(weighed)
+        unseen = replace(trainer.data, holdout=datasets.part(trainer.data.holdout, 1))  # a look measures by itself
+        tuned = executor.share(replace(trainer, data=unseen))
+        importance = None if weighed is None else executor.share(weighed)
         for updates, norm_images, seed in wanted:
             todo = [p for p in proposals if (updates, norm_images, seed, p.group) not in done]
             tune = FineTune(
-                trainer=shared,
+                trainer=tuned,
                 parent=net,
                 recipe=replace(plan.fine_tune, steps=updates) if updates else None,
                 inherit=setting["inherit"],

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nas.training.sources import DataFacts
 
 __all__ = [
+    "GPU_CORES",
     "INFERENCE_SHARE",
     "SAMPLE_S",
     "Pace",
@@ -46,7 +47,7 @@ _REFERENCE_S = 0.47e-3  # what `machine_factor` times, on that core
 
 # On an H100 or H200: an update of a small network by itself, one with shared weights, whose kernels are launched one by
 # one, and an evaluation with these; and how many cores it is worth to networks that are large enough to fill it.
-_GPU_UPDATE_S, _GPU_SHARED_S, _GPU_EVALUATION_S, _GPU_CORES = 2.8e-3, 0.06, 0.3, 100
+_GPU_UPDATE_S, _GPU_SHARED_S, _GPU_EVALUATION_S, GPU_CORES = 2.8e-3, 0.06, 0.3, 100
 
 
 def training_seconds_an_image(arch: Arch) -> float:
@@ -65,7 +66,7 @@ def full_training_s(arch: Arch, *, images: int, looked_at: int, device: str, cor
         cores: that it has; or GPUs, of which more are taken to help as more cores do.
     """
     seconds = machine_factor() * training_seconds_an_image(arch) * (images + INFERENCE_SHARE * looked_at)
-    return seconds / (cores**_LARGE_THREADS_HELP * (1 if device == "cpu" else _GPU_CORES))
+    return seconds / (cores**_LARGE_THREADS_HELP * (1 if device == "cpu" else GPU_CORES))
 
 
 def machine_factor() -> float:
@@ -161,6 +162,6 @@ def _gpu_seconds_an_image(
         batch, shared_batch: images of an update of either.
         looked_at: images of an evaluation.
     """
-    least = core_s / _GPU_CORES
+    least = core_s / GPU_CORES
     fixed = _GPU_UPDATE_S / batch, _GPU_SHARED_S / shared_batch, _GPU_EVALUATION_S / looked_at
     return max(least, fixed[0]), max(least, fixed[1]), max(least / 3, fixed[2])

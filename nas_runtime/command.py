@@ -20,6 +20,8 @@ __all__ = ["call", "described", "page", "run", "run_plain"]
 _HELP = ("--help", "-h")
 C = TypeVar("C", bound=CommandOptions)
 
+_PRESET = "preset"  # the group whose files set options of any name, and are no option themselves
+
 
 @interruptible()
 def run(task: Callable[[C], None], kind: type[C]) -> None:
@@ -111,6 +113,8 @@ def _choices(kind: type[CommandOptions], chosen: Mapping[str, str], arguments: S
         if files := choices(name, arguments):
             names = [file for file, shipped in files.items() if not shipped or fits(file)]
             found[name] = help.Choice(chosen.get(name), names)
+    if _PRESET in chosen:
+        found[_PRESET] = help.Choice(chosen[_PRESET], list(choices(_PRESET, arguments)))
     return found
 
 

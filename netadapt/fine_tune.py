@@ -65,7 +65,7 @@ class FineTune:
             tensors_of(parent.weights),
             (tensors_of(parent.first), tensors_of(parent.second)),
             by=self.inherit,
-            importance=self.importance and self.importance.get(),
+            importance=None if self.importance is None else self.importance.get(),
             rng_seed=self.rng_seed,
         )
         net = Net(small)

@@ -10,7 +10,7 @@ from rich.console import Console
 from latency_luts import LatencyModel
 from latency_luts.unseen import described
 from nas.delivery import Delivery
-from nas.estimate import INFERENCE_SHARE, in_words, machine_factor, training_seconds_an_image
+from nas.estimate import GPU_CORES, INFERENCE_SHARE, in_words, machine_factor, training_seconds_an_image
 from nas.options import Data
 from nas.plan import kept_table
 from nas.recipe_options import from_scratch
@@ -44,6 +44,7 @@ another one, which is noticed when it is."""
 
 _MOST_PX = 96  # of images on which proposals are compared, unless it is given
 _NORM_IMAGES = 256  # as it is where networks are trained at full size
+_TUNES = "fine_tune"  # the recipe that trainings have which begin with weights, unless it is given
 _MANY_STEPS = 100  # for estimates, where decaying cuts never add up
 _SMALL_EPOCHS, _TUNED_EPOCHS, _NEW_EPOCHS = 6, 3, 30
 
@@ -165,6 +166,8 @@ def _full_size(options: NetadaptOptions, data: Data, facts: "DataFacts", seed: s
     if crop is not None and data.crop is None:
         data = data.model_copy(update={"crop": crop})
     batch, new = min(evaluator.batch, facts.train_images), from_scratch()
+    if options.recipe.name != _TUNES and not seed.found and options.final in (None, "scratch"):
+        new = options.recipe  # nothing begins with weights
     return FullSize(
         data=data,
         facts=facts,
@@ -263,12 +266,20 @@ def describe(console: Console, plan: Plan) -> None:
         + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
         + f"; {plan.rule.selection} selects; weights are inherited by {plan.inherit}\n"
         f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}"
-        + (f", at {plan.full.facts.resolution_px} px" if plan.full else "")
+        + (f", at {plan.full.facts.resolution_px} px ({_recipes(plan)})" if plan.full else "")
         + f"; executor {plan.executor.describe()}\n"
         f"estimate    {in_words(_minutes(plan, len(proposals), count))}"
     )
     for note in (*plan.facts.notes, *(plan.seed.found.notes if plan.seed.found else ())):
         console.print(f"note: {note}")
+
+
+def _recipes(plan: Plan) -> str:
+    """The recipes of trainings at full size, in words."""
+    assert plan.full
+    names = {"finetune": plan.full.tune_name, "scratch": plan.full.new_name}
+    starts = ("finetune", "scratch") if plan.final == "both" else (plan.final,)
+    return "recipe " + " and ".join(names[start] for start in starts)
 
 
 def _seeds_weights(plan: Plan) -> str:
@@ -294,7 +305,8 @@ def _images(plan: Plan) -> str:
 def _minutes(plan: Plan, proposals: int, steps: int | None) -> float:
     """About how long an adaptation takes whose steps all have as many proposals, and all save as little as they may."""
     small = plan.trainer.small(plan.seed.arch, plan.facts)
-    seconds = machine_factor() * training_seconds_an_image(small)
+    gpu = plan.trainer.device != "cpu"
+    seconds = training_seconds_an_image(small) * (1 / GPU_CORES if gpu else machine_factor())
     held = min(plan.holdout_images or plan.facts.holdout_images, plan.facts.holdout_images)
     looked_at, images, alive = held + (plan.norm_images or 0), 0.0, float(proposals)
     for updates in (*(round(share * (plan.fine_tune.steps or 0)) for share in plan.rungs), plan.fine_tune.steps or 0):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from rich.console import Console
 from safetensors.numpy import save_file
 
@@ -152,3 +153,44 @@ def test_a_plan_says_about_how_long_it_takes(capsys):
     assert minutes("epochs=60", "fine_tune.steps=800", "workers=2") > 3 * usual
     assert minutes("epochs=600") > 3 * usual
     assert minutes("epochs=60", "final_epochs=600") > 5 * usual
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of 40 tiny pictures of two classes."""
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(20):
+            Image.new("RGB", (40, 40), (i, 2 * i, 3 * i)).save(tmp_path / "photos" / label / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_the_papers_setting_is_a_preset(photos):
+    pictures = f"dataset.path={photos}"
+    here = plan("preset=paper", "seed=mnasnet_a1", pictures, "evaluator.device=cpu", "evaluator.batch=8")
+    assert (here.fine_tune.steps, here.holdout_images, here.rule.delta, here.rungs) == (10_000, 10_000, 0.01, ())
+    assert (here.facts.resolution_px, here.seed.arch.resolution_px, here.executor.num_gpus) == (224, 224, 1)
+    assert (here.final, here.epochs, here.final_epochs) == ("scratch", 350, 600)
+    assert here.full is not None
+    assert (here.full.new_name, here.full.new.optimizer) == ("mobilenet_v3", "rmsprop")
+    other = plan(
+        "preset=paper", "seed=mnasnet_a1", pictures, "evaluator.device=cpu", "fine_tune.steps=20", "recipe=cosine"
+    )
+    assert other.fine_tune.steps == 20
+    assert other.full is not None
+    assert other.full.new_name == "cosine"
+
+
+def test_pictures_are_adapted_at_their_own_size_with_a_recipe_for_what_a_training_begins_with(photos):
+    pictures = ("dataset=image_folder", f"dataset.path={photos}", "dataset.resolution_px=128", "evaluator.batch=8")
+    here = plan("seed=mnasnet_small", *pictures)
+    assert here.full is not None
+    assert (here.seed.arch.resolution_px, here.full.facts.resolution_px, here.facts.resolution_px) == (128, 128, 96)
+    assert (here.final, here.epochs, here.final_epochs, here.norm_images) == ("scratch", 30, 30, 256)
+    assert here.full.recipe("scratch", 7).lr == here.full.new.lr == 2e-3
+    assert here.full.recipe("finetune", 7).lr == here.full.tune.lr == 3e-4
+    assert here.compare == ("seed", "uniform", "published")
+    tuned = plan("seed=mnasnet_small", *pictures, "final=finetune", "evaluator.resolution_px=64")
+    assert (tuned.final_epochs, tuned.facts.resolution_px) == (3, 64)
+    assert plan("seed=mnasnet_small").full is None
+    assert plan("seed=mnasnet_small").norm_images is None
