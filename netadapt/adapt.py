@@ -17,7 +17,7 @@ class Rule:
 
     Attributes:
         delta: each proposal of step i (from 1) saves at least ``delta * decay ** (i - 1)`` of the seed's latency.
-        kinds: what may be narrowed, see `netadapt.channels.KINDS`.
+        kinds: what may be less, see `netadapt.propose.KINDS`; by default channels of all kinds.
         selection: see `netadapt.propose.ranking`.
 
     Raises:

@@ -132,6 +132,8 @@ def result(
         "final": plan.final,
         "delivered": better(trained),
         "final_epochs": plan.final_epochs,
+        "px": plan.full.facts.resolution_px if plan.full else None,
+        "compared_px": plan.facts.resolution_px,
         "published": published.name,
         "distance_to_published": _distances(plan, adaptation, published),
         "latency_model": described(plan.latency, adaptation.arch),

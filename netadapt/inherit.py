@@ -1,15 +1,18 @@
 """Weights for a narrower network, taken from the wider one that it comes from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from netadapt.blocks import aligned
 from netadapt.channels import Layer, layer_groups, layers, makes_channels
 from netadapt.importance import by_weights
 from netadapt.weights import BY_IMAGES, INHERIT
 from search_spaces import torch_net
-from search_spaces.arch import Arch
+from search_spaces.arch import Arch, Mobile
+from search_spaces.ops import Conv
 
 __all__ = ["inherit"]
 
@@ -18,13 +21,14 @@ def inherit(
     parent: Arch, child: Arch, weights: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]] = (), *,
     by: str = "l2", importance: Mapping[Layer, Tensor] | None = None, rng_seed: int = 0,
 ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:  # fmt: skip
-    """The weights of `child`: those of `parent` without the channels that it does not have.
+    """The weights of `child`: those of `parent` without the channels, blocks and rims of kernels that it does not have
+    (see `netadapt.blocks.aligned`).
 
     Everything follows: depthwise kernels, batch norm and its statistics, squeeze-and-excite. Where the child has more
     channels than the parent, the new ones are initialised at random, as in a new network.
 
     Args:
-        parent, child: networks of the same blocks, of different widths.
+        parent, child: networks of the same blocks, or with fewer in the child, of different widths.
         weights: of the parent, as `torch_net.Net.state_dict`.
         others: what goes with the parent's parameters by name, like an optimizer's moments; new ones are zero.
         by: which channels stay, in their order: those that matter most, over all layers that write them (see
@@ -39,15 +43,20 @@ def inherit(
     """
     if by not in INHERIT:
         raise ValueError(f"weights cannot be inherited by {by!r}; allowed: {', '.join(INHERIT)}")
-    ends = layer_groups(parent)
-    if ends != layer_groups(child):
-        raise ValueError(f"networks {parent.name!r} and {child.name!r} do not have the same blocks")
     if parent.norm_eps != child.norm_eps:
         raise ValueError(
             f"networks {parent.name!r} and {child.name!r} have batch norms of other epsilons: {parent.norm_eps:g} and "
             f"{child.norm_eps:g}; give the child its parent's norm_eps"
         )
     torch_net.check_weights(parent, weights)
+    places = aligned(parent, child)
+    parent, renamed = _of_the_childs_blocks(parent, child, places)
+    weights, *others = (_renamed(values, renamed, parent) for values in (weights, *others))
+    if importance is not None:
+        importance = {(i, name): value for (j, name), value in importance.items() for i in _where(places, j)}
+    ends = layer_groups(parent)
+    if ends != layer_groups(child):
+        raise ValueError(f"networks {parent.name!r} and {child.name!r} do not have the same blocks")
     if by == "truncate":
         importance = None
     elif by not in BY_IMAGES:
@@ -66,6 +75,37 @@ def inherit(
         for other in others
     ]
     return inherited, follow
+
+
+def _of_the_childs_blocks(parent: Arch, child: Arch, places: Sequence[int]) -> tuple[Arch, dict[int, int]]:
+    """The parent with only the blocks at `places`, and with the child's kernels; and where its blocks were."""
+    blocks = [parent.blocks[place] for place in places]
+    blocks = [
+        replace(block, kernel=other.kernel) if isinstance(block, Mobile) and isinstance(other, Mobile) else block
+        for block, other in zip(blocks, child.blocks, strict=True)
+    ]
+    return replace(parent, blocks=tuple(blocks)), {place: i for i, place in enumerate(places)}
+
+
+def _where(places: Sequence[int], place: int) -> list[int]:
+    return [i for i, other in enumerate(places) if other == place]
+
+
+def _renamed(values: Mapping[str, Tensor], renamed: Mapping[int, int], parent: Arch) -> dict[str, Tensor]:
+    """What `values` have of blocks that stay, under their new numbers; of kernels that are smaller the middle."""
+    its = layers(parent)
+    found = {}
+    for name, value in values.items():
+        start, number, op, *rest = name.split(".")
+        if int(number) not in renamed:
+            continue
+        i = renamed[int(number)]
+        conv = its.get((i, op))
+        if value.ndim == 4 and isinstance(conv, Conv):
+            down, right = ((have - want) // 2 for have, want in zip(value.shape[2:], conv.size, strict=True))
+            value = value[:, :, down : value.shape[2] - down, right : value.shape[3] - right]
+        found[".".join((start, str(i), op, *rest))] = value
+    return found
 
 
 def _kept(

@@ -8,6 +8,8 @@ import latency_luts
 from latency_luts import InterpolatedModel, LatencyModel, last_layers, store
 from latency_luts.schedule import network_name
 from latency_luts.table import MeasuredTable
+from netadapt.blocks import smaller_kernels
+from netadapt.channels import KINDS as CHANNELS
 from netadapt.channels import groups, narrow
 from netadapt.propose import DIVISOR
 from search_spaces import rewrite
@@ -25,7 +27,7 @@ def load(device: str, seed: Arch, *, tables_dir: Path | None, kinds: tuple[str, 
     table lacks.
 
     Args:
-        kinds: what will be narrowed, see `netadapt.channels.KINDS`.
+        kinds: what will be less, see `netadapt.propose.KINDS`.
         measure: whether this machine may be measured now.
 
     Raises:
@@ -49,14 +51,19 @@ def for_every_width(model: LatencyModel) -> LatencyModel:
 
 def narrowed(seed: Arch, n: int, kinds: tuple[str, ...]) -> list[Arch]:
     """The seed, and random networks with some of its channels, `n` in all: each group of channels has between all and
-    a fifth of them, and the networks some of each size."""
+    a fifth of them, and the networks some of each size. Kernels are smaller at random, if they may be; all blocks
+    stay."""
     rng = np.random.default_rng(0)
+    channels = [kind for kind in kinds if kind in CHANNELS]
     networks = [seed]
     while len(networks) < n:
         least = rng.uniform(0.2, 0.9)
         arch = seed
-        for place in range(len(groups(seed, kinds))):
-            group = groups(arch, kinds)[place]
+        for i in range(len(seed.blocks) if "kernel" in kinds else 0):
+            sizes = [arch, *(smaller for _, smaller in smaller_kernels(arch, i))]
+            arch = sizes[rng.integers(len(sizes))]
+        for place in range(len(groups(seed, channels))):
+            group = groups(arch, channels)[place]
             width = max(DIVISOR, round(group.channels * rng.uniform(least, 1.0) / DIVISOR) * DIVISOR)
             if width < group.channels:
                 arch = narrow(arch, group, width)

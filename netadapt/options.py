@@ -10,8 +10,7 @@ from nas.options import Data, ProxyTrainingOptions, Ray, Running, RunOptions, Ta
 from nas.recipe_options import RecipeOptions
 from nas_runtime.kinds import Among, Mark, Several, Text
 from nas_runtime.options import CommandOptions, Options
-from netadapt.channels import KINDS
-from netadapt.propose import SELECTIONS
+from netadapt.propose import KINDS, SELECTIONS
 from netadapt.weights import INHERIT
 from search_spaces.redesign import REDESIGNS
 
@@ -74,7 +73,9 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     ratio: float = Field(gt=0, le=1, description="the share of the seed's latency to come down to")
     delta: float = Field(gt=0, le=0.5, description="each step saves at least this share of the seed's latency")
     decay: float = Field(gt=0, le=1, description="of delta, from step to step")
-    kinds: Annotated[tuple[str, ...], Several(lambda: KINDS)] = Field(description="what may be narrowed")
+    kinds: Annotated[tuple[str, ...], Several(lambda: KINDS)] = Field(
+        description="what may be less: channels of four kinds, whole blocks (depth), sizes of kernels"
+    )
     selection: Annotated[str, Among(lambda: SELECTIONS)] = Field(
         description="ratio: least accuracy lost a millisecond (MobileNetV3); accuracy: most accurate (NetAdapt)"
     )

@@ -1,24 +1,29 @@
 """Proposals: narrower networks that each save at least so many milliseconds, and the choice among them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from netadapt.channels import KINDS, groups, narrow
-from search_spaces.arch import Arch
+from netadapt import blocks
+from netadapt.channels import KINDS as CHANNELS
+from netadapt.channels import groups, narrow
+from search_spaces.arch import Arch, Mobile
 
-__all__ = ["SELECTIONS", "Proposal", "narrowest", "propose", "ranking"]
+__all__ = ["KINDS", "SELECTIONS", "Proposal", "narrowest", "propose", "ranking"]
 
 DIVISOR = 8
+KINDS = (*CHANNELS, *blocks.KINDS)
+"""What a proposal can make less of: channels (`netadapt.channels`), and blocks and kernels (`netadapt.blocks`)."""
+
 SELECTIONS = ("ratio", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A network with one group of channels narrowed.
+    """A network with one group of channels narrowed, or with less of one block.
 
     Attributes:
-        group: its name, see `netadapt.channels.Group.name`.
-        before, after: channels.
+        group: its name, see `netadapt.channels.Group.name`; or that of the block.
+        before, after: channels; the kernel's size; or whether the block is there (1 and 0).
         saved_ms: latency of the network that it comes from, less its own.
     """
 
@@ -31,28 +36,39 @@ class Proposal:
     saved_ms: float
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Something that can be less: its name, kind and size, and the smaller sizes with their networks, the largest
+    first."""
+
+    name: str
+    kind: str
+    size: int
+    smaller: Iterable[tuple[int, Arch]]
+
+
 def propose(
-    arch: Arch, latency_ms: Callable[[Arch], float], *, cut_ms: float, kinds: Sequence[str] = KINDS
+    arch: Arch, latency_ms: Callable[[Arch], float], *, cut_ms: float, kinds: Sequence[str] = CHANNELS
 ) -> list[Proposal]:
-    """For each group of channels the *widest* network, in multiples of 8, that saves at least `cut_ms`.
+    """For each group of channels the *widest* network, in multiples of 8, that saves at least `cut_ms`; likewise for
+    each kernel and each block that may leave.
 
     Latency need not fall with every step of width (tables of real devices do not): widths are tried from the widest
-    down. Groups that cannot save as much are left out.
+    down. What cannot save as much is left out.
     """
     now_ms = latency_ms(arch)
     proposals = []
-    for group in groups(arch, kinds):
-        for channels in range((group.channels - 1) // DIVISOR * DIVISOR, 0, -DIVISOR):
-            narrower = narrow(arch, group, channels)
-            ms = latency_ms(narrower)
+    for place in _places(arch, kinds):
+        for size, smaller in place.smaller:
+            ms = latency_ms(smaller)
             if now_ms - ms >= cut_ms * (1 - 1e-9):
                 proposals.append(
                     Proposal(
-                        arch=narrower,
-                        group=group.name,
-                        kind=group.kind,
-                        before=group.channels,
-                        after=channels,
+                        arch=smaller,
+                        group=place.name,
+                        kind=place.kind,
+                        before=place.size,
+                        after=size,
                         latency_ms=ms,
                         saved_ms=now_ms - ms,
                     )
@@ -61,10 +77,32 @@ def propose(
     return proposals
 
 
-def narrowest(arch: Arch, kinds: Sequence[str] = KINDS) -> Arch:
-    """`arch` with every group of these kinds as narrow as proposals go: no adaptation gets further."""
-    for place in range(len(groups(arch, kinds))):
-        group = groups(arch, kinds)[place]
+def _places(arch: Arch, kinds: Sequence[str]) -> Iterator[_Place]:
+    for group in groups(arch, [kind for kind in kinds if kind in CHANNELS]):
+        widths = range((group.channels - 1) // DIVISOR * DIVISOR, 0, -DIVISOR)
+        narrower = ((width, narrow(arch, group, width)) for width in widths)
+        yield _Place(group.name, group.kind, group.channels, narrower)
+    if "depth" in kinds:
+        for i in blocks.removable(arch):
+            yield _Place(f"block {i} left out", "depth", 1, [(0, blocks.without(arch, i))])
+    if "kernel" in kinds:
+        for i, block in enumerate(arch.blocks):
+            if isinstance(block, Mobile):
+                yield _Place(f"kernel of block {i}", "kernel", block.kernel, blocks.smaller_kernels(arch, i))
+
+
+def narrowest(arch: Arch, kinds: Sequence[str] = CHANNELS) -> Arch:
+    """`arch` with all that these kinds allow as small as proposals go: no adaptation gets further."""
+    if "depth" in kinds:
+        while places := blocks.removable(arch):
+            arch = blocks.without(arch, places[-1])
+    if "kernel" in kinds:
+        for i in range(len(arch.blocks)):
+            for _, smaller in blocks.smaller_kernels(arch, i):
+                arch = smaller
+    channels = [kind for kind in kinds if kind in CHANNELS]
+    for place in range(len(groups(arch, channels))):
+        group = groups(arch, channels)[place]
         if group.channels > DIVISOR:
             arch = narrow(arch, group, DIVISOR)
     return arch

@@ -16,7 +16,8 @@ from nas.report.plots import BEST, GREY, INK, REFERENCE, new_figure, save
 from nas_runtime.console import counted, in_ms, picture_text
 from nas_runtime.labels import beside
 from netadapt.adapt import Adaptation, Step
-from netadapt.channels import groups
+from netadapt.blocks import aligned
+from netadapt.channels import Group, groups
 from netadapt.compare import expansions, matched
 from search_spaces import zoo
 from search_spaces.arch import Arch, MBConv
@@ -50,8 +51,7 @@ class Live:
 
 def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     """The tables that a command ends with."""
-    trained = counted(result["final_epochs"], "epoch")
-    title = f"Top-1 after the same final training ({trained}), latency on {result['device']}"
+    title = f"Top-1 after the same final training ({_final(result)}), latency on {result['device']}"
     rows = Table(title=title, title_justify="left")
     for column in _COLUMNS:
         rows.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
@@ -111,7 +111,7 @@ def write(run_dir: Path, result: Mapping[str, Any], adaptation: Adaptation) -> N
         f"<p>Target {in_ms(result['target_ms'])} ms on {html.escape(result['device'])}, "
         f"{counted(len(result['steps']), 'step')}.{stopped}</p>",
         f"<p class=model>Latency: {html.escape(result['latency_model'])}. {html.escape(_here_text(result))}</p>",
-        f"<h2>Top-1 under the same final training ({counted(result['final_epochs'], 'epoch')})</h2>",
+        f"<h2>Top-1 after the same final training ({_final(result)})</h2>",
         table(_COLUMNS, _network_rows(result), best=names.index(result["delivered"])),
         *pictures,
         "<h2>Steps</h2>",
@@ -138,6 +138,15 @@ def _network_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for name, r in result["networks"].items()
     ]
+
+
+def _final(result: Mapping[str, Any]) -> str:
+    """The last training, in words."""
+    epochs = counted(result["final_epochs"], "epoch")
+    if result["px"] is None:
+        return epochs
+    given = "; the seed is as it was" * ("seed" in result["networks"])
+    return f"{epochs} at {result['px']} px{given}"
 
 
 def _percent(values: Sequence[float]) -> str:
@@ -172,8 +181,9 @@ def _distance_text(distances: Mapping[str, Any]) -> str:
 def _width_rows(adaptation: Adaptation, published: Arch) -> tuple[list[str], list[list[str]]]:
     head = ["block", "kernel", "stride", "seed", "adapted", published.name]
     rows = []
+    places = aligned(adaptation.seed, adaptation.arch)
     for i, j in matched(adaptation.arch, published):
-        seed, ours, theirs = adaptation.seed.blocks[i], adaptation.arch.blocks[i], published.blocks[j]
+        seed, ours, theirs = adaptation.seed.blocks[places[i]], adaptation.arch.blocks[i], published.blocks[j]
         assert isinstance(seed, MBConv)
         assert isinstance(ours, MBConv)
         assert isinstance(theirs, MBConv)
@@ -187,11 +197,16 @@ def _width_rows(adaptation: Adaptation, published: Arch) -> tuple[list[str], lis
 # ---- pictures
 
 
+def _steps_label(result: Mapping[str, Any]) -> str:
+    smaller = "" if result["px"] is None else f" of {result['compared_px']} px"
+    return f"steps, after short fine-tuning (holdout{smaller})"
+
+
 def _plot_path(path: Path, result: Mapping[str, Any]) -> None:
     figure, axes = new_figure()
     x = [result["seed_ms"], *(s["latency_ms"] for s in result["steps"])]
     y = [100 * result["seed_top1"], *(100 * s["top1"] for s in result["steps"])]
-    axes.plot(x, y, "o-", color=INK, ms=4, lw=1.2, label="steps, after short fine-tuning (holdout)")
+    axes.plot(x, y, "o-", color=INK, ms=4, lw=1.2, label=_steps_label(result))
     for name, r in result["networks"].items():
         ours = name == "adapted"
         place = (r["latency_ms"], 100 * r["test_top1"])
@@ -211,7 +226,8 @@ def _plot_widths(path: Path, adaptation: Adaptation) -> None:
     kinds = {step.kept.kind for step in adaptation.steps} or {"expansion"}
     names = [g.name for g in groups(adaptation.seed) if g.kind in kinds | {"expansion", "bottleneck"}]
     archs = [adaptation.seed, *(step.kept.arch for step in adaptation.steps)]
-    widths = np.array([[{g.name: g.channels for g in groups(arch)}[name] for arch in archs] for name in names])
+    shown = [g for g in groups(adaptation.seed) if g.name in names]
+    widths = np.array([_channels(adaptation.seed, arch, shown) for arch in archs]).T
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = new_figure(8, 1.2 + 0.24 * len(names))
@@ -226,12 +242,20 @@ def _plot_widths(path: Path, adaptation: Adaptation) -> None:
     save(figure, path)
 
 
+def _channels(seed: Arch, arch: Arch, shown: Sequence[Group]) -> list[int]:
+    """How many channels `arch`, which comes from `seed`, has of each of the seed's groups; 0 if its block is gone."""
+    places = aligned(seed, arch)
+    by_layer = {(places[i], name): group.channels for group in groups(arch) for i, name in group.producers}
+    return [next((by_layer[layer] for layer in group.producers if layer in by_layer), 0) for group in shown]
+
+
 def _plot_expansions(path: Path, adaptation: Adaptation, published: Arch) -> None:
     figure, axes = new_figure()
     pairs = matched(adaptation.arch, published)
+    places = aligned(adaptation.seed, adaptation.arch)
     x = np.arange(len(pairs))
     bars: dict[str, tuple[list[int], str]] = {
-        "seed": ([_width(adaptation.seed, i) for i, _ in pairs], GREY),
+        "seed": ([_width(adaptation.seed, places[i]) for i, _ in pairs], GREY),
         "adapted": ([_width(adaptation.arch, i) for i, _ in pairs], BEST),
         published.name: ([_width(published, j) for _, j in pairs], REFERENCE),
     }

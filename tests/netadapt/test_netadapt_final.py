@@ -156,6 +156,7 @@ def plan(*names: str, repeats: int = 2, how: str = "finetune", full: object = No
         final=how,
         final_epochs=5,
         full=full,
+        facts=SimpleNamespace(resolution_px=28),
     )
 
 
@@ -193,6 +194,7 @@ def test_a_result_says_what_was_found_and_how_it_compares():
     own_ms, seed_ms, v3_ms = map(MODEL.latency_ms, (found.arch, A1, V3))
     assert (said["seed_ms"], said["seed_top1"], said["target_ms"], said["reached_ms"]) == (seed_ms, 0.7, 60.0, own_ms)
     assert (said["stopped"], said["final"], said["final_epochs"]) == ("no more", "finetune", 5)
+    assert (said["px"], said["compared_px"]) == (None, 28)
     assert (said["published"], said["device"]) == ("mobilenet_v3_large", "pixel1")
     assert said["latency_model"].startswith("pixel1: calibrated to ")
     assert (text.from_dict(said["seed"]), text.from_dict(said["adapted"])) == (A1, found.arch)
