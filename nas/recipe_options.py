@@ -6,7 +6,7 @@ from pydantic import Field
 
 from nas.training.augment import AugmentOptions
 from nas.training.recipe import Recipe
-from nas_runtime.compose import conf_dir
+from nas_runtime.compose import values_of
 from nas_runtime.kinds import Text
 from nas_runtime.options import Options
 
@@ -68,6 +68,4 @@ class RecipeOptions(Options):
 
 def from_scratch() -> RecipeOptions:
     """The recipe of networks whose weights are new, where a command's own is for others: conf/recipe/cosine.yaml."""
-    from omegaconf import OmegaConf
-
-    return RecipeOptions.model_validate(OmegaConf.to_container(OmegaConf.load(conf_dir() / "recipe" / "cosine.yaml")))
+    return RecipeOptions.model_validate(values_of("recipe", "cosine"))

@@ -17,7 +17,7 @@ from nas_runtime.flags import flags_first, flags_of
 from nas_runtime.options import no_option
 from nas_runtime.plain import is_mapping
 
-__all__ = ["ConfigError", "choices", "compose", "conf_dir", "overview", "plain", "run_hydra"]
+__all__ = ["ConfigError", "choices", "compose", "conf_dir", "overview", "plain", "run_hydra", "values_of"]
 
 
 _LONGEST_NAME = 200  # characters of a setting or a file in conf/; file systems allow 255
@@ -96,6 +96,13 @@ def choices(group: str, arguments: Sequence[str]) -> dict[str, bool]:
         for folder in _folders(arguments)
         for path in sorted((folder / group).glob("*.yaml"))
     }
+
+
+def values_of(group: str, name: str) -> dict[str, Any]:
+    """The values in the file of that name of a group of conf/, which stand for no others."""
+    from omegaconf import OmegaConf
+
+    return plain(OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
 
 
 def run_hydra(job: Callable[[Any, str | None], None], config_name: str, arguments: Sequence[str]) -> None:

@@ -5,35 +5,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from latency_luts import LatencyModel
-from latency_luts.unseen import described
 from nas.delivery import Delivery
-from nas.estimate import GPU_CORES, INFERENCE_SHARE, in_words, machine_factor, training_seconds_an_image
 from nas.options import Data
 from nas.plan import kept_table
 from nas.recipe_options import from_scratch
 from nas.run_data import data_of, plain
 from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
-from nas.strategies.trained import describe_images
 from nas.train_plan import place_of
 from nas.training.recipe import Recipe
-from nas_runtime.console import counted, in_ms
 from nas_runtime.run import look
 from netadapt import latency as latencies
 from netadapt import seed as seeds
 from netadapt.adapt import Rule
 from netadapt.final_full import FullSize
 from netadapt.options import NetadaptOptions
-from netadapt.propose import narrowest, propose
-from search_spaces import cost, zoo
+from netadapt.propose import narrowest
+from search_spaces import zoo
 from search_spaces.arch import Arch
 
 if TYPE_CHECKING:
     from nas.training.sources import DataFacts
 
-__all__ = ["MAY_DIFFER", "Plan", "describe", "read_plan"]
+__all__ = ["MAY_DIFFER", "Plan", "read_plan"]
 
 MAY_DIFFER = (
     *("executor", "workers", "ray", "retries", "run_dir", "tables_dir", "table_error", "dry_run"),
@@ -45,7 +39,6 @@ another one, which is noticed when it is."""
 _MOST_PX = 96  # of images on which proposals are compared, unless it is given
 _NORM_IMAGES = 256  # as it is where networks are trained at full size
 _TUNES = "fine_tune"  # the recipe that trainings have which begin with weights, unless it is given
-_MANY_STEPS = 100  # for estimates, where decaying cuts never add up
 _SMALL_EPOCHS, _TUNED_EPOCHS, _NEW_EPOCHS = 6, 3, 30
 
 
@@ -104,18 +97,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
     """
     _check_rungs(options)
     _check_target_options(options)
-    named = seeds.named(options.seed, width=options.width, redesigns=list(options.redesign))
-    data = data_of(options.dataset, options.given, options.seed, named.config, option="seed")
-    whole = data.look()
-    seed = seeds.find(named, options.weights, data, whole)
-    px = options.evaluator.resolution_px
-    full = None
-    if seed.arch.resolution_px == whole.resolution_px:
-        full = _full_size(options, data, whole, seed)
-        px = px or min(_MOST_PX, whole.resolution_px)
-    if px is not None:
-        data = data.at(px)
-    facts = data.look()
+    seed, data, facts, full = _data(options)
     trainer = trainer_of(options.evaluator)
     if full is None:
         seeds.check_fits(seed, trainer.small(seed.arch, facts), data.name)
@@ -158,6 +140,21 @@ def read_plan(options: NetadaptOptions) -> Plan:
         config=config,
         dry_run=options.dry_run,
     )
+
+
+def _data(options: NetadaptOptions) -> tuple[seeds.Seed, Data, "DataFacts", FullSize | None]:
+    """The seed; the images that proposals are compared on; and how networks are trained at full size, if they are."""
+    named = seeds.named(options.seed, width=options.width, redesigns=list(options.redesign))
+    data = data_of(options.dataset, options.given, options.seed, named.config, option="seed")
+    whole = data.look()
+    seed = seeds.find(named, options.weights, data, whole)
+    px, full = options.evaluator.resolution_px, None
+    if seed.arch.resolution_px == whole.resolution_px:
+        full = _full_size(options, data, whole, seed)
+        px = px or min(_MOST_PX, whole.resolution_px)
+    if px is not None:
+        data = data.at(px)
+    return seed, data, data.look(), full
 
 
 def _full_size(options: NetadaptOptions, data: Data, facts: "DataFacts", seed: seeds.Seed) -> FullSize:
@@ -242,94 +239,3 @@ def _target_ms(options: NetadaptOptions, seed: Arch, latency: LatencyModel) -> f
     assert target.like
     like = zoo.get(target.like, resolution_px=seed.resolution_px, classes=seed.blocks[-1].out_ch)
     return latency.latency_ms(like)
-
-
-def describe(console: Console, plan: Plan) -> None:
-    """The plan, in a few lines: also what ``dry_run=true`` prints."""
-    arch, latency, held = plan.seed.arch, plan.latency, plan.facts.holdout_images
-    seed_ms = latency.latency_ms(arch)
-    proposals = propose(arch, latency.latency_ms, cut_ms=plan.rule.cut_ms(1, seed_ms), kinds=plan.rule.kinds)
-    count = _steps(seed_ms, plan)
-    at_most = "no fixed number" if count is None else f"at most {count}"
-    console.print(
-        f"seed        {arch.name}: {in_ms(seed_ms)} ms, {cost.madds(arch) / 1e6:.0f} M multiply-adds, "
-        f"{cost.params(arch) / 1e6:.2f} M parameters; {_seeds_weights(plan)}\n"
-        f"target      {in_ms(plan.target_ms)} ms on {latency.device}\n"
-        f"latency     {described(latency, arch)}\n"
-        f"images      {_images(plan)}\n"
-        f"steps       {at_most}, each saving {plan.rule.delta:.1%} of the seed's latency or more"
-        + (f", decaying by {plan.rule.decay:g}" if plan.rule.decay < 1 else "")
-        + f"; {len(proposals)} proposals in the first ({', '.join(plan.rule.kinds)})\n"
-        f"fine-tuning {plan.fine_tune.steps} updates of {plan.fine_tune.batch} images a proposal, measured on "
-        + f"{min(plan.holdout_images or held, held)} images of the holdout"
-        + (f", batch norms' statistics of {plan.norm_images} images" if plan.norm_images else "")
-        + (f", the better half after {', '.join(f'{x:.0%}' for x in plan.rungs)}" if plan.rungs else "")
-        + f"; {plan.rule.selection} selects; weights are inherited by {plan.inherit}\n"
-        f"final       {plan.final}, {counted(plan.final_epochs, 'epoch')}"
-        + (f", at {plan.full.facts.resolution_px} px ({_recipes(plan)})" if plan.full else "")
-        + f"; executor {plan.executor.describe()}\n"
-        f"estimate    {in_words(_minutes(plan, len(proposals), count))}"
-    )
-    for note in (*plan.facts.notes, *(plan.seed.found.notes if plan.seed.found else ())):
-        console.print(f"note: {note}")
-
-
-def _recipes(plan: Plan) -> str:
-    """The recipes of trainings at full size, in words."""
-    assert plan.full
-    names = {"finetune": plan.full.tune_name, "scratch": plan.full.new_name}
-    starts = ("finetune", "scratch") if plan.final == "both" else (plan.final,)
-    return "recipe " + " and ".join(names[start] for start in starts)
-
-
-def _seeds_weights(plan: Plan) -> str:
-    """Where the seed's weights are from, in words."""
-    found, epochs, data = plan.seed.found, counted(plan.epochs, "epoch"), plan.facts.name
-    if found is None:
-        return f"trained for {epochs} on {data}"
-    tuned = f", tuned for {epochs} on {data}, for its classes" if found.new else ""
-    return f"{found.source}, with its weights{tuned}"
-
-
-def _images(plan: Plan) -> str:
-    """What networks are trained on, and what their latencies are for, in words."""
-    full, facts = plan.full, plan.facts
-    if full is None:
-        return describe_images(plan.seed.arch, facts)
-    return (
-        f"{full.facts.resolution_px} px, {counted(facts.classes, 'class')}, {counted(facts.train_images, 'picture')} "
-        f"to train on, {facts.holdout_images:,} for the holdout; proposals are compared with {facts.resolution_px} px"
-    )
-
-
-def _minutes(plan: Plan, proposals: int, steps: int | None) -> float:
-    """About how long an adaptation takes whose steps all have as many proposals, and all save as little as they may."""
-    small = plan.trainer.small(plan.seed.arch, plan.facts)
-    gpu = plan.trainer.device != "cpu"
-    seconds = training_seconds_an_image(small) * (1 / GPU_CORES if gpu else machine_factor())
-    held = min(plan.holdout_images or plan.facts.holdout_images, plan.facts.holdout_images)
-    looked_at, images, alive = held + (plan.norm_images or 0), 0.0, float(proposals)
-    for updates in (*(round(share * (plan.fine_tune.steps or 0)) for share in plan.rungs), plan.fine_tune.steps or 0):
-        images += alive * (updates * plan.fine_tune.batch + INFERENCE_SHARE * looked_at)
-        alive /= 2
-    minutes = (steps or _MANY_STEPS) * images * seconds / plan.executor.workers_here / 60
-    full, found = plan.full, plan.seed.found
-    starts = [plan.final] if plan.final != "both" else ["finetune", "scratch"]
-    starts += [starts[0]] * (len(plan.compare) - ("seed" in plan.compare))
-    if full is not None:
-        begun = full.minutes(plan.seed.arch, "finetune" if found else "scratch", plan.epochs)
-        minutes += begun * (found is None or bool(found.new))
-        return minutes + plan.repeats * sum(full.minutes(plan.seed.arch, start, plan.final_epochs) for start in starts)
-    its_epochs = plan.epochs * (found is None) + plan.final_epochs * plan.repeats * (1 + len(plan.compare))
-    return minutes + its_epochs * plan.facts.train_images * seconds / plan.executor.workers_here / 60
-
-
-def _steps(seed_ms: float, plan: Plan) -> int | None:
-    """How many of the least cuts it takes; None if decaying ones never add up to enough."""
-    now_ms, count = seed_ms, 0
-    while now_ms > plan.target_ms:
-        if count == 10_000:
-            return None
-        count += 1
-        now_ms -= plan.rule.cut_ms(count, seed_ms)
-    return count

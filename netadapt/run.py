@@ -24,10 +24,11 @@ from nas_runtime.run import Run, open_run
 from netadapt import final, final_small, report, weights
 from netadapt import seed as seeds
 from netadapt.adapt import Adaptation, adapt
+from netadapt.describe import describe
 from netadapt.final_full import FullTrainings
 from netadapt.fine_tune import measured_top1
 from netadapt.options import NetadaptOptions
-from netadapt.plan import MAY_DIFFER, Plan, describe, read_plan
+from netadapt.plan import MAY_DIFFER, Plan, read_plan
 from netadapt.tuner import Contest, FineTuning
 from netadapt.weights import TrainedNet
 

@@ -16,8 +16,9 @@ from latency_luts.key import key, parse
 from nas_runtime.compose import compose, plain
 from nas_runtime.options import read
 from netadapt import compare, latency
+from netadapt.describe import describe
 from netadapt.options import NetadaptOptions
-from netadapt.plan import Plan, describe, read_plan
+from netadapt.plan import Plan, read_plan
 from search_spaces import cost, rewrite, text, torch_net, zoo
 from search_spaces.arch import MBConv
 from search_spaces.lower import lower
