@@ -41,6 +41,11 @@ def load(device: str, seed: Arch, *, tables_dir: Path | None, kinds: tuple[str, 
         fitted = {network_name(arch): arch for arch in networks[:_FITTED]}
         path = store.own_path(device, tables_dir=tables_dir)
         return LatencyModel(build(device, last_layers.for_measuring(units), fitted, path, progress=True))
+    if device == HOST and HOST not in latency_luts.names(tables_dir=tables_dir):
+        raise latency_luts.TableError(
+            "there is no table of this machine yet, and a plan needs one: without dry_run=true the command measures it "
+            "first, in a minute or two"
+        )
     return latency_luts.load(device, tables_dir=tables_dir)
 
 

@@ -115,6 +115,8 @@ def test_options_are_checked_before_this_machine_is_measured(arguments, message,
 def test_this_machine_is_measured_for_the_seed_and_narrower_versions_of_it(tmp_path, monkeypatch):
     machine = FakeMachine()
     monkeypatch.setattr(build, "build", functools.partial(build.build, how=HERE, machine=machine))
+    with pytest.raises(ValueError, match="without dry_run=true the command measures it first"):
+        plan("seed=mnasnet_small", "device=host", f"tables_dir={tmp_path}", "dry_run=true")
     here = plan(
         "seed=mnasnet_small", "width=0.5", "+target=host", "ratio=0.95", f"tables_dir={tmp_path}", "table_error=5"
     )
