@@ -194,6 +194,7 @@ def _own(flags: argparse.Namespace) -> list[str]:
 def _check(config_name: str, arguments: Sequence[str]) -> None:
     """Finds what Hydra lets pass, or answers with a traceback: ``+sampels=3``, ``dataset=[]``, ``controller=null``."""
     groups, known = _groups(arguments), None
+    _check_mappings(arguments)
     for override in _parsed(arguments):
         name = override.key_or_group
         if len(name) > _LONGEST_NAME:
@@ -210,6 +211,16 @@ def _check(config_name: str, arguments: Sequence[str]) -> None:
             known = known or _known(config_name, arguments)
             if name not in known and not any("hydra.searchpath" in argument for argument in arguments):
                 raise ConfigError(no_option(name, known))
+
+
+def _check_mappings(arguments: Sequence[str]) -> None:
+    """Refuses an option that is given twice with names and values, which Hydra would merge."""
+    given = [override for override in _parsed(arguments) if not override.is_delete()]
+    for override in given:
+        name = override.key_or_group
+        twice = sum(other.key_or_group == name for other in given) > 1
+        if twice and not override.is_sweep_override() and isinstance(override.value(), dict):
+            raise ConfigError(f"{name}= is given twice; give it once, with all of its names and values")
 
 
 def _explain(error: Exception, config_name: str, arguments: Sequence[str]) -> str:

@@ -89,6 +89,10 @@ def test_what_no_config_can_be_made_of(here, capfd, arguments, message):
             "no target: add +target=NAME; there are: host, host_large, host_small, pixel1_large, pixel1_small",
         ),
         (["+target=host"], "the target says neither target.target_ms, milliseconds, nor target.like, a network"),
+        (
+            [TARGET, "limits={pixel2_ms: 12}", "limits={params_m: 1}"],
+            "limits= is given twice; give it once, with all of its names and values",
+        ),
         ([TARGET, "w=0.1"], "w=0.1: it must be a number "),
         ([TARGET, "w=fast"], "w=fast: it must be a number "),
         ([TARGET, "samples=0"], "samples=0: it must be a whole number at least 1"),
