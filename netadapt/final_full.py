@@ -248,17 +248,26 @@ class FullTrainings:
         )
 
     def _inherited(self, parent: TrainedNet, arch: Arch) -> "Mapping[str, Tensor]":
-        """The weights of `parent` that `arch`, which is as it was priced, has channels for."""
+        """The weights of `parent` that `arch`, which is as it was priced, has channels for. Where channels have left,
+        batch norms get statistics of their own."""
+        from nas.training.datasets import drawn
+        from nas.training.train import calibrate_norms
         from netadapt.fine_tune import tensors_of
         from netadapt.importance import by_images
         from netadapt.inherit import inherit
+        from search_spaces import torch_net
 
         by, its = self._plan.inherit, tensors_of(parent.weights)
         found = None
         if by in BY_IMAGES:
             found = by_images(parent.arch, its, self._trainer.data, by=by, images=IMPORTANCE_IMAGES)
-        weights, _ = inherit(parent.arch, self._trainer.small(arch), its, by=by, importance=found)
-        return weights
+        small = self._trainer.small(arch)
+        weights, _ = inherit(parent.arch, small, its, by=by, importance=found)
+        if small.blocks == parent.arch.blocks:
+            return weights
+        net, data = torch_net.build(small, weights=weights), self._trainer.data
+        calibrate_norms(net, drawn(data.train, self._plan.norm_images or len(data.train)), data)
+        return net.state_dict()
 
     def _teacher(self) -> "Teacher | None":
         """The seed, where it is to be learnt from."""
