@@ -248,7 +248,7 @@ def _with_weights(arch: Arch, path: Path, it: Named, package: Package | None, na
         std=std,
         crop=source.crop if source else _crop(file),
         source=it.source if path == it.file else f"{it.source}, weights of {path.name if package else path}",
-        licence=package.licence if package else (source.licence if source else None),
+        licence=package.licence if package else source.licence if source else _licence(file),
         notes=tuple(notes),
         config=it.config,
     )
@@ -274,6 +274,14 @@ def normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | t
         return tuple(map(float, its["then_subtract"])), tuple(map(float, its["then_divide_by"]))
     except (ValueError, KeyError, TypeError):
         return None, None
+
+
+def _licence(path: Path) -> str | None:
+    """That of the weights with which the training began that a run delivered, if it says it."""
+    try:
+        return str(read_json(path.parent / "preprocess.json")["licence"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _crop(path: Path) -> float | None:

@@ -71,11 +71,12 @@ def deliver(
     keep(folder, net, finished.training)
     write_networks(folder, trained=net.arch, searched=finished.searched)
     how, names = preprocessing(data, options), label_lines(data.class_names)
-    write_json(folder / "preprocess.json", how)
+    licence = {"licence": finished.licence} if finished.licence else {}
+    write_json(folder / "preprocess.json", how | licence)
     write_text(folder / "labels.txt", "".join(f"{name}\n" for name in names))
     write_text(folder / "predict.py", program_file().read_text())
     about = {"preprocess": json.dumps(how), "labels": json.dumps(names), "arch": text.to_json(net.arch)}
-    about |= {"licence": finished.licence} if finished.licence else {}
+    about |= licence
     _write_graph(folder / "best.onnx", net, data, options, about)
     _write_timm(folder, net, data)
     figures = measure(folder, finished, options, graphs_of(net, data, options), console)

@@ -10,6 +10,7 @@ import pytest
 
 import latency_luts
 from latency_luts.on_device import cpu_name
+from nas import networks
 from nas.delivery import card, figures, latency
 from nas.delivery.files import program_file
 from nas.delivery.graphs import graphs_of
@@ -125,6 +126,9 @@ def test_what_another_device_promises_is_not_measured_here(fashion, tmp_path):
         "28 x 28 px into 10 classes: T-shirt/top, Trouser",
     ):
         assert part in text, part
+    assert (
+        networks.find(str(tmp_path), channels=1, weights=networks.OWN).licence == "of somebody"
+    )  # whoever begins with it is told
 
 
 def test_the_command_that_made_a_run_is_named(fashion, tmp_path):
