@@ -10,7 +10,10 @@ from nas_runtime.compose import values_of
 from nas_runtime.kinds import Text
 from nas_runtime.options import Options
 
-__all__ = ["RecipeOptions", "from_scratch"]
+__all__ = ["FINE_TUNE", "RecipeOptions", "usual"]
+
+FINE_TUNE = "fine_tune"
+"""The recipe of trainings that begin with weights."""
 
 
 class RecipeOptions(Options):
@@ -66,6 +69,6 @@ class RecipeOptions(Options):
         return Recipe(**values, epochs=epochs, batch=batch, micro_batch=micro_batch, augmentation=self.augment.made())
 
 
-def from_scratch() -> RecipeOptions:
-    """The recipe of networks whose weights are new, where a command's own is for others: conf/recipe/cosine.yaml."""
-    return RecipeOptions.model_validate(values_of("recipe", "cosine"))
+def usual(name: str) -> RecipeOptions:
+    """The recipe of that name, as conf/recipe/ has it: for trainings that the command line says nothing of."""
+    return RecipeOptions.model_validate(values_of("recipe", name))

@@ -79,7 +79,11 @@ def _difference(theirs: Block, ours: Block) -> float:
         return math.inf
     fields = ("kernel", "stride", "act", "skip", "dilation", "se_act", "se_gate")
     a, b = ([getattr(block, name, None) for name in fields] for block in (theirs, ours))
-    if a[1:] != b[1:] or bool(getattr(theirs, "se_ch", 0)) != bool(getattr(ours, "se_ch", 0)):
+    if (
+        (b[0] or 0) > (a[0] or 0)
+        or a[1:] != b[1:]
+        or bool(getattr(theirs, "se_ch", 0)) != bool(getattr(ours, "se_ch", 0))
+    ):
         return math.inf
     pairs = list(zip(_sizes(theirs), _sizes(ours), strict=True))
     if any((x == 0) != (y == 0) for x, y in pairs):

@@ -83,16 +83,19 @@ def _minutes(plan: Plan, proposals: int, steps: int | None) -> float:
     for updates in (*(round(share * (plan.fine_tune.steps or 0)) for share in plan.rungs), plan.fine_tune.steps or 0):
         images += alive * (updates * plan.fine_tune.batch + INFERENCE_SHARE * looked_at)
         alive /= 2
-    minutes = (steps or _MANY_STEPS) * images * seconds / plan.executor.workers_here / 60
+    executor = plan.executor
+    at_once = 1 if executor.kind == "serial" else executor.workers or (1 if gpu else executor.workers_here)
+    minutes = (steps or _MANY_STEPS) * images * seconds / at_once / 60
     full, found = plan.full, plan.seed.found
     starts = [plan.final] if plan.final != "both" else ["finetune", "scratch"]
     starts += [starts[0]] * (len(plan.compare) - ("seed" in plan.compare))
     if full is not None:
         begun = full.minutes(plan.seed.arch, "finetune" if found else "scratch", plan.epochs)
         minutes += begun * (found is None or bool(found.new))
+        minutes += plan.facts.train_images * seconds / at_once / 60  # the seed's epoch of smaller images
         return minutes + plan.repeats * sum(full.minutes(plan.seed.arch, start, plan.final_epochs) for start in starts)
     its_epochs = plan.epochs * (found is None) + plan.final_epochs * plan.repeats * (1 + len(plan.compare))
-    return minutes + its_epochs * plan.facts.train_images * seconds / plan.executor.workers_here / 60
+    return minutes + its_epochs * plan.facts.train_images * seconds / at_once / 60
 
 
 def _steps(seed_ms: float, plan: Plan) -> int | None:

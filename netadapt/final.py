@@ -168,12 +168,13 @@ def _distances(plan: "Plan", adaptation: Adaptation, published: Arch) -> dict[st
     if not adaptation.steps or not compare.matched(adaptation.arch, published):
         return None
     scaled = compare.uniform(adaptation.seed, plan.latency.latency_ms, adaptation.latency_ms)
-    return {
-        "adapted": compare.distance(adaptation.arch, published),
-        "seed": compare.distance(adaptation.seed, published),
-        "uniform scaling": compare.distance(scaled, published),
-        "by chance": [compare.distance(arch, published) for arch in _by_chance(plan, adaptation, CHANCES)],
-    }
+    named = {"adapted": adaptation.arch, "seed": adaptation.seed, "uniform scaling": scaled}
+    distances = {name: compare.distance(arch, published) for name, arch in named.items()}
+    chance = [compare.distance(arch, published) for arch in _by_chance(plan, adaptation, CHANCES)]
+    known = [distance for distance in chance if distance is not None]  # others have lost a block
+    if None in distances.values() or not known:
+        return None
+    return {**distances, "by chance": known}
 
 
 def _by_chance(plan: "Plan", adaptation: Adaptation, n: int) -> list[Arch]:

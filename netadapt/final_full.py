@@ -146,7 +146,8 @@ class FullTrainings:
         plan = self._plan
         found: dict[str, list[dict[str, Any]]] = {}
         for contender in contenders:
-            for i, arch in enumerate(contender.archs):
+            archs = contender.archs[:1] if contender.start == "given" else contender.archs
+            for i, arch in enumerate(archs):
                 if contender.start == "given":
                     assert self._seed is not None
                     known = self._seed

@@ -107,7 +107,7 @@ def _run(
             trainer=trainer,
             parent=executor.share(inherited),
             recipe=recipe,
-            inherit=plan.inherit,
+            inherit="truncate",  # it has all of the parent's channels
             rng_seed=rng_seed,
         )
         for i, evaluation in executor.run(AndTest(trainer, fine_tune), [c.archs[repetition] for c in tuned]):

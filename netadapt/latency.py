@@ -19,6 +19,7 @@ from search_spaces.lower import Unit, lower
 __all__ = ["for_every_width", "load", "narrowed"]
 
 HOST = "host"
+_ALWAYS = ("expansion", "bottleneck")  # vary, whatever is to be less: a table needs many units
 _MEASURED, _FITTED = 24, 12  # networks whose units are measured; of these, as a whole, for the table's correction
 
 
@@ -59,7 +60,7 @@ def narrowed(seed: Arch, n: int, kinds: tuple[str, ...]) -> list[Arch]:
     a fifth of them, and the networks some of each size. Kernels are smaller at random, if they may be; all blocks
     stay."""
     rng = np.random.default_rng(0)
-    channels = [kind for kind in kinds if kind in CHANNELS]
+    channels = [kind for kind in CHANNELS if kind in {*kinds, *_ALWAYS}]
     networks = [seed]
     while len(networks) < n:
         least = rng.uniform(0.2, 0.9)

@@ -96,7 +96,9 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
         description="how the last training begins; both: the better is delivered; null: finetune where weights come"
     )
     final_epochs: int | None = Field(
-        ge=1, le=100_000, description="of the last training; null: as epochs, by how that begins"
+        ge=1,
+        le=100_000,
+        description="of the last training; null: as epochs, by how it begins; final=both: as from scratch",
     )
     final_repeats: int = Field(
         ge=1, le=1000, description="last trainings of each network, with seeds of their own; tables then have a spread"

@@ -9,11 +9,13 @@ from latency_luts import LatencyModel
 from nas.delivery import Delivery
 from nas.options import Data
 from nas.plan import kept_table
-from nas.recipe_options import from_scratch
+from nas.recipe_options import FINE_TUNE, usual
 from nas.run_data import data_of, plain
 from nas.settings import ExecutorSettings, TrainerSettings, executor_of, trainer_of
 from nas.train_plan import place_of
+from nas.training.place import Place
 from nas.training.recipe import Recipe
+from nas_runtime.cluster import available_cpus
 from nas_runtime.run import look
 from netadapt import latency as latencies
 from netadapt import seed as seeds
@@ -38,7 +40,6 @@ another one, which is noticed when it is."""
 
 _MOST_PX = 96  # of images on which proposals are compared, unless it is given
 _NORM_IMAGES = 256  # as it is where networks are trained at full size
-_TUNES = "fine_tune"  # the recipe that trainings have which begin with weights, unless it is given
 _SMALL_EPOCHS, _TUNED_EPOCHS, _NEW_EPOCHS = 6, 3, 30
 
 
@@ -132,7 +133,7 @@ def read_plan(options: NetadaptOptions) -> Plan:
         final=final,
         final_epochs=options.final_epochs or _epochs(full, from_weights=final == "finetune"),
         repeats=options.final_repeats,
-        compare=_compared(full, seed) if options.compare is None else options.compare,
+        compare=_compared(full, final) if options.compare is None else options.compare,
         delivery=options.delivery,
         rng_seed=options.rng_seed,
         executor=executor_of(options, options.ray),
@@ -146,12 +147,15 @@ def _data(options: NetadaptOptions) -> tuple[seeds.Seed, Data, "DataFacts", Full
     """The seed; the images that proposals are compared on; and how networks are trained at full size, if they are."""
     named = seeds.named(options.seed, width=options.width, redesigns=list(options.redesign))
     data = data_of(options.dataset, options.given, options.seed, named.config, option="seed")
+    asked = options.given("dataset") and not options.given("dataset.resolution_px")
+    if asked and data.resolution_px is not None and named.name not in zoo.names():
+        data = data.at(named.arch.resolution_px)  # pictures of any size at the network's own
     whole = data.look()
     seed = seeds.find(named, options.weights, data, whole)
     px, full = options.evaluator.resolution_px, None
     if seed.arch.resolution_px == whole.resolution_px:
         full = _full_size(options, data, whole, seed)
-        px = px or min(_MOST_PX, whole.resolution_px)
+        px = min(px or _MOST_PX, whole.resolution_px)
     if px is not None:
         data = data.at(px)
     return seed, data, data.look(), full
@@ -162,18 +166,24 @@ def _full_size(options: NetadaptOptions, data: Data, facts: "DataFacts", seed: s
     evaluator, crop = options.evaluator, seed.found.crop if seed.found else None
     if crop is not None and data.crop is None:
         data = data.model_copy(update={"crop": crop})
-    batch, new = min(evaluator.batch, facts.train_images), from_scratch()
-    if options.recipe.name != _TUNES and not seed.found and options.final in (None, "scratch"):
-        new = options.recipe  # nothing begins with weights
+    batch, tunes = min(evaluator.batch, facts.train_images), options.recipe.name == FINE_TUNE
+    tune, new = (options.recipe, usual("cosine")) if tunes else (usual(FINE_TUNE), options.recipe)
     return FullSize(
         data=data,
         facts=facts,
-        tune=options.recipe.made(epochs=1, batch=batch),
-        tune_name=options.recipe.name,
+        tune=tune.made(epochs=1, batch=batch),
+        tune_name=tune.name,
         new=new.made(epochs=1, batch=batch),
         new_name=new.name,
-        place=place_of(evaluator.device, option="evaluator.device"),
+        place=_place(evaluator.device, dry_run=options.dry_run),
     )
+
+
+def _place(device: str, *, dry_run: bool) -> Place:
+    """Where trainings at full size run; a plan may be made elsewhere."""
+    if dry_run:
+        return Place(device=device, threads=available_cpus())
+    return place_of(device, option="evaluator.device")
 
 
 def _epochs(full: FullSize | None, *, from_weights: bool) -> int:
@@ -181,15 +191,17 @@ def _epochs(full: FullSize | None, *, from_weights: bool) -> int:
     return _SMALL_EPOCHS if full is None else _TUNED_EPOCHS if from_weights else _NEW_EPOCHS
 
 
-def _compared(full: FullSize | None, seed: seeds.Seed) -> tuple[str, ...]:
-    """What the adapted network is compared with: of given weights nothing that few epochs would have to train anew."""
-    return ("seed", "uniform") if full and seed.found else ("seed", "uniform", "published")
+def _compared(full: FullSize | None, final: str) -> tuple[str, ...]:
+    """What the adapted network is compared with: nothing that the few epochs of a tuning would have to train anew."""
+    return ("seed", "uniform") if full and final == "finetune" else ("seed", "uniform", "published")
 
 
 def _check_target_options(options: NetadaptOptions) -> None:
     target = options.target
     if target and options.given("device"):
         raise ValueError("device= means nothing beside +target=, which says it; use target.device=, or leave one out")
+    if options.target_ms is not None and options.given("ratio"):
+        raise ValueError("target_ms= and ratio= both say how fast; leave one out")
     if target and options.given("ratio") and (target.target_ms is not None or target.like is not None):
         raise ValueError(
             f"ratio= means nothing beside +target={target.name}, which says how fast; use target_ms=, or leave one out"
@@ -206,8 +218,8 @@ def _check_target(seed: Arch, latency: LatencyModel, target_ms: float, kinds: tu
     if target_ms < least_ms:
         raise ValueError(
             f"the target of {target_ms:.4g} ms cannot be reached: {seed.name} takes {least_ms:.4g} ms on "
-            f"{latency.device} with every {' and '.join(kinds)} at 8 channels; choose a target above that, more kinds, "
-            "or a smaller seed"
+            f"{latency.device} with {' and '.join(kinds)} as small as they may be; choose a target above that, more "
+            "kinds, or a smaller seed"
         )
 
 

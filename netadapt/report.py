@@ -67,7 +67,7 @@ def show(console: Console, run_dir: Path, result: Mapping[str, Any]) -> None:
     if result["stopped"]:
         console.print(
             f"note: stopped at {in_ms(result['reached_ms'])} ms, above the target of {in_ms(result['target_ms'])} ms: "
-            f"{result['stopped']}. Remedies: a smaller delta, or more kinds=[expansion,bottleneck,stem,head]"
+            f"{result['stopped']}. Remedies: a smaller delta, or more kinds= (see --help)"
         )
     console.print(
         f"{counted(len(result['steps']), 'step')}; everything is in {run_dir}: report.html, result.json, best.json "

@@ -12,6 +12,7 @@ from nas import networks
 from nas.executor import SerialExecutor
 from nas.networks import Found, Named
 from nas.options import Data
+from nas.train_plan import MIN_PX
 from nas.training.recipe import Recipe
 from nas.training.sources import cache_dir
 from netadapt import weights
@@ -82,7 +83,9 @@ def find(it: Named, weights: str | None, data: Data, facts: "DataFacts") -> Seed
     """
     arch = it.arch
     if it.name in zoo.names():
-        arch = rewrite.classes(rewrite.resolution(arch, data.resolution_px or arch.resolution_px), facts.classes)
+        arch = rewrite.classes(arch, facts.classes)
+        if data.resolution_px is not None:
+            arch = rewrite.small_image(arch, data.resolution_px, min_px=MIN_PX)  # as it is trained
     if weights is None and it.file is None:
         return Seed(arch=arch)
     found = networks.fitted(

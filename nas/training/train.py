@@ -158,15 +158,15 @@ def calibrate_norms(net: nn.Module, split: Split, data: Dataset, *, device: str 
     """Gives the batch norms of `net` the statistics of the images of `split`, as they are, instead of running ones."""
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
     before = [norm.momentum for norm in norms]
-    batch = min(on_gpu.at_a_time(device, data.resolution_px), len(split))
+    parts = -(-len(split) // on_gpu.at_a_time(device, data.resolution_px))
     keep_freed_memory()
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
     with on_gpu.many_shapes(device, data.resolution_px):
-        for start in range(0, len(split) - batch + 1, batch):  # a smaller batch would count as much as the others
-            net(normalise(torch.from_numpy(split.images[start : start + batch]), data, device))
+        for images in np.array_split(split.images, parts):  # of one size, since each counts as much
+            net(normalise(torch.from_numpy(images), data, device))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     net.eval()

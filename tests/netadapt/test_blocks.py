@@ -87,6 +87,9 @@ def test_blocks_are_found_again_among_those_of_the_parent():
         assert list(found) == sorted(set(found))
         same = [(arch.blocks[i].stride, arch.blocks[i].kernel) for i in found if hasattr(arch.blocks[i], "kernel")]  # type: ignore[union-attr]
         assert same == [(b.stride, b.kernel) for b in child.blocks if hasattr(b, "kernel")]  # type: ignore[union-attr]
+    ((_, smaller),) = smaller_kernels(A1, 4)
+    with pytest.raises(ValueError, match="do not have the same blocks"):
+        aligned(smaller, A1)  # a larger kernel cannot be inherited
     for other in (zoo.get("mobilenet_v3_large"), zoo.get("mnasnet_small")):
         with pytest.raises(ValueError, match="do not have the same blocks"):
             aligned(A1, other)

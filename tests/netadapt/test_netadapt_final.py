@@ -19,6 +19,7 @@ from nas_runtime.records import Records
 from nas_runtime.run import Run
 from netadapt import compare, final, final_small
 from netadapt.adapt import Adaptation, Rule, Step
+from netadapt.blocks import without
 from netadapt.channels import groups, narrow
 from netadapt.final import Contender
 from netadapt.fine_tune import FineTune, Train
@@ -233,6 +234,16 @@ def test_distances_to_the_published_network_are_those_of_networks_of_the_same_la
     other = zoo.get("mnasnet_small")
     alone = replace(found, seed=other, steps=(replace(found.steps[0], kept=replace(found.steps[0].kept, arch=other)),))
     assert final.result(plan(), alone, [], {}, {})["distance_to_published"] is None
+
+
+def test_networks_that_have_lost_a_block_have_no_distance(monkeypatch):
+    fewer = without(A1, 3)
+    monkeypatch.setattr(final, "_by_chance", lambda plan, adaptation, n: [fewer, A1])
+    assert compare.distance(fewer, V3) is None
+    said = final.result(plan(), adaptation(240), [], {}, {})["distance_to_published"]
+    assert said["by chance"] == [said["seed"]]
+    monkeypatch.setattr(final, "_by_chance", lambda plan, adaptation, n: [fewer])
+    assert final.result(plan(), adaptation(240), [], {}, {})["distance_to_published"] is None
 
 
 def test_blocks_that_timm_has_no_words_for_are_said_field_by_field():

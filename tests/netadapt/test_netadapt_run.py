@@ -34,7 +34,7 @@ TINY = (
 )
 
 
-SECOND = ("final=finetune", "rungs=[0]", "selection=accuracy", "compare=[chance]", "final_repeats=2")
+SECOND = ("final=finetune", "inherit=taylor", "rungs=[0]", "selection=accuracy", "compare=[chance]", "final_repeats=2")
 
 
 @pytest.fixture(scope="module")
