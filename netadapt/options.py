@@ -105,6 +105,5 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     )
     ray: Ray
     compare: Annotated[tuple[str, ...], Several(lambda: COMPARED, empty=True)] | None = Field(
-        description="with the seed, that scaled uniformly, steps by chance, MobileNetV3; null: the first two, and "
-        "MobileNetV3 unless weights are given"
+        description="with the seed, it scaled uniformly, chance, MobileNetV3; null: not chance, of a tuning the first two"
     )

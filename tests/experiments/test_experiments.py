@@ -132,12 +132,12 @@ def test_looks_at_proposals_are_judged_by_long_ones():
     saved = np.ones(4)
     long = proposal_looks.Long(top1=np.array([0.5, 0.8, 0.6, 0.7]), parent=0.9, proposals=proposals, saved=saved)
     assert sorted(long.order) == [0, 1, 2, 3]
-    assert proposal_looks._row("x", [long.order], [long])["tau"] == "1.00"
-    assert proposal_looks._row("x", [long.order[::-1]], [long])["tau"] == "-1.00"
-    half = proposal_looks._row("x", [long.order[:2]], [long])  # a look that dropped some has no order of all
+    assert proposal_looks.row("x", [long.order], [long])["tau"] == "1.00"
+    assert proposal_looks.row("x", [long.order[::-1]], [long])["tau"] == "-1.00"
+    half = proposal_looks.row("x", [long.order[:2]], [long])  # a look that dropped some has no order of all
     gain = 100 * (long.top1[long.order[0]] - long.top1.mean())
     assert half == {"look": "x", "tau": "", "place": "1.0 of 4", "gain": f"{gain:+.2f}"}
-    two = proposal_looks._row("x", [long.order, long.order[::-1]], [long, long])
+    two = proposal_looks.row("x", [long.order, long.order[::-1]], [long, long])
     assert (two["tau"], two["place"]) == ("0.00", "2.5 of 4")
 
 

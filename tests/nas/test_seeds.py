@@ -186,7 +186,7 @@ def test_the_training_of_a_seed_network_seeds_weights_and_batches(stripes, tmp_p
     def trained(rng_seed: int):
         monkeypatch.setattr(seed, "cache_dir", lambda: tmp_path / str(len(begun)))  # trained each time
         evaluator = Trainer(data=stripes, recipe=Recipe())
-        given = seed.Seed(arch=TINY, weights=None)
+        given = seed.Seed(arch=TINY)
         return seed.trained_net(given, evaluator, Recipe(batch=32), threads=1, rng_seed=rng_seed).weights
 
     changes_with_the_seed(trained)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from safetensors.numpy import save_file
 
 from nas.executor import SerialExecutor
+from nas.networks import Found
 from nas.supernet.evaluator import SharedWeights
 from nas.supernet.module import Supernet
 from nas.training import sources
@@ -112,11 +112,11 @@ def test_a_sample_is_measured_on_the_holdout_and_the_winner_on_the_test_images_t
     assert evaluation.top1 == 1.0
 
 
-def test_a_seed_with_weights_is_measured_on_the_holdout(stripes, tmp_path):
+def test_a_seed_with_weights_is_measured_on_the_holdout(stripes):
     net = trained()
-    save_file(dict(net.weights), tmp_path / "seed.safetensors")
     data = labelled(stripes, TINY, net.weights, train=0, holdout=0.75, test=0)
-    seed = Seed(arch=TINY, weights=tmp_path / "seed.safetensors")
+    weights = {name: torch.from_numpy(value) for name, value in net.weights.items()}
+    seed = Seed(arch=TINY, found=Found(arch=TINY, weights=weights, source="a run"))
     assert given_net(seed, Trainer(data=data, recipe=Recipe())).top1 == 0.75
 
 
@@ -130,11 +130,12 @@ def test_an_adaptation_is_judged_on_its_part_of_the_holdout(stripes, tmp_path, i
     data = labelled(stripes, TINY, net.weights, test=0)
     data = replace(data, holdout=Split(holdout.images, np.array(labels)))
     plan = SimpleNamespace(
-        seed=Seed(arch=TINY, weights=None),
+        seed=Seed(arch=TINY),
         latency=SimpleNamespace(latency_ms=lambda arch: float(arch.blocks[1].mid_ch)),
         target_ms=20.0,
         rule=Rule(delta=0.1, kinds=("expansion",)),
         inherit="l2",
+        norm_images=None,
         rungs=(),
         rng_seed=0,
         fine_tune=RECIPE,

@@ -247,8 +247,11 @@ def test_a_damaged_history_is_refused(adapted):
         (["seed=mnasnet_a1", "fine_tune.steps=0"], "error: fine_tune.steps=0: it must be a whole number at least 1"),
         (["seed=mnasnet_a1", "rungs=[0.5,0.2]"], "error: rungs=[0.5, 0.2]: they must be shares of fine_tune.steps"),
         (["seed=mnasnet_a1", "redesign=swish"], "error: redesign=swish"),
-        (["seed=mnasnet_a1", "kinds=[depth]"], "error: kinds=['depth']"),
-        (["seed=mnasnet_a1", "inherit=magic"], "error: inherit=magic; allowed: l2, truncate"),
+        (["seed=mnasnet_a1", "kinds=[layers]"], "error: kinds=['layers']"),
+        (
+            ["seed=mnasnet_a1", "inherit=magic"],
+            "error: inherit=magic; allowed: l2, bn_scale, taylor, activation, truncate",
+        ),
     ],
 )
 def test_wrong_command_lines(arguments, message, tmp_path, monkeypatch, capsys):
