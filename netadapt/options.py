@@ -105,5 +105,5 @@ class NetadaptOptions(CommandOptions, RunOptions, Running):
     )
     ray: Ray
     compare: Annotated[tuple[str, ...], Several(lambda: COMPARED, empty=True)] | None = Field(
-        description="with the seed, it scaled uniformly, chance, MobileNetV3; null: not chance, of a tuning the first two"
+        description="with the seed, it scaled uniformly, chance, MobileNetV3; null: no chance; of tunings the first two"
     )
