@@ -197,8 +197,8 @@ def fitted(
         option: that named the network, for messages.
 
     Raises:
-        ValueError: no such weights; weights that do not fit it (names the first that does not), or
-            are for images of other channels.
+        ValueError: no such weights; weights that do not fit it (names the first that does not), or are for images of
+            other channels.
     """
     arch = rewrite.resolution(it.arch, resolution_px or it.arch.resolution_px)
     arch = rewrite.in_channels(arch, channels or arch.in_ch)
